@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A log-linear histogram of nanoseconds: 64 buckets per power of two's octave group, exact below
+ * 64, within 1/32 above. One writer; readers on other threads may see a count that is one behind,
+ * which a report does not mind.
+ */
+#ifndef TIDEMARK_HISTOGRAM_H
+#define TIDEMARK_HISTOGRAM_H
+
+#include <stdint.h>
+
+enum { TIDE_HISTOGRAM_SUB = 32, TIDE_HISTOGRAM_BUCKETS = 32 * 36 };
+
+struct tide_histogram {
+    uint64_t sum_ns;
+    uint64_t max_ns;
+    uint64_t buckets[TIDE_HISTOGRAM_BUCKETS];
+};
+
+static inline uint32_t tide_histogram_bucket(uint64_t ns)
+{
+    if (ns < TIDE_HISTOGRAM_SUB)
+        return (uint32_t)ns;
+    uint32_t octave = 63u - (uint32_t)__builtin_clzll(ns); /* >= 5 */
+    uint32_t bucket = (octave - 4) * TIDE_HISTOGRAM_SUB + (uint32_t)(ns >> (octave - 5)) -
+                      TIDE_HISTOGRAM_SUB;
+    return bucket < TIDE_HISTOGRAM_BUCKETS ? bucket : TIDE_HISTOGRAM_BUCKETS - 1;
+}
+
+static inline void tide_histogram_add(struct tide_histogram *h, uint64_t ns)
+{
+    uint64_t *b = &h->buckets[tide_histogram_bucket(ns)];
+    __atomic_store_n(b, *b + 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&h->sum_ns, h->sum_ns + ns, __ATOMIC_RELAXED);
+    if (ns > h->max_ns)
+        __atomic_store_n(&h->max_ns, ns, __ATOMIC_RELAXED);
+}
+
+/* Lowest value that falls into the bucket. */
+uint64_t tide_histogram_floor(uint32_t bucket);
+uint64_t tide_histogram_count(const struct tide_histogram *h);
+/* The value below which `parts_per_million` of the samples lie (its bucket's floor); 0 if empty. */
+uint64_t tide_histogram_quantile(const struct tide_histogram *h, uint32_t parts_per_million);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit.h"
+
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_lcore.h>
+
+void unit_eal(void)
+{
+    static int started;
+    if (started)
+        return;
+    char *args[] = {"unit", "--no-huge", "--no-shconf", "--no-pci", "--no-telemetry",
+                    "--log-level=error", "-m", "256", "--lcores=0@0", NULL};
+    if (rte_eal_init((int)(sizeof(args) / sizeof(args[0])) - 1, args) < 0) {
+        fprintf(stderr, "rte_eal_init: %s\n", rte_strerror(rte_errno));
+        abort();
+    }
+    started = 1;
+}
+
+struct rte_mempool *unit_pool(const char *name, unsigned count, uint16_t data_room)
+{
+    struct rte_mempool *p = rte_pktmbuf_pool_create(
+        name, count, 0, 0, (uint16_t)(data_room + RTE_PKTMBUF_HEADROOM), SOCKET_ID_ANY);
+    if (p == NULL) {
+        fprintf(stderr, "no pool %s: %s\n", name, rte_strerror(rte_errno));
+        abort();
+    }
+    return p;
+}
+
+static void free_exact(void *addr, void *opaque)
+{
+    free(opaque);
+}
+
+struct rte_mbuf *unit_exact_mbuf(struct rte_mempool *pool, const void *bytes, uint16_t len)
+{
+    struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+    struct rte_mbuf_ext_shared_info *info = malloc(sizeof(*info));
+    uint8_t *block = malloc(len ? len : 1);
+    if (m == NULL || info == NULL || block == NULL)
+        abort();
+    memcpy(block, bytes, len);
+    info->free_cb = free_exact;
+    info->fcb_opaque = block;
+    rte_mbuf_ext_refcnt_set(info, 1);
+    rte_pktmbuf_attach_extbuf(m, block, RTE_BAD_IOVA, len, info);
+    m->data_off = 0;
+    m->data_len = len;
+    m->pkt_len = len;
+    return m;
+}
