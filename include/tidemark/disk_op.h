@@ -65,6 +65,7 @@ enum job_kind {
     JOB_LOG_OFFSETS,     /* cookie: request; ListOffsets by timestamp */
     JOB_LOG_CLOSE,       /* cookie: partition slot; last write-out at a clean stop */
     JOB_LOG_RECOVER,     /* cookie: partition slot; a FAILED log comes back */
+    JOB_LOG_EPOCH,       /* cookie: partition slot; leader-epoch-checkpoint gets a new line */
     JOB_CONTROL_FIRST = 64
 };
 

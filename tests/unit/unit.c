@@ -10,9 +10,13 @@ void unit_eal(void)
     static int started;
     if (started)
         return;
-    char *args[] = {"unit", "--no-huge", "--no-shconf", "--no-pci", "--no-telemetry",
-                    "--log-level=error", "-m", "256", "--lcores=0@0", NULL};
-    if (rte_eal_init((int)(sizeof(args) / sizeof(args[0])) - 1, args) < 0) {
+    static char args[][24] = {"unit", "--no-huge", "--no-shconf", "--no-pci", "--no-telemetry",
+                              "--log-level=error", "-m", "256", "--lcores=0@0"};
+    enum { ARGS = sizeof(args) / sizeof(args[0]) };
+    char *argv[ARGS + 1] = {NULL};
+    for (unsigned i = 0; i < ARGS; i++)
+        argv[i] = args[i];
+    if (rte_eal_init(ARGS, argv) < 0) {
         fprintf(stderr, "rte_eal_init: %s\n", rte_strerror(rte_errno));
         abort();
     }
@@ -32,6 +36,7 @@ struct rte_mempool *unit_pool(const char *name, unsigned count, uint16_t data_ro
 
 static void free_exact(void *addr, void *opaque)
 {
+    free(addr);
     free(opaque);
 }
 
@@ -44,7 +49,7 @@ struct rte_mbuf *unit_exact_mbuf(struct rte_mempool *pool, const void *bytes, ui
         abort();
     memcpy(block, bytes, len);
     info->free_cb = free_exact;
-    info->fcb_opaque = block;
+    info->fcb_opaque = info;
     rte_mbuf_ext_refcnt_set(info, 1);
     rte_pktmbuf_attach_extbuf(m, block, RTE_BAD_IOVA, len, info);
     m->data_off = 0;

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "control/internal.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { TICK_MS = 1, JOBS_TAKEN = 64, LETTERS_TAKEN = 128, ASK_PATIENCE_MS = 10000 };
+
+void control_log(const char *format, ...)
+{
+    char stamp[40];
+    struct timespec now;
+    struct tm utc;
+    va_list args;
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &utc);
+    strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &utc);
+    fprintf(stderr, "tidemarkd: %s.%03ldZ ", stamp, now.tv_nsec / 1000000);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+}
+
+/* ---- letters ------------------------------------------------------------------------------------ */
+
+static void wake_rung(struct control *c)
+{
+    struct post_office *o = c->config.office;
+    struct mail_party *me = &o->parties[o->core_count];
+    uint64_t rung = me->rung;
+    me->rung = 0;
+    tide_fence(); /* pairs with the fence of a core that falls asleep */
+    for (; rung != 0; rung &= rung - 1) {
+        struct mail_party *p = &o->parties[__builtin_ctzll(rung)];
+        uint64_t one = 1;
+        if (atomic_load_explicit(&p->asleep, memory_order_relaxed) != 0 && p->wake_fd >= 0)
+            (void)!write(p->wake_fd, &one, sizeof(one));
+    }
+}
+
+void control_send(struct control *c, uint32_t core, struct tide_mail *m)
+{
+    m->next = NULL;
+    if (c->unsent_head[core] == NULL &&
+        post_send(c->config.office, c->config.office->core_count, core, m) == TIDE_OK)
+        return;
+    if (c->unsent_head[core] == NULL)
+        c->unsent_head[core] = m;
+    else
+        c->unsent_tail[core]->next = m;
+    c->unsent_tail[core] = m;
+}
+
+static bool send_unsent(struct control *c)
+{
+    bool left = false;
+    for (uint32_t core = 0; core < c->config.office->core_count; core++) {
+        struct tide_mail *m;
+        while ((m = c->unsent_head[core]) != NULL) {
+            struct tide_mail *next = m->next;
+            if (post_send(c->config.office, c->config.office->core_count, core, m) != TIDE_OK)
+                break;
+            c->unsent_head[core] = next;
+        }
+        left |= c->unsent_head[core] != NULL;
+    }
+    return left;
+}
+
+void control_answer(struct control *c, struct tide_mail *m)
+{
+    control_send(c, m->from, m);
+}
+
+void control_answer_when_seen(struct control *c, struct tide_mail *m)
+{
+    struct waiting_ask *w = calloc(1, sizeof(*w));
+    if (w == NULL) { /* answered too early is better than never: the client asks again */
+        control_answer(c, m);
+        return;
+    }
+    w->mail = m;
+    w->give_up_ms = uv_now(c->config.loop) + ASK_PATIENCE_MS;
+    w->next = c->asks;
+    c->asks = w;
+}
+
+/* ---- commands -------------------------------------------------------------------------------------- */
+
+int control_apply(struct control *c, const struct cluster_command *command, struct cluster_result *result)
+{
+    uint8_t bytes[CLUSTER_COMMAND_MAX];
+    size_t len = 0;
+    memset(result, 0, sizeof(*result));
+    if (c->store_failed)
+        return -1;
+    if (cluster_command_encode(command, bytes, sizeof(bytes), &len) != TIDE_OK)
+        return KAFKA_INVALID_REQUEST;
+    if (store_append(c->config.store, bytes, len) != 0) {
+        control_log("the metadata log cannot be written; no change is taken any more until a restart");
+        c->store_failed = true;
+        return -1;
+    }
+    c->commands++;
+    return cluster_apply(c->config.cluster, command, result) == TIDE_OK ? result->error : -1;
+}
+
+/* ---- the view ------------------------------------------------------------------------------------------ */
+
+static void publish(struct control *c)
+{
+    struct tide_view *v = view_build(c);
+    struct retired *old;
+    if (v == NULL) {
+        control_log("no memory for a new view; trying again");
+        return;
+    }
+    old = c->view != NULL ? calloc(1, sizeof(*old)) : NULL;
+    if (c->view != NULL && old == NULL) {
+        view_free(v);
+        return;
+    }
+    v->version = ++c->version;
+    atomic_store_explicit(&c->config.publication->now, v, memory_order_release);
+    c->view_stale = false;
+    if (old != NULL) {
+        old->view = c->view;
+        old->token = rte_rcu_qsbr_start(c->config.publication->qsbr);
+        old->next = c->retired;
+        c->retired = old;
+    }
+    c->view = v;
+}
+
+static bool free_retired(struct control *c)
+{
+    struct retired **at = &c->retired;
+    while (*at != NULL) {
+        struct retired *old = *at;
+        if (rte_rcu_qsbr_check(c->config.publication->qsbr, old->token, false) != 1) {
+            at = &old->next;
+            continue;
+        }
+        *at = old->next;
+        view_free(old->view);
+        free(old);
+    }
+    return c->retired != NULL;
+}
+
+static bool answer_asks(struct control *c)
+{
+    struct waiting_ask **at = &c->asks;
+    bool settled = replicas_settled(c) && !c->view_stale;
+    while (*at != NULL) {
+        struct waiting_ask *w = *at;
+        if (w->token == 0 && settled)
+            w->token = rte_rcu_qsbr_start(c->config.publication->qsbr);
+        if ((w->token == 0 || rte_rcu_qsbr_check(c->config.publication->qsbr, w->token, false) != 1) &&
+            uv_now(c->config.loop) < w->give_up_ms) {
+            at = &w->next;
+            continue;
+        }
+        *at = w->next;
+        control_answer(c, w->mail);
+        free(w);
+    }
+    return c->asks != NULL;
+}
+
+/* ---- the loop -------------------------------------------------------------------------------------------- */
+
+static void on_tick(uv_timer_t *t)
+{
+    control_wake(t->data);
+}
+
+static void on_doorbell(uv_poll_t *p, int status, int events)
+{
+    struct control *c = p->data;
+    uint64_t count;
+    (void)status;
+    (void)events;
+    (void)!read(c->config.office->parties[c->config.office->core_count].wake_fd, &count, sizeof(count));
+    control_wake(c);
+}
+
+static void take_letters(struct control *c)
+{
+    struct tide_mail *letters[LETTERS_TAKEN];
+    unsigned n;
+    do {
+        n = post_take(c->config.office, c->config.office->core_count, letters, LETTERS_TAKEN);
+        for (unsigned i = 0; i < n; i++) {
+            if (letters[i]->kind == MAIL_ASK)
+                admin_on_ask(c, letters[i]);
+            else if (letters[i]->kind == MAIL_ADOPT || letters[i]->kind == MAIL_RELEASE)
+                replicas_on_order(c, letters[i]);
+            else
+                rte_mempool_put(letters[i]->pool, letters[i]);
+        }
+    } while (n != 0);
+}
+
+static void take_jobs(struct control *c)
+{
+    struct tide_job *jobs[JOBS_TAKEN];
+    unsigned n;
+    while ((n = c->config.data.take(c->config.data.self, jobs, JOBS_TAKEN)) != 0)
+        for (unsigned i = 0; i < n; i++)
+            replicas_on_job(c, jobs[i]);
+}
+
+static void tell_progress(struct control *c)
+{
+    if (!c->ready_told && !c->stopping && replicas_settled(c) && !c->view_stale) {
+        c->ready_told = true;
+        c->config.on_ready(c->config.arg);
+    }
+    if (c->stopping && !c->stopped_told && replicas_gone(c)) {
+        c->stopped_told = true;
+        c->config.on_stopped(c->config.arg, !c->unclean);
+    }
+}
+
+void control_wake(struct control *c)
+{
+    bool waiting;
+    take_jobs(c);
+    take_letters(c);
+    if (c->reconcile) {
+        c->reconcile = false;
+        replicas_reconcile(c);
+    }
+    if (c->view_stale)
+        publish(c);
+    waiting = replicas_tick(c);
+    if (c->view_stale || c->reconcile)
+        waiting = true;
+    waiting |= free_retired(c);
+    waiting |= answer_asks(c);
+    waiting |= send_unsent(c);
+    wake_rung(c);
+    tell_progress(c);
+    if (waiting && !uv_is_active((uv_handle_t *)&c->tick))
+        uv_timer_start(&c->tick, on_tick, TICK_MS, TICK_MS);
+    else if (!waiting)
+        uv_timer_stop(&c->tick);
+}
+
+static bool register_broker(struct control *c, char *error, size_t size)
+{
+    struct cluster_command command;
+    struct cluster_result result;
+    if (!admin_registration(c, &command) || control_apply(c, &command, &result) != 0) {
+        snprintf(error, size, "the broker could not be registered (error %d)", result.error);
+        return false;
+    }
+    return true;
+}
+
+struct control *control_start(const struct control_config *config, char *error, size_t size)
+{
+    struct control *c = calloc(1, sizeof(*c));
+    uint32_t self = config->office->core_count;
+    if (c == NULL) {
+        snprintf(error, size, "no memory");
+        return NULL;
+    }
+    c->config = *config;
+    c->orders = rte_mempool_create("orders", ORDERS_MAX - 1, sizeof(struct tide_mail), 0, 0, NULL, NULL,
+                                   NULL, NULL, SOCKET_ID_ANY, 0);
+    if (c->orders == NULL) {
+        snprintf(error, size, "no memory for letters to the cores");
+        free(c);
+        return NULL;
+    }
+    uv_timer_init(config->loop, &c->tick);
+    c->tick.data = c;
+    uv_poll_init(config->loop, &c->doorbell, config->office->parties[self].wake_fd);
+    c->doorbell.data = c;
+    uv_poll_start(&c->doorbell, UV_READABLE, on_doorbell);
+    /* The loop sleeps in its own way: it is always to be woken. */
+    atomic_store(&config->office->parties[self].asleep, 1);
+    /* A single broker holds its own lease for ever; a quorum will renew it. */
+    atomic_store(&config->publication->lease_until_ns, UINT64_MAX);
+    if (!register_broker(c, error, size)) {
+        rte_mempool_free(c->orders);
+        free(c);
+        return NULL;
+    }
+    replicas_reconcile(c);
+    control_wake(c);
+    return c;
+}
+
+void control_stop(struct control *c)
+{
+    c->stopping = true;
+    replicas_stop(c);
+    control_wake(c);
+}
+
+void control_destroy(struct control *c)
+{
+    while (c->retired != NULL) {
+        struct retired *old = c->retired;
+        c->retired = old->next;
+        view_free(old->view);
+        free(old);
+    }
+    while (c->asks != NULL) {
+        struct waiting_ask *w = c->asks;
+        c->asks = w->next;
+        free(w);
+    }
+    view_free(c->view);
+    rte_mempool_free(c->orders);
+    free(c);
+}
+
+void control_gauges(const struct control *c, struct control_gauges *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    ret->topics = cluster_topic_count(c->config.cluster);
+    ret->view_version = c->version;
+    ret->commands = c->commands;
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
+        const struct replica *r = c->replicas[i];
+        ret->replicas_serving += r != NULL && r->state == REPLICA_SERVING;
+        ret->replicas_failed += r != NULL && r->state == REPLICA_FAILED;
+    }
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The control thread: the committed cluster, its durable log, and what the cores are told of it.
+ *
+ * One libuv loop. Cores ask by mail (topics, configurations, producer ids); a change becomes a
+ * command, goes to the store, is applied to the state machine, and changes which replicas live
+ * here and what the view says. A replica's life on this side:
+ *
+ *   ABSENT -> OPENING   a helper recovers its log
+ *          -> ADOPTING  a letter to its home core
+ *          -> SERVING   named by the view
+ *          -> LEAVING   no longer in the view; waits for a grace period
+ *          -> RELEASING a letter to its home core, back when nothing is in flight
+ *          -> CLOSING   a helper writes it out, and deletes its files when the topic is gone
+ *          -> DRAINING  until no core names it any more, then ABSENT
+ *   OPENING -> FAILED   the log could not be opened: said in the log, answered as a storage error
+ *
+ * Order: a change is answered only after every core has passed a quiet point with the view that
+ * contains it, so the next request on any connection sees it.
+ *
+ * Timers: a 1 ms tick while something waits for a grace period; none otherwise.
+ */
+#ifndef TIDEMARK_CONTROL_CONTROL_H
+#define TIDEMARK_CONTROL_CONTROL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uv.h>
+
+#include "tidemark/fs.h"
+#include "tidemark/mail.h"
+#include "tidemark/settings.h"
+#include "tidemark/view.h"
+
+struct control;
+struct tide_job;
+struct cluster;
+struct store;
+struct rte_rcu_qsbr;
+
+/* What control knows of a replica that shall live here. */
+struct control_replica {
+    const char *topic;
+    struct tide_uuid topic_id;
+    int32_t index;
+    uint32_t slot;
+    uint32_t home_core;
+    const char *dir;
+    const struct tide_topic_config *config;
+};
+
+/* The data plane as control calls it; the daemon and the simulator fill it in, so that control
+ * includes nothing of dataplane but the codec. */
+struct control_data_plane {
+    void *self;
+    struct partition *(*create)(void *self, const struct control_replica *);
+    int (*open)(struct partition *, const struct tide_fs *, char *error, size_t size); /* [helper] */
+    int (*close)(struct partition *, const struct tide_fs *);                          /* [helper] */
+    void (*destroy)(struct partition *);
+    bool (*in_use)(void *self, const struct partition *); /* some core still names it */
+    enum tide_status (*submit)(void *self, struct tide_job *);
+    unsigned (*take)(void *self, struct tide_job **jobs, unsigned max);
+};
+
+struct control_config {
+    uv_loop_t *loop;
+    const struct tide_settings *settings;
+    const char *log_dir;
+    const struct tide_fs *fs;
+    struct cluster *cluster; /* restored from the store */
+    struct store *store;
+    struct post_office *office;
+    struct tide_publication *publication;
+    struct control_data_plane data;
+    struct rte_mempool *response_pool; /* for bodies of answers */
+    int32_t broker_id;
+    struct tide_uuid incarnation;
+    /* [control] Called once when all replicas that lived here at start are served (or failed). */
+    void (*on_ready)(void *arg);
+    /* [control] Called once when everything is closed after control_stop. */
+    void (*on_stopped)(void *arg, bool clean);
+    void *arg;
+};
+
+/* [start] Registers the broker, begins to open its replicas. NULL with a sentence in error. */
+struct control *control_start(const struct control_config *, char *error, size_t size);
+/* [control] Begins a clean stop; on_stopped follows. */
+void control_stop(struct control *);
+/* [control] After on_stopped. */
+void control_destroy(struct control *);
+/* [control] The doorbell or a job rang. */
+void control_wake(struct control *);
+
+/* [control] One line of the broker's log, with the time in front. */
+void control_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+struct control_gauges {
+    uint32_t topics;
+    uint32_t replicas_serving;
+    uint32_t replicas_failed;
+    uint64_t view_version;
+    uint64_t commands;
+};
+void control_gauges(const struct control *, struct control_gauges *ret);
+
+#endif

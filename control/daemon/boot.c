@@ -1,0 +1,587 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Order of the start: everything that can be refused is looked at before anything is written; the
+ * data directory is locked before it is read; cores run before the first replica is opened.
+ * Order of the stop: replicas close while the cores still run; then the cores, the helpers, the
+ * ports; the mark of a clean stop is the last thing written.
+ */
+#include "daemon/boot.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <rte_eal.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+#include <rte_malloc.h>
+#include <rte_rcu_qsbr.h>
+#include <uv.h>
+
+#include "cluster/cluster.h"
+#include "control/control.h"
+#include "core/core.h"
+#include "core/loop.h"
+#include "daemon/metrics.h"
+#include "daemon/world.h"
+#include "disk/disk.h"
+#include "disk/help_pool.h"
+#include "disk/posix_fs.h"
+#include "edge/http.h"
+#include "edge/store.h"
+#include "nic/nic.h"
+#include "partition/partition.h"
+#include "settings/settings.h"
+
+enum {
+    ERROR_MAX = 1024,
+    RESPONSE_BLOCK = 8192,
+    REQUEST_BLOCK = 16384,
+    MAILS = 16383,
+    REQUESTS_PER_CORE = 16384,
+    RESPONSE_BLOCKS = 8191,
+    VIEWS = 65535,
+    INDEX_CHUNKS = 4096,
+    PRODUCERS_PER_PARTITION = 1024,
+    DISK_ENTRIES = 512,
+};
+
+static int refuse(const char *what)
+{
+    fprintf(stderr, "tidemarkd: %s\n", what);
+    return EXIT_FAILURE;
+}
+
+/* ---- what the control plane calls of the data plane ---------------------------------------------- */
+
+static struct partition *data_create(void *self, const struct control_replica *r)
+{
+    const struct world *w = self;
+    struct partition_config config = {.topic = r->topic,
+                                      .topic_id = r->topic_id,
+                                      .index = r->index,
+                                      .slot = r->slot,
+                                      .home_core = r->home_core,
+                                      .dir = r->dir,
+                                      .topic_config = *r->config,
+                                      .preallocate_bytes = (uint64_t)w->settings->log_preallocate_bytes,
+                                      .producer_expiry_ms = w->settings->producer_id_expiration_ms,
+                                      .producers_max = PRODUCERS_PER_PARTITION};
+    return partition_create(&config);
+}
+
+static bool data_in_use(void *self, const struct partition *p)
+{
+    const struct world *w = self;
+    for (uint32_t core = 0; core < w->core_count; core++)
+        if (partition_has_interest(p, core))
+            return true;
+    return false;
+}
+
+static enum tide_status data_submit(void *self, struct tide_job *job)
+{
+    return help_pool_submit(((struct world *)self)->helpers, job);
+}
+
+static unsigned data_take(void *self, struct tide_job **jobs, unsigned max)
+{
+    return help_pool_take(((struct world *)self)->helpers, TIDE_JOB_CONTROL, jobs, max);
+}
+
+/* ---- ports ---------------------------------------------------------------------------------------- */
+
+static unsigned split_devices(const char *text, char *store, size_t size, const char **devices)
+{
+    unsigned n = 0;
+    char *save = NULL;
+    snprintf(store, size, "%s", text);
+    for (char *d = strtok_r(store, ";", &save); d != NULL && n < TIDE_PORTS_MAX; d = strtok_r(NULL, ";", &save)) {
+        while (*d == ' ')
+            d++;
+        if (*d != 0)
+            devices[n++] = d;
+    }
+    return n;
+}
+
+static bool parse_addr(const char *text, struct tide_addr *ret, uint8_t *ret_prefix)
+{
+    char copy[64];
+    struct in_addr a;
+    char *slash;
+    snprintf(copy, sizeof(copy), "%s", text);
+    slash = strchr(copy, '/');
+    if (slash != NULL) {
+        *slash = 0;
+        *ret_prefix = (uint8_t)atoi(slash + 1);
+    }
+    if (inet_pton(AF_INET, copy, &a) != 1)
+        return false;
+    *ret = tide_addr_v4(ntohl(a.s_addr));
+    return true;
+}
+
+static void log_line(void *opaque, const char *line)
+{
+    (void)opaque;
+    control_log("%s", line);
+}
+
+/* lcore 0 is control's thread and floats; core i is lcore i + 1, on its CPU if one was named. */
+static void lcore_map(const struct tide_settings *s, char *text, size_t size)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_CONF);
+    size_t at = (size_t)snprintf(text, size, "0@(0-%ld)", cpus - 1);
+    const char *list = s->data_cores;
+    for (int i = 0; i < s->data_core_count && at < size; i++) {
+        char *end;
+        long cpu = strtol(list, &end, 10);
+        if (end == list)
+            at += (size_t)snprintf(text + at, size - at, ",%d@(0-%ld)", i + 1, cpus - 1);
+        else
+            at += (size_t)snprintf(text + at, size - at, ",%d@%ld", i + 1, cpu);
+        list = *end == ',' ? end + 1 : end;
+    }
+}
+
+static int start_eal(const struct tide_settings *s)
+{
+    char devices_text[4096];
+    const char *devices[TIDE_PORTS_MAX];
+    char map[512];
+    char prefix[64];
+    struct nic_eal_config config = {.memory_mb = (unsigned)s->dpdk_memory_mb, .extra_args = s->dpdk_args};
+    lcore_map(s, map, sizeof(map));
+    snprintf(prefix, sizeof(prefix), "tidemark-%d-%d", (int)s->node_id, getpid());
+    config.file_prefix = prefix;
+    config.lcores = map;
+    config.memory = s->dpdk_hugepages == DPDK_HUGEPAGES_ON ? NIC_MEMORY_HUGEPAGES
+                    : s->dpdk_hugepages == DPDK_HUGEPAGES_OFF ? NIC_MEMORY_PAGES : NIC_MEMORY_AUTO;
+    config.devices = devices;
+    config.device_count = split_devices(s->data_ports, devices_text, sizeof(devices_text), devices);
+    return nic_eal_start(&config);
+}
+
+static bool open_ports(struct world *w, char *error, size_t size)
+{
+    const struct tide_settings *s = w->settings;
+    char devices_text[4096];
+    const char *devices[TIDE_PORTS_MAX];
+    struct nic_config config = {.devices = devices,
+                                .queues = w->core_count,
+                                .mtu = (uint16_t)s->data_mtu,
+                                .promiscuous = false,
+                                .accept_partial_checksum = s->data_rx_checksum_partial == DATA_RX_CHECKSUM_PARTIAL_ACCEPT,
+                                .log_line = log_line};
+    config.device_count = split_devices(s->data_ports, devices_text, sizeof(devices_text), devices);
+    for (uint32_t i = 0; i < w->core_count; i++)
+        config.counters[i] = &w->nic_counters[i];
+    return nic_open(&w->nic, &config, error, size) == TIDE_OK;
+}
+
+/* ---- cores ----------------------------------------------------------------------------------------- */
+
+static struct rte_mempool *dense_pool(const char *name, uint32_t core, unsigned count, uint16_t room)
+{
+    char full[RTE_MEMPOOL_NAMESIZE];
+    snprintf(full, sizeof(full), "%s%u", name, core);
+    return rte_pktmbuf_pool_create(full, count, 0, 0, (uint16_t)(room + RTE_PKTMBUF_HEADROOM), SOCKET_ID_ANY);
+}
+
+static bool make_core(struct world *w, uint32_t i, const uint16_t *ports, unsigned port_count)
+{
+    const struct tide_settings *s = w->settings;
+    struct log_core_config log = {.core = i,
+                                  .tail_buffer_bytes = (uint32_t)s->log_tail_buffer_bytes,
+                                  .tail_buffers = (uint32_t)s->log_tail_buffers,
+                                  .read_buffer_bytes = (uint32_t)s->log_read_buffer_bytes,
+                                  .read_buffers = (uint32_t)s->log_read_buffers,
+                                  .index_chunks = INDEX_CHUNKS,
+                                  .views = VIEWS};
+    struct core_config c = {.number = i,
+                            .core_count = w->core_count,
+                            .settings = s,
+                            .office = w->office,
+                            .publication = &w->publication,
+                            .start_ns = loop_now_ns(),
+                            .listener_ports = ports,
+                            .listener_count = port_count,
+                            .steer = w->steer};
+    struct nic_port_info port;
+    unsigned requests = (unsigned)(s->core_request_memory_bytes / REQUEST_BLOCK);
+
+    nic_port_info(w->nic, 0, &port);
+    w->request_pools[i] = dense_pool("request", i, requests, REQUEST_BLOCK);
+    w->response_pools[i] = dense_pool("response", i, RESPONSE_BLOCKS, RESPONSE_BLOCK);
+    log.counters = &w->nic_counters[i];
+    w->log_cores[i] = log_core_create(&log);
+    if (w->request_pools[i] == NULL || w->response_pools[i] == NULL || w->log_cores[i] == NULL)
+        return false;
+    c.log_core = w->log_cores[i];
+    c.receive_pool = nic_rx_pool(w->nic, 0);
+    c.net = (struct net_config){.mac = port.mac, .vlan = (uint16_t)s->data_vlan, .mtu = port.mtu,
+                                .announce = i == 0, .tx_pool = nic_tx_pool(w->nic)};
+    if (!parse_addr(s->data_address, &c.net.addr, &c.net.prefix_len))
+        return false;
+    if (s->data_gateway[0] != 0) {
+        uint8_t ignored;
+        (void)parse_addr(s->data_gateway, &c.net.gateway, &ignored);
+    }
+    c.tcp = (struct tcp_config){.connections_max = (uint32_t)s->tcp_connections_max / w->core_count + 64,
+                                .syn_backlog = 1024,
+                                .receive_window_bytes = (uint32_t)s->tcp_receive_window_bytes,
+                                .send_buffer_bytes = (uint32_t)s->tcp_send_buffer_bytes,
+                                .mss = (uint16_t)(port.mtu - 40),
+                                .rto_min_us = (uint32_t)s->tcp_rto_min_us,
+                                .time_wait_ms = (uint32_t)s->tcp_time_wait_ms,
+                                .keepalive_ms = (uint32_t)s->tcp_keepalive_ms,
+                                .tx_pool = nic_tx_pool(w->nic)};
+    if (getrandom(c.tcp.secret, sizeof(c.tcp.secret), 0) != sizeof(c.tcp.secret))
+        return false;
+    c.broker = (struct broker_config){.request_pool = w->request_pools[i],
+                                      .response_pool = w->response_pools[i],
+                                      .requests_max = REQUESTS_PER_CORE,
+                                      .sessions_max = c.tcp.connections_max,
+                                      .mails_max = MAILS};
+    w->cores[i] = core_create(&c);
+    return w->cores[i] != NULL;
+}
+
+/* ---- a core's thread ---------------------------------------------------------------------------------- */
+
+struct core_start {
+    struct world *world;
+    uint32_t number;
+};
+
+/* The ring belongs to the thread that submits (SINGLE_ISSUER), so it is made here. */
+static struct disk *make_disk(struct world *w, uint32_t i)
+{
+    struct disk_config config = {.entries = DISK_ENTRIES};
+    void *bases[DISK_REGIONS_MAX];
+    size_t lens[DISK_REGIONS_MAX];
+    char text[512] = "";
+    struct disk *d;
+    config.region_count = log_core_regions(w->log_cores[i], bases, lens, DISK_REGIONS_MAX);
+    for (unsigned r = 0; r < config.region_count; r++)
+        config.regions[r] = (struct disk_region){.base = bases[r], .len = lens[r]};
+    d = disk_create(&config, text, sizeof(text));
+    control_log("core %u: disk: %s", i, text);
+    return d;
+}
+
+static int core_main(void *arg)
+{
+    struct core_start *start = arg;
+    struct world *w = start->world;
+    uint32_t i = start->number;
+    struct loop_config *loop = &w->loops[i];
+
+    w->disks[i] = make_disk(w, i);
+    *loop = (struct loop_config){.core = w->cores[i],
+                                 .nic = w->nic,
+                                 .disk = w->disks[i],
+                                 .helpers = w->helpers,
+                                 .qsbr = w->publication.qsbr,
+                                 .spin = w->settings->core_idle == CORE_IDLE_SPIN,
+                                 .idle_polls = (uint32_t)w->settings->core_idle_spin_polls,
+                                 .stop = &w->stop};
+    atomic_fetch_add(&w->running, 1);
+    if (w->disks[i] != NULL) {
+        loop_run(loop);
+        disk_destroy(w->disks[i]);
+    }
+    return 0;
+}
+
+static bool start_cores(struct world *w)
+{
+    static struct core_start starts[TIDE_CORES_MAX];
+    uint32_t i = 0;
+    unsigned lcore;
+    RTE_LCORE_FOREACH_WORKER(lcore)
+    {
+        if (i == w->core_count)
+            break;
+        starts[i] = (struct core_start){.world = w, .number = i};
+        if (rte_eal_remote_launch(core_main, &starts[i], lcore) != 0)
+            return false;
+        i++;
+    }
+    while (i == w->core_count && atomic_load(&w->running) < w->core_count)
+        usleep(100);
+    for (uint32_t k = 0; k < w->core_count; k++)
+        if (w->disks[k] == NULL)
+            return false;
+    return i == w->core_count;
+}
+
+static void stop_cores(struct world *w)
+{
+    uint64_t one = 1;
+    atomic_store(&w->stop, true);
+    for (uint32_t i = 0; i < w->core_count; i++)
+        (void)!write(w->office->parties[i].wake_fd, &one, sizeof(one));
+    rte_eal_mp_wait_lcore();
+}
+
+/* ---- the data plane as a whole ---------------------------------------------------------------------------- */
+
+static bool make_data_plane(struct world *w, char *error, size_t size)
+{
+    const struct tide_settings *s = w->settings;
+    uint16_t ports[TIDE_LISTENERS_MAX];
+    unsigned port_count = 0;
+
+    snprintf(error, size, "not enough memory for the data plane: raise dpdk.memory.mb (now %d)", (int)s->dpdk_memory_mb);
+    w->core_count = (uint32_t)s->data_core_count;
+    w->nic_counters = calloc(w->core_count, sizeof(*w->nic_counters));
+    if (w->nic_counters == NULL || !open_ports(w, error, size))
+        return false;
+    if (nic_port_count(w->nic) != 1) {
+        snprintf(error, size, "data.ports: %u ports given; this version serves one", nic_port_count(w->nic));
+        return false;
+    }
+    for (unsigned i = 0; i < s->listener_count; i++)
+        ports[port_count++] = s->listener[i].port;
+    w->office = post_office_create(w->core_count);
+    w->publication.qsbr = rte_zmalloc("qsbr", rte_rcu_qsbr_get_memsize(TIDE_CORES_MAX), TIDE_CACHE_LINE);
+    if (w->office == NULL || w->publication.qsbr == NULL ||
+        rte_rcu_qsbr_init(w->publication.qsbr, TIDE_CORES_MAX) != 0)
+        return false;
+    for (uint32_t i = 0; i <= w->core_count; i++)
+        w->office->parties[i].wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    w->helpers = help_pool_create((unsigned)s->helper_threads, w->core_count, posix_fs());
+    if (w->helpers == NULL)
+        return false;
+    for (uint32_t i = 0; i < w->core_count; i++)
+        help_pool_set_doorbell(w->helpers, i, w->office->parties[i].wake_fd);
+    help_pool_set_doorbell(w->helpers, TIDE_JOB_CONTROL, w->office->parties[w->core_count].wake_fd);
+    if (w->core_count > 1)
+        w->steer = steer_create(w->core_count);
+    w->response_pools[w->core_count] = dense_pool("answers", w->core_count, 1023, RESPONSE_BLOCK);
+    if (w->response_pools[w->core_count] == NULL || (w->core_count > 1 && w->steer == NULL))
+        return false;
+    for (uint32_t i = 0; i < w->core_count; i++)
+        if (!make_core(w, i, ports, port_count))
+            return false;
+    error[0] = 0;
+    return true;
+}
+
+static void destroy_data_plane(struct world *w)
+{
+    for (uint32_t i = 0; i < w->core_count; i++)
+        core_destroy(w->cores[i]);
+    if (w->helpers != NULL)
+        help_pool_destroy(w->helpers);
+    steer_destroy(w->steer);
+    for (uint32_t i = 0; i < w->core_count; i++)
+        if (w->log_cores[i] != NULL)
+            log_core_destroy(w->log_cores[i]);
+    if (w->nic != NULL)
+        nic_close(w->nic);
+    for (uint32_t i = 0; i <= w->core_count; i++) {
+        if (i < w->core_count)
+            rte_mempool_free(w->request_pools[i]);
+        rte_mempool_free(w->response_pools[i]);
+        if (w->office != NULL && w->office->parties[i].wake_fd >= 0)
+            close(w->office->parties[i].wake_fd);
+    }
+    post_office_destroy(w->office);
+    rte_free(w->publication.qsbr);
+    free(w->nic_counters);
+}
+
+/* ---- control ------------------------------------------------------------------------------------------------ */
+
+static void on_ready(void *arg)
+{
+    struct world *w = arg;
+    w->ready = true;
+    control_log("serving %s on %s", w->settings->listeners, w->settings->data_address);
+    fputs("tidemarkd: ready\n", stderr);
+}
+
+static void on_stopped(void *arg, bool clean)
+{
+    struct world *w = arg;
+    w->stopped = true;
+    w->clean = clean;
+    uv_stop(&w->loop);
+}
+
+static void on_signal(uv_signal_t *signal, int number)
+{
+    struct world *w = signal->data;
+    control_log("signal %d: stopping", number);
+    uv_signal_stop(&w->sigterm);
+    uv_signal_stop(&w->sigint);
+    control_stop(w->control);
+}
+
+static void watch_signals(struct world *w)
+{
+    uv_signal_init(&w->loop, &w->sigterm);
+    uv_signal_init(&w->loop, &w->sigint);
+    w->sigterm.data = w->sigint.data = w;
+    uv_signal_start(&w->sigterm, on_signal, SIGTERM);
+    uv_signal_start(&w->sigint, on_signal, SIGINT);
+}
+
+static bool start_control(struct world *w, char *error, size_t size)
+{
+    struct http_handlers handlers = {.metrics = metrics_render, .health = health_render, .arg = w};
+    struct control_config config = {.loop = &w->loop,
+                                    .settings = w->settings,
+                                    .log_dir = w->log_dir,
+                                    .fs = posix_fs(),
+                                    .cluster = w->cluster,
+                                    .store = w->store,
+                                    .office = w->office,
+                                    .publication = &w->publication,
+                                    .data = {.self = w, .create = data_create, .open = partition_open,
+                                             .close = partition_close, .destroy = partition_destroy,
+                                             .in_use = data_in_use, .submit = data_submit, .take = data_take},
+                                    .response_pool = w->response_pools[w->core_count],
+                                    .broker_id = w->settings->node_id,
+                                    .on_ready = on_ready,
+                                    .on_stopped = on_stopped,
+                                    .arg = w};
+    if (getrandom(&config.incarnation, sizeof(config.incarnation), 0) != sizeof(config.incarnation))
+        return false;
+    w->control = control_start(&config, error, size);
+    if (w->control == NULL)
+        return false;
+    return http_start(&w->loop, w->settings->control_address, &handlers, &w->http, error, size) == TIDE_OK;
+}
+
+/* ---- identity and history ---------------------------------------------------------------------------------- */
+
+static bool replay_command(void *arg, const uint8_t *bytes, size_t len)
+{
+    struct cluster_result result;
+    return cluster_apply_bytes(arg, bytes, len, &result) == TIDE_OK;
+}
+
+static struct tide_uuid new_uuid(void)
+{
+    struct tide_uuid u;
+    if (getrandom(&u, sizeof(u), 0) != sizeof(u))
+        abort();
+    u.bytes[0] &= 0x7f; /* a text that does not begin with '-' or '_' */
+    u.bytes[6] = (uint8_t)((u.bytes[6] & 0x0f) | 0x40);
+    u.bytes[8] = (uint8_t)((u.bytes[8] & 0x3f) | 0x80);
+    return u;
+}
+
+/* The directory is locked, is ours, and the cluster is as it was. */
+static bool open_store(struct world *w, char *error, size_t size)
+{
+    struct tide_uuid cluster = new_uuid();
+    struct tide_uuid directory = new_uuid();
+    struct store_identity who;
+    snprintf(w->log_dir, sizeof(w->log_dir), "%s", w->settings->log_dirs);
+    if (store_open(w->log_dir, posix_fs(), (int32_t)w->settings->node_id, &cluster, &directory, &w->store, &who, error, size) != TIDE_OK)
+        return false;
+    w->cluster = cluster_create();
+    if (w->cluster == NULL)
+        return false;
+    if (store_replay(w->store, replay_command, w->cluster, error, size) != TIDE_OK)
+        return false;
+    if (store_next_index(w->store) == 0) {
+        struct cluster_command init = {.kind = CLUSTER_INIT, .init = who.cluster_id};
+        struct cluster_result result;
+        uint8_t bytes[64];
+        size_t len;
+        if (cluster_command_encode(&init, bytes, sizeof(bytes), &len) != TIDE_OK || store_append(w->store, bytes, len) != 0 ||
+            cluster_apply(w->cluster, &init, &result) != TIDE_OK) {
+            snprintf(error, size, "the metadata log in %.900s cannot be written", w->log_dir);
+            return false;
+        }
+    }
+    if (!tide_uuid_equal(cluster_id(w->cluster), &who.cluster_id)) {
+        snprintf(error, size, "meta.properties in %.900s names another cluster than its metadata log", w->log_dir);
+        return false;
+    }
+    control_log("data in %s, %s", w->log_dir, who.fresh ? "fresh" : who.clean ? "after a clean stop" : "after an unclean stop: logs are recovered");
+    return true;
+}
+
+static void warn_of_spinning(const struct tide_settings *s)
+{
+    if (s->core_idle == CORE_IDLE_SPIN && s->data_core_count >= sysconf(_SC_NPROCESSORS_ONLN))
+        control_log("warning: core.idle=spin with %d polling cores on %ld CPUs: durable writes will wait for milliseconds; use core.idle=wait",
+                    (int)s->data_core_count, sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+/* ---- the run ----------------------------------------------------------------------------------------------------- */
+
+static int run(struct world *w)
+{
+    char error[ERROR_MAX] = "";
+    int status = EXIT_FAILURE;
+    bool cores = false;
+    if (!make_data_plane(w, error, sizeof(error))) {
+        status = refuse(error);
+        goto out;
+    }
+    if (!start_cores(w)) {
+        status = refuse("a core could not be started (io_uring missing?)");
+        cores = true;
+        goto out;
+    }
+    cores = true;
+    watch_signals(w);
+    if (!start_control(w, error, sizeof(error))) {
+        status = refuse(error);
+        if (w->control == NULL)
+            goto out;
+        control_stop(w->control);
+    }
+    uv_run(&w->loop, UV_RUN_DEFAULT);
+    if (w->stopped && error[0] == 0)
+        status = w->clean && store_mark_clean(w->store, 0) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    control_log("stopped%s", status == EXIT_SUCCESS ? "" : ", not cleanly");
+out:
+    if (cores)
+        stop_cores(w);
+    if (w->control != NULL)
+        control_destroy(w->control);
+    http_stop(w->http);
+    destroy_data_plane(w);
+    return status;
+}
+
+int boot_run(const struct tide_settings *settings)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    char error[ERROR_MAX] = "";
+    int status;
+    if (w == NULL)
+        return refuse("no memory");
+    w->settings = settings;
+    uv_loop_init(&w->loop);
+    warn_of_spinning(settings);
+    if (start_eal(settings) < 0) {
+        free(w);
+        return refuse("DPDK could not be started: see above, and `tidemark doctor`");
+    }
+    if (!open_store(w, error, sizeof(error)))
+        status = refuse(error);
+    else
+        status = run(w);
+    store_close(w->store);
+    cluster_destroy(w->cluster);
+    nic_eal_stop();
+    free(w);
+    return status;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/metrics.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "daemon/world.h"
+#include "log/buffers.h"
+
+static void counters(FILE *f, const struct world *w)
+{
+    for (unsigned i = 0; i < COUNTER_COUNT; i++) {
+        fprintf(f, "# HELP tidemark_%s_total %s\n# TYPE tidemark_%s_total counter\n", tide_counter_names[i],
+                tide_counter_help[i], tide_counter_names[i]);
+        for (uint32_t core = 0; core < w->core_count; core++) {
+            uint64_t v = __atomic_load_n(&core_counters(w->cores[core])->values[i], __ATOMIC_RELAXED);
+            v += __atomic_load_n(&w->nic_counters[core].values[i], __ATOMIC_RELAXED);
+            fprintf(f, "tidemark_%s_total{core=\"%u\"} %lu\n", tide_counter_names[i], core, v);
+        }
+    }
+}
+
+static void pool(FILE *f, const char *name, uint32_t core, unsigned size, unsigned available)
+{
+    fprintf(f, "tidemark_pool_size{pool=\"%s\",core=\"%u\"} %u\n", name, core, size);
+    fprintf(f, "tidemark_pool_free{pool=\"%s\",core=\"%u\"} %u\n", name, core, available);
+}
+
+static void pools(FILE *f, const struct world *w)
+{
+    struct nic_pools_report r;
+    fputs("# HELP tidemark_pool_size entries of a pool\n# TYPE tidemark_pool_size gauge\n"
+          "# HELP tidemark_pool_free entries of a pool that are free\n# TYPE tidemark_pool_free gauge\n", f);
+    nic_pools_report(w->nic, &r);
+    for (unsigned i = 0; i < 2; i++)
+        if (r.rx[i].total != 0)
+            pool(f, i == 0 ? "receive" : "receive_array", 0, r.rx[i].total, r.rx[i].free);
+    pool(f, "transmit", 0, r.tx.total, r.tx.free);
+    for (uint32_t core = 0; core < w->core_count; core++) {
+        const struct log_core *l = w->log_cores[core];
+        struct log_core_free free_now;
+        struct broker_gauges g;
+        pool(f, "request", core, w->request_pools[core]->size, rte_mempool_avail_count(w->request_pools[core]));
+        pool(f, "response", core, w->response_pools[core]->size, rte_mempool_avail_count(w->response_pools[core]));
+        free_now = log_core_free_now(l);
+        /* A buffer attached to a log is at rest there; it counts as free. */
+        pool(f, "tail", core, l->config.tail_buffers, free_now.tails + __atomic_load_n(&l->attached_count, __ATOMIC_RELAXED));
+        pool(f, "read", core, l->config.read_buffers, free_now.reads);
+        pool(f, "view", core, l->config.views, free_now.views);
+        pool(f, "index_chunk", core, l->config.index_chunks, free_now.chunks);
+        broker_gauges(core_broker(w->cores[core]), &g);
+        pool(f, "mail", core, g.mails, g.mails_free);
+    }
+}
+
+static void stages(FILE *f, const struct world *w)
+{
+    static const struct { const char *label; uint32_t ppm; } quantiles[] = {
+        {"0.5", 500000}, {"0.9", 900000}, {"0.99", 990000}, {"0.999", 999000}, {"1", 999999}};
+    fputs("# HELP tidemark_stage_seconds how long a stage of a request took\n# TYPE tidemark_stage_seconds summary\n", f);
+    for (unsigned s = 0; s < STAGE_COUNT; s++) {
+        for (uint32_t core = 0; core < w->core_count; core++) {
+            const struct tide_histogram *h = broker_stage(core_broker(w->cores[core]), s);
+            uint64_t n = tide_histogram_count(h);
+            for (unsigned q = 0; n != 0 && q < TIDE_ARRAY_LEN(quantiles); q++)
+                fprintf(f, "tidemark_stage_seconds{stage=\"%s\",core=\"%u\",quantile=\"%s\"} %.9f\n", tide_stage_names[s],
+                        core, quantiles[q].label, (double)tide_histogram_quantile(h, quantiles[q].ppm) / 1e9);
+            fprintf(f, "tidemark_stage_seconds_sum{stage=\"%s\",core=\"%u\"} %.9f\n", tide_stage_names[s], core,
+                    (double)__atomic_load_n(&h->sum_ns, __ATOMIC_RELAXED) / 1e9);
+            fprintf(f, "tidemark_stage_seconds_count{stage=\"%s\",core=\"%u\"} %lu\n", tide_stage_names[s], core, n);
+        }
+    }
+}
+
+static void gauge(FILE *f, const char *name, const char *help, uint64_t value)
+{
+    fprintf(f, "# HELP tidemark_%s %s\n# TYPE tidemark_%s gauge\ntidemark_%s %lu\n", name, help, name, name, value);
+}
+
+static void gauges(FILE *f, const struct world *w)
+{
+    struct control_gauges g;
+    uint64_t sessions = 0;
+    uint64_t requests = 0;
+    for (uint32_t core = 0; core < w->core_count; core++) {
+        sessions += tide_pub64_peek(&core_gauges(w->cores[core])->sessions);
+        requests += tide_pub64_peek(&core_gauges(w->cores[core])->requests);
+    }
+    control_gauges(w->control, &g);
+    gauge(f, "ready", "1 when every replica that lived here at start is served", w->ready);
+    gauge(f, "sessions", "Kafka connections", sessions);
+    gauge(f, "requests_in_progress", "requests whose response has not left", requests);
+    gauge(f, "topics", "topics of the cluster", g.topics);
+    gauge(f, "replicas_serving", "replicas served by this broker", g.replicas_serving);
+    gauge(f, "replicas_failed", "replicas that could not be opened or that failed", g.replicas_failed);
+    gauge(f, "view_version", "version of the published view", g.view_version);
+    gauge(f, "metadata_commands", "metadata commands taken since the start", g.commands);
+    gauge(f, "expect_failures", "expectations that did not hold", atomic_load(&tide_expect_failures));
+    for (unsigned p = 0; p < nic_port_count(w->nic); p++)
+        fprintf(f, "tidemark_link_up{port=\"%u\"} %d\n", p, nic_link_up(w->nic, p));
+}
+
+int metrics_render(void *arg, char **ret_text)
+{
+    const struct world *w = arg;
+    size_t size;
+    FILE *f = open_memstream(ret_text, &size);
+    if (f == NULL)
+        return 500;
+    gauges(f, w);
+    pools(f, w);
+    counters(f, w);
+    stages(f, w);
+    return fclose(f) == 0 ? 200 : 500;
+}
+
+int health_render(void *arg, char **ret_text)
+{
+    const struct world *w = arg;
+    struct control_gauges g;
+    bool link = true;
+    bool well;
+    control_gauges(w->control, &g);
+    for (unsigned p = 0; p < nic_port_count(w->nic); p++)
+        link &= nic_link_up(w->nic, p);
+    well = w->ready && link && g.replicas_failed == 0;
+    if (asprintf(ret_text, "%s\n", well ? "ok" : !w->ready ? "starting" : !link ? "the data link is down" : "a replica has failed") < 0)
+        return 500;
+    return well ? 200 : 503;
+}

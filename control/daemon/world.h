@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Everything that a running broker consists of; filled by boot.c, read by metrics.c.
+ */
+#ifndef TIDEMARK_CONTROL_DAEMON_WORLD_H
+#define TIDEMARK_CONTROL_DAEMON_WORLD_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include <uv.h>
+
+#include "cluster/cluster.h"
+#include "control/control.h"
+#include "core/core.h"
+#include "core/loop.h"
+#include "disk/disk.h"
+#include "disk/help_pool.h"
+#include "edge/http.h"
+#include "edge/store.h"
+#include "nic/nic.h"
+
+struct world {
+    const struct tide_settings *settings;
+    uint32_t core_count;
+    struct nic *nic;
+    struct help_pool *helpers;
+    struct post_office *office;
+    struct steer *steer;
+    struct tide_publication publication;
+    struct rte_mempool *request_pools[TIDE_CORES_MAX];
+    struct rte_mempool *response_pools[TIDE_CORES_MAX + 1]; /* the last is control's */
+    struct log_core *log_cores[TIDE_CORES_MAX];
+    struct disk *disks[TIDE_CORES_MAX];
+    struct core *cores[TIDE_CORES_MAX];
+    struct loop_config loops[TIDE_CORES_MAX];
+    struct tide_counters *nic_counters;
+    _Atomic bool stop;
+    _Atomic uint32_t running;
+    uv_loop_t loop;
+    uv_signal_t sigterm;
+    uv_signal_t sigint;
+    struct http *http;
+    struct store *store;
+    struct cluster *cluster;
+    struct control *control;
+    char log_dir[4096];
+    bool ready;
+    bool stopped;
+    bool clean;
+};
+
+#endif

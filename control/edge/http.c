@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "edge/http.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <microhttpd.h>
+
+enum { HTTP_CONNECTIONS_MAX = 32, HTTP_TIMEOUT_S = 10 };
+
+struct http {
+    struct MHD_Daemon *daemon;
+    struct http_handlers handlers;
+    uv_poll_t poll;
+    uv_timer_t timer;
+};
+
+static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, char *text, enum MHD_ResponseMemoryMode mode, const char *type)
+{
+    struct MHD_Response *r = MHD_create_response_from_buffer(strlen(text), text, mode);
+    enum MHD_Result result;
+    if (r == NULL)
+        return MHD_NO;
+    MHD_add_response_header(r, "Content-Type", type);
+    result = MHD_queue_response(c, status, r);
+    MHD_destroy_response(r);
+    return result;
+}
+
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const char *url, const char *method, const char *version,
+                                  const char *body, size_t *body_size, void **state)
+{
+    static char not_found[] = "only /metrics and /healthz are here\n";
+    static char not_allowed[] = "GET only\n";
+    struct http *h = arg;
+    http_render render = strcmp(url, "/metrics") == 0 ? h->handlers.metrics : strcmp(url, "/healthz") == 0 ? h->handlers.health : NULL;
+    char *text = NULL;
+    int status;
+    (void)version;
+    (void)body;
+    (void)state;
+    *body_size = 0;
+    if (strcmp(method, "GET") != 0)
+        return reply(c, MHD_HTTP_METHOD_NOT_ALLOWED, not_allowed, MHD_RESPMEM_PERSISTENT, "text/plain");
+    if (render == NULL)
+        return reply(c, MHD_HTTP_NOT_FOUND, not_found, MHD_RESPMEM_PERSISTENT, "text/plain");
+    status = render(h->handlers.arg, &text);
+    if (text == NULL)
+        return MHD_NO;
+    return reply(c, (unsigned)status, text, MHD_RESPMEM_MUST_FREE, "text/plain; version=0.0.4");
+}
+
+static void on_timer(uv_timer_t *t);
+
+static void run(struct http *h)
+{
+    MHD_UNSIGNED_LONG_LONG timeout;
+    MHD_run(h->daemon);
+    if (MHD_get_timeout(h->daemon, &timeout) == MHD_YES)
+        uv_timer_start(&h->timer, on_timer, timeout, 0);
+    else
+        uv_timer_stop(&h->timer);
+}
+
+static void on_readable(uv_poll_t *p, int status, int events)
+{
+    (void)status;
+    (void)events;
+    run(p->data);
+}
+
+static void on_timer(uv_timer_t *t)
+{
+    run(t->data);
+}
+
+static bool parse(const char *address, struct sockaddr_in *ret)
+{
+    char host[256];
+    const char *colon = strrchr(address, ':');
+    char *end;
+    unsigned long port;
+    if (colon == NULL || (size_t)(colon - address) >= sizeof(host))
+        return false;
+    snprintf(host, sizeof(host), "%.*s", (int)(colon - address), address);
+    port = strtoul(colon + 1, &end, 10);
+    memset(ret, 0, sizeof(*ret));
+    ret->sin_family = AF_INET;
+    ret->sin_port = htons((uint16_t)port);
+    return *end == 0 && port > 0 && port < 65536 && inet_pton(AF_INET, host, &ret->sin_addr) == 1;
+}
+
+enum tide_status http_start(uv_loop_t *loop, const char *address, const struct http_handlers *handlers, struct http **ret, char *error,
+                            size_t size)
+{
+    struct http *h = calloc(1, sizeof(*h));
+    struct sockaddr_in at;
+    const union MHD_DaemonInfo *info;
+    if (h == NULL || !parse(address, &at)) {
+        snprintf(error, size, "control.address: '%.100s' is not IPv4:port", address);
+        free(h);
+        return TIDE_BAD;
+    }
+    h->handlers = *handlers;
+    h->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, h, MHD_OPTION_SOCK_ADDR, &at, MHD_OPTION_CONNECTION_LIMIT,
+                                 (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_TIMEOUT_S, MHD_OPTION_END);
+    if (h->daemon == NULL) {
+        snprintf(error, size, "control.address: %s cannot be listened on: %s", address, strerror(errno));
+        free(h);
+        return TIDE_IO;
+    }
+    info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    uv_poll_init(loop, &h->poll, info->epoll_fd);
+    uv_timer_init(loop, &h->timer);
+    h->poll.data = h->timer.data = h;
+    uv_poll_start(&h->poll, UV_READABLE, on_readable);
+    *ret = h;
+    return TIDE_OK;
+}
+
+void http_stop(struct http *h)
+{
+    if (h == NULL)
+        return;
+    uv_poll_stop(&h->poll);
+    uv_timer_stop(&h->timer);
+    MHD_stop_daemon(h->daemon);
+    free(h);
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The structs of control.c, replicas.c, view_builder.c and admin.c.
+ */
+#ifndef TIDEMARK_CONTROL_INTERNAL_H
+#define TIDEMARK_CONTROL_INTERNAL_H
+
+#include <rte_mempool.h>
+#include <rte_rcu_qsbr.h>
+
+#include "control/cluster/cluster.h"
+#include "control/control.h"
+#include "control/edge/store.h"
+#include "kafka/errors.h"
+#include "tidemark/disk_op.h"
+
+enum replica_state {
+    REPLICA_ABSENT,
+    REPLICA_OPENING,
+    REPLICA_ADOPTING,
+    REPLICA_SERVING,
+    REPLICA_LEAVING,
+    REPLICA_RELEASING,
+    REPLICA_CLOSING,
+    REPLICA_DRAINING,
+    REPLICA_FAILED,
+    REPLICA_STATE_COUNT
+};
+
+enum { DIR_MAX = 4096, REPLICA_ERROR_MAX = 512, ORDERS_MAX = 8192 };
+
+/* A replica that lives here, or on its way in or out. */
+struct replica {
+    struct control *control;
+    enum replica_state state;
+    uint32_t slot;
+    struct tide_uuid topic_id;
+    char topic[TIDE_TOPIC_NAME_MAX + 1];
+    int32_t index;
+    struct partition *partition;
+    bool delete_files;   /* the topic is gone */
+    uint64_t token;      /* grace period that LEAVING and DRAINING wait for */
+    struct tide_job job; /* open or close */
+    bool job_unsent;     /* the helpers had no room */
+    struct tide_topic_config config;
+    char dir[DIR_MAX];
+    char error[REPLICA_ERROR_MAX];
+};
+
+/* A view that no core may use any more once `token` has passed. */
+struct retired {
+    struct retired *next;
+    const struct tide_view *view;
+    uint64_t token;
+};
+
+/* A question whose answer waits until the replicas of its topics are served and seen. */
+struct waiting_ask {
+    struct waiting_ask *next;
+    struct tide_mail *mail;
+    uint64_t version;      /* of the view that must be seen; 0: not published yet */
+    uint64_t token;
+    uint64_t give_up_ms;   /* uv_now: answered then whatever happened */
+};
+
+struct control {
+    struct control_config config;
+    bool stopping;
+    bool ready_told;
+    bool stopped_told;
+    bool unclean;
+    bool store_failed;
+    uint64_t version;
+    uint64_t commands;
+    struct rte_mempool *orders;
+    struct replica *replicas[TIDE_PARTITIONS_MAX];
+    const struct tide_view *view;
+    struct retired *retired;
+    struct waiting_ask *asks;
+    bool reconcile;  /* a directory became free */
+    bool view_stale; /* the cluster or a replica changed since the view was built */
+    uv_timer_t tick;
+    uv_poll_t doorbell;
+    uint64_t next_producer_id;
+    uint64_t producer_ids_end;
+    struct tide_mail *unsent_head[TIDE_CORES_MAX], *unsent_tail[TIDE_CORES_MAX];
+};
+
+/* ---- control.c */
+/* Makes the command durable, applies it. 0, or a Kafka error code; -1 when the store failed. */
+int control_apply(struct control *, const struct cluster_command *, struct cluster_result *);
+/* Answers the letter once the cluster as it is now is served and seen by every core. */
+void control_answer_when_seen(struct control *, struct tide_mail *);
+void control_answer(struct control *, struct tide_mail *);
+
+/* Sends an order, behind what could not be sent before. */
+void control_send(struct control *, uint32_t core, struct tide_mail *);
+void topic_config_of(const struct control *, const struct cluster_topic *, struct tide_topic_config *ret);
+
+/* ---- replicas.c */
+bool directory_is_busy(const struct control *, const char *topic, int32_t index);
+/* Brings the replicas that live here in line with the cluster: opens what is missing, sends away
+ * what is gone. */
+void replicas_reconcile(struct control *);
+void replicas_on_order(struct control *, struct tide_mail *);
+void replicas_on_job(struct control *, struct tide_job *);
+/* States that wait for a grace period move on. True while some still wait. */
+bool replicas_tick(struct control *);
+void replicas_stop(struct control *);
+bool replicas_settled(const struct control *); /* nothing is opening or adopting */
+bool replicas_gone(const struct control *);
+struct replica *replicas_find(const struct control *, const struct tide_uuid *topic_id, int32_t index);
+
+uint32_t replica_home(const struct control *, const struct replica *);
+
+/* ---- view_builder.c */
+struct tide_view *view_build(struct control *);
+void view_free(const struct tide_view *);
+
+/* ---- admin.c */
+void admin_on_ask(struct control *, struct tide_mail *);
+/* The command that registers this start of the broker. */
+bool admin_registration(struct control *, struct cluster_command *ret);
+
+#endif

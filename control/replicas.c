@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of the replicas that this broker hosts; the states are drawn in control.h.
+ */
+#include "control/internal.h"
+
+#include "tidemark/bytes.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TO(s) (1u << REPLICA_##s)
+static const struct {
+    const char *name;
+    uint32_t next;
+} replica_states[REPLICA_STATE_COUNT] = {
+    [REPLICA_ABSENT] = {"absent", TO(OPENING)},
+    [REPLICA_OPENING] = {"opening", TO(ADOPTING) | TO(FAILED) | TO(CLOSING)},
+    [REPLICA_ADOPTING] = {"adopting", TO(SERVING)},
+    [REPLICA_SERVING] = {"serving", TO(LEAVING)},
+    [REPLICA_LEAVING] = {"leaving", TO(RELEASING)},
+    [REPLICA_RELEASING] = {"releasing", TO(CLOSING)},
+    [REPLICA_CLOSING] = {"closing", TO(DRAINING)},
+    [REPLICA_DRAINING] = {"draining", TO(ABSENT)},
+    [REPLICA_FAILED] = {"failed", TO(DRAINING)},
+};
+
+static void replica_move(struct replica *r, enum replica_state to)
+{
+    TIDE_ASSERT(replica_states[r->state].next & 1u << to);
+    r->state = to;
+}
+
+struct replica *replicas_find(const struct control *c, const struct tide_uuid *topic_id, int32_t index)
+{
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
+        struct replica *r = c->replicas[i];
+        if (r != NULL && r->index == index && tide_uuid_equal(&r->topic_id, topic_id))
+            return r;
+    }
+    return NULL;
+}
+
+/* ---- orders to cores ---------------------------------------------------------------------------- */
+
+/* The home core is a function of what the partition is; it is never stored. */
+static uint32_t home_core(const struct control *c, const struct tide_uuid *id, int32_t index)
+{
+    uint32_t h = (uint32_t)index;
+    for (unsigned i = 0; i < sizeof(id->bytes); i += 4)
+        h += load_be32(id->bytes + i);
+    return h % c->config.office->core_count;
+}
+
+uint32_t replica_home(const struct control *c, const struct replica *r)
+{
+    return home_core(c, &r->topic_id, r->index);
+}
+
+static void send_order(struct control *c, struct replica *r, enum mail_kind kind)
+{
+    void *at;
+    struct tide_mail *m;
+    uint32_t self = c->config.office->core_count;
+    const struct cluster_topic *t;
+    TIDE_ASSERT(rte_mempool_get(c->orders, &at) == 0); /* one per slot at most, and some */
+    m = at;
+    memset(m, 0, sizeof(*m));
+    m->kind = kind;
+    m->from = self;
+    m->pool = c->orders;
+    m->order.partition = r->partition;
+    m->order.cookie = r;
+    t = cluster_find_topic_by_id(c->config.cluster, &r->topic_id);
+    if (t != NULL) {
+        const struct cluster_partition *p = &t->partitions[r->index];
+        m->order.leader_epoch = p->leader_epoch;
+        m->order.replica_count = p->replica_count;
+        m->order.isr_count = p->isr_count;
+    }
+    control_send(c, home_core(c, &r->topic_id, r->index), m);
+}
+
+/* ---- opening ---------------------------------------------------------------------------------------- */
+
+static void run_open(struct tide_job *job, const struct tide_fs *fs)
+{
+    struct replica *r = (struct replica *)(uintptr_t)job->cookie;
+    job->result = r->control->config.data.open(r->partition, fs, r->error, sizeof(r->error));
+}
+
+static int remove_entry(void *arg, const char *name, bool is_dir)
+{
+    struct { const struct tide_fs *fs; const char *dir; } *at = arg;
+    char path[DIR_MAX + 300];
+    if (is_dir || snprintf(path, sizeof(path), "%s/%s", at->dir, name) >= (int)sizeof(path))
+        return 0;
+    return at->fs->unlink(at->fs->self, path);
+}
+
+/* Renamed first, so that a crash in between leaves no half topic under its own name. */
+static int delete_dir(struct replica *r, const struct tide_fs *fs)
+{
+    char gone[DIR_MAX + 64];
+    char id[TIDE_UUID_TEXT];
+    struct { const struct tide_fs *fs; const char *dir; } at = {fs, gone};
+    int e;
+    tide_uuid_to_text(&r->topic_id, id);
+    snprintf(gone, sizeof(gone), "%s.%s-delete", r->dir, id);
+    e = fs->rename(fs->self, r->dir, gone);
+    if (e == 0)
+        e = fs->sync_dir(fs->self, r->control->config.log_dir);
+    if (e == 0)
+        e = fs->list(fs->self, gone, remove_entry, &at);
+    if (e == 0)
+        e = fs->rmdir(fs->self, gone);
+    return e;
+}
+
+static void run_close(struct tide_job *job, const struct tide_fs *fs)
+{
+    struct replica *r = (struct replica *)(uintptr_t)job->cookie;
+    job->result = r->control->config.data.close(r->partition, fs);
+    if (r->delete_files)
+        job->result = delete_dir(r, fs);
+}
+
+static void submit(struct control *c, struct replica *r, void (*run)(struct tide_job *, const struct tide_fs *))
+{
+    r->job = (struct tide_job){.run = run,
+                               .owner = TIDE_JOB_CONTROL,
+                               .kind = JOB_CONTROL_FIRST,
+                               .cookie = (uint64_t)(uintptr_t)r};
+    r->job_unsent = c->config.data.submit(c->config.data.self, &r->job) != TIDE_OK;
+}
+
+static struct replica *add_replica(struct control *c, const struct cluster_topic *t, int32_t index)
+{
+    struct control_replica what;
+    struct replica *r;
+    uint32_t slot = 0;
+    while (slot < TIDE_PARTITIONS_MAX && c->replicas[slot] != NULL)
+        slot++;
+    if (slot == TIDE_PARTITIONS_MAX) {
+        control_log("no slot for %s-%d: this broker hosts %d replicas already", t->name, index, TIDE_PARTITIONS_MAX);
+        return NULL;
+    }
+    r = calloc(1, sizeof(*r));
+    if (r == NULL)
+        return NULL;
+    r->control = c;
+    r->slot = slot;
+    r->topic_id = t->id;
+    r->index = index;
+    snprintf(r->topic, sizeof(r->topic), "%s", t->name);
+    snprintf(r->dir, sizeof(r->dir), "%s/%s-%d", c->config.log_dir, t->name, index);
+    what = (struct control_replica){.topic = r->topic,
+                                    .topic_id = t->id,
+                                    .index = index,
+                                    .slot = slot,
+                                    .home_core = home_core(c, &t->id, index),
+                                    .dir = r->dir};
+    topic_config_of(c, t, &r->config);
+    what.config = &r->config;
+    r->partition = c->config.data.create(c->config.data.self, &what);
+    if (r->partition == NULL) {
+        control_log("no memory for the replica %s-%d", t->name, index);
+        free(r);
+        return NULL;
+    }
+    c->replicas[slot] = r;
+    replica_move(r, REPLICA_OPENING);
+    submit(c, r, run_open);
+    return r;
+}
+
+static bool lives_here(const struct control *c, const struct cluster_partition *p)
+{
+    for (uint32_t i = 0; i < p->replica_count; i++)
+        if (p->replicas[i] == c->config.broker_id)
+            return true;
+    return false;
+}
+
+static void open_missing(struct control *c)
+{
+    for (uint32_t i = 0; i < cluster_topic_count(c->config.cluster); i++) {
+        const struct cluster_topic *t = cluster_topic_at(c->config.cluster, i);
+        for (uint32_t p = 0; p < t->partition_count; p++)
+            if (lives_here(c, &t->partitions[p]) && replicas_find(c, &t->id, (int32_t)p) == NULL &&
+                !directory_is_busy(c, t->name, (int32_t)p))
+                (void)add_replica(c, t, (int32_t)p);
+    }
+}
+
+/* A topic of the same name that is still on its way out owns the directory until it is gone. */
+bool directory_is_busy(const struct control *c, const char *topic, int32_t index)
+{
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
+        const struct replica *r = c->replicas[i];
+        if (r != NULL && r->index == index && strcmp(r->topic, topic) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void leave(struct control *c, struct replica *r, bool delete_files)
+{
+    r->delete_files |= delete_files;
+    if (r->state == REPLICA_SERVING) {
+        replica_move(r, REPLICA_LEAVING);
+        r->token = 0; /* the next view is without it */
+        c->view_stale = true;
+    }
+}
+
+static void send_away(struct control *c)
+{
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
+        struct replica *r = c->replicas[i];
+        if (r != NULL && cluster_find_topic_by_id(c->config.cluster, &r->topic_id) == NULL)
+            leave(c, r, true);
+    }
+}
+
+void replicas_reconcile(struct control *c)
+{
+    if (c->stopping)
+        return;
+    send_away(c);
+    open_missing(c);
+    c->view_stale = true;
+}
+
+/* ---- events -------------------------------------------------------------------------------------------- */
+
+static void close_replica(struct control *c, struct replica *r)
+{
+    replica_move(r, REPLICA_CLOSING);
+    submit(c, r, run_close);
+}
+
+void replicas_on_job(struct control *c, struct tide_job *job)
+{
+    struct replica *r = (struct replica *)(uintptr_t)job->cookie;
+    if (r->state == REPLICA_OPENING && job->result == 0 && c->stopping) {
+        close_replica(c, r);
+    } else if (r->state == REPLICA_OPENING && job->result == 0) {
+        replica_move(r, REPLICA_ADOPTING);
+        send_order(c, r, MAIL_ADOPT);
+    } else if (r->state == REPLICA_OPENING) {
+        control_log("replica %s-%d could not be opened: %s", r->topic, r->index,
+                    r->error[0] ? r->error : strerror((int)-job->result));
+        replica_move(r, REPLICA_FAILED);
+        c->view_stale = true;
+    } else if (r->state == REPLICA_CLOSING) {
+        if (job->result != 0) {
+            control_log("replica %s-%d was not closed cleanly: %s", r->topic, r->index, strerror((int)-job->result));
+            c->unclean = true;
+        }
+        replica_move(r, REPLICA_DRAINING);
+        r->token = rte_rcu_qsbr_start(c->config.publication->qsbr);
+    }
+}
+
+void replicas_on_order(struct control *c, struct tide_mail *m)
+{
+    struct replica *r = m->order.cookie;
+    enum mail_kind kind = m->kind;
+    rte_mempool_put(m->pool, m);
+    if (kind == MAIL_ADOPT) {
+        replica_move(r, REPLICA_SERVING);
+        c->view_stale = true;
+        if (c->stopping)
+            leave(c, r, false);
+        else if (cluster_find_topic_by_id(c->config.cluster, &r->topic_id) == NULL)
+            leave(c, r, true);
+    } else if (kind == MAIL_RELEASE) {
+        close_replica(c, r);
+    }
+}
+
+static void forget(struct control *c, struct replica *r)
+{
+    c->config.data.destroy(r->partition);
+    c->replicas[r->slot] = NULL;
+    replica_move(r, REPLICA_ABSENT);
+    free(r);
+    c->reconcile = true; /* a topic of the same name may wait for the directory */
+}
+
+bool replicas_tick(struct control *c)
+{
+    struct rte_rcu_qsbr *q = c->config.publication->qsbr;
+    bool waiting = false;
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
+        struct replica *r = c->replicas[i];
+        if (r == NULL)
+            continue;
+        if (r->job_unsent)
+            r->job_unsent = c->config.data.submit(c->config.data.self, &r->job) != TIDE_OK;
+        if (r->state == REPLICA_LEAVING && r->token == 0 && !c->view_stale)
+            r->token = rte_rcu_qsbr_start(q); /* the view without it is out */
+        if (r->state == REPLICA_LEAVING && r->token != 0 && rte_rcu_qsbr_check(q, r->token, false) == 1) {
+            replica_move(r, REPLICA_RELEASING);
+            send_order(c, r, MAIL_RELEASE);
+        }
+        if (r->state == REPLICA_FAILED &&
+            (c->stopping || cluster_find_topic_by_id(c->config.cluster, &r->topic_id) == NULL)) {
+            replica_move(r, REPLICA_DRAINING);
+            r->token = rte_rcu_qsbr_start(q);
+        }
+        if (r->state == REPLICA_DRAINING && rte_rcu_qsbr_check(q, r->token, false) == 1 &&
+            !c->config.data.in_use(c->config.data.self, r->partition)) {
+            forget(c, r);
+            continue;
+        }
+        waiting |= r->job_unsent || r->state == REPLICA_LEAVING || r->state == REPLICA_DRAINING;
+    }
+    return waiting;
+}
+
+void replicas_stop(struct control *c)
+{
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+        if (c->replicas[i] != NULL)
+            leave(c, c->replicas[i], false);
+}
+
+bool replicas_settled(const struct control *c)
+{
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
+        const struct replica *r = c->replicas[i];
+        if (r != NULL && (r->state == REPLICA_OPENING || r->state == REPLICA_ADOPTING))
+            return false;
+    }
+    return true;
+}
+
+bool replicas_gone(const struct control *c)
+{
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+        if (c->replicas[i] != NULL)
+            return false;
+    return true;
+}

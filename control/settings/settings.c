@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "settings/settings.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <ini.h>
+
+const struct setting_row setting_rows[] = {
+#define INT(field, row_name, topic, value, low, high, row_unit, text)                                                   \
+    {.name = row_name, .topic_name = topic, .type = SETTING_INT, .standard = value, .min = low, .max = high,            \
+     .unit = row_unit, .doc = text, .offset = offsetof(struct tide_settings, field)},
+#define BOOL(field, row_name, topic, value, text)                                                                       \
+    {.name = row_name, .topic_name = topic, .type = SETTING_BOOL, .standard = value, .max = 1, .unit = "", .doc = text, \
+     .offset = offsetof(struct tide_settings, field)},
+#define CHOICE(field, row_name, topic, value, list, text)                                                               \
+    {.name = row_name, .topic_name = topic, .type = SETTING_CHOICE, .standard = value, .words = list, .unit = "",       \
+     .doc = text, .offset = offsetof(struct tide_settings, field)},
+#define TEXT(field, row_name, topic, value, text)                                                                       \
+    {.name = row_name, .topic_name = topic, .type = SETTING_TEXT, .standard_text = value, .unit = "", .doc = text,      \
+     .offset = offsetof(struct tide_settings, field)},
+#include "config/settings.def"
+#undef INT
+#undef BOOL
+#undef CHOICE
+#undef TEXT
+};
+const unsigned setting_row_count = sizeof(setting_rows) / sizeof(setting_rows[0]);
+static_assert(sizeof(setting_rows) / sizeof(setting_rows[0]) <= 256, "tide_settings.given has a bit for every row");
+
+/* Where a topic row lives in struct tide_topic_config. */
+static const struct {
+    const char *topic_name;
+    size_t offset;
+} topic_fields[] = {
+#define FIELD(text, member) {text, offsetof(struct tide_topic_config, member)}
+    FIELD("cleanup.policy", cleanup_policy),
+    FIELD("compression.type", compression_type),
+    FIELD("retention.ms", retention_ms),
+    FIELD("retention.bytes", retention_bytes),
+    FIELD("segment.bytes", segment_bytes),
+    FIELD("segment.ms", segment_ms),
+    FIELD("index.interval.bytes", index_interval_bytes),
+    FIELD("max.message.bytes", max_message_bytes),
+    FIELD("min.insync.replicas", min_insync_replicas),
+    FIELD("ack.durability", ack_durability),
+    FIELD("message.timestamp.type", message_timestamp_type),
+    FIELD("message.timestamp.before.max.ms", message_timestamp_before_max_ms),
+    FIELD("message.timestamp.after.max.ms", message_timestamp_after_max_ms),
+#undef FIELD
+};
+
+static int64_t *number_at(void *base, size_t offset)
+{
+    return (int64_t *)((char *)base + offset);
+}
+
+void settings_defaults(struct tide_settings *s)
+{
+    memset(s, 0, sizeof(*s));
+    for (unsigned i = 0; i < setting_row_count; i++) {
+        const struct setting_row *r = &setting_rows[i];
+        if (r->type == SETTING_TEXT)
+            snprintf((char *)s + r->offset, SETTING_TEXT_MAX, "%s", r->standard_text);
+        else
+            *number_at(s, r->offset) = r->standard;
+    }
+}
+
+/* ---- one value ------------------------------------------------------------------------------------ */
+
+static bool parse_word(const char *words, const char *value, int64_t *ret)
+{
+    size_t len = strlen(value);
+    int64_t n = 0;
+    for (const char *w = words; w != NULL; n++) {
+        const char *bar = strchr(w, '|');
+        size_t word_len = bar != NULL ? (size_t)(bar - w) : strlen(w);
+        if (word_len == len && strncmp(w, value, len) == 0) {
+            *ret = n;
+            return true;
+        }
+        w = bar != NULL ? bar + 1 : NULL;
+    }
+    return false;
+}
+
+static enum tide_status parse_number(const struct setting_row *r, const char *value, int64_t *ret, char *error, size_t size)
+{
+    char *end;
+    long long v;
+    if (r->type == SETTING_CHOICE) {
+        if (parse_word(r->words, value, ret))
+            return TIDE_OK;
+        snprintf(error, size, "%s: '%s' is not one of %s", r->name, value, r->words);
+        return TIDE_BAD;
+    }
+    if (r->type == SETTING_BOOL) {
+        if (parse_word("false|true", value, ret))
+            return TIDE_OK;
+        snprintf(error, size, "%s: '%s' is neither true nor false", r->name, value);
+        return TIDE_BAD;
+    }
+    errno = 0;
+    v = strtoll(value, &end, 10);
+    if (end == value || *end != 0 || errno != 0) {
+        snprintf(error, size, "%s: '%s' is no whole number", r->name, value);
+        return TIDE_BAD;
+    }
+    if (v < r->min || v > r->max) {
+        snprintf(error, size, "%s: %lld is out of range; it must be %lld to %lld%s%s", r->name, v, (long long)r->min,
+                 (long long)r->max, *r->unit ? " " : "", r->unit);
+        return TIDE_BAD;
+    }
+    *ret = v;
+    return TIDE_OK;
+}
+
+/* Letters to change to get from one name to the other, at most `SETTING_NAME_MAX` long. */
+static unsigned distance(const char *a, const char *b)
+{
+    enum { MAX = 64 };
+    unsigned row[MAX + 1];
+    size_t la = strlen(a), lb = strlen(b);
+    if (la > MAX || lb > MAX)
+        return UINT_MAX;
+    for (size_t j = 0; j <= lb; j++)
+        row[j] = (unsigned)j;
+    for (size_t i = 1; i <= la; i++) {
+        unsigned diagonal = row[0];
+        row[0] = (unsigned)i;
+        for (size_t j = 1; j <= lb; j++) {
+            unsigned up = row[j];
+            unsigned best = diagonal + (a[i - 1] != b[j - 1]);
+            if (up + 1 < best)
+                best = up + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            diagonal = up;
+            row[j] = best;
+        }
+    }
+    return row[lb];
+}
+
+static const char *nearest(const char *name)
+{
+    const char *best = setting_rows[0].name;
+    unsigned least = UINT_MAX;
+    for (unsigned i = 0; i < setting_row_count; i++) {
+        unsigned d = distance(name, setting_rows[i].name);
+        if (d < least) {
+            least = d;
+            best = setting_rows[i].name;
+        }
+    }
+    return best;
+}
+
+enum tide_status settings_set(struct tide_settings *s, const char *name, const char *value, char *error, size_t size)
+{
+    int64_t v;
+    if (strcmp(name, "broker.id") == 0)
+        name = "node.id";
+    for (unsigned i = 0; i < setting_row_count; i++) {
+        const struct setting_row *r = &setting_rows[i];
+        if (strcmp(r->name, name) != 0)
+            continue;
+        if (s->given[i / 64] & 1ull << i % 64) {
+            snprintf(error, size, "%s: given twice", name);
+            return TIDE_BAD;
+        }
+        if (r->type == SETTING_TEXT) {
+            if (strlen(value) >= SETTING_TEXT_MAX) {
+                snprintf(error, size, "%s: longer than %d bytes", name, SETTING_TEXT_MAX - 1);
+                return TIDE_BAD;
+            }
+            snprintf((char *)s + r->offset, SETTING_TEXT_MAX, "%s", value);
+        } else {
+            if (parse_number(r, value, &v, error, size) != TIDE_OK)
+                return TIDE_BAD;
+            *number_at(s, r->offset) = v;
+        }
+        s->given[i / 64] |= 1ull << i % 64;
+        return TIDE_OK;
+    }
+    snprintf(error, size, "no setting '%.64s'; did you mean %s?", name, nearest(name));
+    return TIDE_ABSENT;
+}
+
+/* ---- the file ---------------------------------------------------------------------------------------- */
+
+struct load {
+    struct tide_settings *settings;
+    char *error;
+    size_t size;
+    bool failed;
+};
+
+/* inih's callback: 1 goes on, 0 marks the line as wrong. */
+static int on_line(void *arg, const char *section, const char *name, const char *value)
+{
+    struct load *l = arg;
+    if (l->failed)
+        return 1;
+    if (*section != 0)
+        snprintf(l->error, l->size, "sections ([%.32s]) are not used here; write NAME=VALUE lines", section);
+    else if (value == NULL)
+        snprintf(l->error, l->size, "'%.64s' has no value; write NAME=VALUE", name);
+    else if (settings_set(l->settings, name, value, l->error, l->size) == TIDE_OK)
+        return 1;
+    l->failed = true;
+    return 0;
+}
+
+enum tide_status settings_load(const char *path, struct tide_settings *ret, char *error, size_t size)
+{
+    char what[SETTINGS_ERROR_MAX] = "";
+    struct load l = {.settings = ret, .error = what, .size = sizeof(what)};
+    int line;
+    settings_defaults(ret);
+    line = ini_parse(path, on_line, &l);
+    if (line < 0) {
+        snprintf(error, size, "%s: cannot be read: %s", path, line == -1 ? strerror(errno) : "out of memory");
+        return TIDE_IO;
+    }
+    if (line > 0) {
+        snprintf(error, size, "%s:%d: %s", path, line, what[0] ? what : "not a NAME=VALUE line");
+        return TIDE_BAD;
+    }
+    if (settings_check(ret, what, sizeof(what)) != TIDE_OK) {
+        snprintf(error, size, "%s: %s", path, what);
+        return TIDE_BAD;
+    }
+    return TIDE_OK;
+}
+
+/* ---- rules between settings --------------------------------------------------------------------------- */
+
+/* NAME://host:port */
+static bool parse_listener(const char *text, char name[LISTENER_NAME_MAX], char host[LISTENER_HOST_MAX], uint16_t *port)
+{
+    const char *colon = strstr(text, "://");
+    const char *last = strrchr(text, ':');
+    char *end;
+    unsigned long number;
+    if (colon == NULL || last <= colon || (size_t)(colon - text) >= LISTENER_NAME_MAX || colon == text ||
+        (size_t)(last - colon - 3) >= LISTENER_HOST_MAX)
+        return false;
+    snprintf(name, LISTENER_NAME_MAX, "%.*s", (int)(colon - text), text);
+    snprintf(host, LISTENER_HOST_MAX, "%.*s", (int)(last - colon - 3), colon + 3);
+    number = strtoul(last + 1, &end, 10);
+    if (end == last + 1 || *end != 0 || number == 0 || number > 65535)
+        return false;
+    *port = (uint16_t)number;
+    return true;
+}
+
+static bool has_protocol(const struct tide_settings *s, const char *name)
+{
+    char copy[SETTING_TEXT_MAX];
+    char *save = NULL;
+    snprintf(copy, sizeof(copy), "%s", s->listener_security_protocol_map);
+    for (char *pair = strtok_r(copy, ", ", &save); pair != NULL; pair = strtok_r(NULL, ", ", &save)) {
+        char *colon = strchr(pair, ':');
+        if (colon == NULL)
+            continue;
+        *colon = 0;
+        if (strcmp(pair, name) == 0 && strcmp(colon + 1, "PLAINTEXT") == 0)
+            return true;
+    }
+    return false;
+}
+
+static enum tide_status derive_listeners(struct tide_settings *s, char *error, size_t size)
+{
+    char copy[SETTING_TEXT_MAX];
+    char *save = NULL;
+    snprintf(copy, sizeof(copy), "%s", s->listeners);
+    s->listener_count = 0;
+    for (char *one = strtok_r(copy, ", ", &save); one != NULL; one = strtok_r(NULL, ", ", &save)) {
+        struct settings_listener *l = &s->listener[s->listener_count];
+        if (s->listener_count == SETTINGS_LISTENERS_MAX || !parse_listener(one, l->name, l->host, &l->port)) {
+            snprintf(error, size, "listeners: '%.200s' is not NAME://host:port", one);
+            return TIDE_BAD;
+        }
+        if (!has_protocol(s, l->name)) {
+            snprintf(error, size, "listeners: %s is no PLAINTEXT listener; listener.security.protocol.map must say %s:PLAINTEXT "
+                     "(TLS and SASL are not served yet)", l->name, l->name);
+            return TIDE_BAD;
+        }
+        snprintf(l->advertised_host, sizeof(l->advertised_host), "%s", l->host);
+        l->advertised_port = l->port;
+        if (l->host[0] == 0 || strcmp(l->host, "0.0.0.0") == 0)
+            snprintf(l->advertised_host, sizeof(l->advertised_host), "%.*s", (int)strcspn(s->data_address, "/"), s->data_address);
+        s->listener_count++;
+    }
+    return s->listener_count != 0 ? TIDE_OK : TIDE_BAD;
+}
+
+static enum tide_status derive_advertised(struct tide_settings *s, char *error, size_t size)
+{
+    char copy[SETTING_TEXT_MAX];
+    char *save = NULL;
+    snprintf(copy, sizeof(copy), "%s", s->advertised_listeners);
+    for (char *one = strtok_r(copy, ", ", &save); one != NULL; one = strtok_r(NULL, ", ", &save)) {
+        char name[LISTENER_NAME_MAX], host[LISTENER_HOST_MAX];
+        uint16_t port;
+        bool found = false;
+        if (!parse_listener(one, name, host, &port) || host[0] == 0) {
+            snprintf(error, size, "advertised.listeners: '%.200s' is not NAME://host:port", one);
+            return TIDE_BAD;
+        }
+        for (uint32_t i = 0; i < s->listener_count; i++) {
+            if (strcmp(s->listener[i].name, name) != 0)
+                continue;
+            snprintf(s->listener[i].advertised_host, LISTENER_HOST_MAX, "%s", host);
+            s->listener[i].advertised_port = port;
+            found = true;
+        }
+        if (!found) {
+            snprintf(error, size, "advertised.listeners: there is no listener %s", name);
+            return TIDE_BAD;
+        }
+    }
+    return TIDE_OK;
+}
+
+enum tide_status settings_check(struct tide_settings *s, char *error, size_t size)
+{
+    if (s->node_id < 0) {
+        snprintf(error, size, "node.id is missing; give this broker a number, as node.id=1");
+        return TIDE_BAD;
+    }
+    if (strchr(s->log_dirs, ',') != NULL) {
+        snprintf(error, size, "log.dirs: one directory is served; '%.100s' names several", s->log_dirs);
+        return TIDE_BAD;
+    }
+    if (s->log_dirs[0] != '/') {
+        snprintf(error, size, "log.dirs: '%.100s' is not an absolute path", s->log_dirs);
+        return TIDE_BAD;
+    }
+    if (s->data_address[0] == 0 || strchr(s->data_address, '/') == NULL) {
+        snprintf(error, size, "data.address is missing or has no prefix length; write data.address=10.0.0.1/24");
+        return TIDE_BAD;
+    }
+    if (s->data_ports[0] == 0) {
+        snprintf(error, size, "data.ports is missing; write data.ports=vdev:net_af_xdp0,iface=eth1 or a PCI address");
+        return TIDE_BAD;
+    }
+    if ((s->log_tail_buffer_bytes & (s->log_tail_buffer_bytes - 1)) != 0 || s->log_read_buffer_bytes % 4096 != 0) {
+        snprintf(error, size, "log.tail.buffer.bytes must be a power of two, log.read.buffer.bytes a multiple of 4096");
+        return TIDE_BAD;
+    }
+    if (s->max_message_bytes > s->segment_bytes) {
+        snprintf(error, size, "message.max.bytes (%lld) exceeds log.segment.bytes (%lld)", (long long)s->max_message_bytes,
+                 (long long)s->segment_bytes);
+        return TIDE_BAD;
+    }
+    if (s->cleanup_policy != CLEANUP_DELETE) {
+        snprintf(error, size, "log.cleanup.policy: compaction is not served yet; only delete is");
+        return TIDE_BAD;
+    }
+    if (derive_listeners(s, error, size) != TIDE_OK)
+        return TIDE_BAD;
+    return derive_advertised(s, error, size);
+}
+
+/* ---- topics ---------------------------------------------------------------------------------------------- */
+
+const struct setting_row *settings_topic_row(const char *topic_name)
+{
+    for (unsigned i = 0; i < setting_row_count; i++)
+        if (setting_rows[i].topic_name != NULL && strcmp(setting_rows[i].topic_name, topic_name) == 0)
+            return &setting_rows[i];
+    return NULL;
+}
+
+static size_t topic_offset(const struct setting_row *r)
+{
+    for (size_t i = 0; i < sizeof(topic_fields) / sizeof(topic_fields[0]); i++)
+        if (strcmp(topic_fields[i].topic_name, r->topic_name) == 0)
+            return topic_fields[i].offset;
+    return 0;
+}
+
+void settings_topic_defaults(const struct tide_settings *s, struct tide_topic_config *ret)
+{
+    for (unsigned i = 0; i < setting_row_count; i++)
+        if (setting_rows[i].topic_name != NULL)
+            *number_at(ret, topic_offset(&setting_rows[i])) = *(const int64_t *)((const char *)s + setting_rows[i].offset);
+}
+
+enum tide_status settings_set_topic(struct tide_topic_config *c, const char *topic_name, const char *value, char *error, size_t size)
+{
+    const struct setting_row *r = settings_topic_row(topic_name);
+    int64_t v;
+    if (r == NULL) {
+        snprintf(error, size, "Unknown topic config name: %.100s", topic_name);
+        return TIDE_ABSENT;
+    }
+    if (parse_number(r, value, &v, error, size) != TIDE_OK)
+        return TIDE_BAD;
+    if (strcmp(topic_name, "cleanup.policy") == 0 && v != CLEANUP_DELETE) {
+        snprintf(error, size, "cleanup.policy: compaction is not served yet; only delete is");
+        return TIDE_BAD;
+    }
+    *number_at(c, topic_offset(r)) = v;
+    return TIDE_OK;
+}
+
+/* ---- descriptions -------------------------------------------------------------------------------------------- */
+
+static void number_text(const struct setting_row *r, int64_t v, char *to, size_t size)
+{
+    if (r->type == SETTING_BOOL) {
+        snprintf(to, size, "%s", v ? "true" : "false");
+    } else if (r->type == SETTING_CHOICE) {
+        const char *w = r->words;
+        while (v-- > 0)
+            w = strchr(w, '|') + 1;
+        snprintf(to, size, "%.*s", (int)strcspn(w, "|"), w);
+    } else {
+        snprintf(to, size, "%lld", (long long)v);
+    }
+}
+
+void settings_text(const struct tide_settings *s, const struct setting_row *r, char *to, size_t size)
+{
+    if (r->type == SETTING_TEXT)
+        snprintf(to, size, "%s", (const char *)s + r->offset);
+    else
+        number_text(r, *(const int64_t *)((const char *)s + r->offset), to, size);
+}
+
+void settings_topic_text(const struct tide_topic_config *c, const struct setting_row *r, char *to, size_t size)
+{
+    number_text(r, *(const int64_t *)((const char *)c + topic_offset(r)), to, size);
+}
+
+bool settings_is_given(const struct tide_settings *s, const struct setting_row *r)
+{
+    size_t i = (size_t)(r - setting_rows);
+    return (s->given[i / 64] >> i % 64 & 1) != 0;
+}
+
+void settings_print_reference(FILE *f)
+{
+    struct tide_settings s;
+    settings_defaults(&s);
+    fputs("| setting | topic setting | default | meaning |\n| --- | --- | --- | --- |\n", f);
+    for (unsigned i = 0; i < setting_row_count; i++) {
+        const struct setting_row *r = &setting_rows[i];
+        char value[SETTING_TEXT_MAX];
+        settings_text(&s, r, value, sizeof(value));
+        fprintf(f, "| `%s` | %s%s%s | %s%s%s | %s%s%s |\n", r->name, r->topic_name ? "`" : "", r->topic_name ? r->topic_name : "",
+                r->topic_name ? "`" : "", value, *r->unit ? " " : "", r->unit, r->doc, r->words ? ": " : "", r->words ? r->words : "");
+    }
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The committed cluster as one block of memory that cores may read.
+ */
+#include "control/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Two passes over the same code: the first only counts. */
+struct arena {
+    uint8_t *base; /* NULL while counting */
+    size_t at;
+};
+
+static void *take(struct arena *a, size_t size)
+{
+    void *p = a->base != NULL ? a->base + a->at : NULL;
+    a->at += (size + 15u) & ~(size_t)15;
+    return p;
+}
+
+static const int32_t *copy_ids(struct arena *a, const int32_t *ids, uint32_t count)
+{
+    int32_t *to = take(a, count * sizeof(*to));
+    if (to != NULL)
+        memcpy(to, ids, count * sizeof(*to));
+    return to;
+}
+
+static void fill_partition(struct control *c, struct arena *a, const struct cluster_topic *t, uint32_t index,
+                           struct view_partition *to)
+{
+    const struct cluster_partition *p = &t->partitions[index];
+    const struct replica *r = replicas_find(c, &t->id, (int32_t)index);
+    const int32_t *replicas = copy_ids(a, p->replicas, p->replica_count);
+    const int32_t *isr = copy_ids(a, p->isr, p->isr_count);
+    bool serving = r != NULL && r->state == REPLICA_SERVING;
+    if (to == NULL)
+        return;
+    *to = (struct view_partition){.leader = p->leader,
+                                  .leader_epoch = p->leader_epoch,
+                                  .partition_epoch = p->partition_epoch,
+                                  .replica_count = (uint16_t)p->replica_count,
+                                  .isr_count = (uint16_t)p->isr_count,
+                                  .replicas = replicas,
+                                  .isr = isr};
+    if (serving) {
+        to->local = r->partition;
+        to->home_core = replica_home(c, r);
+    } else if (p->leader == c->config.broker_id) {
+        to->leader = -1; /* not yet, or no longer: clients look again */
+    }
+}
+
+static void fill_topic(struct control *c, struct arena *a, const struct cluster_topic *t, struct view_topic *to)
+{
+    struct view_partition *partitions = take(a, t->partition_count * sizeof(*partitions));
+    for (uint32_t i = 0; i < t->partition_count; i++)
+        fill_partition(c, a, t, i, partitions != NULL ? &partitions[i] : NULL);
+    if (to == NULL)
+        return;
+    memset(to, 0, sizeof(*to));
+    to->id = t->id;
+    to->name_len = (uint16_t)snprintf(to->name, sizeof(to->name), "%s", t->name);
+    to->internal = strcmp(t->name, "__consumer_offsets") == 0 || strcmp(t->name, "__transaction_state") == 0;
+    to->partition_count = t->partition_count;
+    to->partitions = partitions;
+    topic_config_of(c, t, &to->config);
+}
+
+static void fill_broker(const struct control *c, const struct cluster_broker *from, struct view_broker *to)
+{
+    memset(to, 0, sizeof(*to));
+    to->id = from->id;
+    snprintf(to->rack, sizeof(to->rack), "%s", from->rack);
+    for (uint32_t i = 0; i < from->endpoint_count && i < TIDE_LISTENERS_MAX; i++) {
+        snprintf(to->endpoints[i].host, sizeof(to->endpoints[i].host), "%s", from->endpoints[i].host);
+        to->endpoints[i].port = from->endpoints[i].port;
+    }
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct view_topic *)a)->name, ((const struct view_topic *)b)->name);
+}
+
+static struct tide_view *fill(struct control *c, struct arena *a)
+{
+    const struct cluster *cluster = c->config.cluster;
+    uint32_t topic_count = cluster_topic_count(cluster);
+    uint32_t broker_count = cluster_broker_count(cluster);
+    uint32_t slots = 16;
+    struct tide_view *v = take(a, sizeof(*v));
+    struct view_broker *brokers = take(a, broker_count * sizeof(*brokers));
+    struct view_topic *topics = take(a, topic_count * sizeof(*topics));
+    uint32_t *names;
+    uint32_t *ids;
+
+    while (slots < 2 * topic_count + 2)
+        slots *= 2;
+    names = take(a, slots * sizeof(*names));
+    ids = take(a, slots * sizeof(*ids));
+    for (uint32_t i = 0; i < topic_count; i++)
+        fill_topic(c, a, cluster_topic_at(cluster, i), topics != NULL ? &topics[i] : NULL);
+    if (v == NULL)
+        return NULL;
+    for (uint32_t i = 0; i < broker_count; i++)
+        fill_broker(c, cluster_broker_at(cluster, i), &brokers[i]);
+    qsort(topics, topic_count, sizeof(*topics), by_name);
+    tide_view_index(topics, topic_count, slots, names, ids);
+    *v = (struct tide_view){.self = c->config.broker_id,
+                            .controller = c->config.broker_id,
+                            .broker_count = broker_count,
+                            .brokers = brokers,
+                            .topic_count = topic_count,
+                            .topics = topics,
+                            .hash_mask = slots - 1,
+                            .by_name = names,
+                            .by_id = ids};
+    tide_uuid_to_text(cluster_id(cluster), v->cluster_id);
+    return v;
+}
+
+struct tide_view *view_build(struct control *c)
+{
+    struct arena count = {0};
+    struct arena real = {0};
+    struct tide_view *v;
+    (void)fill(c, &count);
+    real.base = aligned_alloc(TIDE_CACHE_LINE, (count.at + TIDE_CACHE_LINE - 1) / TIDE_CACHE_LINE * TIDE_CACHE_LINE);
+    if (real.base == NULL)
+        return NULL;
+    v = fill(c, &real);
+    TIDE_ASSERT(real.at == count.at);
+    return v;
+}
+
+void view_free(const struct tide_view *v)
+{
+    free((void *)(uintptr_t)v);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tidemark/view.h"
+
+static uint32_t hash_bytes(const void *bytes, size_t len)
+{
+    const uint8_t *p = bytes;
+    uint64_t h = 0xcbf29ce484222325ull;
+    for (size_t i = 0; i < len; i++)
+        h = (h ^ p[i]) * 0x100000001b3ull;
+    return (uint32_t)(h ^ h >> 32);
+}
+
+const struct view_topic *tide_view_topic(const struct tide_view *v, const char *name, uint32_t len)
+{
+    if (len == 0 || len > TIDE_TOPIC_NAME_MAX)
+        return NULL;
+    for (uint32_t at = hash_bytes(name, len);; at++) {
+        uint32_t n = v->by_name[at & v->hash_mask];
+        if (n == 0)
+            return NULL;
+        const struct view_topic *t = &v->topics[n - 1];
+        if (t->name_len == len && memcmp(t->name, name, len) == 0)
+            return t;
+    }
+}
+
+const struct view_topic *tide_view_topic_by_id(const struct tide_view *v, const struct tide_uuid *id)
+{
+    for (uint32_t at = hash_bytes(id, sizeof(*id));; at++) {
+        uint32_t n = v->by_id[at & v->hash_mask];
+        if (n == 0)
+            return NULL;
+        if (tide_uuid_equal(&v->topics[n - 1].id, id))
+            return &v->topics[n - 1];
+    }
+}
+
+const struct view_partition *tide_view_partition(const struct view_topic *t, int32_t index)
+{
+    return index >= 0 && (uint32_t)index < t->partition_count ? &t->partitions[index] : NULL;
+}
+
+static void insert(uint32_t *table, uint32_t mask, uint32_t hash, uint32_t number)
+{
+    while (table[hash & mask] != 0)
+        hash++;
+    table[hash & mask] = number;
+}
+
+void tide_view_index(const struct view_topic *topics, uint32_t topic_count, uint32_t slots,
+                     uint32_t *by_name, uint32_t *by_id)
+{
+    memset(by_name, 0, slots * sizeof(*by_name));
+    memset(by_id, 0, slots * sizeof(*by_id));
+    for (uint32_t i = 0; i < topic_count; i++) {
+        insert(by_name, slots - 1, hash_bytes(topics[i].name, topics[i].name_len), i + 1);
+        insert(by_id, slots - 1, hash_bytes(&topics[i].id, sizeof(topics[i].id)), i + 1);
+    }
+}

@@ -1,0 +1,742 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One turn of a core's Kafka side: mail, bells, completions, what waited for room, timeouts.
+ */
+#include "broker/internal.h"
+
+#include <stdio.h>
+
+#include <rte_malloc.h>
+
+enum {
+    SWEEP_INTERVAL_MS = 1000, /* every partition gets a turn at least this often (expiry) */
+    SWEEP_STEP = 16,          /* partitions per turn of the sweep */
+    READY_STALLED_MAX = 64,   /* stalled sessions looked at per turn */
+    DEADLINES_MAX = 64,       /* timeouts handled per turn */
+    EVICT_MAX = 4,
+};
+
+const char *const tide_stage_names[STAGE_COUNT] = {
+    [STAGE_PRODUCE] = "produce",
+    [STAGE_APPEND] = "append",
+    [STAGE_DURABLE] = "durable",
+    [STAGE_FETCH] = "fetch",
+};
+
+static void *zeroed(size_t count, size_t size)
+{
+    return rte_zmalloc("broker", count * size, TIDE_CACHE_LINE);
+}
+
+static void init_lists(struct broker *b)
+{
+    link_init(&b->retry);
+    link_init(&b->free_sessions);
+    link_init(&b->stalled);
+    link_init(&b->partial);
+    link_init(&b->ready);
+    link_init(&b->parked);
+    for (uint32_t i = 0; i < b->config.sessions_max; i++) {
+        link_init(&b->sessions[i].in_free);
+        link_append(&b->free_sessions, &b->sessions[i].in_free);
+    }
+    for (uint32_t i = b->config.requests_max; i-- != 0;)
+        b->free_requests[b->free_request_count++] = i;
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
+        for (unsigned k = 0; k < WAIT_KIND_COUNT; k++)
+            link_init(&b->waits[i].lists[k]);
+        link_init(&b->waits[i].in_parked);
+    }
+}
+
+struct broker *broker_create(const struct broker_config *config)
+{
+    static _Atomic unsigned brokers;
+    struct broker *b = zeroed(1, sizeof(*b));
+    char name[RTE_MEMPOOL_NAMESIZE];
+    if (b == NULL)
+        return NULL;
+    b->config = *config;
+    b->settings = config->settings;
+    b->counters = config->counters;
+    b->requests = zeroed(config->requests_max, sizeof(*b->requests));
+    b->free_requests = zeroed(config->requests_max, sizeof(*b->free_requests));
+    b->heap = zeroed(config->requests_max, sizeof(*b->heap));
+    b->sessions = zeroed(config->sessions_max, sizeof(*b->sessions));
+    b->waits = zeroed(TIDE_PARTITIONS_MAX, sizeof(*b->waits));
+    b->home = zeroed(TIDE_PARTITIONS_MAX, sizeof(*b->home));
+    b->dirty = zeroed(TIDE_PARTITIONS_MAX, sizeof(*b->dirty));
+    b->homes = zeroed(TIDE_PARTITIONS_MAX, sizeof(*b->homes));
+    snprintf(name, sizeof(name), "mails%u_%u", config->core, brokers++);
+    /* No cache: only its core takes, and the count of what is left must be exact. */
+    b->mails = rte_mempool_create(name, config->mails_max, sizeof(struct tide_mail), 0, 0, NULL,
+                                  NULL, NULL, NULL, SOCKET_ID_ANY, RTE_MEMPOOL_F_SC_GET);
+    if (b->requests == NULL || b->free_requests == NULL || b->heap == NULL || b->sessions == NULL ||
+        b->waits == NULL || b->home == NULL || b->dirty == NULL || b->homes == NULL ||
+        b->mails == NULL) {
+        broker_destroy(b);
+        return NULL;
+    }
+    init_lists(b);
+    return b;
+}
+
+void broker_destroy(struct broker *b)
+{
+    if (b == NULL)
+        return;
+    rte_mempool_free(b->mails);
+    rte_free(b->homes);
+    rte_free(b->dirty);
+    rte_free(b->home);
+    rte_free(b->waits);
+    rte_free(b->sessions);
+    rte_free(b->heap);
+    rte_free(b->free_requests);
+    rte_free(b->requests);
+    rte_free(b);
+}
+
+/* ---- letters -------------------------------------------------------------------------------- */
+
+struct tide_mail *mail_take(struct broker *b, enum mail_kind kind)
+{
+    void *at;
+    struct tide_mail *m;
+    if (rte_mempool_get(b->mails, &at) != 0)
+        return NULL;
+    m = at;
+    memset(m, 0, sizeof(*m));
+    m->kind = kind;
+    m->from = b->config.core;
+    m->pool = b->mails;
+    return m;
+}
+
+/* Sends, behind what could not be sent before. */
+void mail_out(struct broker *b, uint32_t to, struct tide_mail *m)
+{
+    m->next = NULL;
+    if (b->unsent_head[to] == NULL &&
+        post_send(b->config.office, b->config.core, to, m) == TIDE_OK)
+        return;
+    tide_count(b->counters, COUNTER_mail_full);
+    if (b->unsent_head[to] == NULL)
+        b->unsent_head[to] = m;
+    else
+        b->unsent_tail[to]->next = m;
+    b->unsent_tail[to] = m;
+    b->unsent_count++;
+}
+
+static unsigned send_unsent(struct broker *b)
+{
+    unsigned did = 0;
+    for (uint32_t to = 0; b->unsent_count != 0 && to <= b->config.office->core_count; to++) {
+        struct tide_mail *m;
+        while ((m = b->unsent_head[to]) != NULL) {
+            struct tide_mail *next = m->next;
+            if (post_send(b->config.office, b->config.core, to, m) != TIDE_OK)
+                break;
+            b->unsent_head[to] = next;
+            b->unsent_count--;
+            did++;
+        }
+    }
+    return did;
+}
+
+void broker_tell_neighbour(struct broker *b, const struct tide_addr *addr, const uint8_t mac[6], bool directed)
+{
+    for (uint32_t to = 0; to < b->config.office->core_count; to++) {
+        struct tide_mail *m = to == b->config.core ? NULL : mail_take(b, MAIL_NEIGHBOUR);
+        if (m == NULL)
+            continue; /* ourselves, or no letter left: the sibling will ask the wire */
+        m->neighbour.addr = *addr;
+        m->neighbour.directed = directed;
+        memcpy(m->neighbour.mac, mac, sizeof(m->neighbour.mac));
+        mail_out(b, to, m);
+    }
+}
+
+/* ---- waiting -------------------------------------------------------------------------------- */
+
+static bool slot_has_waiters(const struct slot_waits *w)
+{
+    if (w->uses != 0)
+        return true;
+    for (unsigned k = 0; k < WAIT_KIND_COUNT; k++)
+        if (!link_is_empty(&w->lists[k]))
+            return true;
+    return false;
+}
+
+static struct slot_waits *slot_enter(struct broker *b, struct partition *p)
+{
+    struct slot_waits *slot = &b->waits[partition_slot(p)];
+    if (slot->partition != p) {
+        TIDE_ASSERT(slot->partition == NULL);
+        slot->partition = p;
+        partition_set_interest(p, b->config.core, true);
+        tide_fence(); /* interest before the look: pairs with home_moved */
+    }
+    return slot;
+}
+
+static void slot_leave(struct broker *b, struct slot_waits *slot)
+{
+    if (slot->partition == NULL || slot_has_waiters(slot))
+        return;
+    partition_set_interest(slot->partition, b->config.core, false);
+    slot->partition = NULL;
+}
+
+void slot_use(struct broker *b, struct partition *p)
+{
+    slot_enter(b, p)->uses++;
+}
+
+void slot_unuse(struct broker *b, struct partition *p)
+{
+    struct slot_waits *slot = &b->waits[partition_slot(p)];
+    TIDE_ASSERT(slot->partition == p && slot->uses != 0);
+    slot->uses--;
+    slot_leave(b, slot);
+}
+
+/* The caller reads the marks after this (they may have moved before the interest was seen). */
+void wait_add(struct broker *b, struct waiter *w, enum wait_for kind, struct partition *p)
+{
+    struct slot_waits *slot = slot_enter(b, p);
+    w->partition = p;
+    link_append(&slot->lists[kind], &w->in_slot);
+}
+
+void wait_remove(struct broker *b, struct waiter *w)
+{
+    struct slot_waits *slot;
+    if (w->partition == NULL)
+        return;
+    slot = &b->waits[partition_slot(w->partition)];
+    link_remove(&w->in_slot);
+    w->partition = NULL;
+    slot_leave(b, slot);
+}
+
+void slot_dirty(struct broker *b, uint32_t slot)
+{
+    if (b->waits[slot].dirty)
+        return;
+    b->waits[slot].dirty = true;
+    b->dirty[b->dirty_count++] = slot;
+}
+
+/* Gives every waiter of the slot a look. Completing one may remove others of the same request,
+ * so the list is walked by taking its front into a private list. */
+static void look_at_slot(struct broker *b, uint32_t slot, struct tide_out *out)
+{
+    struct slot_waits *s = &b->waits[slot];
+    struct partition_look look;
+    if (s->partition == NULL)
+        return;
+    partition_look(s->partition, &look);
+    for (enum wait_for k = 0; k <= WAIT_HIGH_WATERMARK; k++) {
+        int64_t reached = k == WAIT_COUNTED_END ? look.counted_end : look.high_watermark;
+        /* Ends of one list only grow within an epoch: the first that must wait ends the walk. */
+        while (!link_is_empty(&s->lists[k])) {
+            struct waiter *w = LINK_OF(struct waiter, in_slot, s->lists[k].next);
+            if (look.leader && !look.failed && w->leader_epoch == look.leader_epoch &&
+                w->end > reached)
+                break;
+            produce_on_mark(b, w, &look, k);
+        }
+    }
+    if (!link_is_empty(&s->lists[WAIT_FETCH])) {
+        struct link mine;
+        link_init(&mine);
+        mine.next = s->lists[WAIT_FETCH].next;
+        mine.prev = s->lists[WAIT_FETCH].prev;
+        mine.next->prev = &mine;
+        mine.prev->next = &mine;
+        link_init(&s->lists[WAIT_FETCH]);
+        while (!link_is_empty(&mine)) {
+            struct waiter *w = LINK_OF(struct waiter, in_slot, mine.next);
+            link_remove(&w->in_slot);
+            link_append(&s->lists[WAIT_FETCH], &w->in_slot);
+            fetch_on_mark(b, w, out);
+        }
+    }
+}
+
+void broker_on_bell(struct broker *b, const struct tide_time *t, uint32_t slot, struct tide_out *out)
+{
+    (void)t;
+    look_at_slot(b, slot, out);
+}
+
+void home_moved(struct broker *b, struct partition *p, struct tide_out *out)
+{
+    uint32_t slot = partition_slot(p);
+    if (!partition_take_moved(p))
+        return;
+    tide_fence(); /* published before the interest is read: pairs with wait_add */
+    for (uint32_t core = 0; core < b->config.office->core_count; core++) {
+        if (core == b->config.core || !partition_has_interest(p, core))
+            continue;
+        post_ring(b->config.office, b->config.core, core, slot);
+        tide_count(b->counters, COUNTER_doorbells);
+    }
+    if (b->waits[slot].partition == p)
+        look_at_slot(b, slot, out);
+}
+
+/* ---- the home side of appends ---------------------------------------------------------------- */
+
+void append_park(struct broker *b, struct tide_mail *m)
+{
+    uint32_t slot = partition_slot(m->append.partition);
+    struct slot_waits *s = &b->waits[slot];
+    m->next = NULL;
+    m->append.parked = true;
+    if (s->parked_head == NULL) {
+        s->parked_head = m;
+        link_append(&b->parked, &s->in_parked);
+    } else {
+        s->parked_tail->next = m;
+    }
+    s->parked_tail = m;
+}
+
+static void append_answered(struct broker *b, struct tide_mail *m, const struct partition_appended *a)
+{
+    produce_to_mail(a, &m->append);
+    if (m->from != b->config.core) {
+        uint32_t to = m->from;
+        m->from = b->config.core; /* tells the answer from the question */
+        mail_out(b, to, m);
+        return;
+    }
+    struct request *r = m->append.request;
+    struct produce_entry *e = m->append.entry;
+    tide_slice_release(m->append.records);
+    slot_unuse(b, m->append.partition);
+    mail_give(m);
+    if (request_came_back(b, r))
+        produce_on_appended(b, r, e, a);
+}
+
+static enum tide_status append_now(struct broker *b, struct tide_mail *m, struct tide_out *out)
+{
+    struct partition_append a = {.records = m->append.records,
+                                 .acks = m->append.acks,
+                                 .api_version = m->append.api_version,
+                                 .transactional_id_given = m->append.transactional_id_given,
+                                 .leader_epoch = m->append.leader_epoch};
+    struct partition *p = m->append.partition;
+    struct partition_appended ret;
+    enum tide_status status = partition_append(p, &b->time, &a, out, &ret);
+    if (status != TIDE_OK)
+        return status;
+    slot_dirty(b, partition_slot(p));
+    append_answered(b, m, &ret);
+    return TIDE_OK;
+}
+
+/* A letter asks us to append. The partition may have left since: then it says so itself. */
+static void on_append(struct broker *b, struct tide_mail *m, struct tide_out *out)
+{
+    uint32_t slot = partition_slot(m->append.partition);
+    if (b->home[slot].partition != m->append.partition) {
+        struct partition_appended gone = {.error = KAFKA_NOT_LEADER_OR_FOLLOWER, .bad_record = -1,
+                                          .leader_epoch = -1, .base_offset = -1, .end_offset = -1,
+                                          .log_append_time_ms = -1, .log_start_offset = -1};
+        append_answered(b, m, &gone);
+        return;
+    }
+    if (b->waits[slot].parked_head != NULL || append_now(b, m, out) != TIDE_OK)
+        append_park(b, m);
+}
+
+static unsigned retry_parked(struct broker *b, struct tide_out *out)
+{
+    unsigned did = 0;
+    struct link *l = b->parked.next;
+    while (l != &b->parked) {
+        struct slot_waits *s = LINK_OF(struct slot_waits, in_parked, l);
+        struct tide_mail *m;
+        l = l->next;
+        while ((m = s->parked_head) != NULL) {
+            struct tide_mail *next = m->next;
+            if (append_now(b, m, out) != TIDE_OK)
+                break;
+            s->parked_head = next;
+            did++;
+        }
+        if (s->parked_head == NULL)
+            link_remove(&s->in_parked);
+    }
+    return did;
+}
+
+/* ---- orders of control ------------------------------------------------------------------------ */
+
+static void forget_home(struct broker *b, uint32_t slot)
+{
+    for (uint32_t i = 0; i < b->home_count; i++) {
+        if (b->homes[i] == slot) {
+            b->homes[i] = b->homes[--b->home_count];
+            break;
+        }
+    }
+    b->home[slot] = (struct home_slot){0};
+}
+
+static void try_release(struct broker *b, uint32_t slot, struct tide_out *out)
+{
+    struct home_slot *h = &b->home[slot];
+    struct tide_mail *m = h->release;
+    if (b->waits[slot].parked_head != NULL || !partition_release(h->partition, out)) {
+        slot_dirty(b, slot);
+        home_moved(b, h->partition, out);
+        return;
+    }
+    home_moved(b, h->partition, out);
+    forget_home(b, slot);
+    mail_out(b, b->config.office->core_count, m);
+}
+
+static void on_order(struct broker *b, struct tide_mail *m, struct tide_out *out)
+{
+    struct partition *p = m->order.partition;
+    uint32_t slot = partition_slot(p);
+    switch (m->kind) {
+    case MAIL_ADOPT:
+        TIDE_ASSERT(b->home[slot].partition == NULL);
+        b->home[slot] = (struct home_slot){.partition = p};
+        b->homes[b->home_count++] = slot;
+        partition_adopt(p, b->config.log_core, &b->time, m->order.leader_epoch,
+                        m->order.replica_count, m->order.isr_count);
+        slot_dirty(b, slot);
+        break;
+    case MAIL_CONFIGURE:
+        if (b->home[slot].partition == p)
+            partition_configure(p, &m->order.config);
+        break;
+    case MAIL_RELEASE:
+        TIDE_ASSERT(b->home[slot].partition == p);
+        b->home[slot].release = m;
+        try_release(b, slot, out);
+        return;
+    default:
+        break;
+    }
+    mail_out(b, b->config.office->core_count, m);
+}
+
+static void on_answer(struct broker *b, struct tide_mail *m, struct tide_out *out)
+{
+    struct request *r = m->ask.request;
+    struct tide_rope body = m->ask.answer;
+    enum ask_result result = m->ask.result;
+    mail_give(m);
+    if (!request_came_back(b, r)) {
+        tide_rope_clear(&body);
+        return;
+    }
+    if (r->session == NULL) {
+        tide_rope_clear(&body);
+        return;
+    }
+    if (result == ASK_BODY) {
+        tide_rope_join(&r->response, &body);
+        r->ask.rerun = false;
+    } else if (result == ASK_RERUN) {
+        r->ask.rerun = true;
+    } else {
+        r->close_after = true;
+        r->silent = true;
+        request_done(b, r);
+        return;
+    }
+    fetch_abandon(b, r);
+    request_retry(b, r);
+    (void)dispatch_again(r, out);
+}
+
+void broker_on_mail(struct broker *b, const struct tide_time *t, struct tide_mail *m, struct tide_out *out)
+{
+    (void)t;
+    switch (m->kind) {
+    case MAIL_APPEND:
+        if (m->pool != b->mails) {
+            on_append(b, m, out);
+        } else { /* our own, answered */
+            struct request *r = m->append.request;
+            struct produce_entry *e = m->append.entry;
+            struct partition_appended a;
+            produce_from_mail(&m->append, &a);
+            tide_slice_release(m->append.records);
+            slot_unuse(b, m->append.partition);
+            mail_give(m);
+            if (request_came_back(b, r))
+                produce_on_appended(b, r, e, &a);
+        }
+        break;
+    case MAIL_ADOPT:
+    case MAIL_RELEASE:
+    case MAIL_CONFIGURE:
+        on_order(b, m, out);
+        break;
+    case MAIL_QUIESCE:
+        b->quiesced = true;
+        mail_out(b, b->config.office->core_count, m);
+        break;
+    case MAIL_ASK:
+        on_answer(b, m, out);
+        break;
+    default:
+        TIDE_ASSERT(!"a letter of this kind is not for the broker");
+    }
+}
+
+/* ---- completions ------------------------------------------------------------------------------- */
+
+void broker_on_disk(struct broker *b, const struct tide_time *t, const struct disk_done *done,
+                    struct tide_out *out)
+{
+    uint32_t slot = DISK_ID_SLOT(done->id);
+    if (DISK_ID_OWNER(done->id) == DISK_OWNER_LOG) {
+        struct partition *p = slot < TIDE_PARTITIONS_MAX ? b->home[slot].partition : NULL;
+        if (!TIDE_EXPECT(p != NULL))
+            return;
+        partition_on_disk(p, t, done, out);
+        slot_dirty(b, slot);
+        home_moved(b, p, out);
+        return;
+    }
+    if (!TIDE_EXPECT(slot < b->config.requests_max))
+        return;
+    struct request *r = &b->requests[slot];
+    if (TIDE_EXPECT(r->state != REQUEST_FREE && r->outstanding != 0))
+        fetch_on_disk(b, r, done, out);
+}
+
+void broker_on_job(struct broker *b, const struct tide_time *t, struct tide_job *job, struct tide_out *out)
+{
+    if (job->kind == JOB_LOG_OFFSETS) {
+        struct list_entry *e = (struct list_entry *)(uintptr_t)job->cookie;
+        struct request *r = e->request;
+        slot_unuse(b, e->partition);
+        if (request_came_back(b, r))
+            list_offsets_on_job(b, r, e);
+        return;
+    }
+    uint32_t slot = (uint32_t)job->cookie;
+    struct partition *p = slot < TIDE_PARTITIONS_MAX ? b->home[slot].partition : NULL;
+    if (!TIDE_EXPECT(p != NULL))
+        return;
+    partition_on_job(p, t, job, out);
+    slot_dirty(b, slot);
+    home_moved(b, p, out);
+}
+
+/* ---- a turn ------------------------------------------------------------------------------------ */
+
+void broker_begin_turn(struct broker *b, const struct tide_time *t, bool receive_buffers_low)
+{
+    b->time = *t;
+    b->receive_low = receive_buffers_low;
+    b->view = atomic_load_explicit(&b->config.publication->now, memory_order_acquire);
+}
+
+/* Partitions with something to start: one write each, jobs, the high watermark. */
+static unsigned turn_partitions(struct broker *b, struct tide_out *out)
+{
+    uint32_t count = b->dirty_count;
+    uint32_t kept = 0;
+    unsigned did = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t slot = b->dirty[i];
+        struct home_slot *h = &b->home[slot];
+        if (h->partition == NULL) {
+            b->waits[slot].dirty = false;
+            continue;
+        }
+        uint32_t ops = out->op_count + out->job_count;
+        partition_turn(h->partition, &b->time, out);
+        did += out->op_count + out->job_count - ops;
+        home_moved(b, h->partition, out);
+        if (h->release != NULL)
+            try_release(b, slot, out);
+        if (b->home[slot].partition != NULL &&
+            (partition_has_work(b->home[slot].partition) || h->release != NULL)) {
+            b->dirty[kept++] = slot;
+        } else {
+            b->waits[slot].dirty = false;
+        }
+    }
+    /* What became dirty while we walked stands behind `count`. */
+    memmove(&b->dirty[kept], &b->dirty[count], (b->dirty_count - count) * sizeof(*b->dirty));
+    b->dirty_count = kept + (b->dirty_count - count);
+    return did;
+}
+
+static void sweep(struct broker *b)
+{
+    if (b->home_count == 0 || b->time.now_ns < b->sweep_ns)
+        return;
+    for (uint32_t i = 0; i < SWEEP_STEP && b->sweep < b->home_count; i++)
+        slot_dirty(b, b->homes[b->sweep++]);
+    if (b->sweep >= b->home_count) {
+        b->sweep = 0;
+        b->sweep_ns = b->time.now_ns + SWEEP_INTERVAL_MS * TIDE_NS_PER_MS;
+    }
+}
+
+static unsigned run_deadlines(struct broker *b, struct tide_out *out)
+{
+    unsigned did = 0;
+    while (b->heap_count != 0 && b->heap[0]->deadline_ns <= b->time.now_ns && did < DEADLINES_MAX) {
+        struct request *r = b->heap[0];
+        request_set_deadline(b, r, TIDE_NEVER);
+        if (r->api_key == KAFKA_API_PRODUCE)
+            produce_on_deadline(b, r);
+        else if (r->api_key == KAFKA_API_FETCH)
+            fetch_on_deadline(b, r, out);
+        did++;
+    }
+    return did;
+}
+
+static unsigned run_stalled(struct broker *b, struct tide_out *out)
+{
+    unsigned did = 0;
+    struct link mine;
+    if (link_is_empty(&b->stalled))
+        return 0;
+    link_init(&mine);
+    for (unsigned i = 0; i < READY_STALLED_MAX && !link_is_empty(&b->stalled); i++) {
+        struct link *l = b->stalled.next;
+        link_remove(l);
+        link_append(&mine, l);
+    }
+    while (!link_is_empty(&mine)) {
+        struct session *s = LINK_OF(struct session, in_stalled, mine.next);
+        uint32_t before = s->in.len;
+        link_remove(&s->in_stalled);
+        session_run(s, out);
+        if (s->in_use && s->in.len != before)
+            did++;
+    }
+    return did;
+}
+
+static unsigned run_retry(struct broker *b, struct tide_out *out)
+{
+    unsigned did = 0;
+    struct link mine;
+    if (link_is_empty(&b->retry))
+        return 0;
+    link_init(&mine);
+    while (!link_is_empty(&b->retry)) {
+        struct link *l = b->retry.next;
+        link_remove(l);
+        link_append(&mine, l);
+    }
+    while (!link_is_empty(&mine)) {
+        struct request *r = LINK_OF(struct request, in_retry, mine.next);
+        link_remove(&r->in_retry);
+        (void)dispatch_again(r, out);
+        did += !link_is_listed(&r->in_retry);
+    }
+    return did;
+}
+
+/* Receive buffers are short and request memory cannot take them over: the stalest partial
+ * request goes (design 10). */
+static void evict(struct broker *b)
+{
+    uint64_t patience = EVICT_AFTER_MS * TIDE_NS_PER_MS;
+    bool request_memory_low = rte_mempool_avail_count(b->config.request_pool) <
+                              b->config.request_pool->size / 8;
+    if (!b->receive_low && !request_memory_low)
+        return;
+    for (unsigned i = 0; i < EVICT_MAX && !link_is_empty(&b->partial); i++) {
+        struct session *s = LINK_OF(struct session, in_partial, b->partial.next);
+        if (s->progress_ns + patience > b->time.now_ns) {
+            /* The list is in order of first becoming partial; look at the next one next time. */
+            link_remove(&s->in_partial);
+            link_append(&b->partial, &s->in_partial);
+            continue;
+        }
+        tide_count(b->counters, COUNTER_request_evicted);
+        tide_rope_clear(&s->in);
+        link_remove(&s->in_partial);
+        s->closing = true;
+        s->aborted = true;
+        session_ready(s);
+    }
+}
+
+unsigned broker_turn(struct broker *b, const struct tide_time *t, struct tide_out *out)
+{
+    unsigned did = 0;
+    (void)t;
+    did += send_unsent(b);
+    did += retry_parked(b, out);
+    did += run_stalled(b, out);
+    did += run_retry(b, out);
+    did += run_deadlines(b, out);
+    sweep(b);
+    did += turn_partitions(b, out);
+    if (!link_is_empty(&b->partial))
+        evict(b);
+    return did;
+}
+
+uint64_t broker_deadline_ns(const struct broker *b)
+{
+    uint64_t soonest = b->heap_count != 0 ? b->heap[0]->deadline_ns : TIDE_NEVER;
+    bool again = !link_is_empty(&b->stalled) || !link_is_empty(&b->retry) ||
+                 !link_is_empty(&b->parked) || b->unsent_count != 0;
+    if (b->home_count != 0)
+        soonest = TIDE_MIN(soonest, b->sweep_ns);
+    if (again) /* what is waited for rings us; this only bounds a wait for a pool */
+        soonest = TIDE_MIN(soonest, b->time.now_ns + TIDE_NS_PER_MS);
+    if (!link_is_empty(&b->partial))
+        soonest = TIDE_MIN(soonest, b->time.now_ns + EVICT_AFTER_MS * TIDE_NS_PER_MS / 4);
+    return soonest;
+}
+
+void broker_gauges(const struct broker *b, struct broker_gauges *ret)
+{
+    *ret = (struct broker_gauges){
+        .sessions = b->session_count,
+        .requests_in_progress = b->config.requests_max - b->free_request_count,
+        .mails = b->config.mails_max,
+        .mails_free = rte_mempool_avail_count(b->mails),
+    };
+}
+
+const struct tide_histogram *broker_stage(const struct broker *b, enum broker_stage stage)
+{
+    return &b->stages[stage];
+}
+
+void broker_check(const struct broker *b)
+{
+    uint32_t open = 0;
+    for (uint32_t i = 0; i < b->config.requests_max; i++) {
+        const struct request *r = &b->requests[i];
+        if (r->state == REQUEST_FREE)
+            continue;
+        open++;
+        TIDE_ASSERT(r->session != NULL || r->outstanding != 0); /* B1 */
+    }
+    TIDE_ASSERT(open + b->free_request_count == b->config.requests_max);
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+        if (slot_has_waiters(&b->waits[i]))
+            TIDE_ASSERT(b->waits[i].partition != NULL); /* B4 */
+    for (uint32_t i = 1; i < b->heap_count; i++)
+        TIDE_ASSERT(b->heap[(i - 1) / 2]->deadline_ns <= b->heap[i]->deadline_ns);
+}

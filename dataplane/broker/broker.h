@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What one core knows of Kafka: sessions, requests in progress, who waits for which mark.
+ *
+ * Owner: its core; nothing here is read by another thread. A session takes bytes and gives bytes
+ * and knows no TCP. Produce goes to the partition's home core (a call when that is us, mail
+ * otherwise); all else is read across cores through published marks and the view. What changes
+ * the cluster (topics, producer ids, settings) is asked of control by mail.
+ *
+ * Invariants (broker_check):
+ *   B1  a request is in exactly one session's queue, or orphaned and waiting for what is out.
+ *   B2  responses leave in the order in which the requests arrived.
+ *   B3  a request whose `outstanding` is not 0 is not given back to the pool.
+ *   B4  waiters of a slot are listed only while this core's interest in the partition is set.
+ */
+#ifndef TIDEMARK_BROKER_BROKER_H
+#define TIDEMARK_BROKER_BROKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "log/log.h"
+#include "tidemark/counters.h"
+#include "tidemark/disk_op.h"
+#include "tidemark/histogram.h"
+#include "tidemark/mail.h"
+#include "tidemark/rope.h"
+#include "tidemark/settings.h"
+#include "tidemark/types.h"
+#include "tidemark/view.h"
+
+struct broker;
+struct session;
+
+/* Stages whose duration is always measured; see tide_stage_names. */
+enum broker_stage {
+    STAGE_PRODUCE,     /* request parsed -> response ready */
+    STAGE_APPEND,      /* request parsed -> appended to the tail */
+    STAGE_DURABLE,     /* appended -> mark reached */
+    STAGE_FETCH,       /* request parsed -> response ready, waiting included */
+    STAGE_COUNT
+};
+
+struct broker_config {
+    uint32_t core;
+    struct post_office *office;
+    struct tide_publication *publication;
+    struct log_core *log_core;
+    struct tide_counters *counters;
+    struct rte_mempool *request_pool;  /* dense blocks: partial frames, remembered requests */
+    struct rte_mempool *response_pool;
+    uint32_t requests_max;
+    uint32_t sessions_max;
+    uint32_t mails_max;
+    const struct tide_settings *settings;
+};
+
+struct broker *broker_create(const struct broker_config *); /* [start]; NULL without memory */
+void broker_destroy(struct broker *);
+
+/* Once at the start of a turn: the view that holds for it, and whether receive buffers are scarce. */
+void broker_begin_turn(struct broker *, const struct tide_time *, bool receive_buffers_low);
+/* Retries what waits for room, partitions that have work, timeouts. Returns how much it did. */
+unsigned broker_turn(struct broker *, const struct tide_time *, struct tide_out *);
+uint64_t broker_deadline_ns(const struct broker *);
+void broker_on_mail(struct broker *, const struct tide_time *, struct tide_mail *, struct tide_out *);
+void broker_on_bell(struct broker *, const struct tide_time *, uint32_t slot, struct tide_out *);
+void broker_on_disk(struct broker *, const struct tide_time *, const struct disk_done *, struct tide_out *);
+void broker_on_job(struct broker *, const struct tide_time *, struct tide_job *, struct tide_out *);
+
+/* Tells the other cores an address that ours has learned. */
+void broker_tell_neighbour(struct broker *, const struct tide_addr *, const uint8_t mac[6], bool directed);
+
+/* ---- sessions ----------------------------------------------------------------------------- */
+/* NULL when all slots are taken. `transport` is the caller's. */
+struct session *session_open(struct broker *, const struct tide_time *, uint32_t listener,
+                             void *transport);
+/* Bytes arrived; takes all of the rope. Whole requests are executed at once. */
+void session_on_bytes(struct session *, const struct tide_time *, struct tide_rope *, struct tide_out *);
+/* The peer has sent its last byte: answer what is whole, then close. */
+void session_on_end(struct session *, const struct tide_time *);
+/* The transport is gone: forget everything. The session is invalid afterwards. */
+void session_on_gone(struct session *);
+
+/* What the transport should do now. The core asks after every call that may have touched it. */
+struct session_wants {
+    struct tide_rope *out;   /* response bytes to send, in order; the core takes what it can */
+    uint32_t credit;         /* received bytes whose window may reopen; taken by the call */
+    bool close;              /* close after `out` is sent */
+    bool abort;              /* reset now */
+};
+void session_wants(struct session *, struct session_wants *ret);
+void *session_transport(const struct session *);
+/* The core took bytes off `out`: more may be produced. */
+void session_on_sent(struct session *, const struct tide_time *, struct tide_out *);
+/* Next session that became ready outside of its own events (a response completed), NULL if none. */
+struct session *broker_next_ready(struct broker *);
+
+struct broker_gauges {
+    uint32_t sessions;
+    uint32_t requests_in_progress;
+    uint32_t mails;
+    uint32_t mails_free;
+    uint32_t waiters;
+};
+void broker_gauges(const struct broker *, struct broker_gauges *ret); /* [core] */
+const struct tide_histogram *broker_stage(const struct broker *, enum broker_stage); /* [any] */
+extern const char *const tide_stage_names[STAGE_COUNT];
+void broker_check(const struct broker *);
+
+#endif

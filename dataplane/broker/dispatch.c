@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One row per API; ApiVersions is answered from the same rows.
+ */
+#include "broker/internal.h"
+
+/* Produce is advertised from 0 and served from 3: librdkafka before 2.11.1 tests for version 0
+ * before it compresses (KAFKA-18659). */
+const struct api_row api_rows[] = {
+    {KAFKA_API_PRODUCE, 0, 3, 12, 9, false, RESOURCE_TOPIC, OP_WRITE, produce_handle, "Produce"},
+    {KAFKA_API_FETCH, 4, 4, 16, 12, false, RESOURCE_TOPIC, OP_READ, fetch_handle, "Fetch"},
+    {KAFKA_API_LIST_OFFSETS, 1, 1, 7, 6, false, RESOURCE_TOPIC, OP_DESCRIBE, list_offsets_handle, "ListOffsets"},
+    {KAFKA_API_METADATA, 0, 0, 13, 9, false, RESOURCE_TOPIC, OP_DESCRIBE, metadata_handle, "Metadata"},
+    {KAFKA_API_FIND_COORDINATOR, 0, 0, 5, 3, false, RESOURCE_GROUP, OP_DESCRIBE, find_coordinator_handle, "FindCoordinator"},
+    {KAFKA_API_API_VERSIONS, 0, 0, 4, 3, true, RESOURCE_NONE, OP_NONE, api_versions_handle, "ApiVersions"},
+    {KAFKA_API_CREATE_TOPICS, 2, 2, 7, 5, false, RESOURCE_CLUSTER, OP_CREATE, ask_handle, "CreateTopics"},
+    {KAFKA_API_DELETE_TOPICS, 1, 1, 6, 4, false, RESOURCE_TOPIC, OP_DELETE, ask_handle, "DeleteTopics"},
+    {KAFKA_API_INIT_PRODUCER_ID, 0, 0, 5, 2, false, RESOURCE_CLUSTER, OP_IDEMPOTENT_WRITE, ask_handle, "InitProducerId"},
+    {KAFKA_API_OFFSET_FOR_LEADER_EPOCH, 2, 2, 4, 4, false, RESOURCE_TOPIC, OP_DESCRIBE, offset_for_leader_epoch_handle, "OffsetForLeaderEpoch"},
+    {KAFKA_API_DESCRIBE_CONFIGS, 1, 1, 4, 4, false, RESOURCE_TOPIC, OP_DESCRIBE_CONFIGS, ask_handle, "DescribeConfigs"},
+    {KAFKA_API_DESCRIBE_CLUSTER, 0, 0, 1, 0, false, RESOURCE_CLUSTER, OP_DESCRIBE, describe_cluster_handle, "DescribeCluster"},
+};
+const unsigned api_row_count = TIDE_ARRAY_LEN(api_rows);
+
+const struct api_row *api_row(int16_t key)
+{
+    for (unsigned i = 0; i < api_row_count; i++)
+        if (api_rows[i].key == key)
+            return &api_rows[i];
+    return NULL;
+}
+
+bool authorize(const struct session *s, enum resource resource, enum operation operation,
+               const char *name, uint32_t len)
+{
+    (void)resource;
+    (void)operation;
+    (void)name;
+    (void)len;
+    return s->authenticated; /* without an authorizer whoever is in may do all */
+}
+
+void charge(struct session *s, uint32_t bytes)
+{
+    (void)bytes;
+    s->muted_until_ns = 0; /* without quotas nobody is muted */
+}
+
+static void remember_client(struct session *s, const struct kafka_request_header *h)
+{
+    struct tide_slice id = h->client_id.at;
+    if (s->client_id[0] != 0 || h->client_id.null || id.len == 0)
+        return;
+    id.len = TIDE_MIN(id.len, (uint32_t)sizeof(s->client_id) - 1);
+    tide_slice_copy(id, s->client_id);
+    s->client_id[id.len] = 0;
+}
+
+static enum tide_status run(struct broker *b, struct request *r, const struct tide_slice *frame,
+                            struct wire_cursor *body, struct tide_out *out)
+{
+    enum tide_status status;
+    if (r->api_version < r->row->min || r->api_version > r->row->max)
+        status = api_versions_unsupported(b, r);
+    else
+        status = r->row->handle(b, r, body, frame, out);
+    return status;
+}
+
+enum tide_status dispatch(struct session *s, const struct tide_slice *frame, struct tide_out *out)
+{
+    struct broker *b = s->broker;
+    struct kafka_request_header h;
+    struct wire_cursor c;
+    struct request *r;
+    const struct api_row *row;
+    enum tide_status status;
+
+    wire_cursor_init(&c, *frame);
+    if (!kafka_request_header_peek(&c, &h))
+        return TIDE_BAD;
+    row = api_row(h.request_api_key);
+    /* There is no error body for an API or a version that is not ours: the connection ends. */
+    if (row == NULL || (!s->authenticated && !row->before_authentication))
+        return TIDE_BAD;
+    if ((h.request_api_version < row->min || h.request_api_version > row->max) &&
+        row->key != KAFKA_API_API_VERSIONS)
+        return TIDE_BAD;
+    wire_cursor_init(&c, *frame);
+    if (!kafka_request_header_read(&c, &h))
+        return TIDE_BAD;
+    if (!authorize(s, row->resource, row->operation, NULL, 0))
+        return TIDE_BAD;
+    r = request_take(b, s);
+    if (r == NULL)
+        return TIDE_FULL;
+    r->api_key = h.request_api_key;
+    r->api_version = h.request_api_version;
+    r->correlation_id = h.correlation_id;
+    r->row = row;
+    remember_client(s, &h);
+    link_append(&s->requests, &r->in_session);
+    s->request_count++;
+    status = run(b, r, frame, &c, out);
+    if (status == TIDE_OK) {
+        tide_count(b->counters, COUNTER_requests);
+        charge(s, frame->len);
+        return TIDE_OK;
+    }
+    link_remove(&r->in_session);
+    s->request_count--;
+    r->session = NULL;
+    request_give(b, r);
+    return status;
+}
+
+enum tide_status dispatch_again(struct request *r, struct tide_out *out)
+{
+    struct session *s = r->session;
+    struct kafka_request_header h;
+    struct wire_cursor c = {0};
+    struct tide_slice frame = {0};
+    enum tide_status status;
+
+    if (s == NULL || r->state != REQUEST_OPEN || r->outstanding != 0)
+        return TIDE_OK;
+    if (r->frame.len != 0) {
+        frame = tide_rope_slice(&r->frame, 0, r->frame.len);
+        wire_cursor_init(&c, frame);
+        TIDE_ASSERT(kafka_request_header_read(&c, &h));
+    }
+    status = r->row->handle(s->broker, r, &c, &frame, out);
+    if (status == TIDE_FULL) {
+        request_retry(s->broker, r);
+    } else if (status != TIDE_OK) {
+        r->silent = true;
+        r->close_after = true;
+        request_done(s->broker, r);
+    }
+    return status;
+}
+
+struct topic_item *topic_item_add(struct broker *b, struct request *r, uint16_t kind,
+                                  const struct wire_bytes *name, const struct tide_uuid *id)
+{
+    uint32_t len = id == NULL ? name->at.len : 0;
+    uint32_t kept = TIDE_MIN(len, (uint32_t)TIDE_TOPIC_NAME_MAX);
+    struct topic_item *t = work_add(&r->work, b->config.request_pool, kind, sizeof(*t) + kept);
+    if (t == NULL)
+        return NULL;
+    t->name_len = (uint16_t)kept;
+    if (id != NULL)
+        t->id = *id;
+    if (id == NULL && len > TIDE_TOPIC_NAME_MAX)
+        t->error = KAFKA_INVALID_TOPIC_EXCEPTION;
+    tide_slice_copy((struct tide_slice){name->at.m, name->at.off, kept}, t->name);
+    t->by_id = id != NULL;
+    return t;
+}
+
+const struct view_topic *topic_of(struct broker *b, const struct topic_item *t)
+{
+    return t->by_id ? tide_view_topic_by_id(b->view, &t->id) : tide_view_topic(b->view, t->name, t->name_len);
+}
+
+int16_t route(struct broker *b, const struct topic_item *item, int32_t index, const struct view_partition **ret_vp)
+{
+    const struct view_topic *t = topic_of(b, item);
+    const struct view_partition *vp;
+    uint64_t lease = atomic_load_explicit(&b->config.publication->lease_until_ns, memory_order_acquire);
+
+    if (t == NULL)
+        return item->by_id ? KAFKA_UNKNOWN_TOPIC_ID : KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
+    vp = tide_view_partition(t, index);
+    if (vp == NULL)
+        return KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
+    *ret_vp = vp;
+    if (vp->local == NULL || vp->leader != b->view->self || b->time.now_ns >= lease)
+        return KAFKA_NOT_LEADER_OR_FOLLOWER;
+    return 0;
+}

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The structs of dataplane/broker, for its own files.
+ */
+#ifndef TIDEMARK_BROKER_INTERNAL_H
+#define TIDEMARK_BROKER_INTERNAL_H
+
+#include "broker/broker.h"
+#include "broker/work.h"
+#include "kafka/errors.h"
+#include "kafka/header.h"
+#include "kafka/messages.h"
+#include "kafka/wire.h"
+#include "partition/partition.h"
+
+enum broker_limit {
+    SESSION_REQUESTS_MAX = 64,        /* in progress per connection; beyond it we stop reading */
+    SESSION_OUT_BYTES_MAX = 1 << 20,  /* unsent response bytes; beyond it we stop executing */
+    SESSION_DENSE_ABOVE = 64 * 1024,  /* a partial request above this leaves the receive buffers */
+    REQUEST_PARTITIONS_MAX = 10000,   /* of one request */
+    TIMEOUT_MS_MAX = 24 * 3600 * 1000,
+    EVICT_AFTER_MS = 1000,            /* a partial request without progress may be evicted */
+};
+
+/* ---- lists: intrusive, doubly linked, head is a node --------------------------------------- */
+struct link {
+    struct link *prev, *next;
+};
+
+static inline void link_init(struct link *l)
+{
+    l->prev = l->next = l;
+}
+static inline bool link_is_empty(const struct link *l)
+{
+    return l->next == l;
+}
+static inline bool link_is_listed(const struct link *l)
+{
+    return l->next != NULL && l->next != l;
+}
+static inline void link_append(struct link *list, struct link *l)
+{
+    l->prev = list->prev;
+    l->next = list;
+    list->prev->next = l;
+    list->prev = l;
+}
+static inline void link_remove(struct link *l)
+{
+    if (l->next != NULL) {
+        l->prev->next = l->next;
+        l->next->prev = l->prev;
+    }
+    link_init(l);
+}
+#define LINK_OF(type, member, l) ((type *)((char *)(l)-offsetof(type, member)))
+
+/* ---- requests ------------------------------------------------------------------------------ */
+/*
+ *   FREE -> OPEN -> DONE -> FREE
+ *   OPEN: executed, its response not complete. DONE: the response may leave when it is its turn.
+ */
+enum request_state { REQUEST_FREE, REQUEST_OPEN, REQUEST_DONE, REQUEST_STATE_COUNT };
+
+enum item_kind { ITEM_PRODUCE_TOPIC = 1, ITEM_PRODUCE, ITEM_FETCH_TOPIC, ITEM_FETCH, ITEM_LIST_TOPIC, ITEM_LIST };
+
+struct request {
+    enum request_state state;
+    uint32_t slot;       /* in broker->requests: names us in disk ids and job cookies */
+    uint32_t generation; /* rises at each use */
+    int16_t api_key;
+    int16_t api_version;
+    int32_t correlation_id;
+    const struct api_row *row;
+    struct session *session; /* NULL when orphaned */
+    struct link in_session;
+    struct link in_retry; /* broker->retry: executed again next turn */
+    uint32_t heap_at;     /* place in the deadline heap + 1; 0 = none */
+    uint64_t deadline_ns;
+    uint64_t start_ns;
+    uint32_t outstanding; /* letters, jobs and disk reads that will come back */
+    bool silent;          /* no response is due (acks=0) */
+    bool close_after;     /* close the connection when this one's turn comes */
+    struct work work;
+    struct tide_rope frame;    /* a copy of the request, for control and for running it again */
+    struct tide_rope response; /* whole frame, size included, once DONE */
+    union {
+        struct {
+            int16_t acks;
+            uint32_t waiting; /* entries without a final result */
+            uint32_t topics;
+            bool failed;      /* some entry failed (acks=0: close) */
+            bool complete;    /* every entry is on its way */
+        } produce;
+        struct {
+            int32_t min_bytes;
+            int32_t max_bytes;
+            uint32_t topics;
+            uint32_t entries;
+            bool laid_out;
+            bool parked;
+            bool read_committed;
+            struct work_at at; /* next entry to read */
+            struct fetch_entry *reading;
+            uint64_t bytes;
+            uint64_t available;
+            bool reads_begun;
+            int16_t error;
+        } fetch;
+        struct {
+            uint32_t topics;
+            uint32_t waiting;
+            bool laid_out;
+            bool read_committed;
+        } list;
+        struct {
+            bool rerun;
+        } ask;
+    };
+};
+
+/* A topic's name or id as the request gave it; its entries follow in the work. */
+struct topic_item {
+    struct work_item head;
+    uint16_t name_len;
+    uint16_t entries_hint;
+    uint32_t entries;
+    struct tide_uuid id;
+    int16_t error; /* for every entry of it */
+    bool by_id;
+    char name[];
+};
+
+enum wait_for { WAIT_COUNTED_END, WAIT_HIGH_WATERMARK, WAIT_FETCH, WAIT_KIND_COUNT };
+
+struct waiter {
+    struct link in_slot;
+    struct partition *partition;
+    struct request *request;
+    int64_t end;
+    int32_t leader_epoch;
+};
+
+struct produce_entry {
+    struct work_item head;
+    int32_t index;
+    int16_t error;
+    bool done;
+    bool appended;
+    int32_t bad_record;
+    int32_t leader_id;    /* with NOT_LEADER_OR_FOLLOWER: where to go; -1 unknown */
+    int32_t leader_epoch;
+    const char *message;
+    struct partition *target;
+    int64_t base_offset;
+    int64_t log_append_time_ms;
+    int64_t log_start_offset;
+    struct waiter waiter;
+    uint64_t appended_ns;
+};
+
+struct fetch_entry {
+    struct work_item head;
+    int32_t index;
+    int32_t current_leader_epoch;
+    int32_t last_fetched_epoch;
+    int32_t max_bytes;
+    int64_t offset;
+    int16_t error;
+    bool read_begun;
+    bool read_done;
+    bool reading;     /* a disk read is out */
+    uint32_t available; /* bytes that the last look saw */
+    int64_t visible_end;
+    int32_t leader_id;
+    int32_t leader_epoch;
+    int32_t diverging_epoch;
+    int64_t diverging_end;
+    int64_t high_watermark;
+    int64_t last_stable_offset;
+    int64_t log_start;
+    struct partition *partition;
+    struct waiter waiter;
+    struct log_read read;
+};
+
+struct list_entry {
+    struct work_item head;
+    int32_t index;
+    int16_t error;
+    bool done;
+    bool deferred;
+    int32_t current_leader_epoch;
+    int32_t leader_epoch;
+    int64_t asked; /* timestamp, or a special value */
+    int64_t offset;
+    int64_t timestamp;
+    struct request *request;
+    struct partition *partition;
+    struct log_lookup lookup;
+};
+
+/* ---- sessions ------------------------------------------------------------------------------ */
+struct session {
+    struct broker *broker;
+    void *transport;
+    uint32_t listener;
+    bool in_use;
+    bool ended;      /* the peer will send nothing more */
+    bool closing;    /* nothing more is read; close when the queue is empty and out is sent */
+    bool aborted;
+    bool authenticated;
+    bool stalled;    /* the request at the front waits for room */
+    uint32_t request_count;
+    uint32_t credit;
+    uint32_t uncredited; /* received bytes whose window is still closed */
+    uint64_t muted_until_ns;
+    uint64_t progress_ns; /* last time bytes came in or a request was taken */
+    struct tide_rope in;
+    struct tide_rope out;
+    struct link requests;
+    struct link in_stalled; /* broker->stalled: looked at every turn */
+    struct link in_partial; /* broker->partial: holds bytes of an incomplete request, oldest first */
+    struct link in_ready;   /* broker->ready: the core should look */
+    struct link in_free;
+    char client_id[TIDE_CLIENT_ID_MAX];
+};
+
+/* ---- a slot's waiters on this core, and appends that wait for room at home ------------------ */
+struct slot_waits {
+    struct link lists[WAIT_KIND_COUNT];
+    uint32_t uses;               /* letters, reads and jobs that name the partition */
+    struct partition *partition; /* whose interest is set; NULL = none */
+    struct tide_mail *parked_head, *parked_tail;
+    struct link in_parked;
+    bool dirty;                  /* in broker->dirty */
+};
+
+struct home_slot {
+    struct partition *partition; /* adopted by this core */
+    struct tide_mail *release;   /* the order that waits until nothing is in flight */
+};
+
+struct broker {
+    struct broker_config config;
+    const struct tide_settings *settings;
+    const struct tide_view *view; /* of this turn */
+    struct tide_time time;
+    bool receive_low;
+    bool quiesced;
+    struct tide_counters *counters;
+
+    struct request *requests;
+    uint32_t *free_requests;
+    uint32_t free_request_count;
+    struct request **heap; /* deadlines, a binary heap */
+    uint32_t heap_count;
+    struct link retry;
+
+    struct session *sessions;
+    struct link free_sessions;
+    uint32_t session_count;
+    struct link stalled;
+    struct link partial;
+    struct link ready;
+
+    struct rte_mempool *mails;
+    struct tide_mail *unsent_head[MAIL_PARTIES_MAX], *unsent_tail[MAIL_PARTIES_MAX];
+    uint32_t unsent_count;
+
+    struct slot_waits *waits; /* by slot */
+    struct home_slot *home;   /* by slot */
+    struct link parked;       /* slots with parked appends */
+    uint32_t *dirty;          /* slots whose partition has work */
+    uint32_t dirty_count;
+    uint32_t *homes;          /* slots that live here */
+    uint32_t home_count;
+    uint32_t sweep;
+    uint64_t sweep_ns;
+
+    struct tide_histogram stages[STAGE_COUNT];
+};
+
+/* ---- dispatch ------------------------------------------------------------------------------ */
+enum resource { RESOURCE_NONE, RESOURCE_TOPIC, RESOURCE_CLUSTER, RESOURCE_GROUP };
+enum operation { OP_NONE, OP_READ, OP_WRITE, OP_DESCRIBE, OP_CREATE, OP_DELETE, OP_DESCRIBE_CONFIGS, OP_IDEMPOTENT_WRITE };
+
+/* One API. A handler validates and executes one request; `body` stands behind the header.
+ *   TIDE_OK    taken: the request is OPEN or DONE
+ *   TIDE_FULL  nothing happened; run it again when there is room
+ *   TIDE_BAD   malformed: the connection is closed */
+struct api_row {
+    int16_t key;
+    int16_t advertised_min; /* what ApiVersions says */
+    int16_t min;            /* what we serve */
+    int16_t max;
+    int16_t flexible;       /* first flexible version, INT16_MAX none */
+    bool before_authentication;
+    enum resource resource;
+    enum operation operation;
+    enum tide_status (*handle)(struct broker *, struct request *, struct wire_cursor *body,
+                               const struct tide_slice *frame, struct tide_out *);
+    const char *name;
+};
+const struct api_row *api_row(int16_t key);
+extern const struct api_row api_rows[];
+extern const unsigned api_row_count;
+
+/* Executes the frame (without its size) for the session. Status as of a handler. */
+enum tide_status dispatch(struct session *, const struct tide_slice *frame, struct tide_out *);
+/* Runs the saved frame of an open request again (after control changed the cluster). */
+enum tide_status dispatch_again(struct request *, struct tide_out *);
+
+/* The two calls that every request passes; without an authorizer and quotas all is allowed. */
+bool authorize(const struct session *, enum resource, enum operation, const char *name, uint32_t len);
+void charge(struct session *, uint32_t bytes);
+
+/* ---- requests ------------------------------------------------------------------------------ */
+struct request *request_take(struct broker *, struct session *);
+void request_give(struct broker *, struct request *);
+/* The response is complete (or none is due). */
+void request_done(struct broker *, struct request *);
+void request_set_deadline(struct broker *, struct request *, uint64_t deadline_ns);
+/* Something that was out came back; frees an orphan when it was the last. False: it was freed. */
+bool request_came_back(struct broker *, struct request *);
+void request_retry(struct broker *, struct request *);
+/* Starts the response frame: size, header. */
+void response_begin(struct broker *, struct request *, struct wire_writer *);
+/* Patches the size and stores the rope; TIDE_FULL when the response pool was empty (nothing kept). */
+enum tide_status response_end(struct request *, struct wire_writer *);
+/* Keeps a dense copy of the frame in the request. */
+enum tide_status request_keep_frame(struct broker *, struct request *, const struct tide_slice *frame);
+/* Sends the request to control; TIDE_FULL leaves nothing behind. */
+enum tide_status request_ask(struct broker *, struct request *, const struct tide_slice *frame,
+                             const struct wire_cursor *body);
+
+void session_run(struct session *, struct tide_out *);
+void session_emit(struct session *);
+void session_ready(struct session *);
+
+/* ---- waiting ------------------------------------------------------------------------------- */
+void wait_add(struct broker *, struct waiter *, enum wait_for, struct partition *);
+void wait_remove(struct broker *, struct waiter *);
+/* Keeps the partition from being destroyed while a letter, a disk read or a job names it. */
+void slot_use(struct broker *, struct partition *);
+void slot_unuse(struct broker *, struct partition *);
+/* [home] The letter's append waits for room, behind those that wait already. */
+void append_park(struct broker *, struct tide_mail *);
+void slot_dirty(struct broker *, uint32_t slot);
+/* Rings every core that waits for the partition, ourselves included. */
+void home_moved(struct broker *, struct partition *, struct tide_out *);
+
+void mail_out(struct broker *, uint32_t to, struct tide_mail *);
+struct tide_mail *mail_take(struct broker *, enum mail_kind);
+static inline void mail_give(struct tide_mail *m)
+{
+    rte_mempool_put(m->pool, m);
+}
+
+/* ---- handlers and what comes back to them --------------------------------------------------- */
+enum tide_status produce_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
+void produce_on_appended(struct broker *, struct request *, struct produce_entry *, const struct partition_appended *);
+void produce_on_mark(struct broker *, struct waiter *, const struct partition_look *, enum wait_for);
+void produce_on_deadline(struct broker *, struct request *);
+void produce_try_respond(struct broker *, struct request *);
+void produce_from_mail(const struct mail_append *, struct partition_appended *ret);
+void produce_to_mail(const struct partition_appended *, struct mail_append *);
+
+enum tide_status fetch_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
+void fetch_on_mark(struct broker *, struct waiter *, struct tide_out *);
+void fetch_on_deadline(struct broker *, struct request *, struct tide_out *);
+void fetch_on_disk(struct broker *, struct request *, const struct disk_done *, struct tide_out *);
+void fetch_continue(struct broker *, struct request *, struct tide_out *);
+void fetch_abandon(struct broker *, struct request *);
+
+enum tide_status list_offsets_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
+void list_offsets_on_job(struct broker *, struct request *, struct list_entry *);
+void list_offsets_respond(struct broker *, struct request *);
+
+enum tide_status api_versions_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
+enum tide_status api_versions_unsupported(struct broker *, struct request *);
+enum tide_status metadata_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
+enum tide_status find_coordinator_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
+enum tide_status offset_for_leader_epoch_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
+enum tide_status describe_cluster_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
+enum tide_status ask_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
+
+/* Where a (topic, partition) of a request stands: 0 and *ret_vp, or the Kafka error. */
+int16_t route(struct broker *, const struct topic_item *, int32_t index, const struct view_partition **ret_vp);
+/* Reads a topic name into an item; TIDE_FULL without memory. Names over the limit get error 17... */
+struct topic_item *topic_item_add(struct broker *, struct request *, uint16_t kind, const struct wire_bytes *name, const struct tide_uuid *id);
+const struct view_topic *topic_of(struct broker *, const struct topic_item *);
+
+#endif

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Produce: every partition's batch goes to its home core, the response waits for the mark that
+ * `acks` names (kafka-protocol 4).
+ *
+ * An entry's life:  routed -> refused                               -> done
+ *                          -> appended at once, by letter or parked -> waits for its mark -> done
+ * acks=0 is done when it is appended. Timers: the request's timeout bounds the wait of acks=all.
+ */
+#include "broker/internal.h"
+
+static void entry_failed(struct request *r, struct produce_entry *e, int16_t error)
+{
+    e->error = error;
+    e->base_offset = -1;
+    e->done = true;
+    r->produce.failed = true;
+    r->produce.waiting--;
+}
+
+static void entry_succeeded(struct broker *b, struct request *r, struct produce_entry *e)
+{
+    if (e->appended_ns != 0)
+        tide_histogram_add(&b->stages[STAGE_DURABLE], b->time.now_ns - e->appended_ns);
+    e->done = true;
+    r->produce.waiting--;
+}
+
+/* ---- reading the request ---------------------------------------------------------------------- */
+
+static bool is_duplicate(const struct request *r, const struct topic_item *topic, int32_t index)
+{
+    struct work_at at = {0};
+    struct work_item *item;
+    const struct topic_item *current = NULL;
+    while ((item = work_next(&r->work, &at)) != NULL) {
+        if (item->kind == ITEM_PRODUCE_TOPIC)
+            current = (const struct topic_item *)item;
+        else if (current == topic && ((struct produce_entry *)item)->index == index)
+            return true;
+    }
+    return false;
+}
+
+/* Lays out one entry per partition, in the order of the request. */
+static enum tide_status lay_out(struct broker *b, struct request *r, const struct produce_request *in)
+{
+    struct wire_list topics = in->topic_data;
+    struct produce_request_topic_data t;
+    uint32_t count = 0;
+    while (produce_request_topic_data_next(&topics, r->api_version, &t)) {
+        struct wire_list partitions = t.partition_data;
+        struct produce_request_partition_data p;
+        struct topic_item *topic = topic_item_add(b, r, ITEM_PRODUCE_TOPIC, &t.name, NULL);
+        if (topic == NULL)
+            return TIDE_FULL;
+        r->produce.topics++;
+        while (produce_request_partition_data_next(&partitions, r->api_version, &p)) {
+            /* The quadratic look is only for small lists; Kafka keeps one of the two as well. */
+            bool twice = topic->entries <= 64 && is_duplicate(r, topic, p.index);
+            struct produce_entry *e;
+            if (++count > REQUEST_PARTITIONS_MAX)
+                return TIDE_BAD;
+            e = work_add(&r->work, b->config.request_pool, ITEM_PRODUCE, sizeof(*e));
+            if (e == NULL)
+                return TIDE_FULL;
+            e->index = p.index;
+            e->bad_record = -1;
+            e->leader_id = -1;
+            e->leader_epoch = -1;
+            e->base_offset = -1;
+            e->log_append_time_ms = -1;
+            e->log_start_offset = -1;
+            e->waiter.request = r;
+            link_init(&e->waiter.in_slot);
+            e->error = twice ? KAFKA_INVALID_REQUEST : topic->error;
+            topic->entries++;
+            r->produce.waiting++;
+        }
+    }
+    return TIDE_OK;
+}
+
+/* ---- the result of an append --------------------------------------------------------------------- */
+
+void produce_to_mail(const struct partition_appended *a, struct mail_append *m)
+{
+    m->error = a->error;
+    m->duplicate = a->duplicate;
+    m->bad_record = a->bad_record;
+    m->message = a->message;
+    m->ret_leader_epoch = a->leader_epoch;
+    m->base_offset = a->base_offset;
+    m->end_offset = a->end_offset;
+    m->log_append_time_ms = a->log_append_time_ms;
+    m->log_start_offset = a->log_start_offset;
+}
+
+void produce_from_mail(const struct mail_append *m, struct partition_appended *ret)
+{
+    *ret = (struct partition_appended){.error = m->error,
+                                       .duplicate = m->duplicate,
+                                       .bad_record = m->bad_record,
+                                       .message = m->message,
+                                       .leader_epoch = m->ret_leader_epoch,
+                                       .base_offset = m->base_offset,
+                                       .end_offset = m->end_offset,
+                                       .log_append_time_ms = m->log_append_time_ms,
+                                       .log_start_offset = m->log_start_offset};
+}
+
+static void take_result(struct broker *b, struct request *r, struct produce_entry *e,
+                        struct partition *p, const struct partition_appended *a)
+{
+    struct partition_look look;
+    enum wait_for kind = r->produce.acks == 1 ? WAIT_COUNTED_END : WAIT_HIGH_WATERMARK;
+
+    e->log_start_offset = a->log_start_offset;
+    e->bad_record = a->bad_record;
+    e->message = a->message;
+    e->leader_epoch = a->leader_epoch;
+    if (a->error != 0) {
+        tide_count(b->counters, COUNTER_produce_errors);
+        entry_failed(r, e, a->error);
+        return;
+    }
+    e->base_offset = a->base_offset;
+    e->log_append_time_ms = a->log_append_time_ms;
+    e->appended = true;
+    e->appended_ns = b->time.now_ns;
+    tide_histogram_add(&b->stages[STAGE_APPEND], b->time.now_ns - r->start_ns);
+    if (r->produce.acks == 0) {
+        entry_succeeded(b, r, e);
+        return;
+    }
+    e->waiter.end = a->end_offset;
+    e->waiter.leader_epoch = a->leader_epoch;
+    wait_add(b, &e->waiter, kind, p);
+    partition_look(p, &look);
+    if (!look.leader || look.failed || look.leader_epoch != a->leader_epoch ||
+        (kind == WAIT_COUNTED_END ? look.counted_end : look.high_watermark) >= a->end_offset)
+        produce_on_mark(b, &e->waiter, &look, kind);
+    else
+        tide_count(b->counters, COUNTER_acks_waited);
+}
+
+void produce_on_appended(struct broker *b, struct request *r, struct produce_entry *e,
+                         const struct partition_appended *a)
+{
+    if (e->done) /* timed out meanwhile; the response may have left */
+        return;
+    take_result(b, r, e, e->target, a);
+    produce_try_respond(b, r);
+}
+
+/* The waiter's mark was reached, or can no longer be. Frees it from its list. */
+void produce_on_mark(struct broker *b, struct waiter *w, const struct partition_look *look, enum wait_for kind)
+{
+    struct produce_entry *e = LINK_OF(struct produce_entry, waiter, w);
+    struct request *r = w->request;
+    int64_t reached = kind == WAIT_COUNTED_END ? look->counted_end : look->high_watermark;
+
+    wait_remove(b, w);
+    if (look->failed)
+        entry_failed(r, e, KAFKA_KAFKA_STORAGE_ERROR);
+    else if (!look->leader || look->leader_epoch != w->leader_epoch)
+        entry_failed(r, e, KAFKA_NOT_LEADER_OR_FOLLOWER);
+    else if (kind == WAIT_HIGH_WATERMARK && !look->min_isr_met)
+        entry_failed(r, e, KAFKA_NOT_ENOUGH_REPLICAS_AFTER_APPEND);
+    else if (reached >= w->end)
+        entry_succeeded(b, r, e);
+    else
+        TIDE_ASSERT(!"a waiter is looked at only when its mark is reached or lost");
+    produce_try_respond(b, r);
+}
+
+void produce_on_deadline(struct broker *b, struct request *r)
+{
+    struct work_at at = {0};
+    struct work_item *item;
+    if (r->state != REQUEST_OPEN)
+        return;
+    while ((item = work_next(&r->work, &at)) != NULL) {
+        struct produce_entry *e = (struct produce_entry *)item;
+        if (item->kind != ITEM_PRODUCE || e->done)
+            continue;
+        wait_remove(b, &e->waiter);
+        entry_failed(r, e, KAFKA_REQUEST_TIMED_OUT);
+        tide_count(b->counters, COUNTER_acks_timed_out);
+    }
+    produce_try_respond(b, r);
+}
+
+/* ---- the response --------------------------------------------------------------------------------- */
+
+static void write_entry(struct wire_writer *w, int16_t version, const struct produce_entry *e)
+{
+    uint32_t message_len = e->message != NULL ? (uint32_t)strlen(e->message) : 0;
+    struct produce_response_partition_response_tags tags = {
+        .has_current_leader = e->leader_id >= 0, /* KIP-951 */
+        .current_leader = {.leader_id = e->leader_id, .leader_epoch = e->leader_epoch}};
+    produce_response_partition_response_put_index(w, version, e->index);
+    produce_response_partition_response_put_error_code(w, version, e->error);
+    produce_response_partition_response_put_base_offset(w, version, e->base_offset);
+    produce_response_partition_response_put_log_append_time_ms(w, version, e->log_append_time_ms);
+    produce_response_partition_response_put_log_start_offset(w, version, e->log_start_offset);
+    if (e->error != 0 && e->bad_record >= 0) {
+        produce_response_partition_response_open_record_errors(w, version, 1);
+        produce_response_batch_index_and_error_message_put_batch_index(w, version, e->bad_record);
+        produce_response_batch_index_and_error_message_put_batch_index_error_message(w, version, e->message, message_len);
+        produce_response_batch_index_and_error_message_end(w, version);
+    } else {
+        produce_response_partition_response_open_record_errors(w, version, 0);
+    }
+    produce_response_partition_response_put_error_message(w, version, e->error != 0 ? e->message : NULL, message_len);
+    produce_response_partition_response_end(w, version, &tags);
+}
+
+static enum tide_status respond(struct broker *b, struct request *r)
+{
+    struct wire_writer w;
+    struct work_at at = {0};
+    struct work_item *item;
+    struct topic_item *topic = NULL;
+
+    response_begin(b, r, &w);
+    produce_response_open_responses(&w, r->api_version, (int32_t)r->produce.topics);
+    while ((item = work_next(&r->work, &at)) != NULL) {
+        if (item->kind == ITEM_PRODUCE_TOPIC) {
+            if (topic != NULL)
+                produce_response_topic_produce_response_end(&w, r->api_version);
+            topic = (struct topic_item *)item;
+            produce_response_topic_produce_response_put_name(&w, r->api_version, topic->name, topic->name_len);
+            produce_response_topic_produce_response_open_partition_responses(&w, r->api_version,
+                                                                             (int32_t)topic->entries);
+        } else {
+            write_entry(&w, r->api_version, (const struct produce_entry *)item);
+        }
+    }
+    if (topic != NULL)
+        produce_response_topic_produce_response_end(&w, r->api_version);
+    produce_response_put_throttle_time_ms(&w, r->api_version, 0);
+    produce_response_end(&w, r->api_version);
+    return response_end(r, &w);
+}
+
+void produce_try_respond(struct broker *b, struct request *r)
+{
+    if (r->produce.waiting != 0 || r->state != REQUEST_OPEN || !r->produce.complete)
+        return;
+    if (r->session == NULL && r->outstanding != 0)
+        return; /* the last letter frees it */
+    if (r->silent) {
+        r->close_after = r->produce.failed; /* the only way to tell an acks=0 producer */
+    } else if (r->session != NULL && respond(b, r) != TIDE_OK) {
+        request_retry(b, r);
+        return;
+    }
+    tide_histogram_add(&b->stages[STAGE_PRODUCE], b->time.now_ns - r->start_ns);
+    request_done(b, r);
+}
+
+/* ---- sending the batches to their homes -------------------------------------------------------------- */
+
+static void send_letter(struct broker *b, struct request *r, struct produce_entry *e,
+                        struct tide_slice records, int32_t leader_epoch, uint32_t home, bool transactional)
+{
+    struct tide_mail *m = mail_take(b, MAIL_APPEND);
+    TIDE_ASSERT(m != NULL); /* produce_handle counted them */
+    m->append = (struct mail_append){.partition = e->target,
+                                     .records = records,
+                                     .acks = r->produce.acks,
+                                     .api_version = r->api_version,
+                                     .transactional_id_given = transactional,
+                                     .leader_epoch = leader_epoch,
+                                     .request = r,
+                                     .entry = e};
+    tide_slice_hold(records);
+    slot_use(b, e->target);
+    r->outstanding++;
+    if (home == b->config.core)
+        append_park(b, m);
+    else
+        mail_out(b, home, m);
+}
+
+static void append_entry(struct broker *b, struct request *r, struct produce_entry *e,
+                         const struct view_partition *vp, struct tide_slice records,
+                         bool transactional, struct tide_out *out)
+{
+    struct partition *p = vp->local;
+    struct partition_append a = {.records = records,
+                                 .acks = r->produce.acks,
+                                 .api_version = r->api_version,
+                                 .transactional_id_given = transactional,
+                                 .leader_epoch = vp->leader_epoch};
+    struct partition_appended ret;
+    uint32_t slot = partition_slot(p);
+
+    e->target = p;
+    if (vp->home_core != b->config.core || b->waits[slot].parked_head != NULL ||
+        b->home[slot].partition != p) {
+        send_letter(b, r, e, records, vp->leader_epoch, vp->home_core, transactional);
+        return;
+    }
+    if (partition_append(p, &b->time, &a, out, &ret) != TIDE_OK) {
+        send_letter(b, r, e, records, vp->leader_epoch, vp->home_core, transactional);
+        return;
+    }
+    slot_dirty(b, slot);
+    take_result(b, r, e, p, &ret);
+    home_moved(b, p, out);
+}
+
+static void route_and_append(struct broker *b, struct request *r, const struct produce_request *in,
+                             struct tide_out *out)
+{
+    struct wire_list topics = in->topic_data;
+    struct produce_request_topic_data t;
+    struct work_at at = {0};
+    bool transactional = !in->transactional_id.null;
+
+    while (produce_request_topic_data_next(&topics, r->api_version, &t)) {
+        struct wire_list partitions = t.partition_data;
+        struct produce_request_partition_data p;
+        struct topic_item *topic = work_next(&r->work, &at);
+        while (produce_request_partition_data_next(&partitions, r->api_version, &p)) {
+            struct produce_entry *e = work_next(&r->work, &at);
+            const struct view_partition *vp = NULL;
+            int16_t error = e->error != 0 ? e->error : route(b, topic, p.index, &vp);
+            if (r->produce.acks < -1 || r->produce.acks > 1)
+                error = KAFKA_INVALID_REQUIRED_ACKS;
+            if (error == KAFKA_NOT_LEADER_OR_FOLLOWER && vp != NULL) {
+                e->leader_id = vp->leader;
+                e->leader_epoch = vp->leader_epoch;
+            }
+            if (error != 0)
+                entry_failed(r, e, error);
+            else
+                append_entry(b, r, e, vp, p.records.at, transactional, out);
+        }
+    }
+}
+
+enum tide_status produce_handle(struct broker *b, struct request *r, struct wire_cursor *body,
+                                const struct tide_slice *frame, struct tide_out *out)
+{
+    struct produce_request in;
+    uint64_t timeout_ms;
+
+    (void)frame;
+    if (r->produce.complete) { /* only the response was missing: its pool was empty */
+        produce_try_respond(b, r);
+        return TIDE_OK;
+    }
+    if (!produce_request_read(body, r->api_version, &in))
+        return TIDE_BAD;
+    r->produce.acks = in.acks;
+    r->silent = in.acks == 0;
+    enum tide_status status = lay_out(b, r, &in);
+    if (status != TIDE_OK)
+        return status;
+    if (rte_mempool_avail_count(b->mails) < r->produce.waiting)
+        return TIDE_FULL;
+    timeout_ms = in.timeout_ms < 0 ? 0 : TIDE_MIN((uint64_t)in.timeout_ms, (uint64_t)TIMEOUT_MS_MAX);
+    route_and_append(b, r, &in, out);
+    r->produce.complete = true;
+    if (r->produce.waiting != 0 && in.acks == -1)
+        request_set_deadline(b, r, b->time.now_ns + timeout_ms * TIDE_NS_PER_MS);
+    produce_try_respond(b, r);
+    return TIDE_OK;
+}

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A connection's bytes: frames cut out of what arrives, responses put back in order.
+ *
+ * Timers: none of its own. broker_turn looks at sessions that are stalled (their next request
+ * waits for room) and evicts the stalest partial request when receive buffers and request memory
+ * are both short (design 10).
+ */
+#include "broker/internal.h"
+
+#include "tidemark/bytes.h"
+
+enum { FRAME_SIZE_BYTES = 4 };
+
+struct session *session_open(struct broker *b, const struct tide_time *t, uint32_t listener,
+                             void *transport)
+{
+    struct session *s;
+    if (link_is_empty(&b->free_sessions) || b->quiesced) {
+        tide_count(b->counters, COUNTER_sessions_refused);
+        return NULL;
+    }
+    s = LINK_OF(struct session, in_free, b->free_sessions.next);
+    link_remove(&s->in_free);
+    memset(s, 0, sizeof(*s));
+    s->broker = b;
+    s->transport = transport;
+    s->listener = listener;
+    s->in_use = true;
+    s->authenticated = true; /* PLAINTEXT listeners authenticate nobody */
+    s->progress_ns = t->now_ns;
+    link_init(&s->requests);
+    link_init(&s->in_stalled);
+    link_init(&s->in_partial);
+    link_init(&s->in_ready);
+    link_init(&s->in_free);
+    b->session_count++;
+    tide_count(b->counters, COUNTER_sessions_opened);
+    return s;
+}
+
+void session_ready(struct session *s)
+{
+    if (!link_is_listed(&s->in_ready))
+        link_append(&s->broker->ready, &s->in_ready);
+}
+
+struct session *broker_next_ready(struct broker *b)
+{
+    struct session *s;
+    if (link_is_empty(&b->ready))
+        return NULL;
+    s = LINK_OF(struct session, in_ready, b->ready.next);
+    link_remove(&s->in_ready);
+    return s;
+}
+
+void *session_transport(const struct session *s)
+{
+    return s->transport;
+}
+
+static void give_credit(struct session *s, uint32_t bytes)
+{
+    bytes = TIDE_MIN(bytes, s->uncredited);
+    s->uncredited -= bytes;
+    s->credit += bytes;
+}
+
+/* The connection must not go on: what was asked before is still answered, unless `now`. */
+static void session_refuse(struct session *s, bool now)
+{
+    tide_rope_clear(&s->in);
+    link_remove(&s->in_partial);
+    link_remove(&s->in_stalled);
+    s->stalled = false;
+    s->closing = true;
+    s->aborted |= now;
+    session_ready(s);
+}
+
+/* Bytes of the first frame behind its size field; -1 when it is refused, 0 when not yet known. */
+static int64_t front_frame(struct session *s)
+{
+    uint8_t head[FRAME_SIZE_BYTES];
+    int32_t size;
+    int32_t limit = s->authenticated ? s->broker->settings->socket_request_max_bytes
+                                     : TIDE_PREAUTH_FRAME_MAX;
+    if (s->in.len < FRAME_SIZE_BYTES)
+        return 0;
+    tide_slice_copy(tide_rope_slice(&s->in, 0, FRAME_SIZE_BYTES), head);
+    size = (int32_t)load_be32(head);
+    /* A TLS hello (16 03) or an HTTP verb decodes as a huge size and ends here as well. */
+    return size <= 0 || size > limit ? -1 : size;
+}
+
+/* An incomplete request must not sit on receive buffers when it is large or they are scarce. */
+static void make_dense(struct session *s)
+{
+    struct broker *b = s->broker;
+    struct tide_rope dense = {0};
+    struct tide_slice all;
+    const uint8_t *piece;
+    uint32_t n;
+
+    if (s->in.len == 0 || s->in.head->pool == b->config.request_pool)
+        all = (struct tide_slice){0};
+    else
+        all = tide_rope_slice(&s->in, 0, s->in.len);
+    if (all.len == 0) {
+        /* The front is dense already; only what came since is not. Join it when it is worth it. */
+        if (s->in.len == 0 || s->in.tail->pool == b->config.request_pool)
+            return;
+        all = tide_rope_slice(&s->in, 0, s->in.len);
+    }
+    while ((n = tide_slice_next(&all, &piece)) != 0) {
+        if (tide_rope_copy_in(&dense, b->config.request_pool, piece, n) != TIDE_OK) {
+            tide_rope_clear(&dense);
+            tide_count(b->counters, COUNTER_request_memory_empty);
+            return;
+        }
+    }
+    tide_rope_clear(&s->in);
+    s->in = dense;
+}
+
+static void take_bytes(struct session *s, struct tide_rope *bytes)
+{
+    struct broker *b = s->broker;
+    /* A partial request that is dense already stays dense: copy what comes now behind it. */
+    if (s->in.tail != NULL && s->in.tail->pool == b->config.request_pool) {
+        const uint8_t *piece;
+        uint32_t n;
+        struct tide_slice all = tide_rope_slice(bytes, 0, bytes->len);
+        while ((n = tide_slice_next(&all, &piece)) != 0) {
+            if (tide_rope_copy_in(&s->in, b->config.request_pool, piece, n) != TIDE_OK) {
+                tide_count(b->counters, COUNTER_request_memory_empty);
+                break;
+            }
+            tide_rope_drop(bytes, n);
+        }
+    }
+    tide_rope_join(&s->in, bytes);
+}
+
+void session_on_bytes(struct session *s, const struct tide_time *t, struct tide_rope *bytes,
+                      struct tide_out *out)
+{
+    if (s->closing || s->ended) {
+        s->credit += bytes->len; /* read and dropped, so that the peer can finish */
+        tide_rope_clear(bytes);
+        session_ready(s);
+        return;
+    }
+    s->uncredited += bytes->len;
+    s->progress_ns = t->now_ns;
+    take_bytes(s, bytes);
+    session_run(s, out);
+}
+
+static bool may_execute(const struct session *s)
+{
+    return !s->closing && s->request_count < SESSION_REQUESTS_MAX &&
+           s->out.len < SESSION_OUT_BYTES_MAX && s->muted_until_ns <= s->broker->time.now_ns;
+}
+
+/* After the loop of session_run: the front frame is incomplete, stalled or absent. */
+static void settle(struct session *s, int64_t frame)
+{
+    struct broker *b = s->broker;
+    bool incomplete = frame >= 0 && s->in.len < (uint64_t)frame + FRAME_SIZE_BYTES;
+
+    if (s->closing)
+        return;
+    if (incomplete && !s->stalled) {
+        give_credit(s, s->uncredited); /* the rest must be able to come */
+        if (s->in.len != 0 && (s->in.len > SESSION_DENSE_ABOVE || b->receive_low))
+            make_dense(s);
+    }
+    if (s->in.len != 0 && incomplete) {
+        if (!link_is_listed(&s->in_partial))
+            link_append(&b->partial, &s->in_partial);
+    } else {
+        link_remove(&s->in_partial);
+    }
+    if (s->in.len != 0 && !incomplete) {
+        if (!link_is_listed(&s->in_stalled))
+            link_append(&b->stalled, &s->in_stalled);
+    } else {
+        link_remove(&s->in_stalled);
+    }
+    if (s->ended && incomplete)
+        session_refuse(s, false); /* half a request will never be whole */
+    if (s->ended && s->in.len == 0)
+        s->closing = true;
+}
+
+void session_run(struct session *s, struct tide_out *out)
+{
+    int64_t frame = 0;
+    s->stalled = false;
+    while (may_execute(s)) {
+        struct tide_slice slice;
+        enum tide_status status;
+        frame = front_frame(s);
+        if (frame == 0 || (frame > 0 && s->in.len < (uint64_t)frame + FRAME_SIZE_BYTES))
+            break;
+        if (frame < 0) {
+            tide_count(s->broker->counters, COUNTER_sessions_bad);
+            session_refuse(s, false);
+            break;
+        }
+        slice = tide_rope_slice(&s->in, FRAME_SIZE_BYTES, (uint32_t)frame);
+        status = dispatch(s, &slice, out);
+        if (status == TIDE_FULL) {
+            s->stalled = true;
+            tide_count(s->broker->counters, COUNTER_request_stalls);
+            break;
+        }
+        if (status != TIDE_OK) {
+            tide_count(s->broker->counters, COUNTER_sessions_bad);
+            session_refuse(s, false);
+            break;
+        }
+        if (s->closing)
+            break;
+        s->progress_ns = s->broker->time.now_ns;
+        tide_rope_drop(&s->in, (uint32_t)frame + FRAME_SIZE_BYTES);
+        give_credit(s, (uint32_t)frame + FRAME_SIZE_BYTES);
+        frame = 0;
+    }
+    frame = s->closing ? 0 : front_frame(s);
+    if (frame < 0) { /* seen once we may execute again; nothing more is read until then */
+        if (!link_is_listed(&s->in_stalled))
+            link_append(&s->broker->stalled, &s->in_stalled);
+        session_ready(s);
+        return;
+    }
+    settle(s, frame);
+    session_emit(s);
+    session_ready(s);
+}
+
+/* Moves finished responses from the queue's front to the output. */
+void session_emit(struct session *s)
+{
+    struct broker *b = s->broker;
+    while (!link_is_empty(&s->requests)) {
+        struct request *r = LINK_OF(struct request, in_session, s->requests.next);
+        if (r->state != REQUEST_DONE)
+            break;
+        if (!r->silent) {
+            tide_rope_join(&s->out, &r->response);
+            tide_count(b->counters, COUNTER_responses);
+        }
+        if (r->close_after)
+            session_refuse(s, false);
+        link_remove(&r->in_session);
+        s->request_count--;
+        r->session = NULL;
+        if (r->outstanding == 0)
+            request_give(b, r);
+    }
+    session_ready(s);
+}
+
+void session_on_end(struct session *s, const struct tide_time *t)
+{
+    (void)t;
+    s->ended = true;
+    if (s->in.len == 0)
+        s->closing = true;
+    else if (!s->stalled)
+        settle(s, front_frame(s));
+    session_ready(s);
+}
+
+void session_on_gone(struct session *s)
+{
+    struct broker *b = s->broker;
+    while (!link_is_empty(&s->requests)) {
+        struct request *r = LINK_OF(struct request, in_session, s->requests.next);
+        link_remove(&r->in_session);
+        r->session = NULL;
+        fetch_abandon(b, r);
+        link_remove(&r->in_retry);
+        /* Nobody hears the answer: forget it, unless something of it is still out. */
+        if (r->outstanding == 0)
+            request_give(b, r);
+    }
+    tide_rope_clear(&s->in);
+    tide_rope_clear(&s->out);
+    link_remove(&s->in_stalled);
+    link_remove(&s->in_partial);
+    link_remove(&s->in_ready);
+    s->in_use = false;
+    b->session_count--;
+    link_append(&b->free_sessions, &s->in_free);
+    tide_count(b->counters, COUNTER_sessions_closed);
+}
+
+void session_wants(struct session *s, struct session_wants *ret)
+{
+    bool finished = s->closing && link_is_empty(&s->requests);
+    *ret = (struct session_wants){
+        .out = &s->out, .credit = s->credit, .close = finished, .abort = s->aborted};
+    s->credit = 0;
+}
+
+void session_on_sent(struct session *s, const struct tide_time *t, struct tide_out *out)
+{
+    (void)t;
+    if (!s->closing && s->in.len >= FRAME_SIZE_BYTES && may_execute(s))
+        session_run(s, out);
+}

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The APIs that fit on a page: ApiVersions, FindCoordinator, OffsetForLeaderEpoch, and those that
+ * control answers.
+ */
+#include "broker/internal.h"
+
+static bool is_word(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+/* [a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])? (KIP-511) */
+static bool is_software_word(const struct wire_bytes *word)
+{
+    struct tide_slice rest = word->at;
+    const uint8_t *piece;
+    uint32_t n;
+    char last = 0;
+    bool first = true;
+    if (word->null || word->at.len == 0)
+        return false;
+    while ((n = tide_slice_next(&rest, &piece)) != 0) {
+        for (uint32_t i = 0; i < n; i++) {
+            last = (char)piece[i];
+            if (!is_word(last) && (first || (last != '-' && last != '.')))
+                return false;
+            first = false;
+        }
+    }
+    return is_word(last);
+}
+
+static enum tide_status api_versions_write(struct broker *b, struct request *r, int16_t error, bool only_self)
+{
+    struct wire_writer w;
+    int16_t v = r->api_version;
+
+    response_begin(b, r, &w);
+    api_versions_response_put_error_code(&w, v, error);
+    api_versions_response_open_api_keys(&w, v, only_self ? 1 : (int32_t)api_row_count);
+    for (unsigned i = 0; i < api_row_count; i++) {
+        const struct api_row *row = &api_rows[i];
+        if (only_self && row->key != KAFKA_API_API_VERSIONS)
+            continue;
+        api_versions_response_api_version_put_api_key(&w, v, row->key);
+        api_versions_response_api_version_put_min_version(&w, v, row->advertised_min);
+        api_versions_response_api_version_put_max_version(&w, v, row->max);
+        api_versions_response_api_version_end(&w, v);
+    }
+    api_versions_response_put_throttle_time_ms(&w, v, 0);
+    api_versions_response_end(&w, v);
+    if (response_end(r, &w) != TIDE_OK)
+        return TIDE_FULL;
+    request_done(b, r);
+    return TIDE_OK;
+}
+
+enum tide_status api_versions_handle(struct broker *b, struct request *r, struct wire_cursor *body,
+                                     const struct tide_slice *frame, struct tide_out *out)
+{
+    struct api_versions_request in;
+    (void)frame;
+    (void)out;
+    if (!api_versions_request_read(body, r->api_version, &in))
+        return TIDE_BAD;
+    if (r->api_version >= 3 && (!is_software_word(&in.client_software_name) ||
+                                !is_software_word(&in.client_software_version)))
+        return api_versions_write(b, r, KAFKA_INVALID_REQUEST, false);
+    return api_versions_write(b, r, 0, false);
+}
+
+/* A version we do not know: a v0 body that names ours (KIP-511). */
+enum tide_status api_versions_unsupported(struct broker *b, struct request *r)
+{
+    r->api_version = 0;
+    return api_versions_write(b, r, KAFKA_UNSUPPORTED_VERSION, true);
+}
+
+enum tide_status find_coordinator_handle(struct broker *b, struct request *r, struct wire_cursor *body,
+                                         const struct tide_slice *frame, struct tide_out *out)
+{
+    static const char message[] = "this broker has no group or transaction coordinator";
+    struct find_coordinator_request in;
+    struct wire_writer w;
+    struct wire_bytes key;
+    struct wire_list keys;
+    int16_t v = r->api_version;
+
+    (void)frame;
+    (void)out;
+    if (!find_coordinator_request_read(body, v, &in))
+        return TIDE_BAD;
+    response_begin(b, r, &w);
+    find_coordinator_response_put_throttle_time_ms(&w, v, 0);
+    find_coordinator_response_put_error_code(&w, v, KAFKA_COORDINATOR_NOT_AVAILABLE);
+    find_coordinator_response_put_error_message(&w, v, message, sizeof(message) - 1);
+    find_coordinator_response_put_node_id(&w, v, -1);
+    find_coordinator_response_put_host(&w, v, "", 0);
+    find_coordinator_response_put_port(&w, v, -1);
+    find_coordinator_response_open_coordinators(&w, v, v >= 4 ? TIDE_MAX(in.coordinator_keys.count, 0) : 0);
+    keys = in.coordinator_keys;
+    while (v >= 4 && wire_list_next_string(&keys, true, &key)) {
+        find_coordinator_response_coordinator_put_key_slice(&w, v, &key);
+        find_coordinator_response_coordinator_put_node_id(&w, v, -1);
+        find_coordinator_response_coordinator_put_host(&w, v, "", 0);
+        find_coordinator_response_coordinator_put_port(&w, v, -1);
+        find_coordinator_response_coordinator_put_error_code(&w, v, KAFKA_COORDINATOR_NOT_AVAILABLE);
+        find_coordinator_response_coordinator_put_error_message(&w, v, message, sizeof(message) - 1);
+        find_coordinator_response_coordinator_end(&w, v);
+    }
+    find_coordinator_response_end(&w, v);
+    if (response_end(r, &w) != TIDE_OK)
+        return TIDE_FULL;
+    request_done(b, r);
+    return TIDE_OK;
+}
+
+static void write_epoch_end(struct broker *b, struct wire_writer *w, int16_t v, const struct wire_bytes *name,
+                            const struct offset_for_leader_epoch_request_partition *p)
+{
+    char text[TIDE_TOPIC_NAME_MAX + 1];
+    const struct view_topic *t = NULL;
+    const struct view_partition *vp = NULL;
+    struct partition_look look = {0};
+    int16_t error = 0;
+    int32_t epoch = -1;
+    int64_t end = -1;
+
+    if (name->at.len <= TIDE_TOPIC_NAME_MAX) {
+        tide_slice_copy(name->at, text);
+        t = tide_view_topic(b->view, text, name->at.len);
+    }
+    if (t != NULL)
+        vp = tide_view_partition(t, p->partition);
+    if (vp == NULL) {
+        error = KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
+    } else if (vp->local == NULL || vp->leader != b->view->self) {
+        error = KAFKA_NOT_LEADER_OR_FOLLOWER;
+    } else {
+        partition_look(vp->local, &look);
+        if (!look.leader)
+            error = look.failed ? KAFKA_KAFKA_STORAGE_ERROR : KAFKA_NOT_LEADER_OR_FOLLOWER;
+        else if (p->current_leader_epoch >= 0 && p->current_leader_epoch < look.leader_epoch)
+            error = KAFKA_FENCED_LEADER_EPOCH;
+        else if (p->current_leader_epoch > look.leader_epoch)
+            error = KAFKA_UNKNOWN_LEADER_EPOCH;
+        else
+            log_end_for_epoch(partition_log(vp->local), p->leader_epoch, &epoch, &end);
+    }
+    offset_for_leader_epoch_response_epoch_end_offset_put_error_code(w, v, error);
+    offset_for_leader_epoch_response_epoch_end_offset_put_partition(w, v, p->partition);
+    offset_for_leader_epoch_response_epoch_end_offset_put_leader_epoch(w, v, epoch);
+    offset_for_leader_epoch_response_epoch_end_offset_put_end_offset(w, v, end);
+    offset_for_leader_epoch_response_epoch_end_offset_end(w, v);
+}
+
+enum tide_status offset_for_leader_epoch_handle(struct broker *b, struct request *r, struct wire_cursor *body,
+                                                const struct tide_slice *frame, struct tide_out *out)
+{
+    struct offset_for_leader_epoch_request in;
+    struct offset_for_leader_epoch_request_topic t;
+    struct wire_list topics;
+    struct wire_writer w;
+    int16_t v = r->api_version;
+
+    (void)frame;
+    (void)out;
+    if (!offset_for_leader_epoch_request_read(body, v, &in))
+        return TIDE_BAD;
+    response_begin(b, r, &w);
+    offset_for_leader_epoch_response_put_throttle_time_ms(&w, v, 0);
+    offset_for_leader_epoch_response_open_topics(&w, v, in.topics.count);
+    topics = in.topics;
+    while (offset_for_leader_epoch_request_topic_next(&topics, v, &t)) {
+        struct offset_for_leader_epoch_request_partition p;
+        struct wire_list partitions = t.partitions;
+        offset_for_leader_epoch_response_topic_put_topic_slice(&w, v, &t.topic);
+        offset_for_leader_epoch_response_topic_open_partitions(&w, v, t.partitions.count);
+        while (offset_for_leader_epoch_request_partition_next(&partitions, v, &p))
+            write_epoch_end(b, &w, v, &t.topic, &p);
+        offset_for_leader_epoch_response_topic_end(&w, v);
+    }
+    offset_for_leader_epoch_response_end(&w, v);
+    if (response_end(r, &w) != TIDE_OK)
+        return TIDE_FULL;
+    request_done(b, r);
+    return TIDE_OK;
+}
+
+/* CreateTopics, DeleteTopics, DescribeConfigs, InitProducerId: control reads the request and
+ * writes the body of the answer. */
+enum tide_status ask_handle(struct broker *b, struct request *r, struct wire_cursor *body,
+                            const struct tide_slice *frame, struct tide_out *out)
+{
+    struct wire_writer w;
+    (void)out;
+    if (r->response.len == 0)
+        return request_ask(b, r, frame, body);
+    /* The answer is here: put the frame's head before it. */
+    response_begin(b, r, &w);
+    wire_put_rope(&w, &r->response);
+    if (response_end(r, &w) != TIDE_OK)
+        return TIDE_BAD; /* the answer went with the writer: the client asks again */
+    request_done(b, r);
+    return TIDE_OK;
+}

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/core.h"
+
+#include <string.h>
+
+#include <rte_malloc.h>
+
+enum {
+    EVENTS_MAX = 256,   /* connections looked at per turn */
+    MAIL_MAX = 128,
+    BELLS_MAX = 256,
+    STEER_MAX = 32,     /* frames taken from each sibling per turn */
+    PACKETS_MAX = 32,   /* packets asked of TCP at once */
+    RECEIVE_LOW_PERCENT = 50, /* sessions together hold at most the other half of the pool */
+};
+
+struct core {
+    struct core_config config;
+    struct tide_counters counters;
+    struct net net;
+    struct tcp_stack *tcp;
+    struct broker *broker;
+    struct core_gauges gauges;
+    bool receive_low;
+    unsigned did;
+};
+
+static struct tcp_conn *conn_of(struct session *s)
+{
+    return session_transport(s);
+}
+
+struct core *core_create(const struct core_config *config)
+{
+    struct core *c = rte_zmalloc("core", sizeof(*c), TIDE_CACHE_LINE);
+    if (c == NULL)
+        return NULL;
+    c->config = *config;
+    c->config.net.counters = &c->counters;
+    c->config.broker.core = config->number;
+    c->config.broker.office = config->office;
+    c->config.broker.publication = config->publication;
+    c->config.broker.log_core = config->log_core;
+    c->config.broker.counters = &c->counters;
+    c->config.broker.settings = config->settings;
+    c->config.tcp.counters = &c->counters;
+    if (net_init(&c->net, &c->config.net, config->start_ns) != TIDE_OK) {
+        rte_free(c);
+        return NULL;
+    }
+    c->tcp = tcp_stack_create(&c->config.tcp);
+    c->broker = broker_create(&c->config.broker);
+    if (c->tcp == NULL || c->broker == NULL) {
+        core_destroy(c);
+        return NULL;
+    }
+    for (unsigned i = 0; i < config->listener_count; i++)
+        TIDE_ASSERT(tcp_listen(c->tcp, config->listener_ports[i]) == TIDE_OK);
+    return c;
+}
+
+void core_destroy(struct core *c)
+{
+    if (c == NULL)
+        return;
+    if (c->tcp != NULL)
+        tcp_stack_destroy(c->tcp);
+    broker_destroy(c->broker);
+    net_deinit(&c->net);
+    rte_free(c);
+}
+
+/* ---- frames in ------------------------------------------------------------------------------ */
+
+static void take_frame(struct core *c, const struct tide_time *t, struct rte_mbuf *m)
+{
+    struct net_packet packet;
+    struct tcp_meta meta;
+    if (net_input(&c->net, t->now_ns, m, &packet) != NET_TCP)
+        return;
+    meta = (struct tcp_meta){.src = packet.source, .dst = packet.destination, .ecn = packet.ecn};
+    tcp_input(c->tcp, t->now_ns, m, &meta);
+}
+
+static void receive(struct core *c, const struct tide_time *t, struct core_io *io)
+{
+    struct steer *s = c->config.steer;
+    uint32_t self = c->config.number;
+
+    for (unsigned i = 0; i < io->rx_count; i++) {
+        struct rte_mbuf *m = io->rx[i];
+        uint32_t owner = s != NULL ? steer_core(m, c->config.core_count, self) : self;
+        tide_count(&c->counters, COUNTER_rx_frames);
+        tide_count_many(&c->counters, COUNTER_rx_bytes, rte_pktmbuf_pkt_len(m));
+        if (owner == self) {
+            take_frame(c, t, m);
+        } else if (rte_ring_sp_enqueue(s->rings[self][owner], m) == 0) {
+            c->config.office->parties[self].rung |= 1ull << owner;
+        } else {
+            tide_count(&c->counters, COUNTER_mail_full);
+            rte_pktmbuf_free(m);
+        }
+    }
+    c->did += io->rx_count;
+    io->rx_count = 0;
+    for (uint32_t from = 0; s != NULL && from < c->config.core_count; from++) {
+        void *frames[STEER_MAX];
+        unsigned n = 0;
+        if (from != self)
+            n = rte_ring_sc_dequeue_burst(s->rings[from][self], frames, STEER_MAX, NULL);
+        for (unsigned i = 0; i < n; i++)
+            take_frame(c, t, frames[i]);
+        c->did += n;
+    }
+}
+
+/* ---- connections and sessions ------------------------------------------------------------------ */
+
+static uint32_t listener_of(const struct core *c, struct tcp_conn *conn)
+{
+    uint16_t port = tcp_local(conn).port;
+    for (uint32_t i = 0; i < c->config.listener_count; i++)
+        if (c->config.listener_ports[i] == port)
+            return i;
+    return 0;
+}
+
+static void open_session(struct core *c, const struct tide_time *t, struct tcp_conn *conn)
+{
+    struct session *s = session_open(c->broker, t, listener_of(c, conn), conn);
+    if (s == NULL)
+        tcp_abort(conn);
+    tcp_set_user(conn, s);
+}
+
+/* Moves what the session wants into its connection. True while the session lives. */
+static bool serve_session(struct core *c, struct session *s)
+{
+    struct tcp_conn *conn = conn_of(s);
+    struct session_wants w;
+
+    session_wants(s, &w);
+    if (w.credit != 0)
+        tcp_consumed(conn, w.credit);
+    if (!w.abort && w.out->len != 0 && tcp_send_room(conn) != 0)
+        tcp_write(conn, w.out);
+    if (w.abort || (w.close && w.out->len == 0)) {
+        tcp_set_user(conn, NULL);
+        session_on_gone(s);
+        if (w.abort)
+            tcp_abort(conn);
+        else
+            tcp_close(conn);
+        return false;
+    }
+    return true;
+}
+
+static void on_event(struct core *c, const struct tide_time *t, const struct tcp_event *e, struct tide_out *out)
+{
+    struct session *s;
+    if (e->bits & TCP_EVENT_ACCEPTED)
+        open_session(c, t, e->conn);
+    s = tcp_user(e->conn);
+    if (s == NULL) {
+        struct tide_rope rest = {0};
+        if (e->bits & TCP_EVENT_READABLE) { /* we closed; what still comes is dropped */
+            uint32_t n = tcp_read(e->conn, &rest);
+            tide_rope_clear(&rest);
+            tcp_consumed(e->conn, n);
+        }
+        return;
+    }
+    if (e->bits & TCP_EVENT_READABLE) {
+        struct tide_rope bytes = {0};
+        if (tcp_read(e->conn, &bytes) != 0)
+            session_on_bytes(s, t, &bytes, out);
+    }
+    if (e->bits & TCP_EVENT_PEER_CLOSED)
+        session_on_end(s, t);
+    if (e->bits & TCP_EVENT_GONE) {
+        session_on_gone(s);
+        return;
+    }
+    if (!serve_session(c, s))
+        return;
+    if (e->bits & TCP_EVENT_WRITABLE) {
+        session_on_sent(s, t, out);
+        (void)serve_session(c, s);
+    }
+}
+
+static void connections(struct core *c, const struct tide_time *t, struct tide_out *out)
+{
+    struct tcp_event e;
+    unsigned n = 0;
+    while (n < EVENTS_MAX && tcp_next_event(c->tcp, &e)) {
+        on_event(c, t, &e, out);
+        n++;
+    }
+    c->did += n;
+}
+
+static void ready_sessions(struct core *c, const struct tide_time *t, struct tide_out *out)
+{
+    struct session *s;
+    unsigned n = 0;
+    while (n < EVENTS_MAX && (s = broker_next_ready(c->broker)) != NULL) {
+        bool had_out;
+        struct session_wants w;
+        session_wants(s, &w);
+        had_out = w.out->len != 0;
+        if (w.credit != 0)
+            tcp_consumed(conn_of(s), w.credit);
+        if (!serve_session(c, s))
+            continue;
+        if (had_out)
+            session_on_sent(s, t, out);
+        n++;
+    }
+    c->did += n;
+}
+
+/* ---- mail and completions ------------------------------------------------------------------------ */
+
+static void neighbours_out(struct core *c)
+{
+    struct net_neighbour learned[NET_LEARNED_MAX];
+    unsigned n = net_take_learned(&c->net, learned, NET_LEARNED_MAX);
+    for (unsigned i = 0; i < n; i++)
+        broker_tell_neighbour(c->broker, &learned[i].addr, learned[i].mac.addr_bytes, learned[i].directed);
+}
+
+static void on_neighbour(struct core *c, const struct tide_time *t, struct tide_mail *m)
+{
+    struct net_neighbour n = {.addr = m->neighbour.addr, .directed = m->neighbour.directed};
+    memcpy(n.mac.addr_bytes, m->neighbour.mac, sizeof(n.mac.addr_bytes));
+    net_neighbour_learn(&c->net, t->now_ns, &n);
+    rte_mempool_put(m->pool, m);
+}
+
+static void mail(struct core *c, const struct tide_time *t, struct tide_out *out)
+{
+    struct tide_mail *letters[MAIL_MAX];
+    uint32_t bells[BELLS_MAX];
+    unsigned n = post_take(c->config.office, c->config.number, letters, MAIL_MAX);
+    for (unsigned i = 0; i < n; i++) {
+        if (letters[i]->kind == MAIL_NEIGHBOUR)
+            on_neighbour(c, t, letters[i]);
+        else
+            broker_on_mail(c->broker, t, letters[i], out);
+    }
+    c->did += n;
+    if (!post_is_rung(c->config.office, c->config.number))
+        return;
+    n = post_take_bells(c->config.office, c->config.number, bells, BELLS_MAX);
+    for (unsigned i = 0; i < n; i++)
+        broker_on_bell(c->broker, t, bells[i], out);
+    c->did += n;
+}
+
+static void completions(struct core *c, const struct tide_time *t, struct core_io *io)
+{
+    for (unsigned i = 0; i < io->done_count; i++)
+        broker_on_disk(c->broker, t, &io->done[i], &io->out);
+    for (unsigned i = 0; i < io->jobs_done_count; i++)
+        broker_on_job(c->broker, t, io->jobs_done[i], &io->out);
+    c->did += io->done_count + io->jobs_done_count;
+    io->done_count = io->jobs_done_count = 0;
+}
+
+/* ---- frames out ------------------------------------------------------------------------------------- */
+
+static void transmit(struct core *c, const struct tide_time *t, struct core_io *io)
+{
+    struct rte_mbuf *packets[PACKETS_MAX];
+    struct tcp_meta metas[PACKETS_MAX];
+    unsigned n;
+
+    while (net_tx_room(&c->net) >= PACKETS_MAX) {
+        n = tcp_output(c->tcp, t->now_ns, packets, metas, PACKETS_MAX);
+        for (unsigned i = 0; i < n; i++)
+            if (net_output(&c->net, t->now_ns, packets[i], &metas[i].src, &metas[i].dst, metas[i].ecn) != TIDE_OK)
+                rte_pktmbuf_free(packets[i]); /* no way there: to TCP it is a loss */
+        c->did += n;
+        if (n < PACKETS_MAX)
+            break;
+    }
+    n = net_take_tx(&c->net, io->tx + io->tx_count, CORE_TX_MAX - io->tx_count);
+    for (unsigned i = 0; i < n; i++)
+        tide_count_many(&c->counters, COUNTER_tx_bytes, rte_pktmbuf_pkt_len(io->tx[io->tx_count + i]));
+    tide_count_many(&c->counters, COUNTER_tx_frames, n);
+    io->tx_count += n;
+    c->did += n;
+}
+
+/* ---- the turn ------------------------------------------------------------------------------------------ */
+
+static void look_at_receive_pool(struct core *c)
+{
+    const struct rte_mempool *p = c->config.receive_pool;
+    if (p == NULL)
+        return;
+    c->receive_low = rte_mempool_avail_count(p) < p->size * RECEIVE_LOW_PERCENT / 100;
+}
+
+static void publish_gauges(struct core *c)
+{
+    struct broker_gauges g;
+    broker_gauges(c->broker, &g);
+    tide_pub64_set(&c->gauges.sessions, g.sessions);
+    tide_pub64_set(&c->gauges.requests, g.requests_in_progress);
+}
+
+unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io)
+{
+    c->did = 0;
+    tide_count(&c->counters, COUNTER_turns);
+    look_at_receive_pool(c);
+    broker_begin_turn(c->broker, t, c->receive_low);
+    completions(c, t, io);
+    mail(c, t, &io->out);
+    receive(c, t, io);
+    if (tcp_deadline_ns(c->tcp) <= t->now_ns)
+        tcp_on_time(c->tcp, t->now_ns);
+    if (net_deadline_ns(&c->net) <= t->now_ns)
+        net_on_time(&c->net, t->now_ns);
+    connections(c, t, &io->out);
+    c->did += broker_turn(c->broker, t, &io->out);
+    ready_sessions(c, t, &io->out);
+    neighbours_out(c);
+    transmit(c, t, io);
+    if (c->did != 0)
+        publish_gauges(c);
+    return c->did;
+}
+
+uint64_t core_deadline_ns(const struct core *c)
+{
+    uint64_t soonest = TIDE_MIN(tcp_deadline_ns(c->tcp), net_deadline_ns(&c->net));
+    return TIDE_MIN(soonest, broker_deadline_ns(c->broker));
+}
+
+bool core_has_mail(const struct core *c)
+{
+    struct steer *s = c->config.steer;
+    uint32_t self = c->config.number;
+    for (uint32_t from = 0; s != NULL && from < c->config.core_count; from++)
+        if (from != self && !rte_ring_empty(s->rings[from][self]))
+            return true;
+    return post_has_mail(c->config.office, self) || post_is_rung(c->config.office, self);
+}
+
+struct tide_counters *core_counters(struct core *c) { return &c->counters; }
+struct broker *core_broker(struct core *c) { return c->broker; }
+struct tcp_stack *core_tcp(struct core *c) { return c->tcp; }
+struct post_office *core_office(struct core *c) { return c->config.office; }
+uint32_t core_number(const struct core *c) { return c->config.number; }
+const struct core_gauges *core_gauges(const struct core *c) { return &c->gauges; }
+
+void core_check(const struct core *c)
+{
+    net_check(&c->net);
+    tcp_check(c->tcp);
+    broker_check(c->broker);
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One core's world, and its one step function.
+ *
+ * core_turn() is a bounded turn (design 3): frames -> TCP -> sessions -> requests -> mail -> disk
+ * completions -> partitions -> watermarks -> waiters -> timers -> frames. It does no I/O and reads
+ * no clock: what came in and what shall go out are in struct core_io. loop.c runs it against a
+ * NIC and a disk; the simulator runs the same object file against simulated ones.
+ *
+ * Owner: its thread. Nothing here is read by another one, except counters and stage histograms.
+ */
+#ifndef TIDEMARK_CORE_CORE_H
+#define TIDEMARK_CORE_CORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker/broker.h"
+#include "core/steer.h"
+#include "net/net.h"
+#include "tcp/tcp.h"
+#include "tidemark/counters.h"
+#include "tidemark/disk_op.h"
+#include "tidemark/mail.h"
+
+struct core;
+
+enum core_limit {
+    CORE_RX_MAX = 64,
+    CORE_TX_MAX = 128,
+    CORE_DONE_MAX = 64,
+    CORE_JOBS_MAX = 64,
+};
+
+/* What a turn gets and what it gives. The caller empties the outputs before the next turn. */
+struct core_io {
+    /* in: taken by the turn */
+    struct rte_mbuf *rx[CORE_RX_MAX];
+    unsigned rx_count;
+    struct disk_done done[CORE_DONE_MAX];
+    unsigned done_count;
+    struct tide_job *jobs_done[CORE_JOBS_MAX];
+    unsigned jobs_done_count;
+    /* out */
+    struct rte_mbuf *tx[CORE_TX_MAX];
+    unsigned tx_count;
+    struct tide_out out;
+};
+
+struct core_config {
+    uint32_t number;
+    uint32_t core_count;
+    const struct tide_settings *settings;
+    struct post_office *office;
+    struct tide_publication *publication;
+    struct log_core *log_core;
+    struct net_config net;
+    struct tcp_config tcp;
+    struct broker_config broker;     /* its core, office, publication, log_core, counters are filled in */
+    struct rte_mempool *receive_pool; /* for the low mark */
+    const uint16_t *listener_ports;  /* by listener number */
+    unsigned listener_count;
+    uint64_t start_ns;
+    struct steer *steer;             /* NULL with one core */
+};
+
+struct core *core_create(const struct core_config *); /* [start]; NULL without memory */
+void core_destroy(struct core *);
+
+/* One bounded turn. Returns how much was done: 0 means that nothing is left to do before
+ * core_deadline_ns() or an outside event. */
+unsigned core_turn(struct core *, const struct tide_time *, struct core_io *);
+uint64_t core_deadline_ns(const struct core *);
+/* Something is waiting that no descriptor tells of: mail or a bell. To be asked once more after
+ * `asleep` was set. */
+bool core_has_mail(const struct core *);
+
+struct tide_counters *core_counters(struct core *);       /* [any] to read */
+struct broker *core_broker(struct core *);
+struct tcp_stack *core_tcp(struct core *);
+struct post_office *core_office(struct core *);
+uint32_t core_number(const struct core *);
+/* Gauges copied out by the core each turn that something changed; readers may see old ones. */
+struct core_gauges {
+    struct tide_pub64 sessions;
+    struct tide_pub64 requests;
+};
+const struct core_gauges *core_gauges(const struct core *); /* [any] */
+void core_check(const struct core *);
+
+#endif

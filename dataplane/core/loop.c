@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/loop.h"
+
+#include <time.h>
+#include <unistd.h>
+
+#include <rte_malloc.h>
+#include <rte_rcu_qsbr.h>
+
+enum {
+    TAG_PORT = 0, /* watch tags: ports 0.., then the doorbell */
+    TAG_DOORBELL = TIDE_PORTS_MAX,
+    WAIT_MAX_MS = 100,      /* a sleeping core looks around this often */
+    NO_FD_WAIT_NS = 50000,  /* a port without a descriptor is looked at this often */
+};
+
+struct loop {
+    struct loop_config config;
+    struct core_io *io;
+    struct post_office *office;
+    uint32_t self;
+    bool port_without_fd;
+    int doorbell;
+};
+
+uint64_t loop_now_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * TIDE_NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+static struct tide_time read_clock(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME_COARSE, &ts);
+    return (struct tide_time){.now_ns = loop_now_ns(),
+                              .wall_ms = (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000};
+}
+
+static void watch_all(struct loop *l)
+{
+    for (unsigned port = 0; port < nic_port_count(l->config.nic); port++) {
+        struct nic_port_info info;
+        int fd = nic_wait_fd(l->config.nic, port, l->self);
+        nic_port_info(l->config.nic, port, &info);
+        if (l->self >= info.rx_queues)
+            continue; /* not received from by this core */
+        if (fd >= 0)
+            disk_watch(l->config.disk, fd, TAG_PORT + port);
+        else
+            l->port_without_fd = true;
+    }
+    disk_watch(l->config.disk, l->doorbell, TAG_DOORBELL);
+}
+
+/* Wakes those that this turn rang and that sleep. The fence pairs with the one in fall_asleep. */
+static void ring_sleepers(struct loop *l)
+{
+    struct mail_party *me = &l->office->parties[l->self];
+    uint64_t rung = me->rung;
+    if (rung == 0)
+        return;
+    me->rung = 0;
+    tide_fence();
+    for (; rung != 0; rung &= rung - 1) {
+        struct mail_party *p = &l->office->parties[__builtin_ctzll(rung)];
+        uint64_t one = 1;
+        if (atomic_load_explicit(&p->asleep, memory_order_relaxed) == 0 || p->wake_fd < 0)
+            continue;
+        tide_count(core_counters(l->config.core), COUNTER_wakes);
+        (void)!write(p->wake_fd, &one, sizeof(one));
+    }
+}
+
+static void take_inputs(struct loop *l)
+{
+    struct core_io *io = l->io;
+    io->rx_count = nic_rx(l->config.nic, l->self, io->rx, CORE_RX_MAX);
+    io->done_count += disk_turn(l->config.disk, io->done + io->done_count, CORE_DONE_MAX - io->done_count);
+    io->jobs_done_count = help_pool_take(l->config.helpers, l->self, io->jobs_done, CORE_JOBS_MAX);
+}
+
+/* What was not taken stays in the outputs for the next time. */
+static unsigned give_outputs(struct loop *l)
+{
+    struct core_io *io = l->io;
+    unsigned did = 0;
+    unsigned sent = nic_tx(l->config.nic, l->self, io->tx, io->tx_count);
+    io->tx_count -= sent;
+    memmove(io->tx, io->tx + sent, io->tx_count * sizeof(io->tx[0]));
+    did += sent;
+    if (io->out.op_count != 0 && disk_queue(l->config.disk, io->out.ops, io->out.op_count) == TIDE_OK) {
+        did += io->out.op_count;
+        io->out.op_count = 0;
+    }
+    for (uint32_t i = 0; i < io->out.job_count; i++) {
+        if (help_pool_submit(l->config.helpers, io->out.jobs[i]) != TIDE_OK) {
+            memmove(io->out.jobs, io->out.jobs + i, (io->out.job_count - i) * sizeof(io->out.jobs[0]));
+            io->out.job_count -= i;
+            return did;
+        }
+        did++;
+    }
+    io->out.job_count = 0;
+    return did;
+}
+
+static void clear_doorbell(struct loop *l, uint32_t tags)
+{
+    uint64_t count;
+    if (tags & 1u << TAG_DOORBELL)
+        (void)!read(l->doorbell, &count, sizeof(count));
+}
+
+static void fall_asleep(struct loop *l)
+{
+    struct mail_party *me = &l->office->parties[l->self];
+    struct core_io *io = l->io;
+    uint64_t now = loop_now_ns();
+    uint64_t until = TIDE_MIN(core_deadline_ns(l->config.core), now + WAIT_MAX_MS * TIDE_NS_PER_MS);
+    uint32_t tags = 0;
+
+    if (l->port_without_fd || nic_tx_waiting(l->config.nic, l->self) != 0 || io->tx_count != 0 ||
+        io->out.op_count != 0 || io->out.job_count != 0)
+        until = TIDE_MIN(until, now + NO_FD_WAIT_NS);
+    if (until <= now)
+        return;
+    atomic_store_explicit(&me->asleep, 1, memory_order_relaxed);
+    tide_fence(); /* pairs with ring_sleepers */
+    if (!core_has_mail(l->config.core)) {
+        rte_rcu_qsbr_thread_offline(l->config.qsbr, l->self);
+        tide_count(core_counters(l->config.core), COUNTER_idle_waits);
+        io->done_count = disk_wait(l->config.disk, until - now, io->done, CORE_DONE_MAX, &tags);
+        rte_rcu_qsbr_thread_online(l->config.qsbr, l->self);
+    }
+    atomic_store_explicit(&me->asleep, 0, memory_order_relaxed);
+    clear_doorbell(l, tags);
+}
+
+void loop_run(const struct loop_config *config)
+{
+    struct loop l = {.config = *config,
+                     .office = core_office(config->core),
+                     .self = core_number(config->core)};
+    uint32_t idle = 0;
+
+    l.doorbell = l.office->parties[l.self].wake_fd;
+    l.io = rte_zmalloc("core_io", sizeof(*l.io), TIDE_CACHE_LINE);
+    TIDE_ASSERT(l.io != NULL);
+    watch_all(&l);
+    rte_rcu_qsbr_thread_register(config->qsbr, l.self);
+    rte_rcu_qsbr_thread_online(config->qsbr, l.self);
+    while (!atomic_load_explicit(config->stop, memory_order_relaxed)) {
+        struct tide_time t;
+        unsigned did;
+        take_inputs(&l);
+        t = read_clock();
+        did = core_turn(config->core, &t, l.io);
+        did += give_outputs(&l);
+        rte_rcu_qsbr_quiescent(config->qsbr, l.self);
+        ring_sleepers(&l);
+        idle = did != 0 ? 0 : idle + 1;
+        if (!config->spin && idle > config->idle_polls)
+            fall_asleep(&l);
+    }
+    rte_rcu_qsbr_thread_offline(config->qsbr, l.self);
+    rte_rcu_qsbr_thread_unregister(config->qsbr, l.self);
+    for (unsigned i = 0; i < l.io->tx_count; i++)
+        rte_pktmbuf_free(l.io->tx[i]);
+    rte_free(l.io);
+}

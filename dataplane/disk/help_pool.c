@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "disk/help_pool.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <rte_ring.h>
+
+#include "tidemark/assert.h"
+#include "tidemark/types.h"
+
+enum { HELP_RING = 16384, HELP_THREADS_MAX = 64 };
+
+struct help_pool {
+    const struct tide_fs *fs;
+    unsigned thread_count;
+    uint32_t owner_count; /* cores, then control */
+    struct rte_ring *work;
+    struct rte_ring *back[TIDE_CORES_MAX + 1];
+    int doorbells[TIDE_CORES_MAX + 1];
+    sem_t waiting; /* counts jobs in `work` */
+    _Atomic bool stop;
+    pthread_t threads[HELP_THREADS_MAX];
+};
+
+static uint32_t owner_index(const struct help_pool *p, uint32_t owner)
+{
+    return owner == TIDE_JOB_CONTROL ? p->owner_count - 1 : owner;
+}
+
+static void give_back(struct help_pool *p, struct tide_job *job)
+{
+    uint32_t i = owner_index(p, job->owner);
+    uint64_t one = 1;
+    /* As large as `work`: what was taken from there fits, unless an owner forgets to take. */
+    while (rte_ring_mp_enqueue(p->back[i], job) != 0)
+        usleep(100);
+    if (p->doorbells[i] >= 0)
+        (void)!write(p->doorbells[i], &one, sizeof(one));
+}
+
+static void *help(void *arg)
+{
+    struct help_pool *p = arg;
+    void *job;
+    for (;;) {
+        while (sem_wait(&p->waiting) != 0)
+            ;
+        if (rte_ring_mc_dequeue(p->work, &job) == 0) {
+            ((struct tide_job *)job)->run(job, p->fs);
+            give_back(p, job);
+        } else if (atomic_load(&p->stop)) {
+            return NULL;
+        }
+    }
+}
+
+static bool make_rings(struct help_pool *p)
+{
+    static _Atomic unsigned pools;
+    unsigned number = pools++;
+    char name[RTE_RING_NAMESIZE];
+    snprintf(name, sizeof(name), "help%u", number);
+    p->work = rte_ring_create(name, HELP_RING, SOCKET_ID_ANY, 0);
+    for (uint32_t i = 0; i < p->owner_count; i++) {
+        snprintf(name, sizeof(name), "help%u_%u", number, i);
+        p->back[i] = rte_ring_create(name, HELP_RING, SOCKET_ID_ANY, RING_F_SC_DEQ);
+        p->doorbells[i] = -1;
+        if (p->back[i] == NULL)
+            return false;
+    }
+    return p->work != NULL;
+}
+
+struct help_pool *help_pool_create(unsigned threads, uint32_t core_count, const struct tide_fs *fs)
+{
+    struct help_pool *p = calloc(1, sizeof(*p));
+    TIDE_ASSERT(threads <= HELP_THREADS_MAX && core_count <= TIDE_CORES_MAX);
+    if (p == NULL)
+        return NULL;
+    p->fs = fs;
+    p->owner_count = core_count + 1;
+    sem_init(&p->waiting, 0, 0);
+    if (!make_rings(p)) {
+        help_pool_destroy(p);
+        return NULL;
+    }
+    for (unsigned i = 0; i < threads; i++) {
+        char name[16];
+        if (pthread_create(&p->threads[i], NULL, help, p) != 0) {
+            help_pool_destroy(p);
+            return NULL;
+        }
+        p->thread_count++;
+        snprintf(name, sizeof(name), "tide-help-%u", i);
+        pthread_setname_np(p->threads[i], name);
+    }
+    return p;
+}
+
+void help_pool_destroy(struct help_pool *p)
+{
+    if (p == NULL)
+        return;
+    atomic_store(&p->stop, true);
+    for (unsigned i = 0; i < p->thread_count; i++)
+        sem_post(&p->waiting);
+    for (unsigned i = 0; i < p->thread_count; i++)
+        pthread_join(p->threads[i], NULL);
+    rte_ring_free(p->work);
+    for (uint32_t i = 0; i < p->owner_count; i++)
+        rte_ring_free(p->back[i]);
+    sem_destroy(&p->waiting);
+    free(p);
+}
+
+void help_pool_set_doorbell(struct help_pool *p, uint32_t owner, int fd)
+{
+    p->doorbells[owner_index(p, owner)] = fd;
+}
+
+enum tide_status help_pool_submit(struct help_pool *p, struct tide_job *job)
+{
+    if (rte_ring_mp_enqueue(p->work, job) != 0)
+        return TIDE_FULL;
+    sem_post(&p->waiting);
+    return TIDE_OK;
+}
+
+unsigned help_pool_take(struct help_pool *p, uint32_t owner, struct tide_job **jobs, unsigned max)
+{
+    return rte_ring_sc_dequeue_burst(p->back[owner_index(p, owner)], (void **)jobs, max, NULL);
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kafka/wire.h"
+
+static void fail(struct wire_cursor *c)
+{
+    c->failed = true;
+    c->left = 0;
+    c->p = c->end = NULL;
+}
+
+void wire_cursor_init(struct wire_cursor *c, struct tide_slice s)
+{
+    *c = (struct wire_cursor){.m = s.m, .left = s.len};
+    if (s.len == 0)
+        return;
+    c->p = rte_pktmbuf_mtod_offset(s.m, const uint8_t *, s.off);
+    c->end = rte_pktmbuf_mtod_offset(s.m, const uint8_t *, s.m->data_len);
+}
+
+/* To the next mbuf that has bytes; the caller knows that there are some. */
+static void next_piece(struct wire_cursor *c)
+{
+    while (c->p == c->end) {
+        c->m = c->m->next;
+        c->p = rte_pktmbuf_mtod(c->m, const uint8_t *);
+        c->end = c->p + c->m->data_len;
+    }
+}
+
+void wire_get_slow(struct wire_cursor *c, void *to, uint32_t n)
+{
+    uint8_t *out = to;
+    if (c->failed || c->left < n) {
+        fail(c);
+        memset(to, 0, n);
+        return;
+    }
+    c->left -= n;
+    while (n != 0) {
+        next_piece(c);
+        uint32_t piece = TIDE_MIN(n, (uint32_t)(c->end - c->p));
+        memcpy(out, c->p, piece);
+        c->p += piece;
+        out += piece;
+        n -= piece;
+    }
+}
+
+void wire_skip(struct wire_cursor *c, uint32_t n)
+{
+    if (c->failed || c->left < n) {
+        fail(c);
+        return;
+    }
+    c->left -= n;
+    while (n != 0) {
+        next_piece(c);
+        uint32_t piece = TIDE_MIN(n, (uint32_t)(c->end - c->p));
+        c->p += piece;
+        n -= piece;
+    }
+}
+
+uint32_t wire_get_uvarint(struct wire_cursor *c)
+{
+    uint64_t v = 0;
+    for (unsigned shift = 0; shift < 35; shift += 7) {
+        uint8_t b;
+        wire_get_raw(c, &b, 1);
+        v |= (uint64_t)(b & 0x7f) << shift;
+        if (!(b & 0x80)) {
+            if (v > UINT32_MAX)
+                break;
+            return c->failed ? 0 : (uint32_t)v;
+        }
+    }
+    fail(c);
+    return 0;
+}
+
+static struct wire_bytes get_span(struct wire_cursor *c, int64_t n, bool nullable)
+{
+    struct wire_bytes b = {.null = n < 0};
+    if (n < -1 || (n == -1 && !nullable) || n > (int64_t)c->left)
+        fail(c);
+    if (c->failed || n <= 0)
+        return b;
+    next_piece(c);
+    b.at = (struct tide_slice){.m = c->m,
+                               .off = (uint32_t)(c->p - rte_pktmbuf_mtod(c->m, const uint8_t *)),
+                               .len = (uint32_t)n};
+    wire_skip(c, (uint32_t)n);
+    return b;
+}
+
+struct wire_bytes wire_get_string(struct wire_cursor *c, bool flexible, bool nullable)
+{
+    int64_t n = flexible ? (int64_t)wire_get_uvarint(c) - 1 : wire_get_i16(c);
+    return get_span(c, n, nullable);
+}
+
+struct wire_bytes wire_get_bytes(struct wire_cursor *c, bool flexible, bool nullable)
+{
+    int64_t n = flexible ? (int64_t)wire_get_uvarint(c) - 1 : wire_get_i32(c);
+    return get_span(c, n, nullable);
+}
+
+int32_t wire_get_count(struct wire_cursor *c, bool flexible, bool nullable)
+{
+    int64_t n = flexible ? (int64_t)wire_get_uvarint(c) - 1 : wire_get_i32(c);
+    if (n < -1 || (n == -1 && !nullable) || n > (int64_t)c->left)
+        fail(c);
+    return c->failed ? 0 : (int32_t)n;
+}
+
+void wire_tags_begin(struct wire_cursor *c, struct wire_tags *t)
+{
+    *t = (struct wire_tags){.left = wire_get_uvarint(c), .last = -1};
+    if (t->left > WIRE_TAGS_MAX)
+        fail(c);
+}
+
+bool wire_tags_next(struct wire_cursor *c, struct wire_tags *t)
+{
+    if (c->failed || t->left == 0)
+        return false;
+    t->left--;
+    t->tag = wire_get_uvarint(c);
+    t->size = wire_get_uvarint(c);
+    if (t->tag <= t->last || t->size > c->left)
+        fail(c);
+    t->last = t->tag;
+    return !c->failed;
+}
+
+void wire_skip_tags(struct wire_cursor *c)
+{
+    struct wire_tags t;
+    wire_tags_begin(c, &t);
+    while (wire_tags_next(c, &t))
+        wire_skip(c, t.size);
+}
+
+uint32_t wire_bytes_copy(const struct wire_bytes *b, char *to, uint32_t cap)
+{
+    struct tide_slice s = b->at;
+    s.len = TIDE_MIN(s.len, cap - 1);
+    tide_slice_copy(s, to);
+    to[s.len] = 0;
+    return b->at.len;
+}
+
+bool wire_list_next_i32(struct wire_list *l, int32_t *ret)
+{
+    if (l->count <= 0)
+        return false;
+    l->count--;
+    *ret = wire_get_i32(&l->at);
+    return true;
+}
+
+bool wire_list_next_string(struct wire_list *l, bool flexible, struct wire_bytes *ret)
+{
+    if (l->count <= 0)
+        return false;
+    l->count--;
+    *ret = wire_get_string(&l->at, flexible, true);
+    return true;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------ */
+
+void wire_writer_init(struct wire_writer *w, struct rte_mempool *pool)
+{
+    *w = (struct wire_writer){.pool = pool};
+}
+
+void wire_writer_abandon(struct wire_writer *w)
+{
+    tide_rope_clear(&w->out);
+}
+
+void wire_put_raw(struct wire_writer *w, const void *bytes, uint32_t n)
+{
+    if (w->failed)
+        return;
+    if (tide_rope_copy_in(&w->out, w->pool, bytes, n) != TIDE_OK)
+        w->failed = true;
+}
+
+void wire_put_uvarint(struct wire_writer *w, uint32_t v)
+{
+    uint8_t b[5];
+    uint32_t n = 0;
+    while (v >= 0x80) {
+        b[n++] = (uint8_t)(v | 0x80);
+        v >>= 7;
+    }
+    b[n++] = (uint8_t)v;
+    wire_put_raw(w, b, n);
+}
+
+static void put_string_len(struct wire_writer *w, bool flexible, bool null, uint32_t len)
+{
+    if (flexible)
+        wire_put_uvarint(w, null ? 0 : len + 1);
+    else
+        wire_put_i16(w, null ? -1 : (int16_t)len);
+}
+
+void wire_put_string(struct wire_writer *w, bool flexible, const char *text, uint32_t len)
+{
+    put_string_len(w, flexible, text == NULL, len);
+    if (text != NULL)
+        wire_put_raw(w, text, len);
+}
+
+void wire_put_string_slice(struct wire_writer *w, bool flexible, const struct wire_bytes *b)
+{
+    struct tide_slice s = b->at;
+    const uint8_t *piece;
+    uint32_t n;
+    put_string_len(w, flexible, b->null, s.len);
+    while ((n = tide_slice_next(&s, &piece)) != 0)
+        wire_put_raw(w, piece, n);
+}
+
+void wire_put_count(struct wire_writer *w, bool flexible, int32_t count)
+{
+    if (flexible)
+        wire_put_uvarint(w, (uint32_t)(count + 1));
+    else
+        wire_put_i32(w, count);
+}
+
+void wire_put_rope(struct wire_writer *w, struct tide_rope *r)
+{
+    if (w->failed)
+        tide_rope_clear(r);
+    else
+        tide_rope_join(&w->out, r);
+}
+
+void wire_put_records(struct wire_writer *w, bool flexible, struct tide_rope *r)
+{
+    if (flexible)
+        wire_put_uvarint(w, r->len + 1);
+    else
+        wire_put_i32(w, (int32_t)r->len);
+    wire_put_rope(w, r);
+}
+
+void wire_frame_begin(struct wire_writer *w)
+{
+    TIDE_ASSERT(w->out.len == 0);
+    wire_put_i32(w, 0);
+    if (!w->failed)
+        w->frame = rte_pktmbuf_mtod(w->out.head, uint8_t *);
+}
+
+bool wire_frame_end(struct wire_writer *w)
+{
+    if (w->failed)
+        return false;
+    store_be32(w->frame, w->out.len - 4);
+    return true;
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Kafka's primitive types over counted bytes: a reading cursor and a writer.
+ *
+ * The cursor walks a slice, mbuf by mbuf. Its first failure sticks: every later get returns 0 and
+ * `failed` is tested once at the end. Nothing is allocated and nothing copied: strings and records
+ * come back as slices, valid as long as the bytes that were read. No count from the wire is
+ * believed beyond the bytes that are left.
+ *
+ * The writer fills mbufs of a pool. Its first failure (an empty pool) sticks as well.
+ */
+#ifndef TIDEMARK_KAFKA_WIRE_H
+#define TIDEMARK_KAFKA_WIRE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tidemark/bytes.h"
+#include "tidemark/rope.h"
+#include "tidemark/types.h"
+
+enum wire_limit {
+    WIRE_TAGS_MAX = 64, /* tagged fields of one section */
+};
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+struct wire_cursor {
+    const uint8_t *p, *end; /* within m */
+    struct rte_mbuf *m;
+    uint32_t left;          /* bytes behind p, over all mbufs */
+    bool failed;
+};
+
+/* A string, bytes or records field as it lies on the wire. */
+struct wire_bytes {
+    struct tide_slice at;
+    bool null;
+};
+
+/* A list whose elements have been checked and can be iterated without failing. */
+struct wire_list {
+    struct wire_cursor at;
+    int32_t count; /* -1: null */
+};
+
+void wire_cursor_init(struct wire_cursor *, struct tide_slice);
+static inline uint32_t wire_left(const struct wire_cursor *c) { return c->left; }
+
+void wire_get_slow(struct wire_cursor *, void *to, uint32_t n);
+static inline void wire_get_raw(struct wire_cursor *c, void *to, uint32_t n)
+{
+    if ((uint32_t)(c->end - c->p) >= n && !c->failed && c->left >= n) {
+        memcpy(to, c->p, n);
+        c->p += n;
+        c->left -= n;
+    } else {
+        wire_get_slow(c, to, n);
+    }
+}
+static inline int8_t wire_get_i8(struct wire_cursor *c)
+{
+    uint8_t v;
+    wire_get_raw(c, &v, 1);
+    return (int8_t)v;
+}
+static inline bool wire_get_bool(struct wire_cursor *c) { return wire_get_i8(c) != 0; }
+static inline int16_t wire_get_i16(struct wire_cursor *c)
+{
+    uint8_t b[2];
+    wire_get_raw(c, b, 2);
+    return (int16_t)load_be16(b);
+}
+static inline uint16_t wire_get_u16(struct wire_cursor *c) { return (uint16_t)wire_get_i16(c); }
+static inline int32_t wire_get_i32(struct wire_cursor *c)
+{
+    uint8_t b[4];
+    wire_get_raw(c, b, 4);
+    return (int32_t)load_be32(b);
+}
+static inline uint32_t wire_get_u32(struct wire_cursor *c) { return (uint32_t)wire_get_i32(c); }
+static inline int64_t wire_get_i64(struct wire_cursor *c)
+{
+    uint8_t b[8];
+    wire_get_raw(c, b, 8);
+    return (int64_t)load_be64(b);
+}
+static inline struct tide_uuid wire_get_uuid(struct wire_cursor *c)
+{
+    struct tide_uuid u;
+    wire_get_raw(c, &u, sizeof(u));
+    return u;
+}
+/* At most 5 bytes, and no more than 32 bits. */
+uint32_t wire_get_uvarint(struct wire_cursor *);
+void wire_skip(struct wire_cursor *, uint32_t n);
+struct wire_bytes wire_get_string(struct wire_cursor *, bool flexible, bool nullable);
+struct wire_bytes wire_get_bytes(struct wire_cursor *, bool flexible, bool nullable);
+/* The count of an array; fails when it exceeds the bytes left (an element has at least one). */
+int32_t wire_get_count(struct wire_cursor *, bool flexible, bool nullable);
+/* Skips the bytes of one tagged field, or all of a section of which no field is known. */
+void wire_skip_tags(struct wire_cursor *);
+/* Between tags of a section: false at its end. Checks that they ascend. */
+struct wire_tags {
+    uint32_t left;
+    int64_t last;
+    uint32_t tag;
+    uint32_t size;
+};
+void wire_tags_begin(struct wire_cursor *, struct wire_tags *);
+bool wire_tags_next(struct wire_cursor *, struct wire_tags *);
+/* True when nothing failed and nothing is left over. */
+static inline bool wire_done(const struct wire_cursor *c) { return !c->failed && c->left == 0; }
+
+/* Copies at most cap - 1 bytes and a NUL. Returns the length before cutting. */
+uint32_t wire_bytes_copy(const struct wire_bytes *, char *to, uint32_t cap);
+
+bool wire_list_next_i32(struct wire_list *, int32_t *ret);
+bool wire_list_next_string(struct wire_list *, bool flexible, struct wire_bytes *ret);
+
+/* ---- writing ---------------------------------------------------------------------------------- */
+
+struct wire_writer {
+    struct tide_rope out;
+    struct rte_mempool *pool;
+    bool failed;
+    uint8_t *frame;         /* where the frame's size will be put */
+};
+
+void wire_writer_init(struct wire_writer *, struct rte_mempool *pool);
+/* Drops what was written. */
+void wire_writer_abandon(struct wire_writer *);
+void wire_put_raw(struct wire_writer *, const void *bytes, uint32_t n);
+static inline void wire_put_i8(struct wire_writer *w, int8_t v) { wire_put_raw(w, &v, 1); }
+static inline void wire_put_bool(struct wire_writer *w, bool v) { wire_put_i8(w, v); }
+static inline void wire_put_i16(struct wire_writer *w, int16_t v)
+{
+    uint8_t b[2];
+    store_be16(b, (uint16_t)v);
+    wire_put_raw(w, b, 2);
+}
+static inline void wire_put_u16(struct wire_writer *w, uint16_t v) { wire_put_i16(w, (int16_t)v); }
+static inline void wire_put_i32(struct wire_writer *w, int32_t v)
+{
+    uint8_t b[4];
+    store_be32(b, (uint32_t)v);
+    wire_put_raw(w, b, 4);
+}
+static inline void wire_put_i64(struct wire_writer *w, int64_t v)
+{
+    uint8_t b[8];
+    store_be64(b, (uint64_t)v);
+    wire_put_raw(w, b, 8);
+}
+static inline void wire_put_uuid(struct wire_writer *w, const struct tide_uuid *u) { wire_put_raw(w, u, sizeof(*u)); }
+void wire_put_uvarint(struct wire_writer *, uint32_t v);
+/* text NULL: null. */
+void wire_put_string(struct wire_writer *, bool flexible, const char *text, uint32_t len);
+void wire_put_string_slice(struct wire_writer *, bool flexible, const struct wire_bytes *);
+void wire_put_count(struct wire_writer *, bool flexible, int32_t count);
+/* Splices the rope in without copying (the writer owns it then), with its length in front for
+ * records fields. */
+void wire_put_rope(struct wire_writer *, struct tide_rope *);
+void wire_put_records(struct wire_writer *, bool flexible, struct tide_rope *);
+
+/* The frame: its int32 size is reserved first and patched last. */
+void wire_frame_begin(struct wire_writer *);
+/* False when a pool was empty; the caller then abandons. */
+bool wire_frame_end(struct wire_writer *);
+
+#endif

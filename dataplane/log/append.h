@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Appending and writing: what log.c needs of append.c, and the other way round. [home] all of it. */
+#ifndef TIDEMARK_LOG_APPEND_H
+#define TIDEMARK_LOG_APPEND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tidemark/disk_op.h"
+
+struct log;
+
+/* Bytes are appended that are not written. */
+bool log_is_dirty(const struct log *);
+/* The next write, if bytes wait, none is in flight and there is room in `out`. */
+void log_write_start(struct log *, struct tide_out *);
+
+/* The disk was full, and it is not time to ask again. */
+bool log_space_is_missing(const struct log *);
+
+/* Jobs, each asked for only when it is not out yet and there is room in `out`. */
+void log_extend_start(struct log *, uint64_t need, struct tide_out *);
+void log_prepare_start(struct log *, struct tide_out *);
+bool log_seal_is_due(const struct log *);
+void log_seal_start(struct log *, struct tide_out *);
+
+#endif

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of this folder know of a log.
+ *
+ * Bytes go: appended (in the tail) -> in flight -> written. Both ends are (segment, position)
+ * pairs; `written` may still be in the segment before the active one after a roll.
+ *
+ *   OPEN      log_open succeeded; until log_adopt nobody owns it
+ *   RUNNING   a home core appends and writes
+ *   CLOSING   no more appends; what is appended is written
+ *   RELEASED  no core has it: log_close may run
+ *   FAILED    a write, a job or the bookkeeping went wrong: nothing is written any more; what was
+ *             durable stays readable
+ *
+ * Invariants (log_check):
+ *   L1  written <= appended, both as (segment, position).
+ *   L2  the appended position <= zeroed_end <= segment_cap.
+ *   L3  durable_end <= next_offset; equal when written == appended.
+ *   L4  bytes between written and appended lie in attached buffers, back to the start of the block.
+ *   L5  at most one write is in flight, and it starts at the block of `written`.
+ *   L6  a segment's base offset is its predecessor's next offset.
+ *   L7  at most one segment is SEALING, the one before the active; its index is index[number % 2].
+ */
+#ifndef TIDEMARK_LOG_INTERNAL_H
+#define TIDEMARK_LOG_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "log/buffers.h"
+#include "log/epochs.h"
+#include "log/index.h"
+#include "log/log.h"
+#include "log/segment.h"
+#include "log/tail.h"
+#include "tidemark/disk_op.h"
+#include "tidemark/fs.h"
+#include "tidemark/types.h"
+
+enum log_limit {
+    LOG_RECENT = 32,                /* batches whose place is remembered exactly */
+    LOG_EXTENT_GROWTH = 16,         /* the largest extent, in first extents */
+    LOG_SPACE_RETRY_MS = 1000,      /* between attempts while the disk is full */
+};
+
+enum log_state {
+    LOG_NEW = 0,
+    LOG_OPEN,
+    LOG_RUNNING,
+    LOG_CLOSING,
+    LOG_RELEASED,
+    LOG_FAILED,
+    LOG_STATE_COUNT
+};
+
+/* A (segment, position) pair in one published word. */
+static inline uint64_t log_end_pack(uint32_t segment, uint32_t position)
+{
+    return (uint64_t)segment << 32 | position;
+}
+static inline uint32_t log_end_segment(uint64_t word) { return (uint32_t)(word >> 32); }
+static inline uint32_t log_end_position(uint64_t word) { return (uint32_t)word; }
+
+struct log_extend_job {
+    struct tide_job job;
+    bool out;
+    int file;
+    uint32_t segment;
+    uint64_t from;
+    uint64_t to;
+};
+
+struct log_prepare_job {
+    struct tide_job job;
+    bool out;
+    const char *dir;
+    uint64_t bytes;
+    bool wants_chunk;
+    int ret_file;
+    struct log_segment_chunk *ret_chunk;
+};
+
+struct log_seal_job {
+    struct tide_job job;
+    bool out;
+    const char *dir;
+    int64_t next_base;
+    struct log_segment segment; /* a copy; its map goes into the table when the job is back */
+    const struct log_index *index;
+};
+
+struct log_epoch_job {
+    struct tide_job job;
+    bool out;
+    const char *dir;
+    struct log_epoch_lines lines;
+};
+
+struct log_write {
+    bool out;
+    uint32_t generation;
+    uint32_t segment;
+    uint32_t len;
+    uint64_t id;
+    uint64_t start;
+    uint64_t end;           /* of the bytes that count, <= start + len */
+    int64_t durable_offset; /* what is durable when all of it is written; -1: nothing new */
+};
+
+/* The exact place of a recent batch, for readers at the tail. `offset` is -1 while it changes. */
+struct log_recent {
+    struct tide_pub64 offset;
+    struct tide_pub64 place; /* log_end_pack */
+};
+
+struct log {
+    /* set before start */
+    struct log_config config;
+    char *dir;
+    const struct tide_fs *fs;
+    const char *recovery_label;
+    uint64_t segment_cap; /* aligned size to which a segment is extended at most */
+
+    /* read-mostly: written at adoption */
+    struct log_core *core;
+    enum log_state state;
+
+    /* owned */
+    uint32_t active;          /* number of the active segment */
+    uint32_t position;        /* appended bytes of it */
+    uint32_t written_segment;
+    uint32_t written;         /* position in written_segment */
+    int64_t next_offset;
+    int64_t durable_end;
+    uint64_t zeroed_end;      /* of the active segment */
+    uint64_t extent;          /* size of the next extent */
+    int64_t first_timestamp;  /* of the active segment's first batch, -1 none */
+    int64_t first_wall_ms;    /* wall clock at its first append */
+    int64_t wall_ms;
+    uint64_t now_ns;
+    uint64_t space_retry_ns;  /* the disk was full: no job before this */
+    bool space_missing;
+    bool retry;               /* log_wants_retry */
+    bool prepared;
+    int prepared_file;
+    uint64_t prepared_bytes;
+    bool seal_wanted;
+    struct log_segment_chunk *spare_chunk; /* for the table, from the prepare job */
+    uint32_t recent_at;
+    struct log_write write;
+
+    struct log_extend_job extend_job;
+    struct log_prepare_job prepare_job;
+    struct log_seal_job seal_job;
+    struct log_epoch_job epoch_job;
+
+    /* Published by the home core. next_pub is set last: who reads it first finds end_pub at least
+     * as far. A stale end is a shorter log. written_pub tells what the file holds; stale, a read
+     * waits or looks into memory. */
+    _Alignas(TIDE_CACHE_LINE) struct tide_pub64 next_pub;
+    struct tide_pub64 end_pub;     /* log_end_pack(active, position) */
+    struct tide_pub64 written_pub;
+    struct tide_pub64 closed_bytes; /* of all segments before the active one */
+    struct tide_pub64 failed_pub;
+    struct log_recent recent[LOG_RECENT];
+
+    /* The table: entry n in chunk n / 64. Chunks are set before any entry in them is published. */
+    struct tide_pub64 chunks[LOG_SEGMENT_CHUNKS];
+    struct log_index index[2];
+    struct log_epochs epochs;
+    struct tail tail;
+
+    /* The block that was not full when its buffer was given up: [position of the block, position). */
+    _Alignas(TIDE_CACHE_LINE) uint8_t last_block[TIDE_BLOCK];
+};
+
+/* [any] The entry of segment `n`, which is below or at the active one. */
+static inline struct log_segment *log_segment_at(const struct log *log, uint32_t n)
+{
+    uint64_t chunk = tide_pub64_peek(&log->chunks[n / LOG_SEGMENTS_PER_CHUNK]);
+    return &((struct log_segment_chunk *)(uintptr_t)chunk)->segments[n % LOG_SEGMENTS_PER_CHUNK];
+}
+
+static inline uint64_t log_block_floor(uint64_t position)
+{
+    return position & ~(uint64_t)(TIDE_BLOCK - 1);
+}
+static inline uint64_t log_block_ceil(uint64_t position)
+{
+    return log_block_floor(position + TIDE_BLOCK - 1);
+}
+
+/* [any] The position below which bytes of segment `n` are published: its size, or the appended end. */
+uint32_t log_segment_end(const struct log *, uint32_t n);
+/* [any] The position below which the file of segment `n` holds them. */
+uint32_t log_segment_written(const struct log *, uint32_t n);
+/* [any] The segment in which `offset` lies or would lie, looking back from `last`. */
+uint32_t log_segment_of(const struct log *, uint32_t last, int64_t offset);
+/* [any] A position in segment `n` at or before the batch with `offset`, where a batch starts. */
+uint32_t log_floor_position(const struct log *, uint32_t n, int64_t offset);
+/* [any] The exact place of a batch that begins at `offset`, if it is a recent one. */
+bool log_recent_find(const struct log *, int64_t offset, uint32_t *ret_segment, uint32_t *ret_position);
+/* [home, helper before adoption] Puts an entry into the table; false without a chunk for it. */
+bool log_table_put(struct log *, uint32_t n, const struct log_segment *, enum log_segment_state);
+void log_move(struct log *, enum log_state);
+void log_fail(struct log *);
+
+#endif

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The log of one partition: segments on disk in Kafka's layout, and the tail in memory.
+ *
+ * Threads. The home core is the only writer ([home]). Other cores read ([any]): bytes below a
+ * published mark never change within a leader epoch. Opening, extending, preparing, sealing and
+ * closing are jobs of helpers ([helper]); a job and the core never touch the same field at once.
+ *
+ * Memory. All buffers come from the struct log_core of the core that uses them; sized at start.
+ */
+#ifndef TIDEMARK_LOG_LOG_H
+#define TIDEMARK_LOG_LOG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tidemark/counters.h"
+#include "tidemark/disk_op.h"
+#include "tidemark/published.h"
+#include "tidemark/rope.h"
+#include "tidemark/status.h"
+#include "tidemark/types.h"
+
+struct tide_fs;
+struct log;
+
+/* ---- what a core brings: pools for tails, reads and views --------------------------------- */
+struct log_core_config {
+    uint32_t core;
+    uint32_t tail_buffer_bytes;  /* power of two, multiple of TIDE_BLOCK; setting log.tail.buffer.bytes */
+    uint32_t tail_buffers;
+    uint32_t read_buffer_bytes;  /* multiple of TIDE_BLOCK */
+    uint32_t read_buffers;
+    uint32_t index_chunks;
+    uint32_t views;              /* external-buffer mbufs */
+    struct tide_counters *counters;
+};
+struct log_core;
+struct log_core *log_core_create(const struct log_core_config *); /* [start]; NULL without memory */
+void log_core_destroy(struct log_core *);
+/* The memory that disk_create registers with io_uring: one region of tails, one of reads. */
+unsigned log_core_regions(const struct log_core *, void **ret_base, size_t *ret_len, unsigned max);
+
+/* ---- life -------------------------------------------------------------------------------- */
+struct log_config {
+    const char *dir;             /* <log.dirs>/<topic>-<partition>; copied */
+    struct tide_uuid topic_id;
+    uint32_t slot;               /* of the partition: goes into disk ids and job cookies */
+    uint64_t segment_bytes;
+    int64_t segment_ms;
+    uint32_t index_interval_bytes;
+    uint64_t preallocate_bytes;  /* first extent; doubles to 16 times that */
+    bool durable;                /* RWF_DSYNC writes */
+};
+struct log *log_create(const struct log_config *);  /* [control] memory only */
+/* [helper] Creates or opens the directory, recovers the tail (truncates what is torn, keeps what
+ * is whole, zeroes what it cut), prepares a zeroed active segment. `on_batch` is called for every
+ * batch header of the replayed suffix, in order, so that producer state is rebuilt (from
+ * `replay_from`, the offset of the newest snapshot). 0 or -errno with a sentence in error. */
+struct batch_header;
+int log_open(struct log *, const struct tide_fs *, int64_t replay_from,
+             void (*on_batch)(void *arg, const struct batch_header *), void *arg,
+             char *error, size_t error_size);
+/* Which row of recovery's table fitted the last segment, for the boot log; after log_open. */
+const char *log_recovery_label(const struct log *);
+/* [helper] After the core let go: truncates the active segment to its length, writes its indexes,
+ * gives the index memory back to the core it came from (so before log_core_destroy). Files stay
+ * open for readers. A FAILED log is left as it is, for recovery. 0 or -errno. */
+int log_close(struct log *, const struct tide_fs *);
+/* [control] After a grace period, count zero: closes the files through the fs of log_open. */
+void log_destroy(struct log *);
+
+/* [home] From now on this core is the only writer. */
+void log_adopt(struct log *, struct log_core *);
+/* [home] Stops appends, goes on writing what is appended; true when all of it is written (or the
+ * log is FAILED), nothing is in flight and no job is out: then the log may go to a helper for
+ * log_close, and the core has nothing of it any more. Call again after completions until true. */
+bool log_release(struct log *, struct tide_out *);
+
+/* ---- writing [home] ----------------------------------------------------------------------- */
+/* Can `bytes` be appended now? TIDE_OK reserves nothing but guarantees that the next log_append
+ * of at most that much succeeds within this turn, if no other log of the core was asked in between.
+ * TIDE_FULL: no tail buffer, zeroed space or next segment yet (jobs are asked for through out; the
+ * log wakes by log_wants_retry()), or the disk is full. TIDE_REFUSED: larger than a segment, or than
+ * a reader could ever be given (log_batch_bytes_max). TIDE_IO: the log is FAILED. Rolls when needed. */
+enum tide_status log_make_room(struct log *, const struct tide_time *, uint32_t bytes,
+                               int64_t max_timestamp, struct tide_out *out);
+/* Copies the batch into the tail, computing CRC-32C over the hot destination from byte 21 on,
+ * patches baseOffset and partitionLeaderEpoch. TIDE_BAD when the CRC does not match the header's:
+ * then nothing happened. Does not publish log_end: the caller owns the marks. `h` is the parsed
+ * header; offsets base_offset .. base_offset + last_offset_delta must continue the log. */
+enum tide_status log_append(struct log *, struct tide_slice batch, const struct batch_header *h,
+                            int64_t base_offset, int32_t leader_epoch);
+/* The same, and after the CRC was found right the stored copy gets new attributes and a new
+ * maxTimestamp, and the CRC that goes with them (kafka-protocol 3.2: LogAppendTime). */
+struct log_stamp {
+    int16_t attributes;
+    int64_t max_timestamp;
+};
+enum tide_status log_append_stamped(struct log *, struct tide_slice batch, const struct batch_header *h,
+                                    int64_t base_offset, int32_t leader_epoch,
+                                    const struct log_stamp *);
+/* The largest batch that this core's pools can hold and read back; of an adopted log. */
+uint32_t log_batch_bytes_max(const struct log *);
+/* True once after an event that may let a refused log_make_room or log_begin_epoch succeed. */
+bool log_wants_retry(struct log *);
+int64_t log_next_offset(const struct log *);   /* behind the last appended batch */
+/* Starts the next write if bytes wait and none is in flight, asks for jobs that are due. Cheap
+ * when there is nothing to do. */
+void log_flush(struct log *, const struct tide_time *, struct tide_out *out);
+bool log_has_work(const struct log *);
+/* Completion of our write. Returns true when log_durable_end rose. A short aligned one is driven
+ * again for the rest; a failed or nonsensical one moves the log to FAILED (P11), and nothing is
+ * written after it. Stale generations are ignored. */
+bool log_on_disk(struct log *, const struct disk_done *, struct tide_out *out);
+int64_t log_durable_end(const struct log *);   /* offset: every batch below is on the device */
+void log_on_job(struct log *, struct tide_job *);
+bool log_is_failed(const struct log *);
+
+/* ---- reading [any] ------------------------------------------------------------------------ */
+struct log_read {
+    /* in */
+    int64_t offset;       /* the first batch returned contains it */
+    int64_t end_offset;   /* exclusive: batches with any offset at or above it are not returned */
+    uint32_t max_bytes;
+    bool at_least_one;    /* return the first batch even if it is larger than max_bytes */
+    /* out: whole batches as views (external-buffer mbufs), nothing copied; owned by the caller */
+    struct tide_rope bytes;
+    /* the read's own, between calls */
+    uint32_t state;
+    uint64_t disk_id;
+    void *buffers[4];
+    uint64_t position;
+    uint32_t segment;
+    uint32_t wanted;
+    uint32_t got;
+    int32_t error;
+    uint32_t buffer_count;
+    bool stepped_back;    /* the index led nowhere once */
+    uint64_t walk;        /* position of the next batch header to look at */
+    uint64_t end;         /* behind the last byte that the read may find */
+};
+/* TIDE_OK: bytes filled (empty when the offset is at the end). TIDE_AGAIN: a disk read is out with
+ * r->disk_id (slot = the caller's read slot); give its completion to log_read_on_disk and call
+ * again. TIDE_FULL: no read buffer or view now. TIDE_IO / TIDE_BAD: failed or corrupt bytes.
+ * TIDE_ABSENT: below the log start. */
+enum tide_status log_read(struct log *, struct log_core *mine, uint32_t read_slot, struct log_read *r,
+                          struct tide_out *out);
+void log_read_on_disk(struct log_read *r, const struct disk_done *);
+/* Gives back what an unfinished read holds. Not while its disk read is out. */
+void log_read_abandon(struct log_core *mine, struct log_read *r);
+
+/* How many bytes of whole batches lie in [offset, end_offset), at most `limit`: an estimate from
+ * index and positions that is never 0 when there is a batch. For min_bytes of a long poll. */
+uint32_t log_bytes_between(struct log *, int64_t offset, int64_t end_offset, uint32_t limit);
+
+/* End offset for a leader epoch (kafka-protocol 7.2): largest epoch <= asked, and its end.
+ * (-1,-1) when unknown. */
+void log_end_for_epoch(struct log *, int32_t epoch, int32_t *ret_epoch, int64_t *ret_end);
+int32_t log_last_epoch(struct log *);
+/* [home] Writes (epoch -> next offset) into leader-epoch-checkpoint through a job before the first
+ * append of that epoch; TIDE_AGAIN until it is durable. TIDE_REFUSED: lower than the last epoch.
+ * TIDE_IO: FAILED. Nothing may be appended between the first call and TIDE_OK. */
+enum tide_status log_begin_epoch(struct log *, int32_t epoch, struct tide_out *out);
+
+/* ListOffsets by timestamp, as a job of a helper: finds the first record at or above `timestamp`
+ * below end_offset (decompressing if needed, output capped), or with timestamp -3 the record with
+ * the largest timestamp. */
+struct log_lookup {
+    struct tide_job job; /* kind JOB_LOG_OFFSETS; owner and cookie set by the caller */
+    struct log *log;
+    int64_t timestamp;
+    int64_t end_offset;
+    int64_t ret_offset;  /* -1: none */
+    int64_t ret_timestamp;
+    int32_t ret_epoch;
+};
+void log_lookup_prepare(struct log_lookup *, struct log *);
+
+int64_t log_start_offset(const struct log *); /* [any] */
+int64_t log_size_bytes(const struct log *);   /* [any] */
+void log_check(const struct log *);           /* [home] invariants */
+
+#endif

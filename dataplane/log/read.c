@@ -1,0 +1,600 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reading, on any core.
+ *
+ * A read finds the segment by its base offset and a position by the index, and walks batch headers
+ * from there: in memory, where the tail's windows are pinned and leave as views, or in what one
+ * disk read brought. Which of the two is decided by where the walk starts; a walk on disk that
+ * reaches the end of what is written goes on in memory. Only whole batches leave.
+ *
+ *   READ_NEW   nothing is held
+ *   READ_OUT   a disk read is out; buffers are held
+ *   READ_CAME  its bytes are here (or its error); buffers are held
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "log/internal.h"
+#include "tidemark/assert.h"
+
+enum read_state { READ_NEW = 0, READ_OUT, READ_CAME };
+
+enum {
+    READ_AHEAD = 16 * 1024,    /* read beyond max_bytes: the index points before the first batch */
+    READ_MEMORY_MAX = 8 << 20, /* bytes of one answer out of memory */
+};
+
+/* ---- where things are ------------------------------------------------------------------------- */
+
+uint32_t log_segment_end(const struct log *log, uint32_t n)
+{
+    const struct log_segment *s = log_segment_at(log, n);
+    if (tide_pub64_peek(&s->state) >= LOG_SEGMENT_SEALING)
+        return s->size;
+    /* A roll publishes SEALING before the end of its successor: an end that is not of n means
+     * that n has its size by now. */
+    uint64_t end = tide_pub64_peek(&log->end_pub);
+    return log_end_segment(end) == n ? log_end_position(end) : s->size;
+}
+
+uint32_t log_segment_written(const struct log *log, uint32_t n)
+{
+    uint64_t written = tide_pub64_peek(&log->written_pub);
+    if (n > log_end_segment(written))
+        return 0;
+    return n == log_end_segment(written) ? log_end_position(written) : log_segment_end(log, n);
+}
+
+uint32_t log_segment_of(const struct log *log, uint32_t last, int64_t offset)
+{
+    uint32_t lo = 0;
+    uint32_t hi = last;
+    while (lo < hi) {
+        uint32_t mid = hi - (hi - lo) / 2;
+        if (log_segment_at(log, mid)->base_offset <= offset)
+            lo = mid;
+        else
+            hi = mid - 1;
+    }
+    return lo;
+}
+
+uint32_t log_floor_position(const struct log *log, uint32_t n, int64_t offset)
+{
+    const struct log_segment *s = log_segment_at(log, n);
+    struct log_place place;
+    if (offset <= s->base_offset)
+        return 0;
+    uint32_t relative = (uint32_t)TIDE_MIN(offset - s->base_offset, (int64_t)UINT32_MAX - 1);
+    if (tide_pub64_peek(&s->state) == LOG_SEGMENT_CLOSED) {
+        /* The file is not believed: a position behind the end is none. */
+        if (!index_file_floor(s->index, s->index_count, relative, &place) || place.position >= s->size)
+            return 0;
+        return place.position;
+    }
+    return log_index_floor(&log->index[n % 2], n, relative, &place) ? place.position : 0;
+}
+
+bool log_recent_find(const struct log *log, int64_t offset, uint32_t *ret_segment, uint32_t *ret_position)
+{
+    for (uint32_t i = 0; i < LOG_RECENT; i++) {
+        const struct log_recent *r = &log->recent[i];
+        if (tide_pub64_peek(&r->offset) != (uint64_t)offset)
+            continue;
+        uint64_t place = tide_pub64_peek(&r->place);
+        tide_fence(); /* pairs with the one in recent_add: the place before the second look */
+        if (tide_pub64_peek(&r->offset) != (uint64_t)offset)
+            return false;
+        *ret_segment = log_end_segment(place);
+        *ret_position = log_end_position(place);
+        return true;
+    }
+    return false;
+}
+
+static uint32_t last_segment(const struct log *log)
+{
+    return log_end_segment(tide_pub64_peek(&log->end_pub));
+}
+
+/* Where to begin looking for the batch with `offset`. */
+static void find_start(const struct log *log, int64_t offset, uint32_t *ret_segment, uint32_t *ret_position)
+{
+    if (log_recent_find(log, offset, ret_segment, ret_position))
+        return;
+    *ret_segment = log_segment_of(log, last_segment(log), offset);
+    *ret_position = log_floor_position(log, *ret_segment, offset);
+}
+
+/* ---- walking ---------------------------------------------------------------------------------- */
+
+/* Bytes that can be looked at while walking: pinned windows, or buffers of a disk read. */
+struct source {
+    unsigned count;
+    uint64_t start[LOG_TAIL_SLOTS]; /* position of the first byte of each piece */
+    struct log_buffer *buffers[LOG_TAIL_SLOTS];
+    uint32_t skip[LOG_TAIL_SLOTS];  /* offset of that byte in its buffer */
+    uint64_t end;                   /* behind the last byte */
+
+    /* memory: where the next window comes from */
+    const struct log *log;
+    uint64_t tail_base;
+    uint64_t limit;
+};
+
+static void source_release(struct source *s)
+{
+    for (unsigned i = 0; i < s->count; i++)
+        log_buffer_drop(s->buffers[i]);
+    s->count = 0;
+}
+
+/* Pins the next window; false when it is not in memory or there are enough. */
+static bool source_grow(struct source *s)
+{
+    if (s->log == NULL || s->count == LOG_TAIL_SLOTS || s->end >= s->limit)
+        return false;
+    struct tail_pin pin = tail_pin(s->log, s->tail_base, s->end);
+    if (pin.buffer == NULL)
+        return false;
+    uint32_t within = (uint32_t)(s->end - pin.start);
+    if (within < pin.valid_from) {
+        log_buffer_drop(pin.buffer);
+        return false;
+    }
+    s->start[s->count] = s->end;
+    s->skip[s->count] = within;
+    s->buffers[s->count++] = pin.buffer;
+    s->end = TIDE_MIN(pin.start + pin.size, s->limit);
+    return true;
+}
+
+static bool source_has(struct source *s, uint64_t position, uint32_t n)
+{
+    while (position + n > s->end)
+        if (!source_grow(s))
+            return false;
+    return true;
+}
+
+static unsigned piece_of(const struct source *s, uint64_t position)
+{
+    unsigned i = s->count - 1;
+    while (s->start[i] > position)
+        i--;
+    return i;
+}
+
+static uint32_t piece_bytes(const struct source *s, unsigned i)
+{
+    uint64_t end = i + 1 < s->count ? s->start[i + 1] : s->end;
+    return (uint32_t)(end - s->start[i]);
+}
+
+static void source_copy(const struct source *s, uint64_t position, uint8_t *to, uint32_t n)
+{
+    unsigned i = piece_of(s, position);
+    while (n != 0) {
+        uint32_t at = (uint32_t)(position - s->start[i]);
+        uint32_t piece = TIDE_MIN(n, piece_bytes(s, i) - at);
+        memcpy(to, s->buffers[i]->base + s->skip[i] + at, piece);
+        to += piece;
+        n -= piece;
+        position += piece;
+        i++;
+    }
+}
+
+enum walk_result {
+    WALK_FOUND,  /* *position is where the batch that contains the offset starts */
+    WALK_MORE,   /* the bytes end before it: go on at *position */
+    WALK_END,    /* the segment ends at *position */
+    WALK_BAD,
+};
+
+/* Offsets of neighbours join, and none lies outside of the segment: a header that says otherwise is
+ * not believed. */
+struct walk {
+    uint64_t position;
+    uint64_t limit;    /* end of the segment's bytes */
+    bool joins;        /* the next batch begins at `floor`; else not below it */
+    int64_t floor;
+    int64_t ceiling;   /* no batch reaches this offset */
+};
+
+static struct walk walk_at(const struct log *log, uint32_t segment, uint64_t position)
+{
+    const struct log_segment *s = log_segment_at(log, segment);
+    struct walk w = {.position = position, .joins = position == 0, .floor = s->base_offset};
+    w.limit = log_segment_end(log, segment);
+    /* What is asked for lies below next_pub; a batch behind that, just published with the end, is
+     * left for the next read. */
+    if (tide_pub64_peek(&s->state) >= LOG_SEGMENT_SEALING)
+        w.ceiling = s->next_offset;
+    else
+        w.ceiling = (int64_t)tide_pub64_peek(&log->next_pub);
+    return w;
+}
+
+static void walk_on(struct walk *w, const struct batch_header *h, uint32_t size)
+{
+    w->position += size;
+    w->floor = batch_last_offset(h) + 1;
+    w->joins = true;
+}
+
+static enum walk_result header_next(struct source *s, const struct walk *w, struct batch_header *h,
+                                    uint32_t *ret_size)
+{
+    uint8_t bytes[BATCH_HEADER];
+    if (w->position == w->limit)
+        return WALK_END;
+    if (w->limit - w->position < BATCH_HEADER)
+        return WALK_BAD;
+    if (!source_has(s, w->position, BATCH_HEADER))
+        return WALK_MORE;
+    source_copy(s, w->position, bytes, sizeof(bytes));
+    if (!log_header_parse(bytes, w->limit - w->position, h, ret_size))
+        return WALK_BAD;
+    if (h->base_offset < w->floor || (w->joins && h->base_offset != w->floor))
+        return WALK_BAD;
+    return batch_last_offset(h) < w->ceiling ? WALK_FOUND : WALK_BAD;
+}
+
+static enum walk_result walk_to(struct source *s, struct walk *w, int64_t offset, struct batch_header *h,
+                                uint32_t *ret_size)
+{
+    for (;;) {
+        enum walk_result result = header_next(s, w, h, ret_size);
+        if (result != WALK_FOUND)
+            return result;
+        if (batch_last_offset(h) >= offset)
+            return h->base_offset <= offset ? WALK_FOUND : WALK_BAD;
+        walk_on(w, h, *ret_size);
+    }
+}
+
+/* The end of the last whole batch that may be returned; w is behind the first one, `from`. */
+static uint64_t walk_collect(struct source *s, struct walk *w, const struct log_read *r, uint64_t from)
+{
+    struct batch_header h;
+    uint32_t size;
+    while (header_next(s, w, &h, &size) == WALK_FOUND) {
+        if (w->position + size - from > r->max_bytes || batch_last_offset(&h) >= r->end_offset)
+            break;
+        if (w->position + size - from > READ_MEMORY_MAX || !source_has(s, w->position, size))
+            break;
+        walk_on(w, &h, size);
+    }
+    return w->position;
+}
+
+/* Views of [from, to). */
+static enum tide_status source_view(struct log_core *mine, const struct source *s, uint64_t from,
+                                    uint64_t to, struct tide_rope *rope)
+{
+    struct log_run runs[LOG_TAIL_SLOTS];
+    unsigned n = 0;
+    for (unsigned i = piece_of(s, from); from < to; i++) {
+        uint32_t at = (uint32_t)(from - s->start[i]);
+        uint32_t len = (uint32_t)TIDE_MIN(to - from, (uint64_t)piece_bytes(s, i) - at);
+        runs[n++] = (struct log_run){.buffer = s->buffers[i], .offset = s->skip[i] + at, .len = len};
+        from += len;
+    }
+    return log_views_push(mine, runs, n, rope);
+}
+
+/* ---- from memory ------------------------------------------------------------------------------ */
+
+/* TIDE_ABSENT: what is wanted is not in memory (or shall not be pinned now). */
+static enum tide_status read_memory(struct log *log, struct log_core *mine, struct log_read *r,
+                                    uint32_t segment, uint64_t position)
+{
+    const struct log_segment *seg = log_segment_at(log, segment);
+    struct source s = {.log = log, .end = position, .tail_base = seg->tail_base};
+    struct walk w = walk_at(log, segment, position);
+    struct batch_header h;
+    uint32_t size;
+    enum tide_status status = TIDE_ABSENT;
+
+    if (log->core == NULL || tide_pub64_peek(&log->core->pins_stopped) != 0)
+        return TIDE_ABSENT;
+    s.limit = w.limit;
+    switch (walk_to(&s, &w, r->offset, &h, &size)) {
+    case WALK_MORE:
+    case WALK_END:
+        break;
+    case WALK_BAD:
+        status = TIDE_BAD;
+        break;
+    case WALK_FOUND:
+        if (batch_last_offset(&h) >= r->end_offset || (size > r->max_bytes && !r->at_least_one)) {
+            status = TIDE_OK;
+            break;
+        }
+        if (!source_has(&s, w.position, size))
+            break;
+        uint64_t from = w.position;
+        walk_on(&w, &h, size);
+        uint64_t to = walk_collect(&s, &w, r, from);
+        status = source_view(mine, &s, from, to, &r->bytes);
+        if (status == TIDE_OK)
+            tide_count_many(mine->config.counters, COUNTER_fetch_tail_bytes, to - from);
+        break;
+    }
+    source_release(&s);
+    return status;
+}
+
+/* ---- from disk -------------------------------------------------------------------------------- */
+
+static struct log_buffer *buffer_of(const struct log_read *r, uint32_t i)
+{
+    return r->buffers[i];
+}
+
+static void give_buffers(struct log_read *r)
+{
+    while (r->buffer_count != 0)
+        log_buffer_drop(buffer_of(r, --r->buffer_count));
+    r->state = READ_NEW;
+    r->got = r->wanted = 0;
+}
+
+/* The next piece of what is wanted, into the buffer it belongs to. */
+static enum tide_status disk_submit(struct log *log, struct log_core *mine, uint32_t read_slot,
+                                    struct log_read *r, struct tide_out *out)
+{
+    uint32_t size = mine->config.read_buffer_bytes;
+    if (!tide_out_has_op_room(out))
+        return TIDE_FULL;
+    uint32_t within = r->got % size;
+    struct disk_op op = {
+        .kind = DISK_READ,
+        .file = log_segment_at(log, r->segment)->file,
+        .len = TIDE_MIN(size - within, r->wanted - r->got),
+        .position = r->position + r->got,
+        .buf = buffer_of(r, r->got / size)->base + within,
+    };
+    op.id = r->disk_id = DISK_ID(DISK_OWNER_READ, read_slot, ++mine->read_generation);
+    r->state = READ_OUT;
+    tide_out_op(out, &op);
+    tide_count(mine->config.counters, COUNTER_disk_reads);
+    return TIDE_AGAIN;
+}
+
+/* Reads [position, position + bytes) of the segment, as far as it is written. */
+static enum tide_status disk_begin(struct log *log, struct log_core *mine, uint32_t read_slot,
+                                   struct log_read *r, uint32_t segment, uint64_t position,
+                                   uint64_t bytes, struct tide_out *out)
+{
+    uint64_t limit = log_segment_written(log, segment);
+    uint32_t size = mine->config.read_buffer_bytes;
+    uint64_t start = log_block_floor(position);
+    uint64_t end = log_block_ceil(TIDE_MIN(position + bytes, limit));
+    if (position >= limit || !tide_out_has_op_room(out))
+        return TIDE_FULL; /* not written yet, and not to be had from memory now */
+    uint64_t count = (end - start + size - 1) / size;
+    if (count > TIDE_ARRAY_LEN(r->buffers)) {
+        give_buffers(r);
+        return TIDE_BAD;
+    }
+    while (r->buffer_count < count) {
+        struct log_buffer *b = log_read_buffer_take(mine);
+        if (b == NULL) {
+            give_buffers(r);
+            return TIDE_FULL;
+        }
+        r->buffers[r->buffer_count++] = b;
+    }
+    r->segment = segment;
+    r->walk = position;
+    r->position = start;
+    r->wanted = (uint32_t)(end - start);
+    r->end = TIDE_MIN(end, limit); /* behind it the file had not its bytes yet when we asked */
+    r->got = 0;
+    r->error = 0;
+    return disk_submit(log, mine, read_slot, r, out);
+}
+
+/* One buffer's worth around the position: what is wanted and what the index is off by. */
+static uint64_t first_guess(const struct log_core *mine, const struct log_read *r, uint64_t position)
+{
+    uint64_t room = mine->config.read_buffer_bytes - (position - log_block_floor(position));
+    return TIDE_MIN(room, (uint64_t)r->max_bytes + READ_AHEAD);
+}
+
+static void source_of_disk(struct source *s, const struct log_core *mine, const struct log_read *r)
+{
+    uint32_t size = mine->config.read_buffer_bytes;
+    s->log = NULL;
+    s->end = r->end;
+    for (s->count = 0; s->count * (uint64_t)size < r->got; s->count++) {
+        s->start[s->count] = r->position + s->count * (uint64_t)size;
+        s->skip[s->count] = 0;
+        s->buffers[s->count] = buffer_of(r, s->count);
+    }
+}
+
+/* The batch that contains the offset begins at w->position. */
+static enum tide_status disk_answer(struct log *log, struct log_core *mine, uint32_t read_slot,
+                                    struct log_read *r, struct source *s, struct walk *w,
+                                    const struct batch_header *h, uint32_t size, struct tide_out *out)
+{
+    uint64_t from = w->position;
+    if (batch_last_offset(h) >= r->end_offset || (size > r->max_bytes && !r->at_least_one)) {
+        give_buffers(r);
+        return TIDE_OK;
+    }
+    if (!source_has(s, from, size)) {
+        if (log_segment_written(log, r->segment) < from + size) {
+            give_buffers(r);
+            return TIDE_FULL; /* its end is on the way to the disk */
+        }
+        return disk_begin(log, mine, read_slot, r, r->segment, from, size, out);
+    }
+    walk_on(w, h, size);
+    uint64_t to = walk_collect(s, w, r, from);
+    enum tide_status status = source_view(mine, s, from, to, &r->bytes);
+    if (status == TIDE_OK)
+        give_buffers(r);
+    return status;
+}
+
+/* The segment, or what is written of it, ends before the offset. */
+static enum tide_status disk_past(struct log *log, struct log_core *mine, uint32_t read_slot,
+                                  struct log_read *r, uint64_t position, struct tide_out *out)
+{
+    uint32_t segment = r->segment;
+    if (position >= log_segment_end(log, segment)) {
+        if (segment >= last_segment(log)) {
+            give_buffers(r);
+            return TIDE_BAD; /* the offset is below the end, and no batch has it */
+        }
+        segment++;
+        position = 0;
+    }
+    enum tide_status status = read_memory(log, mine, r, segment, position);
+    if (status != TIDE_ABSENT) {
+        give_buffers(r);
+        return status;
+    }
+    if (log_segment_written(log, segment) < position + BATCH_HEADER) {
+        give_buffers(r);
+        return TIDE_FULL; /* not written yet, and not to be had from memory now */
+    }
+    uint64_t bytes = mine->config.read_buffer_bytes - (position - log_block_floor(position));
+    return disk_begin(log, mine, read_slot, r, segment, position, bytes, out);
+}
+
+static enum tide_status disk_came(struct log *log, struct log_core *mine, uint32_t read_slot,
+                                  struct log_read *r, struct tide_out *out)
+{
+    struct source s;
+    struct batch_header h;
+    uint32_t size = 0;
+
+    if (r->error == 0 && r->position + r->got < r->end) {
+        if (r->got % TIDE_BLOCK == 0)
+            return disk_submit(log, mine, read_slot, r, out); /* short: the rest */
+        r->error = -EIO;
+    }
+    if (r->error != 0) {
+        tide_count(mine->config.counters, COUNTER_disk_errors);
+        give_buffers(r);
+        return TIDE_IO;
+    }
+    source_of_disk(&s, mine, r);
+    struct walk w = walk_at(log, r->segment, r->walk);
+    switch (walk_to(&s, &w, r->offset, &h, &size)) {
+    case WALK_FOUND:
+        return disk_answer(log, mine, read_slot, r, &s, &w, &h, size, out);
+    case WALK_MORE:
+    case WALK_END:
+        return disk_past(log, mine, read_slot, r, w.position, out);
+    case WALK_BAD:
+        break;
+    }
+    give_buffers(r);
+    return TIDE_BAD;
+}
+
+/* ---- the calls -------------------------------------------------------------------------------- */
+
+/* The index entry before the one that led to no batch; false at the first one. */
+static bool step_back(const struct log *log, int64_t offset, uint32_t *ret_segment, uint32_t *ret_position)
+{
+    uint32_t n = log_segment_of(log, last_segment(log), offset);
+    const struct log_segment *s = log_segment_at(log, n);
+    struct log_place place;
+    if (tide_pub64_peek(&s->state) != LOG_SEGMENT_CLOSED)
+        return false;
+    uint32_t relative = (uint32_t)TIDE_MIN(offset - s->base_offset, (int64_t)UINT32_MAX - 1);
+    if (!index_file_floor(s->index, s->index_count, relative, &place))
+        return false;
+    *ret_segment = n;
+    *ret_position = place.relative == 0 ? 0 : log_floor_position(log, n, s->base_offset + place.relative - 1);
+    return true;
+}
+
+static enum tide_status read_begin(struct log *log, struct log_core *mine, uint32_t read_slot,
+                                   struct log_read *r, struct tide_out *out)
+{
+    int64_t next = (int64_t)tide_pub64_peek(&log->next_pub);
+    uint32_t segment;
+    uint32_t position;
+    if (r->offset < log_start_offset(log))
+        return TIDE_ABSENT;
+    if (r->offset >= next || r->offset >= r->end_offset || (r->max_bytes == 0 && !r->at_least_one))
+        return TIDE_OK;
+    find_start(log, r->offset, &segment, &position);
+    if (r->stepped_back && !step_back(log, r->offset, &segment, &position))
+        return TIDE_BAD;
+    enum tide_status status = read_memory(log, mine, r, segment, position);
+    if (status != TIDE_ABSENT)
+        return status;
+    if (position >= log_segment_end(log, segment) && segment < last_segment(log)) {
+        segment++;
+        position = 0;
+    }
+    return disk_begin(log, mine, read_slot, r, segment, position, first_guess(mine, r, position), out);
+}
+
+enum tide_status log_read(struct log *log, struct log_core *mine, uint32_t read_slot, struct log_read *r,
+                          struct tide_out *out)
+{
+    enum tide_status status;
+    if (r->state == READ_OUT)
+        return TIDE_AGAIN;
+    if (r->state == READ_CAME)
+        status = disk_came(log, mine, read_slot, r, out);
+    else
+        status = read_begin(log, mine, read_slot, r, out);
+    if (status != TIDE_BAD || r->stepped_back)
+        return status;
+    /* One damaged index entry must not hide good batches: once more from the entry before it. */
+    r->stepped_back = true;
+    return read_begin(log, mine, read_slot, r, out);
+}
+
+void log_read_on_disk(struct log_read *r, const struct disk_done *done)
+{
+    if (r->state != READ_OUT || done->id != r->disk_id)
+        return;
+    r->state = READ_CAME;
+    if (done->result < 0)
+        r->error = (int32_t)done->result;
+    else if (done->result == 0 || done->result > r->wanted - r->got)
+        r->error = -EIO;
+    else
+        r->got += (uint32_t)done->result;
+}
+
+void log_read_abandon(struct log_core *mine, struct log_read *r)
+{
+    TIDE_ASSERT(r->state != READ_OUT);
+    give_buffers(r);
+}
+
+uint32_t log_bytes_between(struct log *log, int64_t offset, int64_t end_offset, uint32_t limit)
+{
+    int64_t next = (int64_t)tide_pub64_peek(&log->next_pub);
+    uint64_t end = tide_pub64_peek(&log->end_pub);
+    uint32_t from_segment, from, to_segment, to;
+    end_offset = TIDE_MIN(end_offset, next);
+    if (offset >= end_offset || limit == 0)
+        return 0;
+    find_start(log, TIDE_MAX(offset, log_start_offset(log)), &from_segment, &from);
+    if (end_offset == next) {
+        to_segment = log_end_segment(end);
+        to = log_end_position(end);
+    } else {
+        find_start(log, end_offset, &to_segment, &to);
+    }
+    if (from_segment < to_segment) {
+        uint64_t bytes = (uint64_t)log_segment_end(log, from_segment) - from + to;
+        return to_segment - from_segment > 1 ? limit : (uint32_t)TIDE_MAX(TIDE_MIN(bytes, limit), 1u);
+    }
+    uint32_t bytes = to > from ? to - from : 0;
+    return TIDE_MAX(TIDE_MIN(bytes, limit), 1u);
+}

@@ -1,0 +1,743 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * log_open: from a directory to a log that can be appended to. [helper]
+ *
+ * Order of what is changed, so that a crash at any point leaves a directory that recovers the same:
+ *   1 leftovers go (*.tmp, .deleted, .cleaned, .swap): nobody refers to them
+ *   2 partition.metadata is written when the directory is new
+ *   3 next.prepared gets its name when it begins with a batch behind the last segment's base,
+ *     else it goes: nothing in it was ever acknowledged
+ *   4 segments are judged, oldest first, and cut and indexed as the table says
+ *   5 the last segment's index files go: it is the active one again
+ *   6 the active segment is cut behind its end, synced, extended with zeroes, synced
+ *   7 leader-epoch-checkpoint is cut to the log's end, or written anew when it was lost
+ * A batch counts as long as nothing before it is wrong: length, magic, CRC, the expected base offset,
+ * an epoch not below its predecessor's and listed in leader-epoch-checkpoint.
+ *
+ * Without RWF_DSYNC (ack.durability=memory) a power cut may lose bytes of a rolled segment and keep
+ * younger ones of its successor. What is behind the hole cannot be served and goes; other replicas
+ * have it, or it is the loss that this setting accepts. With RWF_DSYNC the same picture means that
+ * the device lost what it had confirmed, and the log refuses to open.
+ */
+#include "log/recovery.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log/internal.h"
+#include "tidemark/assert.h"
+
+#define NOT_LAST(also) (FACT_LAST | (also))
+const struct recovery_case recovery_cases[] = {
+    {"closed", FACT_LAST | FACT_SEALED, FACT_SEALED, RECOVER_KEEP},
+    {"closed, index lost", NOT_LAST(FACT_SEALED | FACT_JOINS | FACT_END_WHOLE),
+     FACT_JOINS | FACT_END_WHOLE, RECOVER_INDEX},
+    {"rolled, not sealed", NOT_LAST(FACT_SEALED | FACT_JOINS | FACT_END_ZERO),
+     FACT_JOINS | FACT_END_ZERO, RECOVER_SEAL},
+    {"rolled, foreign bytes behind its end", NOT_LAST(FACT_SEALED | FACT_JOINS | FACT_END_TORN),
+     FACT_JOINS | FACT_END_TORN, RECOVER_SEAL},
+    {"hole before the last segment, writes were not synced",
+     NOT_LAST(FACT_SEALED | FACT_JOINS | FACT_NEXT_LAST | FACT_DURABLE), FACT_NEXT_LAST,
+     RECOVER_DROP_NEXT},
+    {"hole before the last segment, writes were synced",
+     NOT_LAST(FACT_SEALED | FACT_JOINS | FACT_NEXT_LAST | FACT_DURABLE), FACT_NEXT_LAST | FACT_DURABLE,
+     RECOVER_REFUSE},
+    {"hole in the middle", NOT_LAST(FACT_SEALED | FACT_JOINS | FACT_NEXT_LAST), 0, RECOVER_REFUSE},
+    {"clean end", FACT_LAST | FACT_END_WHOLE, FACT_LAST | FACT_END_WHOLE, RECOVER_EXTEND},
+    {"zeroed ahead", FACT_LAST | FACT_END_ZERO, FACT_LAST | FACT_END_ZERO, RECOVER_EXTEND},
+    {"torn tail", FACT_LAST | FACT_END_TORN, FACT_LAST | FACT_END_TORN, RECOVER_CUT},
+};
+const unsigned recovery_case_count = TIDE_ARRAY_LEN(recovery_cases);
+
+bool recovery_facts_can_be(uint32_t facts)
+{
+    uint32_t end = facts & (FACT_END_WHOLE | FACT_END_ZERO | FACT_END_TORN);
+    if (end == 0 || (end & (end - 1)) != 0)
+        return false;
+    if ((facts & FACT_LAST) != 0)
+        return (facts & (FACT_SEALED | FACT_JOINS | FACT_NEXT_LAST)) == 0;
+    if ((facts & FACT_SEALED) != 0)
+        return (facts & FACT_JOINS) != 0 && end == FACT_END_WHOLE;
+    return true;
+}
+
+const struct recovery_case *recovery_case_of(uint32_t facts)
+{
+    if (!recovery_facts_can_be(facts))
+        return NULL;
+    for (unsigned i = 0; i < recovery_case_count; i++)
+        if ((facts & recovery_cases[i].mask) == recovery_cases[i].value)
+            return &recovery_cases[i];
+    return NULL;
+}
+
+/* ---- the work --------------------------------------------------------------------------------- */
+
+enum { METADATA_MAX = 256 };
+
+struct found_segment {
+    struct log_segment s;
+    uint32_t file_bytes; /* of the file, capped */
+    int32_t last_epoch;  /* behind it */
+    enum segment_end end;
+};
+
+struct recovery {
+    struct log *log;
+    const struct tide_fs *fs;
+    int64_t replay_from;
+    void (*on_batch)(void *arg, const struct batch_header *);
+    void *arg;
+    char *error;
+    size_t error_size;
+
+    int64_t *bases; /* of the .log files, sorted */
+    size_t base_count;
+    size_t base_room;
+    bool has_prepared;
+    bool has_metadata;
+    struct log_epoch_lines lines;
+    bool lines_lost;    /* learned from the batches */
+    bool lines_changed;
+    struct found_segment *found;
+    size_t found_count;
+    int64_t first_timestamp; /* of the last scanned segment */
+};
+
+static int fail(struct recovery *r, int e, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static int fail(struct recovery *r, int e, const char *format, ...)
+{
+    va_list args;
+    int n = 0;
+    if (r->error_size != 0 && r->error[0] == '\0') {
+        va_start(args, format);
+        n = vsnprintf(r->error, r->error_size, format, args);
+        va_end(args);
+        if (n >= 0 && (size_t)n < r->error_size)
+            snprintf(r->error + n, r->error_size - (size_t)n, ": %s", strerror(-e));
+    }
+    return e;
+}
+
+/* ---- 1, 2: the directory ---------------------------------------------------------------------- */
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+    size_t n = strlen(name);
+    size_t m = strlen(suffix);
+    return n >= m && strcmp(name + n - m, suffix) == 0;
+}
+
+static bool is_leftover(const char *name)
+{
+    return has_suffix(name, ".tmp") || has_suffix(name, ".deleted") || has_suffix(name, ".cleaned") ||
+           has_suffix(name, ".swap");
+}
+
+struct listing {
+    struct recovery *r;
+    char (*names)[256];
+    size_t count;
+    size_t room;
+};
+
+static int keep_base(struct recovery *r, int64_t base)
+{
+    if (r->base_count == LOG_SEGMENTS_PER_CHUNK * LOG_SEGMENT_CHUNKS - 1)
+        return -EFBIG;
+    if (r->base_count == r->base_room) {
+        size_t room = r->base_room == 0 ? 64 : 2 * r->base_room;
+        int64_t *bases = realloc(r->bases, room * sizeof(*bases));
+        if (bases == NULL)
+            return -ENOMEM;
+        r->bases = bases;
+        r->base_room = room;
+    }
+    r->bases[r->base_count++] = base;
+    return 0;
+}
+
+static int keep_leftover(struct listing *l, const char *name)
+{
+    if (strlen(name) >= sizeof(l->names[0]))
+        return 0;
+    if (l->count == l->room) {
+        size_t room = l->room == 0 ? 16 : 2 * l->room;
+        char(*names)[256] = realloc(l->names, room * sizeof(*names));
+        if (names == NULL)
+            return -ENOMEM;
+        l->names = names;
+        l->room = room;
+    }
+    strcpy(l->names[l->count++], name);
+    return 0;
+}
+
+static int see_entry(void *arg, const char *name, bool is_dir)
+{
+    struct listing *l = arg;
+    int64_t base;
+    if (is_dir)
+        return 0;
+    if (is_leftover(name))
+        return keep_leftover(l, name);
+    if (segment_name_parse(name, ".log", &base))
+        return keep_base(l->r, base);
+    if (strcmp(name, LOG_PREPARED_NAME) == 0)
+        l->r->has_prepared = true;
+    else if (strcmp(name, "partition.metadata") == 0)
+        l->r->has_metadata = true;
+    return 0;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a;
+    int64_t y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static int list_directory(struct recovery *r)
+{
+    struct listing l = {.r = r};
+    char path[LOG_PATH_MAX];
+    int e = r->fs->list(r->fs->self, r->log->dir, see_entry, &l);
+    for (size_t i = 0; e == 0 && i < l.count; i++) {
+        e = log_path(path, r->log->dir, l.names[i]);
+        if (e == 0)
+            e = r->fs->unlink(r->fs->self, path);
+    }
+    free(l.names);
+    if (r->base_count != 0)
+        qsort(r->bases, r->base_count, sizeof(r->bases[0]), by_value);
+    return e != 0 ? fail(r, e, "%s: cannot list it", r->log->dir) : 0;
+}
+
+static int make_directory(struct recovery *r)
+{
+    char parent[LOG_PATH_MAX];
+    const char *slash = strrchr(r->log->dir, '/');
+    int e = r->fs->mkdir(r->fs->self, r->log->dir);
+    if (e == -EEXIST)
+        return 0;
+    if (e == 0 && slash != NULL && slash != r->log->dir) {
+        size_t n = (size_t)(slash - r->log->dir);
+        if (n >= sizeof(parent))
+            return fail(r, -ENAMETOOLONG, "%s", r->log->dir);
+        memcpy(parent, r->log->dir, n);
+        parent[n] = '\0';
+        e = r->fs->sync_dir(r->fs->self, parent);
+    }
+    return e != 0 ? fail(r, e, "%s: cannot create it", r->log->dir) : 0;
+}
+
+static bool metadata_parse(const char *text, struct tide_uuid *ret)
+{
+    static const char version[] = "version: 0\n";
+    static const char id[] = "topic_id: ";
+    if (strncmp(text, version, sizeof(version) - 1) != 0)
+        return false;
+    text += sizeof(version) - 1;
+    if (strncmp(text, id, sizeof(id) - 1) != 0)
+        return false;
+    text += sizeof(id) - 1;
+    size_t len = strcspn(text, "\n");
+    return tide_uuid_from_text(text, len, ret);
+}
+
+/* The directory is this topic's, or it is empty and becomes so. */
+static int check_identity(struct recovery *r)
+{
+    char text[METADATA_MAX];
+    char id[TIDE_UUID_TEXT];
+    char *found = NULL;
+    size_t len;
+    struct tide_uuid topic_id;
+    tide_uuid_to_text(&r->log->config.topic_id, id);
+    if (!r->has_metadata) {
+        if (r->base_count != 0)
+            return fail(r, -EBADMSG, "%s has segments but no partition.metadata", r->log->dir);
+        int n = snprintf(text, sizeof(text), "version: 0\ntopic_id: %s\n", id);
+        int e = log_file_replace(r->fs, r->log->dir, "partition.metadata", text, (size_t)n);
+        return e != 0 ? fail(r, e, "%s/partition.metadata: cannot write it", r->log->dir) : 0;
+    }
+    int e = log_file_load(r->fs, r->log->dir, "partition.metadata", METADATA_MAX, &found, &len);
+    if (e == 0 && !metadata_parse(found, &topic_id))
+        e = -EBADMSG;
+    free(found);
+    if (e != 0)
+        return fail(r, e, "%s/partition.metadata: cannot read it", r->log->dir);
+    if (!tide_uuid_equal(&topic_id, &r->log->config.topic_id)) {
+        tide_uuid_to_text(&topic_id, text);
+        return fail(r, -EBADMSG, "%s belongs to topic id %s, not %s", r->log->dir, text, id);
+    }
+    return 0;
+}
+
+static int load_epochs(struct recovery *r)
+{
+    int e = log_epoch_lines_load(&r->lines, r->fs, r->log->dir);
+    if (e == -ENOENT || e == -EBADMSG) {
+        r->lines_lost = true;
+        r->lines_changed = r->base_count != 0;
+        return 0;
+    }
+    return e != 0 ? fail(r, e, "%s/leader-epoch-checkpoint: cannot read it", r->log->dir) : 0;
+}
+
+/* ---- 3: the prepared segment ------------------------------------------------------------------ */
+
+static int remove_file(struct recovery *r, const char *path)
+{
+    int e = r->fs->unlink(r->fs->self, path);
+    return e == 0 || e == -ENOENT ? 0 : fail(r, e, "%s: cannot remove it", path);
+}
+
+/* True when the file begins with a good batch behind `after`. */
+static int prepared_base(struct recovery *r, const char *path, int64_t after, int64_t *ret_base)
+{
+    struct segment_reader reader;
+    int32_t epoch;
+    int64_t base;
+    int e = 0;
+    *ret_base = -1;
+    int file = r->fs->open(r->fs->self, path, TIDE_FS_READ | TIDE_FS_DIRECT);
+    if (file < 0)
+        return fail(r, file, "%s: cannot open it", path);
+    int64_t size = r->fs->size(r->fs->self, file);
+    if (size < 0)
+        e = (int)size;
+    if (e == 0)
+        e = segment_reader_init(&reader, r->fs, file, (uint64_t)TIDE_MIN(size, (int64_t)INT32_MAX));
+    if (e == 0) {
+        if (segment_first_batch(&reader, &r->lines, &base, &epoch) && base > after)
+            *ret_base = base;
+        e = reader.error;
+        segment_reader_deinit(&reader);
+    }
+    r->fs->close(r->fs->self, file);
+    return e != 0 ? fail(r, e, "%s: cannot read it", path) : 0;
+}
+
+static int settle_prepared(struct recovery *r)
+{
+    char path[LOG_PATH_MAX];
+    char name[LOG_PATH_MAX];
+    int64_t base = -1;
+    int e = log_path(path, r->log->dir, LOG_PREPARED_NAME);
+    if (e != 0)
+        return fail(r, e, "%s", r->log->dir);
+    if (!r->has_prepared)
+        return 0;
+    if (r->base_count != 0)
+        e = prepared_base(r, path, r->bases[r->base_count - 1], &base);
+    if (e != 0)
+        return e;
+    if (base < 0)
+        return remove_file(r, path);
+    e = segment_path(name, r->log->dir, base, ".log");
+    if (e == 0)
+        e = r->fs->rename(r->fs->self, path, name);
+    if (e == 0)
+        e = r->fs->sync_dir(r->fs->self, r->log->dir);
+    if (e == 0)
+        e = keep_base(r, base);
+    return e != 0 ? fail(r, e, "%s: cannot name it %" PRId64, path, base) : 0;
+}
+
+/* ---- 4: judging segments ---------------------------------------------------------------------- */
+
+static int open_segment(struct recovery *r, struct found_segment *f, const char *path)
+{
+    int file = r->fs->open(r->fs->self, path, TIDE_FS_READ | TIDE_FS_WRITE | TIDE_FS_DIRECT);
+    if (file < 0)
+        return fail(r, file, "%s: cannot open it", path);
+    f->s.file = file;
+    int64_t size = r->fs->size(r->fs->self, file);
+    if (size < 0)
+        return fail(r, (int)size, "%s: cannot ask its size", path);
+    f->file_bytes = (uint32_t)TIDE_MIN(size, (int64_t)INT32_MAX);
+    return 0;
+}
+
+static int scan(struct recovery *r, struct found_segment *f, int32_t epoch_before,
+                struct log_index *index, struct segment_scan *ret)
+{
+    struct segment_reader reader;
+    int e = segment_reader_init(&reader, r->fs, f->s.file, f->file_bytes);
+    if (e != 0)
+        return fail(r, e, "%s", r->log->dir);
+    *ret = (struct segment_scan){
+        .base_offset = f->s.base_offset,
+        .last_epoch = epoch_before,
+        .lines = &r->lines,
+        .learn_epochs = r->lines_lost,
+        .index = index,
+        .replay_from = r->replay_from,
+        .on_batch = r->on_batch,
+        .arg = r->arg,
+    };
+    e = segment_scan(&reader, ret);
+    segment_reader_deinit(&reader);
+    f->s.size = (uint32_t)ret->position;
+    f->s.next_offset = ret->next_offset;
+    f->s.max_timestamp = ret->max_timestamp;
+    f->last_epoch = ret->last_epoch;
+    return e != 0 ? fail(r, e, "%s: cannot read segment %" PRId64, r->log->dir, f->s.base_offset) : 0;
+}
+
+static void learn_epoch(void *arg, const struct batch_header *h)
+{
+    struct log_epoch_lines *lines = arg;
+    if (h->leader_epoch > log_epoch_lines_last(lines))
+        log_epoch_lines_add(lines, h->leader_epoch, h->base_offset);
+}
+
+/* Index files that are there and fit: then the segment is as it was closed. */
+static int check_sealed(struct recovery *r, struct found_segment *f, int64_t next_base, bool *ret_sealed)
+{
+    struct segment_reader reader;
+    f->s.size = f->file_bytes;
+    f->s.next_offset = next_base;
+    *ret_sealed = false;
+    int e = segment_map_index(r->fs, r->log->dir, &f->s);
+    if (e == -ENOENT || e == -EBADMSG)
+        return 0;
+    if (e != 0)
+        return fail(r, e, "%s: cannot map the index of %" PRId64, r->log->dir, f->s.base_offset);
+    e = segment_reader_init(&reader, r->fs, f->s.file, f->file_bytes);
+    if (e != 0)
+        return fail(r, e, "%s", r->log->dir);
+    *ret_sealed = segment_tail_fits(&reader, &f->s, next_base, &f->last_epoch);
+    if (*ret_sealed && r->lines_lost)
+        e = segment_replay(&reader, &f->s, f->s.base_offset, learn_epoch, &r->lines);
+    if (*ret_sealed && e == 0 && r->on_batch != NULL && f->s.next_offset > r->replay_from)
+        e = segment_replay(&reader, &f->s, r->replay_from, r->on_batch, r->arg);
+    if (e == 0)
+        e = reader.error;
+    segment_reader_deinit(&reader);
+    if (!*ret_sealed)
+        segment_unmap_index(r->fs, &f->s);
+    return e != 0 ? fail(r, e, "%s: cannot read segment %" PRId64, r->log->dir, f->s.base_offset) : 0;
+}
+
+/* Facts of segment i, and with them its row. The last one's index goes into the log's own. */
+static int judge(struct recovery *r, size_t i, const struct recovery_case **ret)
+{
+    struct found_segment *f = &r->found[i];
+    bool last = i + 1 == r->found_count;
+    int32_t epoch_before = i != 0 ? r->found[i - 1].last_epoch : -1;
+    struct segment_scan s;
+    bool sealed = false;
+    uint32_t facts = r->log->config.durable ? FACT_DURABLE : 0;
+    int e = 0;
+    f->last_epoch = epoch_before;
+    if (!last) {
+        e = check_sealed(r, f, r->found[i + 1].s.base_offset, &sealed);
+        if (e != 0)
+            return e;
+    }
+    if (sealed) {
+        facts |= FACT_SEALED | FACT_JOINS | FACT_END_WHOLE;
+    } else {
+        struct log_index *index = &r->log->index[i % 2];
+        log_index_reset(index, i);
+        index->may_allocate = true;
+        e = scan(r, f, epoch_before, index, &s);
+        if (e != 0)
+            return e;
+        facts |= s.end == SEGMENT_END_WHOLE  ? FACT_END_WHOLE
+                 : s.end == SEGMENT_END_ZERO ? FACT_END_ZERO
+                                             : FACT_END_TORN;
+        r->first_timestamp = s.first_timestamp;
+        f->end = s.end;
+    }
+    if (last)
+        facts |= FACT_LAST;
+    else if (f->s.next_offset == r->found[i + 1].s.base_offset)
+        facts |= FACT_JOINS;
+    if (i + 2 == r->found_count)
+        facts |= FACT_NEXT_LAST;
+    *ret = recovery_case_of(facts);
+    TIDE_ASSERT(*ret != NULL);
+    return 0;
+}
+
+/* The segment behind i goes, with what belongs to it. Its batches are behind a hole. */
+static int drop_next(struct recovery *r, size_t i)
+{
+    static const char *const suffixes[] = {".log", ".index", ".timeindex"};
+    struct found_segment *next = &r->found[i + 1];
+    char path[LOG_PATH_MAX];
+    int e = r->fs->close(r->fs->self, next->s.file);
+    r->found_count = i + 1;
+    for (unsigned k = 0; e == 0 && k < TIDE_ARRAY_LEN(suffixes); k++) {
+        e = segment_path(path, r->log->dir, next->s.base_offset, suffixes[k]);
+        if (e == 0)
+            e = remove_file(r, path);
+    }
+    if (e == 0)
+        e = r->fs->sync_dir(r->fs->self, r->log->dir);
+    return e != 0 ? fail(r, e, "%s: cannot drop segment %" PRId64, r->log->dir, next->s.base_offset) : 0;
+}
+
+static int seal_segment(struct recovery *r, size_t i)
+{
+    struct found_segment *f = &r->found[i];
+    struct log_index *index = &r->log->index[i % 2];
+    int e = segment_seal(r->fs, r->log->dir, &f->s, -1, index);
+    log_index_reset(index, UINT64_MAX);
+    return e != 0 ? fail(r, e, "%s: cannot seal segment %" PRId64, r->log->dir, f->s.base_offset) : 0;
+}
+
+static int treat_segment(struct recovery *r, size_t i)
+{
+    const struct recovery_case *row;
+    int e = judge(r, i, &row);
+    if (e != 0)
+        return e;
+    r->log->recovery_label = row->label;
+    switch (row->action) {
+    case RECOVER_KEEP:
+    case RECOVER_EXTEND:
+    case RECOVER_CUT:
+        return 0;
+    case RECOVER_INDEX:
+    case RECOVER_SEAL:
+        return seal_segment(r, i);
+    case RECOVER_DROP_NEXT:
+        return drop_next(r, i);
+    case RECOVER_REFUSE:
+        break;
+    }
+    return fail(r, -EBADMSG, "%s: segment %" PRId64 " ends at offset %" PRId64 ", the next one begins at %"
+                PRId64 " (%s)", r->log->dir, r->found[i].s.base_offset, r->found[i].s.next_offset,
+                r->found[i + 1].s.base_offset, row->label);
+}
+
+static int open_segments(struct recovery *r)
+{
+    char path[LOG_PATH_MAX];
+    if (r->base_count == 0)
+        return 0;
+    r->found = calloc(r->base_count, sizeof(*r->found));
+    if (r->found == NULL)
+        return fail(r, -ENOMEM, "%s", r->log->dir);
+    for (size_t i = 0; i < r->base_count; i++) {
+        struct found_segment *f = &r->found[i];
+        f->s.base_offset = r->bases[i];
+        f->s.tail_base = UINT64_MAX;
+        f->s.max_timestamp = -1;
+        f->s.file = -1;
+        r->found_count++;
+        int e = segment_path(path, r->log->dir, f->s.base_offset, ".log");
+        if (e == 0)
+            e = open_segment(r, f, path);
+        if (e != 0)
+            return e;
+    }
+    return 0;
+}
+
+/* ---- 5, 6: the active segment ----------------------------------------------------------------- */
+
+static int create_first(struct recovery *r)
+{
+    char path[LOG_PATH_MAX];
+    uint64_t bytes = r->log->extent;
+    r->found = calloc(1, sizeof(*r->found));
+    if (r->found == NULL)
+        return fail(r, -ENOMEM, "%s", r->log->dir);
+    int e = segment_path(path, r->log->dir, 0, ".log");
+    int file = e != 0 ? e : segment_create(r->fs, r->log->dir, path, bytes);
+    if (file < 0)
+        return fail(r, file, "%s: cannot create it", path);
+    r->found[0] = (struct found_segment){
+        .s = {.file = file, .max_timestamp = -1}, .file_bytes = (uint32_t)bytes, .last_epoch = -1,
+        .end = SEGMENT_END_ZERO};
+    r->found_count = 1;
+    r->first_timestamp = -1;
+    r->log->recovery_label = "new";
+    log_index_reset(&r->log->index[0], 0);
+    return 0;
+}
+
+static int forget_index_files(struct recovery *r, int64_t base)
+{
+    char path[LOG_PATH_MAX];
+    int e = segment_path(path, r->log->dir, base, ".index");
+    if (e == 0)
+        e = remove_file(r, path);
+    if (e == 0)
+        e = segment_path(path, r->log->dir, base, ".timeindex");
+    if (e == 0)
+        e = remove_file(r, path);
+    return e != 0 ? e : r->fs->sync_dir(r->fs->self, r->log->dir);
+}
+
+/* The block that is not full, for the tail's first buffer. */
+static int load_last_block(struct recovery *r, const struct found_segment *f)
+{
+    struct segment_reader reader;
+    uint64_t block = log_block_floor(f->s.size);
+    uint32_t n = (uint32_t)(f->s.size - block);
+    if (n == 0)
+        return 0;
+    int e = segment_reader_init(&reader, r->fs, f->s.file, f->s.size);
+    if (e != 0)
+        return e;
+    const uint8_t *bytes = segment_read(&reader, block, n);
+    if (bytes != NULL)
+        memcpy(r->log->last_block, bytes, n);
+    e = reader.error;
+    segment_reader_deinit(&reader);
+    return e;
+}
+
+/* Behind the end there are only zeroes afterwards, on the device, up to log->zeroed_end. */
+static int zero_behind(struct recovery *r, const struct found_segment *f)
+{
+    struct log *log = r->log;
+    uint64_t from = log_block_ceil(f->s.size);
+    uint64_t cap = TIDE_MAX(log->segment_cap, from);
+    if (f->end == SEGMENT_END_ZERO && f->file_bytes >= from && f->file_bytes % TIDE_BLOCK == 0) {
+        log->zeroed_end = TIDE_MIN((uint64_t)f->file_bytes, cap);
+        if (log->zeroed_end > from)
+            return 0; /* extended before the crash, and not used */
+    }
+    int e = r->fs->truncate(r->fs->self, f->s.file, f->s.size);
+    if (e == 0)
+        e = r->fs->sync(r->fs->self, f->s.file);
+    if (e != 0)
+        return e;
+    log->zeroed_end = TIDE_MIN(from + log->extent, cap);
+    e = segment_zero(r->fs, f->s.file, from, log->zeroed_end);
+    if (e == -ENOSPC || e == -EDQUOT) {
+        log->zeroed_end = from; /* it can be read; appends wait for space */
+        e = 0;
+    }
+    return e;
+}
+
+static int settle_active(struct recovery *r)
+{
+    struct found_segment *f = &r->found[r->found_count - 1];
+    int e = forget_index_files(r, f->s.base_offset);
+    if (e == 0)
+        e = zero_behind(r, f);
+    if (e == 0)
+        e = load_last_block(r, f);
+    return e != 0 ? fail(r, e, "%s: cannot settle segment %" PRId64, r->log->dir, f->s.base_offset) : 0;
+}
+
+/* ---- 7 and the log itself --------------------------------------------------------------------- */
+
+static int settle_epochs(struct recovery *r)
+{
+    int64_t end = r->found[r->found_count - 1].s.next_offset;
+    if (log_epoch_lines_cut(&r->lines, end))
+        r->lines_changed = true;
+    log_epochs_set(&r->log->epochs, &r->lines);
+    if (!r->lines_changed)
+        return 0;
+    int e = log_epoch_lines_store(&r->lines, r->fs, r->log->dir);
+    return e != 0 ? fail(r, e, "%s/leader-epoch-checkpoint: cannot write it", r->log->dir) : 0;
+}
+
+static int fill_table(struct recovery *r)
+{
+    struct log *log = r->log;
+    uint64_t closed_bytes = 0;
+    for (size_t i = 0; i < r->found_count; i++) {
+        struct found_segment *f = &r->found[i];
+        bool last = i + 1 == r->found_count;
+        if (log->spare_chunk == NULL)
+            log->spare_chunk = calloc(1, sizeof(*log->spare_chunk));
+        if (last)
+            f->s.tail_base = 0;
+        else
+            closed_bytes += f->s.size;
+        if (!log_table_put(log, (uint32_t)i, &f->s, last ? LOG_SEGMENT_ACTIVE : LOG_SEGMENT_CLOSED))
+            return fail(r, -ENOMEM, "%s", log->dir);
+        f->s.file = -1; /* the table's */
+        f->s.index = f->s.time_index = NULL;
+    }
+    tide_pub64_set(&log->closed_bytes, closed_bytes);
+    return 0;
+}
+
+static void publish(struct recovery *r)
+{
+    struct log *log = r->log;
+    const struct log_segment *s = &r->found[r->found_count - 1].s;
+    log->active = log->written_segment = (uint32_t)r->found_count - 1;
+    log->position = log->written = s->size;
+    log->next_offset = log->durable_end = s->next_offset;
+    log->first_timestamp = r->first_timestamp;
+    tide_pub64_set(&log->written_pub, log_end_pack(log->active, log->position));
+    tide_pub64_set(&log->end_pub, log_end_pack(log->active, log->position));
+    tide_pub64_set(&log->next_pub, (uint64_t)log->next_offset);
+}
+
+static void close_found(struct recovery *r)
+{
+    for (size_t i = 0; i < r->found_count; i++) {
+        segment_unmap_index(r->fs, &r->found[i].s);
+        if (r->found[i].s.file >= 0)
+            r->fs->close(r->fs->self, r->found[i].s.file);
+    }
+}
+
+static int recover(struct recovery *r)
+{
+    int e = make_directory(r);
+    if (e == 0)
+        e = list_directory(r);
+    if (e == 0)
+        e = check_identity(r);
+    if (e == 0)
+        e = load_epochs(r);
+    if (e == 0)
+        e = settle_prepared(r);
+    if (e == 0)
+        e = open_segments(r);
+    for (size_t i = 0; e == 0 && i < r->found_count; i++)
+        e = treat_segment(r, i);
+    if (e == 0 && r->found_count == 0)
+        e = create_first(r);
+    if (e == 0)
+        e = settle_active(r);
+    if (e == 0)
+        e = settle_epochs(r);
+    return e != 0 ? e : fill_table(r);
+}
+
+int log_open(struct log *log, const struct tide_fs *fs, int64_t replay_from,
+             void (*on_batch)(void *arg, const struct batch_header *), void *arg, char *error,
+             size_t error_size)
+{
+    struct recovery r = {.log = log,
+                         .fs = fs,
+                         .replay_from = replay_from,
+                         .on_batch = on_batch,
+                         .arg = arg,
+                         .error = error,
+                         .error_size = error_size};
+    TIDE_ASSERT(log->state == LOG_NEW);
+    if (error_size != 0)
+        error[0] = '\0';
+    log->fs = fs;
+    int e = recover(&r);
+    if (e == 0) {
+        publish(&r);
+        log_move(log, LOG_OPEN);
+    }
+    close_found(&r);
+    free(r.found);
+    free(r.bases);
+    return e;
+}

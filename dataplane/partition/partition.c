@@ -1,0 +1,618 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ *   CREATED -> OPEN      partition_open [helper]
+ *   OPEN -> STARTING     partition_adopt [home]: the epoch's start is being made durable
+ *   STARTING -> LEADER   it is: appends are taken
+ *   LEADER, STARTING -> FAILED   a write failed: nothing is acknowledged any more (P11)
+ *   STARTING, LEADER, FAILED -> RELEASED   partition_release
+ */
+#include "partition/partition.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "kafka/batch.h"
+#include "kafka/errors.h"
+#include "partition/producer.h"
+#include "tidemark/fs.h"
+
+enum {
+    SNAPSHOT_NAME = 20 + sizeof(".snapshot"),
+    EXPIRE_LOOKS = 16,          /* producers looked at per turn */
+    FIRST_ZSTD_VERSION = 7,     /* of Produce */
+    DIR_ROOM = 4096,
+};
+
+enum partition_state { PARTITION_CREATED, PARTITION_OPEN, PARTITION_STARTING, PARTITION_LEADER, PARTITION_FAILED, PARTITION_RELEASED,
+                       PARTITION_STATE_COUNT };
+
+#define TO(s) (1u << PARTITION_##s)
+static const struct {
+    const char *name;
+    uint32_t next;
+} partition_states[PARTITION_STATE_COUNT] = {
+    [PARTITION_CREATED] = {"created", TO(OPEN)},
+    [PARTITION_OPEN] = {"open", TO(STARTING)},
+    [PARTITION_STARTING] = {"starting", TO(LEADER) | TO(FAILED) | TO(RELEASED)},
+    [PARTITION_LEADER] = {"leader", TO(FAILED) | TO(RELEASED)},
+    [PARTITION_FAILED] = {"failed", TO(RELEASED)},
+    [PARTITION_RELEASED] = {"released", 0},
+};
+
+struct partition {
+    struct watermark marks;
+    /* published: 1 << 32 | epoch while it serves; pairs with partition_look */
+    _Alignas(TIDE_CACHE_LINE) struct tide_pub64 role;
+    _Atomic uint8_t interest[TIDE_CORES_MAX]; /* each written by its core */
+    /* owned by the home core */
+    _Alignas(TIDE_CACHE_LINE) enum partition_state state;
+    bool moved;
+    bool releasing;
+    int32_t leader_epoch;
+    struct log *log;
+    struct producers *producers;
+    struct tide_topic_config config;
+    int64_t producer_expiry_ms;
+    /* constant */
+    uint32_t slot, home_core;
+    int32_t index;
+    char topic[TIDE_TOPIC_NAME_MAX + 1];
+    char dir[DIR_ROOM];
+};
+
+enum { ROLE_LEADER = 1, ROLE_FAILED = 2 };
+
+static void publish_role(struct partition *p)
+{
+    uint64_t flags = 0;
+    if (p->state == PARTITION_LEADER || p->state == PARTITION_STARTING)
+        flags = ROLE_LEADER;
+    else if (p->state == PARTITION_FAILED)
+        flags = ROLE_FAILED;
+    if (p->releasing)
+        flags &= ~(uint64_t)ROLE_LEADER;
+    tide_pub64_set(&p->role, flags << 32 | (uint32_t)p->leader_epoch);
+    p->moved = true;
+}
+
+static void partition_move(struct partition *p, enum partition_state to)
+{
+    TIDE_ASSERT(partition_states[p->state].next & 1u << to);
+    p->state = to;
+    publish_role(p);
+}
+
+/* ---- life -------------------------------------------------------------------------------------------- */
+
+struct partition *partition_create(const struct partition_config *config)
+{
+    struct partition *p = aligned_alloc(TIDE_CACHE_LINE, sizeof(*p));
+    struct log_config log = {.dir = config->dir,
+                             .topic_id = config->topic_id,
+                             .slot = config->slot,
+                             .segment_bytes = (uint64_t)config->topic_config.segment_bytes,
+                             .segment_ms = config->topic_config.segment_ms,
+                             .index_interval_bytes = (uint32_t)config->topic_config.index_interval_bytes,
+                             .preallocate_bytes = config->preallocate_bytes,
+                             .durable = config->topic_config.ack_durability == ACK_DURABILITY_DEVICE};
+    if (p == NULL)
+        return NULL;
+    memset(p, 0, sizeof(*p));
+    p->slot = config->slot;
+    p->home_core = config->home_core;
+    p->index = config->index;
+    p->config = config->topic_config;
+    p->producer_expiry_ms = config->producer_expiry_ms;
+    snprintf(p->topic, sizeof(p->topic), "%s", config->topic);
+    snprintf(p->dir, sizeof(p->dir), "%s", config->dir);
+    p->log = log_create(&log);
+    p->producers = producers_create(config->producers_max);
+    if (p->log == NULL || p->producers == NULL) {
+        partition_destroy(p);
+        return NULL;
+    }
+    return p;
+}
+
+void partition_destroy(struct partition *p)
+{
+    if (p == NULL)
+        return;
+    if (p->log != NULL)
+        log_destroy(p->log);
+    producers_destroy(p->producers);
+    free(p);
+}
+
+/* ---- producer snapshots on disk -------------------------------------------------------------------------- */
+
+struct newest {
+    int64_t offset; /* -1: none */
+    int64_t below;  /* only older ones than this */
+};
+
+static int visit_snapshot(void *arg, const char *name, bool is_dir)
+{
+    struct newest *n = arg;
+    char *end;
+    long long offset;
+    if (is_dir || strlen(name) != SNAPSHOT_NAME - 1 || strcmp(name + 20, ".snapshot") != 0)
+        return 0;
+    offset = strtoll(name, &end, 10);
+    if (end == name + 20 && offset < n->below && offset > n->offset)
+        n->offset = offset;
+    return 0;
+}
+
+static void snapshot_path(const struct partition *p, int64_t offset, char path[DIR_ROOM + 64])
+{
+    snprintf(path, DIR_ROOM + 64, "%s/%020lld.snapshot", p->dir, (long long)offset);
+}
+
+static bool load_snapshot(struct partition *p, const struct tide_fs *fs, int64_t offset)
+{
+    enum { SNAPSHOT_MAX = 64 << 20 };
+    char path[DIR_ROOM + 64];
+    int64_t size;
+    uint8_t *bytes = NULL;
+    bool good = false;
+    int file;
+    snapshot_path(p, offset, path);
+    file = fs->open(fs->self, path, TIDE_FS_READ);
+    if (file < 0)
+        return false;
+    size = fs->size(fs->self, file);
+    if (size > 0 && size <= SNAPSHOT_MAX)
+        bytes = malloc((size_t)size);
+    if (bytes != NULL && fs->pread(fs->self, file, bytes, (size_t)size, 0) == size)
+        good = producers_restore(p->producers, bytes, (size_t)size, INT64_MAX) == TIDE_OK;
+    free(bytes);
+    fs->close(fs->self, file);
+    return good;
+}
+
+/* The newest snapshot that is whole; its offset is where replay begins. 0 without one. */
+static int64_t load_newest_snapshot(struct partition *p, const struct tide_fs *fs)
+{
+    struct newest n = {.offset = -1, .below = INT64_MAX};
+    while (fs->list(fs->self, p->dir, visit_snapshot, &n) == 0 && n.offset >= 0) {
+        if (load_snapshot(p, fs, n.offset))
+            return n.offset;
+        n = (struct newest){.offset = -1, .below = n.offset};
+    }
+    return 0;
+}
+
+static int write_snapshot(struct partition *p, const struct tide_fs *fs, int64_t offset)
+{
+    char path[DIR_ROOM + 64];
+    size_t size = producers_snapshot_size(p->producers);
+    uint8_t *bytes = malloc(size);
+    int e = -ENOMEM;
+    int file;
+    if (bytes == NULL)
+        return e;
+    snapshot_path(p, offset, path);
+    (void)producers_snapshot(p->producers, bytes, size);
+    file = fs->open(fs->self, path, TIDE_FS_WRITE | TIDE_FS_CREATE);
+    if (file >= 0) {
+        e = fs->truncate(fs->self, file, 0);
+        if (e == 0)
+            e = fs->pwrite(fs->self, file, bytes, size, 0) == (int64_t)size ? 0 : -EIO;
+        if (e == 0)
+            e = fs->sync(fs->self, file);
+        fs->close(fs->self, file);
+    } else {
+        e = file;
+    }
+    free(bytes);
+    return e == 0 ? fs->sync_dir(fs->self, p->dir) : e;
+}
+
+/* A snapshot beyond the end of the log speaks of records that were cut. */
+struct stale {
+    const struct tide_fs *fs;
+    const struct partition *p;
+    int64_t end;
+};
+
+static int remove_stale(void *arg, const char *name, bool is_dir)
+{
+    struct stale *s = arg;
+    struct newest n = {.offset = -1, .below = INT64_MAX};
+    char path[DIR_ROOM + 64];
+    (void)visit_snapshot(&n, name, is_dir);
+    if (n.offset <= s->end)
+        return 0;
+    snapshot_path(s->p, n.offset, path);
+    return s->fs->unlink(s->fs->self, path);
+}
+
+static void replay(void *arg, const struct batch_header *h)
+{
+    struct partition *p = arg;
+    producer_appended(p->producers, h, h->base_offset, INT64_MAX);
+}
+
+int partition_open(struct partition *p, const struct tide_fs *fs, char *error, size_t error_size)
+{
+    int64_t from = load_newest_snapshot(p, fs);
+    struct stale stale = {.fs = fs, .p = p};
+    int e = log_open(p->log, fs, from, replay, p, error, error_size);
+    if (e != 0)
+        return e;
+    stale.end = log_next_offset(p->log);
+    if (from > stale.end) { /* the log lost what the snapshot knows: begin anew from the log alone */
+        snprintf(error, error_size, "producer snapshot %lld is beyond the log's end %lld", (long long)from, (long long)stale.end);
+        (void)fs->list(fs->self, p->dir, remove_stale, &stale);
+        return -ESTALE;
+    }
+    e = fs->list(fs->self, p->dir, remove_stale, &stale);
+    if (e != 0) {
+        snprintf(error, error_size, "a stale producer snapshot in %s cannot be removed", p->dir);
+        return e;
+    }
+    partition_move(p, PARTITION_OPEN);
+    return 0;
+}
+
+int partition_close(struct partition *p, const struct tide_fs *fs)
+{
+    bool failed = log_is_failed(p->log);
+    int e;
+    if (p->state == PARTITION_CREATED)
+        return 0;
+    e = failed ? 0 : write_snapshot(p, fs, log_next_offset(p->log));
+    int closed = log_close(p->log, fs);
+    return e != 0 ? e : failed ? -EIO : closed;
+}
+
+void partition_adopt(struct partition *p, struct log_core *core, const struct tide_time *t, int32_t leader_epoch, uint32_t replica_count,
+                     uint32_t isr_count)
+{
+    int64_t end = log_next_offset(p->log);
+    uint32_t isr = isr_count >= 32 ? UINT32_MAX : (1u << isr_count) - 1;
+    log_adopt(p->log, core);
+    producers_loaded(p->producers, t->wall_ms);
+    p->leader_epoch = leader_epoch;
+    /* Everything recovered is on the device; alone in the ISR it is committed. */
+    watermark_begin(&p->marks, leader_epoch, log_start_offset(p->log), end, end, TIDE_MAX(replica_count, 1u), isr | 1);
+    partition_configure(p, &p->config);
+    partition_move(p, PARTITION_STARTING);
+}
+
+void partition_configure(struct partition *p, const struct tide_topic_config *config)
+{
+    p->config = *config;
+    watermark_configure(&p->marks, (uint32_t)config->min_insync_replicas, config->ack_durability == ACK_DURABILITY_DEVICE);
+}
+
+bool partition_release(struct partition *p, struct tide_out *out)
+{
+    if (!p->releasing) {
+        p->releasing = true;
+        publish_role(p);
+    }
+    if (p->state == PARTITION_RELEASED)
+        return true;
+    if (!log_release(p->log, out))
+        return false;
+    partition_move(p, PARTITION_RELEASED);
+    return true;
+}
+
+/* ---- the decision to append (kafka-protocol 3.3, in Kafka's order) ----------------------------------------- */
+
+static enum tide_status refuse(struct partition_appended *ret, int16_t error, const char *message)
+{
+    ret->error = error;
+    ret->message = message;
+    return TIDE_OK;
+}
+
+static bool serves(const struct partition *p)
+{
+    return (p->state == PARTITION_LEADER || p->state == PARTITION_STARTING) && !p->releasing;
+}
+
+/* Size, magic, codec, counts: what the header alone tells. 0 or the error. */
+static int16_t check_header(const struct partition *p, const struct partition_append *a, const struct batch_header *h, const char **message)
+{
+    bool log_append_time = h->attributes & BATCH_LOG_APPEND_TIME;
+    if (h->base_offset != 0) {
+        *message = "a producer's base offset is 0";
+        return KAFKA_INVALID_RECORD;
+    }
+    if ((int64_t)a->records.len > p->config.max_message_bytes) {
+        *message = "the batch is larger than max.message.bytes";
+        return KAFKA_MESSAGE_TOO_LARGE;
+    }
+    if (h->record_count <= 0 || h->last_offset_delta < 0 || h->last_offset_delta == INT32_MAX ||
+        h->last_offset_delta + 1 != h->record_count) {
+        *message = "record count and last offset delta disagree";
+        return KAFKA_INVALID_RECORD;
+    }
+    if (h->attributes & BATCH_CONTROL) {
+        *message = "only the broker writes control batches";
+        return KAFKA_INVALID_RECORD;
+    }
+    if (batch_codec_of(h) >= CODEC_COUNT) {
+        *message = "no such compression codec";
+        return KAFKA_UNSUPPORTED_COMPRESSION_TYPE;
+    }
+    if (h->producer_id >= 0 && (h->base_sequence < 0 || h->producer_epoch < 0)) {
+        *message = "a producer id comes with an epoch and a sequence";
+        return KAFKA_INVALID_RECORD;
+    }
+    if (log_append_time && p->config.message_timestamp_type == TIMESTAMP_CREATE_TIME) {
+        *message = "the batch says LogAppendTime, the topic CreateTime";
+        return KAFKA_INVALID_TIMESTAMP;
+    }
+    if (h->attributes & BATCH_TRANSACTIONAL) { /* no coordinator here could have opened one */
+        *message = "transactions are not served";
+        return a->transactional_id_given ? KAFKA_INVALID_TXN_STATE : KAFKA_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    }
+    return 0;
+}
+
+/* Exactly one batch of magic 2, and we lead. */
+static int16_t check_request(const struct partition *p, const struct partition_append *a, struct batch_header *h, const char **message)
+{
+    if (a->records.len == 0) {
+        *message = "there are no records";
+        return KAFKA_INVALID_RECORD;
+    }
+    if (a->records.len < BATCH_MAGIC + 1) {
+        *message = "the batch is shorter than a header";
+        return KAFKA_CORRUPT_MESSAGE;
+    }
+    if (!batch_header_read(a->records, h)) {
+        uint8_t magic;
+        struct tide_slice one = tide_slice_after(a->records, BATCH_MAGIC);
+        one.len = 1;
+        tide_slice_copy(one, &magic);
+        *message = magic != 2 ? "message formats before 2 are not taken" : "the batch is shorter than its header";
+        return magic != 2 ? KAFKA_INVALID_RECORD : KAFKA_CORRUPT_MESSAGE;
+    }
+    if (h->magic != 2) {
+        *message = "message formats before 2 are not taken";
+        return KAFKA_INVALID_RECORD;
+    }
+    if (h->batch_length < BATCH_LENGTH_MIN || batch_size(h) > a->records.len) {
+        *message = "the batch's length does not fit its bytes";
+        return KAFKA_CORRUPT_MESSAGE;
+    }
+    if (batch_size(h) != a->records.len) {
+        *message = "a partition takes one batch per request";
+        return KAFKA_INVALID_RECORD;
+    }
+    if (batch_codec_of(h) == CODEC_ZSTD && a->api_version < FIRST_ZSTD_VERSION) {
+        *message = "zstd needs Produce 7";
+        return KAFKA_UNSUPPORTED_COMPRESSION_TYPE;
+    }
+    if (p->state == PARTITION_FAILED)
+        return KAFKA_KAFKA_STORAGE_ERROR;
+    if (!serves(p))
+        return KAFKA_NOT_LEADER_OR_FOLLOWER;
+    if (a->leader_epoch >= 0 && a->leader_epoch != p->leader_epoch)
+        return KAFKA_NOT_LEADER_OR_FOLLOWER;
+    if (a->acks == -1 && !watermark_min_isr_met(&p->marks))
+        return KAFKA_NOT_ENOUGH_REPLICAS;
+    return check_header(p, a, h, message);
+}
+
+static int64_t minus(int64_t a, int64_t b)
+{
+    int64_t r;
+    return __builtin_sub_overflow(a, b, &r) ? INT64_MIN : r;
+}
+
+static int64_t plus(int64_t a, int64_t b)
+{
+    int64_t r;
+    return __builtin_add_overflow(a, b, &r) ? INT64_MAX : r;
+}
+
+/* Uncompressed records are walked in place; of compressed ones the header's times are looked at. */
+static void walk(const struct partition *p, const struct tide_time *t, const struct partition_append *a, const struct batch_header *h,
+                 struct batch_walk *ret)
+{
+    bool create_time = p->config.message_timestamp_type == TIMESTAMP_CREATE_TIME;
+    struct batch_walk_limits limits = {.refuse_null_keys = p->config.cleanup_policy != CLEANUP_DELETE,
+                                       .check_timestamps = create_time,
+                                       .timestamp_min = minus(t->wall_ms, p->config.message_timestamp_before_max_ms),
+                                       .timestamp_max = plus(t->wall_ms, p->config.message_timestamp_after_max_ms)};
+    if (batch_codec_of(h) == CODEC_NONE) {
+        batch_walk_records(a->records, h, &limits, ret);
+        return;
+    }
+    *ret = (struct batch_walk){.max_timestamp = h->max_timestamp, .bad_record = -1};
+    if (create_time && h->max_timestamp != -1 && (h->max_timestamp < limits.timestamp_min || h->max_timestamp > limits.timestamp_max)) {
+        ret->error = KAFKA_INVALID_TIMESTAMP;
+        ret->message = "the batch's timestamp is outside of what the topic accepts";
+    }
+}
+
+static enum tide_status store(struct partition *p, const struct tide_time *t, const struct partition_append *a, const struct batch_header *h,
+                              const struct batch_walk *walked, struct tide_out *out, struct partition_appended *ret)
+{
+    bool append_time = p->config.message_timestamp_type == TIMESTAMP_LOG_APPEND_TIME;
+    struct log_stamp stamp = {.attributes = h->attributes, .max_timestamp = walked->max_timestamp};
+    int64_t base = log_next_offset(p->log);
+    struct batch_header stored = *h;
+    enum tide_status status = log_begin_epoch(p->log, p->leader_epoch, out);
+
+    if (append_time) {
+        stamp.attributes |= BATCH_LOG_APPEND_TIME;
+        stamp.max_timestamp = t->wall_ms;
+    }
+    if (status == TIDE_AGAIN)
+        return TIDE_FULL;
+    if (status == TIDE_OK)
+        status = log_make_room(p->log, t, a->records.len, stamp.max_timestamp, out);
+    if (status == TIDE_FULL)
+        return status;
+    if (status == TIDE_REFUSED)
+        return refuse(ret, KAFKA_RECORD_LIST_TOO_LARGE, "the batch is larger than a segment or than this broker's buffers");
+    if (status != TIDE_OK)
+        return refuse(ret, KAFKA_KAFKA_STORAGE_ERROR, NULL);
+    if (stamp.attributes != h->attributes || stamp.max_timestamp != h->max_timestamp)
+        status = log_append_stamped(p->log, a->records, h, base, p->leader_epoch, &stamp);
+    else
+        status = log_append(p->log, a->records, h, base, p->leader_epoch);
+    if (status == TIDE_BAD)
+        return refuse(ret, KAFKA_CORRUPT_MESSAGE, "the checksum does not match");
+    if (status != TIDE_OK)
+        return refuse(ret, KAFKA_KAFKA_STORAGE_ERROR, NULL);
+    stored.max_timestamp = stamp.max_timestamp;
+    producer_appended(p->producers, &stored, base, t->wall_ms);
+    ret->error = 0;
+    ret->base_offset = base;
+    ret->end_offset = base + h->last_offset_delta + 1;
+    ret->log_append_time_ms = append_time ? t->wall_ms : -1;
+    watermark_appended(&p->marks, ret->end_offset);
+    (void)watermark_evaluate(&p->marks);
+    p->moved = true;
+    return TIDE_OK;
+}
+
+enum tide_status partition_append(struct partition *p, const struct tide_time *t, const struct partition_append *a, struct tide_out *out,
+                                  struct partition_appended *ret)
+{
+    struct batch_header h;
+    struct batch_walk walked;
+    int64_t first;
+    int16_t error;
+    const char *message = NULL;
+
+    *ret = (struct partition_appended){.bad_record = -1, .leader_epoch = p->leader_epoch, .base_offset = -1, .end_offset = -1,
+                                       .log_append_time_ms = -1, .log_start_offset = -1};
+    error = check_request(p, a, &h, &message);
+    if (error == 0 || error == KAFKA_INVALID_RECORD || error == KAFKA_INVALID_TIMESTAMP)
+        ret->log_start_offset = log_start_offset(p->log);
+    if (error != 0)
+        return refuse(ret, error, message);
+    walk(p, t, a, &h, &walked);
+    if (walked.error != 0) {
+        /* Bytes damaged on the way can look like anything: let the checksum speak first. */
+        if (batch_crc(a->records) != h.crc)
+            return refuse(ret, KAFKA_CORRUPT_MESSAGE, "the checksum does not match");
+        ret->bad_record = walked.bad_record;
+        return refuse(ret, walked.error, walked.message);
+    }
+    switch (producer_judge(p->producers, &h, &first)) {
+    case PRODUCER_DUPLICATE:
+        if (batch_crc(a->records) != h.crc)
+            return refuse(ret, KAFKA_CORRUPT_MESSAGE, "the checksum does not match");
+        ret->duplicate = true;
+        ret->base_offset = first;
+        ret->end_offset = first + h.last_offset_delta + 1;
+        return TIDE_OK;
+    case PRODUCER_OLD_EPOCH:
+        return refuse(ret, KAFKA_INVALID_PRODUCER_EPOCH, "a newer epoch of this producer has written");
+    case PRODUCER_GAP:
+    case PRODUCER_NEW_EPOCH_GAP:
+        return refuse(ret, KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER, "the sequence does not continue what was written");
+    default:
+        return store(p, t, a, &h, &walked, out, ret);
+    }
+}
+
+/* ---- events of the home core -------------------------------------------------------------------------------- */
+
+static void check_failure(struct partition *p)
+{
+    if (log_is_failed(p->log) && (p->state == PARTITION_STARTING || p->state == PARTITION_LEADER))
+        partition_move(p, PARTITION_FAILED);
+}
+
+void partition_turn(struct partition *p, const struct tide_time *t, struct tide_out *out)
+{
+    if (p->state == PARTITION_STARTING && log_begin_epoch(p->log, p->leader_epoch, out) == TIDE_OK)
+        partition_move(p, PARTITION_LEADER);
+    if (p->state != PARTITION_RELEASED)
+        log_flush(p->log, t, out);
+    if (t->wall_ms > p->producer_expiry_ms)
+        producers_expire(p->producers, t->wall_ms - p->producer_expiry_ms, EXPIRE_LOOKS);
+    check_failure(p);
+    if (p->state == PARTITION_LEADER && watermark_evaluate(&p->marks))
+        p->moved = true;
+}
+
+bool partition_has_work(const struct partition *p)
+{
+    return p->state == PARTITION_STARTING || (p->state != PARTITION_RELEASED && log_has_work(p->log));
+}
+
+void partition_on_disk(struct partition *p, const struct tide_time *t, const struct disk_done *done, struct tide_out *out)
+{
+    (void)t;
+    if (log_on_disk(p->log, done, out) && !log_is_failed(p->log)) {
+        watermark_durable(&p->marks, log_durable_end(p->log));
+        (void)watermark_evaluate(&p->marks);
+        p->moved = true;
+    }
+    check_failure(p);
+}
+
+void partition_on_job(struct partition *p, const struct tide_time *t, struct tide_job *job, struct tide_out *out)
+{
+    (void)t;
+    (void)out;
+    log_on_job(p->log, job);
+    check_failure(p);
+}
+
+bool partition_take_moved(struct partition *p)
+{
+    bool moved = p->moved;
+    p->moved = false;
+    return moved;
+}
+
+/* ---- [any] -------------------------------------------------------------------------------------------------------- */
+
+void partition_look(const struct partition *p, struct partition_look *ret)
+{
+    uint64_t role = tide_pub64_peek(&p->role);
+    *ret = (struct partition_look){
+        .leader_epoch = (int32_t)(uint32_t)role,
+        .leader = (role >> 32 & ROLE_LEADER) != 0,
+        .failed = (role >> 32 & ROLE_FAILED) != 0,
+        .min_isr_met = watermark_min_isr_met(&p->marks),
+        .log_start = log_start_offset(p->log),
+        /* The high watermark first: what is read later can only be larger. */
+        .high_watermark = watermark_high(&p->marks),
+    };
+    ret->last_stable_offset = TIDE_MIN(watermark_stable(&p->marks), ret->high_watermark);
+    ret->counted_end = watermark_counted(&p->marks);
+    ret->log_end = watermark_log_end(&p->marks);
+    ret->epoch_committed = ret->high_watermark >= p->marks.epoch_start;
+}
+
+struct log *partition_log(struct partition *p) { return p->log; }
+const char *partition_topic(const struct partition *p) { return p->topic; }
+int32_t partition_index(const struct partition *p) { return p->index; }
+uint32_t partition_slot(const struct partition *p) { return p->slot; }
+uint32_t partition_home(const struct partition *p) { return p->home_core; }
+
+void partition_set_interest(struct partition *p, uint32_t core, bool interested)
+{
+    atomic_store_explicit(&p->interest[core], interested, memory_order_release);
+}
+
+bool partition_has_interest(const struct partition *p, uint32_t core)
+{
+    return atomic_load_explicit(&p->interest[core], memory_order_acquire) != 0;
+}
+
+void partition_check(const struct partition *p)
+{
+    watermark_check(&p->marks);
+    producers_check(p->producers);
+    log_check(p->log);
+    if (p->state == PARTITION_LEADER)
+        TIDE_ASSERT(watermark_log_end(&p->marks) == log_next_offset(p->log));
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One replica of a partition on this broker: role, log, marks and producer state.
+ *
+ * Owner: the home core. Control creates it, a helper opens it, the home core adopts it; then it
+ * is found by other cores through the view and read by them ([any]).
+ */
+#ifndef TIDEMARK_PARTITION_PARTITION_H
+#define TIDEMARK_PARTITION_PARTITION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "log/log.h"
+#include "partition/watermark.h"
+#include "tidemark/settings.h"
+
+struct partition;
+
+struct partition_config {
+    const char *topic; /* copied */
+    struct tide_uuid topic_id;
+    int32_t index;
+    uint32_t slot;      /* unique among the replicas of this broker, < TIDE_PARTITIONS_MAX */
+    uint32_t home_core;
+    const char *dir;
+    struct tide_topic_config topic_config;
+    uint64_t preallocate_bytes;
+    int64_t producer_expiry_ms;
+    uint32_t producers_max; /* producer ids remembered; beyond it the oldest is forgotten */
+};
+struct partition *partition_create(const struct partition_config *); /* [control] */
+/* [helper] Recovery, producer state. 0 or -errno with a sentence in error. */
+int partition_open(struct partition *, const struct tide_fs *, char *error, size_t error_size);
+/* [helper] After release: log_close, producer snapshot. */
+int partition_close(struct partition *, const struct tide_fs *);
+void partition_destroy(struct partition *); /* [control] after a grace period */
+
+/* [home] Becomes ours, as a leader of `leader_epoch` with the ISR {self} of `replicas`. */
+void partition_adopt(struct partition *, struct log_core *, const struct tide_time *,
+                     int32_t leader_epoch, uint32_t replica_count, uint32_t isr_count);
+/* [home] No more appends; true when it can go to partition_close. Call again after completions. */
+bool partition_release(struct partition *, struct tide_out *);
+/* [home] The topic's settings changed. */
+void partition_configure(struct partition *, const struct tide_topic_config *);
+
+struct partition_append {
+    struct tide_slice records;   /* the Records field of the request, borrowed for the call */
+    int16_t acks;
+    int16_t api_version;
+    bool transactional_id_given;
+    int32_t leader_epoch;        /* the one in the view that routed it; -1: do not compare */
+};
+struct partition_appended {
+    int16_t error;               /* Kafka error code; 0 also for a duplicate */
+    bool duplicate;
+    int32_t bad_record;          /* batch index for record_errors, -1 none */
+    const char *message;         /* static text or NULL */
+    int32_t leader_epoch;
+    int64_t base_offset;         /* -1 on error */
+    int64_t end_offset;          /* a waiter waits for this end */
+    int64_t log_append_time_ms;  /* -1 */
+    int64_t log_start_offset;
+};
+/* [home] The whole decision of kafka-protocol 3.3, 4, 5.3 and the append. TIDE_OK: *ret says what
+ * happened (published log_end rose on success). TIDE_FULL: nothing happened, the request waits:
+ * call again once partition_wants_retry() (a turn later is early enough). */
+enum tide_status partition_append(struct partition *, const struct tide_time *,
+                                  const struct partition_append *, struct tide_out *,
+                                  struct partition_appended *ret);
+
+/* [home] Starts writes and jobs that are due; evaluates the high watermark. */
+void partition_turn(struct partition *, const struct tide_time *, struct tide_out *);
+bool partition_has_work(const struct partition *);
+void partition_on_disk(struct partition *, const struct tide_time *, const struct disk_done *, struct tide_out *);
+void partition_on_job(struct partition *, const struct tide_time *, struct tide_job *, struct tide_out *);
+/* [home] True once after any published mark moved or the role changed: ring the waiting cores. */
+bool partition_take_moved(struct partition *);
+
+/* ---- [any] -------------------------------------------------------------------------------- */
+struct partition_look {
+    int32_t leader_epoch;   /* of these marks */
+    bool leader;            /* serves clients; false while FAILED, closing or fenced */
+    bool failed;            /* KAFKA_STORAGE_ERROR */
+    bool epoch_committed;   /* LATEST may be answered (design 5) */
+    bool min_isr_met;
+    int64_t log_start;
+    int64_t log_end;
+    int64_t counted_end;    /* durable_end or log_end, by ack.durability: what acks=1 waits for */
+    int64_t high_watermark;
+    int64_t last_stable_offset;
+};
+void partition_look(const struct partition *, struct partition_look *ret);
+struct log *partition_log(struct partition *);
+const char *partition_topic(const struct partition *);
+int32_t partition_index(const struct partition *);
+uint32_t partition_slot(const struct partition *);
+uint32_t partition_home(const struct partition *);
+void partition_check(const struct partition *); /* [home] */
+
+/* Which cores have waiters here: a core sets its own flag (then fences, then reads the marks);
+ * the home core tests it after it published (design 4, Idle). */
+void partition_set_interest(struct partition *, uint32_t core, bool interested); /* [core] */
+bool partition_has_interest(const struct partition *, uint32_t core);            /* [home] */
+
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "partition/watermark.h"
+
+#include "tidemark/assert.h"
+
+enum { LEADER = 0 };
+
+static void raise(struct tide_pub64 *p, int64_t to)
+{
+    TIDE_ASSERT(to >= (int64_t)tide_pub64_own(p)); /* W2 */
+    tide_pub64_set(p, (uint64_t)to);
+}
+
+void watermark_begin(struct watermark *w, int32_t leader_epoch, int64_t log_start, int64_t log_end, int64_t high_watermark,
+                     uint32_t replica_count, uint32_t isr)
+{
+    TIDE_ASSERT(replica_count >= 1 && replica_count <= TIDE_REPLICAS_MAX);
+    TIDE_ASSERT(isr & 1u << LEADER);
+    TIDE_ASSERT(high_watermark <= log_end);
+    w->epoch_start = log_end;
+    w->replica_count = replica_count;
+    w->committed_isr = isr;
+    w->proposed_isr = 0;
+    for (uint32_t i = 0; i < TIDE_REPLICAS_MAX; i++)
+        tide_pub64_set(&w->acknowledged[i].end, 0);
+    tide_pub64_set(&w->log_start, (uint64_t)log_start);
+    tide_pub64_set(&w->log_end, (uint64_t)log_end);
+    tide_pub64_set(&w->durable_end, (uint64_t)log_end);
+    tide_pub64_set(&w->high_watermark, (uint64_t)high_watermark);
+    tide_pub64_set(&w->last_stable_offset, (uint64_t)high_watermark);
+    tide_pub64_set(&w->leader_epoch, (uint64_t)(uint32_t)leader_epoch);
+}
+
+void watermark_configure(struct watermark *w, uint32_t min_insync_replicas, bool count_durable)
+{
+    __atomic_store_n(&w->min_insync, min_insync_replicas, __ATOMIC_RELAXED);
+    __atomic_store_n(&w->count_durable, count_durable, __ATOMIC_RELAXED);
+}
+
+void watermark_appended(struct watermark *w, int64_t log_end)
+{
+    raise(&w->log_end, log_end);
+}
+
+void watermark_durable(struct watermark *w, int64_t durable_end)
+{
+    TIDE_ASSERT(durable_end <= (int64_t)tide_pub64_own(&w->log_end)); /* W1 */
+    raise(&w->durable_end, durable_end);
+}
+
+void watermark_propose_isr(struct watermark *w, uint32_t isr)
+{
+    TIDE_ASSERT(isr & 1u << LEADER);
+    w->proposed_isr = isr;
+}
+
+void watermark_commit_isr(struct watermark *w, uint32_t isr)
+{
+    TIDE_ASSERT(isr & 1u << LEADER);
+    __atomic_store_n(&w->committed_isr, isr, __ATOMIC_RELAXED);
+    w->proposed_isr = 0;
+}
+
+void watermark_acknowledged(struct watermark *w, uint32_t replica, int64_t end)
+{
+    struct tide_pub64 *p = &w->acknowledged[replica].end;
+    TIDE_ASSERT(replica != LEADER && replica < w->replica_count);
+    if (end > (int64_t)tide_pub64_own(p))
+        tide_pub64_set(p, (uint64_t)end);
+}
+
+int64_t watermark_counted(const struct watermark *w)
+{
+    return __atomic_load_n(&w->count_durable, __ATOMIC_RELAXED) ? watermark_durable_end(w) : watermark_log_end(w);
+}
+
+bool watermark_min_isr_met(const struct watermark *w)
+{
+    uint32_t isr = __atomic_load_n(&w->committed_isr, __ATOMIC_RELAXED);
+    uint32_t min = TIDE_MIN(__atomic_load_n(&w->min_insync, __ATOMIC_RELAXED), w->replica_count);
+    return (uint32_t)__builtin_popcount(isr) >= min;
+}
+
+bool watermark_evaluate(struct watermark *w)
+{
+    uint32_t members = w->committed_isr | w->proposed_isr;
+    int64_t least = watermark_counted(w);
+    if (!watermark_min_isr_met(w))
+        return false; /* W4 */
+    for (uint32_t i = 1; i < w->replica_count; i++)
+        if (members & 1u << i)
+            least = TIDE_MIN(least, (int64_t)tide_pub64_peek(&w->acknowledged[i].end));
+    /* A follower may be ahead of what we have counted: never beyond our own end. */
+    if (least <= watermark_high(w))
+        return false;
+    raise(&w->high_watermark, least);
+    raise(&w->last_stable_offset, least); /* no transactions: nothing is unstable */
+    return true;
+}
+
+void watermark_check(const struct watermark *w)
+{
+    int64_t log_end = watermark_log_end(w);
+    TIDE_ASSERT(watermark_durable_end(w) <= log_end);        /* W1 */
+    TIDE_ASSERT(watermark_high(w) <= log_end);               /* W1 */
+    TIDE_ASSERT(watermark_stable(w) <= watermark_high(w));   /* W1 */
+}

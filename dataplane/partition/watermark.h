@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The marks of a partition in one leader epoch: how far it is appended, durable here, acknowledged
+ * by each replica, committed.
+ *
+ * Every mark is a published word with exactly one writer: the home core writes all of them but the
+ * acknowledged ends, each of which belongs to the core of that replica's stream. None falls within
+ * an epoch, so an old value is one that was true before: it gives a fetch less than it could have
+ * and lets an acknowledgement wait longer, never the opposite.
+ *
+ * Invariants (watermark_check):
+ *   W1  durable_end <= log_end, high_watermark <= log_end, last_stable_offset <= high_watermark.
+ *   W2  no mark falls while the leader epoch stands.
+ *   W3  high_watermark <= the acknowledged end of every member of the maximal ISR at the moment
+ *       when it is raised; the leader's own is its counted end.
+ *   W4  the high watermark stands still while the committed ISR is smaller than the effective
+ *       min.insync.replicas.
+ */
+#ifndef TIDEMARK_PARTITION_WATERMARK_H
+#define TIDEMARK_PARTITION_WATERMARK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tidemark/published.h"
+#include "tidemark/types.h"
+
+struct watermark {
+    /* published by the home core; pairs with the acquires in watermark_*() */
+    _Alignas(TIDE_CACHE_LINE) struct tide_pub64 log_end;
+    struct tide_pub64 durable_end;
+    struct tide_pub64 high_watermark;
+    struct tide_pub64 last_stable_offset;
+    struct tide_pub64 log_start;
+    struct tide_pub64 leader_epoch;
+    /* owned by the home core */
+    _Alignas(TIDE_CACHE_LINE) int64_t epoch_start;
+    uint32_t replica_count; /* 0 is the leader, the others in the order of the assignment */
+    uint32_t committed_isr; /* bit per replica */
+    uint32_t proposed_isr;  /* proposed and not yet answered; the maximal ISR is the union (design 5) */
+    uint32_t min_insync;
+    bool count_durable;     /* ack.durability=device */
+    /* published, each by the core of that replica's stream */
+    struct {
+        _Alignas(TIDE_CACHE_LINE) struct tide_pub64 end;
+    } acknowledged[TIDE_REPLICAS_MAX];
+};
+
+/* [home] A new leader epoch: everything below `log_end` is here and durable; `high_watermark` is
+ * what is known to be committed. The ISR bitmaps include bit 0, the leader. */
+void watermark_begin(struct watermark *, int32_t leader_epoch, int64_t log_start, int64_t log_end, int64_t high_watermark,
+                     uint32_t replica_count, uint32_t isr);
+/* [home] */
+void watermark_configure(struct watermark *, uint32_t min_insync_replicas, bool count_durable);
+void watermark_appended(struct watermark *, int64_t log_end);
+void watermark_durable(struct watermark *, int64_t durable_end);
+/* A grow or shrink is proposed / committed. */
+void watermark_propose_isr(struct watermark *, uint32_t isr);
+void watermark_commit_isr(struct watermark *, uint32_t isr);
+/* [core of the stream] The replica acknowledged everything below `end`. Old news is ignored. */
+void watermark_acknowledged(struct watermark *, uint32_t replica, int64_t end);
+/* [home] Raises the high watermark to the minimum over the maximal ISR. True when it moved. */
+bool watermark_evaluate(struct watermark *);
+
+/* [any] */
+static inline int64_t watermark_log_end(const struct watermark *w) { return (int64_t)tide_pub64_peek(&w->log_end); }
+static inline int64_t watermark_durable_end(const struct watermark *w) { return (int64_t)tide_pub64_peek(&w->durable_end); }
+static inline int64_t watermark_high(const struct watermark *w) { return (int64_t)tide_pub64_peek(&w->high_watermark); }
+static inline int64_t watermark_stable(const struct watermark *w) { return (int64_t)tide_pub64_peek(&w->last_stable_offset); }
+/* The end that counts for an acknowledgement by the leader alone. */
+int64_t watermark_counted(const struct watermark *);
+/* min(min.insync.replicas, replicas) members are in sync. */
+bool watermark_min_isr_met(const struct watermark *);
+void watermark_check(const struct watermark *);
+
+#endif

@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Packets: what a connection may send now, and how a packet is put together.
+ */
+#include "tcp/tcp_conn.h"
+
+#include "tidemark/bytes.h"
+
+enum {
+    TS_BYTES = 12,
+    COPY_BELOW = 128,       /* a piece this small is copied into the header's mbuf */
+    HEADROOM_MIN = 64,
+    RESETS_PER_100MS = 100, /* to strangers */
+    PLAIN_HEADER = 20,
+};
+
+uint32_t tcp_ts_now(const struct tcp_stack *s)
+{
+    return (uint32_t)(s->now_ns / TIDE_NS_PER_MS);
+}
+
+void tcp_want_output(struct tcp_conn *c)
+{
+    if (!c->gone && !tcp_listed(&c->in_output))
+        tcp_list_append(&c->stack->output, &c->in_output);
+}
+
+/* ---- packets of no connection -------------------------------------------------------------------------- */
+
+void tcp_control_send(struct tcp_stack *s, const struct tcp_control *k)
+{
+    if (s->control_count == TCP_CONTROL_MAX)
+        return; /* the peer asks again */
+    s->controls[(s->control_head + s->control_count++) % TCP_CONTROL_MAX] = *k;
+}
+
+/* RFC 9293 3.10.7.1: a reset that the sender of the packet will believe. */
+void tcp_send_reset(struct tcp_stack *s, const struct tcp_meta *meta, const struct tcp_packet *p)
+{
+    struct tcp_control k = {.src = meta->dst, .dst = meta->src, .src_port = p->dst_port, .dst_port = p->src_port};
+    if (p->flags & TCP_RST)
+        return;
+    if (s->now_ns - s->reset_ns >= 100 * TIDE_NS_PER_MS) {
+        s->reset_ns = s->now_ns;
+        s->resets = 0;
+    }
+    if (s->resets++ >= RESETS_PER_100MS)
+        return;
+    if (p->flags & TCP_ACK) {
+        k.seq = p->ack;
+        k.flags = TCP_RST;
+    } else {
+        k.ack = p->seq + p->len + !!(p->flags & TCP_SYN) + !!(p->flags & TCP_FIN);
+        k.flags = TCP_RST | TCP_ACK;
+    }
+    s->stats.resets_out++;
+    tcp_control_send(s, &k);
+}
+
+void tcp_send_syn_ack(struct tcp_stack *s, const struct tcp_syn *y)
+{
+    struct tcp_control k = {.src = y->local, .dst = y->remote, .src_port = y->local_port, .dst_port = y->remote_port,
+                            .seq = y->iss, .ack = y->irs + 1, .flags = TCP_SYN | TCP_ACK,
+                            .window = (uint16_t)TIDE_MIN(s->config.receive_window_bytes, 65535u), .mss = s->config.mss,
+                            .ts_ok = y->ts_ok, .sack_ok = y->sack_ok, .wscale_ok = y->wscale_ok, .wscale = s->wscale,
+                            .ts_value = tcp_ts_now(s), .ts_echo = y->ts_recent};
+    tcp_control_send(s, &k);
+}
+
+static struct rte_mbuf *new_header(struct tcp_stack *s)
+{
+    struct rte_mbuf *m = rte_pktmbuf_alloc(s->config.tx_pool);
+    if (m == NULL) {
+        s->stats.no_memory++;
+        return NULL;
+    }
+    TIDE_ASSERT(rte_pktmbuf_headroom(m) >= HEADROOM_MIN);
+    return m;
+}
+
+static void put_ports(uint8_t *h, uint16_t src, uint16_t dst, uint32_t seq, uint32_t ack, uint16_t flags, uint16_t window, unsigned len)
+{
+    store_be16(h, src);
+    store_be16(h + 2, dst);
+    store_be32(h + 4, seq);
+    store_be32(h + 8, flags & TCP_ACK ? ack : 0);
+    store_be16(h + 12, (uint16_t)((len / 4) << 12 | flags));
+    store_be16(h + 14, window);
+    store_be32(h + 16, 0); /* checksum: below; no urgent data */
+}
+
+static unsigned put_ts(uint8_t *o, uint32_t value, uint32_t echo)
+{
+    static const uint8_t head[4] = {1, 1, 8, 10};
+    memcpy(o, head, sizeof(head));
+    store_be32(o + 4, value);
+    store_be32(o + 8, echo);
+    return TS_BYTES;
+}
+
+static unsigned put_syn_options(uint8_t *o, const struct tcp_control *k)
+{
+    unsigned n = 0;
+    o[n++] = 2;
+    o[n++] = 4;
+    store_be16(o + n, k->mss);
+    n += 2;
+    if (k->sack_ok) {
+        static const uint8_t sack[4] = {1, 1, 4, 2};
+        memcpy(o + n, sack, sizeof(sack));
+        n += 4;
+    }
+    if (k->wscale_ok) {
+        const uint8_t scale[4] = {1, 3, 3, k->wscale};
+        memcpy(o + n, scale, sizeof(scale));
+        n += 4;
+    }
+    if (k->ts_ok)
+        n += put_ts(o + n, k->ts_value, k->ts_echo);
+    return n;
+}
+
+static struct rte_mbuf *build_control(struct tcp_stack *s, const struct tcp_control *k, struct tcp_meta *meta)
+{
+    struct rte_mbuf *m = new_header(s);
+    uint8_t *h;
+    unsigned len = PLAIN_HEADER;
+    if (m == NULL)
+        return NULL;
+    h = rte_pktmbuf_mtod(m, uint8_t *);
+    if (k->mss != 0)
+        len += put_syn_options(h + PLAIN_HEADER, k);
+    put_ports(h, k->src_port, k->dst_port, k->seq, k->ack, k->flags, k->window, len);
+    m->data_len = (uint16_t)len;
+    m->pkt_len = len;
+    *meta = (struct tcp_meta){.src = k->src, .dst = k->dst};
+    return m;
+}
+
+/* ---- a connection's packets -------------------------------------------------------------------------------- */
+
+/* The window to advertise: it never moves its right edge left (RFC 9293 3.8.6), nor right by less
+ * than is worth a packet. */
+static uint16_t advertise(struct tcp_conn *c)
+{
+    uint32_t limit = c->stack->config.receive_window_bytes;
+    uint32_t edge = c->rcv_nxt + tcp_receive_window(c);
+    uint32_t window;
+    if (seq_lt(edge, c->rcv_adv) || (edge - c->rcv_adv < TIDE_MIN((uint32_t)c->mss, limit / 2) && c->rcv_adv != c->rcv_nxt))
+        edge = c->rcv_adv;
+    if (seq_lt(edge, c->rcv_nxt))
+        edge = c->rcv_nxt;
+    window = (edge - c->rcv_nxt) >> c->rcv_wscale;
+    window = TIDE_MIN(window, 65535u);
+    c->rcv_adv = seq_max(c->rcv_adv, c->rcv_nxt + (window << c->rcv_wscale));
+    return (uint16_t)window;
+}
+
+static unsigned put_sacks(const struct tcp_conn *c, uint8_t *o)
+{
+    unsigned max = c->ts_ok ? 3 : 4;
+    unsigned n = 0;
+    struct tcp_range found[4];
+    struct rte_mbuf *m = c->held;
+    while (m != NULL) { /* neighbours make one range; the newest goes first (RFC 2018 4) */
+        struct tcp_range r = {*tcp_held_seq(m), *tcp_held_seq(m) + m->data_len};
+        for (m = m->next; m != NULL && *tcp_held_seq(m) == r.end; m = m->next)
+            r.end += m->data_len;
+        if (seq_le(r.start, c->held_last_seq) && seq_lt(c->held_last_seq, r.end)) {
+            if (n == max)
+                n--;
+            memmove(&found[1], &found[0], n * sizeof(found[0]));
+            found[0] = r;
+            n++;
+        } else if (n < max) {
+            found[n++] = r;
+        }
+    }
+    o[0] = o[1] = 1;
+    o[2] = 5;
+    o[3] = (uint8_t)(2 + 8 * n);
+    for (unsigned i = 0; i < n; i++) {
+        store_be32(o + 4 + 8 * i, found[i].start);
+        store_be32(o + 8 + 8 * i, found[i].end);
+    }
+    return 4 + 8 * n;
+}
+
+static unsigned put_options(struct tcp_conn *c, uint8_t *o)
+{
+    unsigned n = 0;
+    if (c->ts_ok)
+        n += put_ts(o, tcp_ts_now(c->stack), c->ts_recent);
+    if (c->sack_ok && c->held_count != 0)
+        n += put_sacks(c, o + n);
+    return n;
+}
+
+/* Finds the byte of `seq` in the send queue. */
+static struct rte_mbuf *locate(struct tcp_conn *c, uint32_t seq, uint32_t *ret_off)
+{
+    struct rte_mbuf *m = c->cursor;
+    uint32_t off = c->cursor_off;
+    if (m == NULL || c->cursor_seq != seq) {
+        m = c->send_queue.head;
+        off = c->send_queue.head_off + (seq - c->snd_una);
+    }
+    while (m != NULL && off >= m->data_len) {
+        off -= m->data_len;
+        m = m->next;
+    }
+    *ret_off = off;
+    return m;
+}
+
+/* Attaches up to `len` bytes from `seq` on behind the header. Returns how many; UINT32_MAX when no
+ * mbuf was left. */
+static uint32_t attach(struct tcp_conn *c, struct rte_mbuf *head, uint32_t seq, uint32_t len)
+{
+    struct rte_mbuf *last = head;
+    uint32_t done = 0;
+    uint32_t off;
+    struct rte_mbuf *m = locate(c, seq, &off);
+    while (done < len && m != NULL) {
+        uint32_t piece = TIDE_MIN(len - done, m->data_len - off);
+        if (last == head && piece <= COPY_BELOW && rte_pktmbuf_tailroom(head) >= piece) {
+            memcpy(rte_pktmbuf_mtod_offset(head, uint8_t *, head->data_len), rte_pktmbuf_mtod_offset(m, uint8_t *, off), piece);
+            head->data_len = (uint16_t)(head->data_len + piece);
+        } else {
+            struct rte_mbuf *view;
+            if (head->nb_segs > TCP_OUTPUT_SEGMENTS_MAX)
+                break;
+            view = rte_pktmbuf_alloc(c->stack->config.tx_pool);
+            if (view == NULL)
+                return UINT32_MAX;
+            rte_pktmbuf_attach(view, m);
+            view->data_off = (uint16_t)(m->data_off + off);
+            view->data_len = (uint16_t)piece;
+            view->pkt_len = piece;
+            last->next = view;
+            last = view;
+            head->nb_segs++;
+        }
+        head->pkt_len += piece;
+        done += piece;
+        off += piece;
+        if (off == m->data_len) {
+            m = m->next;
+            off = 0;
+        }
+    }
+    c->cursor = m;
+    c->cursor_off = off;
+    c->cursor_seq = seq + done;
+    return done;
+}
+
+/* One packet of the connection; *len shrinks to what it carries. NULL: no mbuf. */
+static struct rte_mbuf *build(struct tcp_conn *c, uint32_t seq, uint32_t *len, uint16_t flags, struct tcp_meta *meta)
+{
+    struct tcp_stack *s = c->stack;
+    struct rte_mbuf *m = new_header(s);
+    uint8_t *h;
+    unsigned header = PLAIN_HEADER;
+    if (m == NULL)
+        return NULL;
+    h = rte_pktmbuf_mtod(m, uint8_t *);
+    header += put_options(c, h + PLAIN_HEADER);
+    m->data_len = (uint16_t)header;
+    m->pkt_len = header;
+    if (*len != 0) {
+        uint32_t got = attach(c, m, seq, *len);
+        if (got == UINT32_MAX) {
+            s->stats.no_memory++;
+            rte_pktmbuf_free(m);
+            return NULL;
+        }
+        if (got < *len)
+            flags &= (uint16_t)~(TCP_FIN | TCP_PSH);
+        *len = got;
+    }
+    put_ports(h, c->local_port, c->remote_port, seq, c->rcv_nxt, (uint16_t)(flags | TCP_ACK), advertise(c), header);
+    *meta = (struct tcp_meta){.src = c->local, .dst = c->remote};
+    c->ack_now = false;
+    c->unacked_segments = 0;
+    c->ack_deadline_ns = 0;
+    c->last_ack_sent = c->rcv_nxt;
+    s->stats.segments_out++;
+    s->stats.bytes_out += *len;
+    return m;
+}
+
+static struct rte_mbuf *send_syn(struct tcp_conn *c, struct tcp_meta *meta)
+{
+    struct tcp_stack *s = c->stack;
+    struct tcp_control k = {.src = c->local, .dst = c->remote, .src_port = c->local_port, .dst_port = c->remote_port, .seq = c->iss,
+                            .ack = c->rcv_nxt, .flags = TCP_SYN, .mss = s->config.mss,
+                            .window = (uint16_t)TIDE_MIN(s->config.receive_window_bytes, 65535u), .ts_ok = c->ts_ok,
+                            .sack_ok = c->sack_ok, .wscale_ok = c->wscale_ok, .wscale = s->wscale, .ts_value = tcp_ts_now(s),
+                            .ts_echo = c->ts_recent};
+    struct rte_mbuf *m;
+    if (c->state == TCP_SYN_RECEIVED)
+        k.flags |= TCP_ACK;
+    m = build_control(s, &k, meta);
+    if (m == NULL)
+        return NULL;
+    if (c->snd_max == c->iss) {
+        c->rtt_timing = true;
+        c->rtt_seq = c->iss + 1;
+        c->rtt_start_ns = s->now_ns;
+    } else {
+        s->stats.retransmits++;
+    }
+    c->snd_nxt = c->snd_max = c->iss + 1;
+    c->ack_now = false;
+    c->rcv_adv = c->rcv_nxt + k.window;
+    tcp_arm_send(c);
+    return m;
+}
+
+struct send {
+    uint32_t seq, len;
+    uint16_t flags;
+    bool hole; /* a retransmission out of order: snd_nxt stays */
+};
+
+static uint32_t payload_max(const struct tcp_conn *c)
+{
+    uint32_t options = c->ts_ok ? TS_BYTES : 0;
+    if (c->sack_ok && c->held_count != 0)
+        options += 4 + 8 * (c->ts_ok ? 3 : 4);
+    return c->mss - options;
+}
+
+static bool choose_retransmission(struct tcp_conn *c, struct send *ret)
+{
+    uint32_t max = payload_max(c);
+    uint32_t queue_end = c->snd_una + c->send_queue.len;
+    struct tcp_range hole = {c->snd_una, c->snd_una};
+    if (!c->in_recovery)
+        return false;
+    if (c->rtx_due) {
+        hole.end = c->range_count != 0 ? c->ranges[0].start : c->snd_max;
+    } else if (!c->sack_ok || tcp_pipe(c) + max > c->cwnd || !tcp_next_hole(c, &hole)) {
+        return false;
+    }
+    *ret = (struct send){.seq = hole.start, .len = TIDE_MIN(hole.end - hole.start, max), .hole = true};
+    if (seq_lt(queue_end, ret->seq + ret->len)) { /* the FIN is part of the hole */
+        ret->len = queue_end - ret->seq;
+        ret->flags = TCP_FIN;
+    }
+    return true;
+}
+
+static uint32_t congestion_room(const struct tcp_conn *c)
+{
+    uint32_t flight = c->in_recovery && c->sack_ok ? tcp_pipe(c) : c->snd_nxt - c->snd_una;
+    uint32_t allowed = c->cwnd;
+    if (c->in_recovery && !c->sack_ok)
+        allowed += c->dup_acks * (uint32_t)c->mss; /* what left the network */
+    else if (!c->in_recovery && c->dup_acks != 0)
+        allowed += TIDE_MIN(c->dup_acks, 2) * (uint32_t)c->mss; /* RFC 3042 */
+    return flight < allowed ? allowed - flight : 0;
+}
+
+static bool choose_new(struct tcp_conn *c, struct send *ret)
+{
+    uint32_t queue_end = c->snd_una + c->send_queue.len;
+    uint32_t window_end = c->snd_una + c->snd_wnd;
+    uint32_t max = payload_max(c);
+    uint32_t waiting;
+    uint32_t len;
+
+    if (seq_lt(queue_end, c->snd_nxt))
+        return false; /* the FIN is out */
+    waiting = queue_end - c->snd_nxt;
+    len = seq_lt(c->snd_nxt, window_end) ? TIDE_MIN(waiting, window_end - c->snd_nxt) : 0;
+    len = TIDE_MIN(len, congestion_room(c));
+    len = TIDE_MIN(len, max);
+    /* Silly windows (RFC 9293 3.8.6.2.1): no small packet because of a small opening. */
+    if (len < waiting && len < max && !(len != 0 && len >= c->snd_wnd_max / 2 && len == window_end - c->snd_nxt))
+        len = 0;
+    *ret = (struct send){.seq = c->snd_nxt, .len = len};
+    if (len == waiting) {
+        if (len != 0)
+            ret->flags |= TCP_PSH;
+        if (c->fin_queued && (len != 0 || seq_le(c->snd_nxt, window_end)))
+            ret->flags |= TCP_FIN;
+    }
+    return len != 0 || (ret->flags & TCP_FIN);
+}
+
+static void sent(struct tcp_conn *c, const struct send *x)
+{
+    struct tcp_stack *s = c->stack;
+    uint32_t end = x->seq + x->len + !!(x->flags & TCP_FIN);
+    if (x->hole || seq_lt(x->seq, c->snd_max)) {
+        s->stats.retransmits++;
+        if (c->rtt_timing && seq_lt(x->seq, c->rtt_seq))
+            c->rtt_timing = false; /* Karn */
+    } else if (!c->rtt_timing) {
+        c->rtt_timing = true;
+        c->rtt_seq = end;
+        c->rtt_start_ns = s->now_ns;
+    }
+    if (x->flags & TCP_FIN)
+        c->fin_sent = true;
+    if (x->hole) {
+        c->rtx_due = false;
+        c->high_rxt = seq_max(c->high_rxt, end);
+    } else {
+        if (c->snd_una == c->snd_max)
+            c->progress_ns = s->now_ns;
+        c->snd_nxt = end;
+        c->snd_max = seq_max(c->snd_max, end);
+    }
+    if (c->send_deadline_ns == 0 || c->persist || (x->hole && x->seq == c->snd_una))
+        tcp_arm_send(c);
+}
+
+/* An ACK below what is expected: the peer must answer with its window (RFC 9293 3.8.4). */
+static struct rte_mbuf *send_probe(struct tcp_conn *c, struct tcp_meta *meta)
+{
+    uint32_t none = 0;
+    struct rte_mbuf *m = build(c, c->snd_una - 1, &none, 0, meta);
+    if (m == NULL)
+        return NULL;
+    c->probe_due = false;
+    if (c->persist)
+        tcp_arm_send(c);
+    return m;
+}
+
+/* 1: a packet; 0: nothing more to send; -1: no mbuf. */
+static int conn_output(struct tcp_conn *c, struct rte_mbuf **ret, struct tcp_meta *meta)
+{
+    struct send x;
+    uint32_t none = 0;
+    if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RECEIVED) {
+        if (c->snd_nxt != c->iss)
+            return 0;
+        *ret = send_syn(c, meta);
+        return *ret != NULL ? 1 : -1;
+    }
+    if (c->state == TCP_CLOSED)
+        return 0;
+    if (choose_retransmission(c, &x) || choose_new(c, &x)) {
+        *ret = build(c, x.seq, &x.len, x.flags, meta);
+        if (*ret == NULL)
+            return -1;
+        if (x.seq + x.len != c->snd_una + c->send_queue.len)
+            x.flags &= (uint16_t)~TCP_FIN;
+        sent(c, &x);
+        return 1;
+    }
+    c->rtx_due = false;
+    if (c->probe_due) {
+        *ret = send_probe(c, meta);
+        return *ret != NULL ? 1 : -1;
+    }
+    if (c->ack_now) {
+        *ret = build(c, c->snd_nxt, &none, 0, meta);
+        return *ret != NULL ? 1 : -1;
+    }
+    if (c->send_deadline_ns == 0)
+        tcp_arm_send(c); /* a closed window may keep bytes back */
+    return 0;
+}
+
+unsigned tcp_output(struct tcp_stack *s, uint64_t now_ns, struct rte_mbuf **packets, struct tcp_meta *metas, unsigned max)
+{
+    unsigned n = 0;
+    s->now_ns = now_ns;
+    while (n < max && s->control_count != 0) {
+        packets[n] = build_control(s, &s->controls[s->control_head], &metas[n]);
+        if (packets[n] == NULL)
+            return n;
+        s->control_head = (s->control_head + 1) % TCP_CONTROL_MAX;
+        s->control_count--;
+        s->stats.segments_out++;
+        n++;
+    }
+    while (n < max && !tcp_list_empty(&s->output)) {
+        struct tcp_conn *c = (struct tcp_conn *)((char *)s->output.next - offsetof(struct tcp_conn, in_output));
+        int r = conn_output(c, &packets[n], &metas[n]);
+        if (r < 0)
+            return n;
+        tcp_list_remove(&c->in_output);
+        if (r > 0) { /* behind the others: all get their turn */
+            tcp_list_append(&s->output, &c->in_output);
+            n++;
+        }
+    }
+    return n;
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Timers of a connection, each a deadline of its own, all on one hashed wheel:
+ *   send  retransmission (RFC 6298, doubled each time), or probes of a closed window while nothing
+ *         is in flight (RFC 9293 3.8.6.1)
+ *   ack   a delayed acknowledgement, 40 ms at most (RFC 9293 3.8.6.3 allows 500)
+ *   life  keepalive while established (RFC 9293 3.8.4), the end of TIME-WAIT, and the patience with
+ *         a peer that does not finish closing
+ * A connection lies in the slot of its earliest deadline; when a deadline moves back it stays where
+ * it is and is put right when the slot comes. SYN-ACKs of the cache have a list of their own.
+ */
+#include "tcp/tcp_conn.h"
+
+enum { RTO_FLOOR_MS = 200, RTO_MAX_MS = 60000, KEEPALIVE_PROBES = 9, KEEPALIVE_INTERVAL_MS = 75000, SYN_RETRIES = 5 };
+
+static uint64_t slot_of(uint64_t ns)
+{
+    return ns >> TCP_WHEEL_SHIFT;
+}
+
+void tcp_wheel_init(struct tcp_stack *s)
+{
+    for (unsigned i = 0; i < TCP_WHEEL_SLOTS; i++)
+        tcp_list_init(&s->wheel[i]);
+}
+
+static uint64_t earliest(const struct tcp_conn *c)
+{
+    uint64_t e = TIDE_NEVER;
+    if (c->send_deadline_ns != 0)
+        e = TIDE_MIN(e, c->send_deadline_ns);
+    if (c->ack_deadline_ns != 0)
+        e = TIDE_MIN(e, c->ack_deadline_ns);
+    if (c->life_deadline_ns != 0)
+        e = TIDE_MIN(e, c->life_deadline_ns);
+    return e;
+}
+
+void tcp_timers_changed(struct tcp_conn *c)
+{
+    struct tcp_stack *s = c->stack;
+    uint64_t e = earliest(c);
+    uint64_t slot;
+    if (e == TIDE_NEVER || (tcp_listed(&c->in_wheel) && c->wheel_ns <= e))
+        return; /* the slot it lies in comes early enough */
+    tcp_list_remove(&c->in_wheel);
+    slot = TIDE_MAX(slot_of(e) + 1, s->wheel_at); /* a slot is looked at when all of it is past */
+    if (slot >= s->wheel_at + TCP_WHEEL_SLOTS)
+        slot = s->wheel_at + TCP_WHEEL_SLOTS - 1; /* far away: looked at and put right in between */
+    c->wheel_ns = slot << TCP_WHEEL_SHIFT;
+    slot %= TCP_WHEEL_SLOTS;
+    tcp_list_append(&s->wheel[slot], &c->in_wheel);
+    s->wheel_bits[slot / 64] |= 1ull << slot % 64;
+}
+
+/* RFC 6298 2, with the time in nanoseconds. */
+void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt)
+{
+    uint64_t floor_ns = TIDE_MAX((uint64_t)RTO_FLOOR_MS * TIDE_NS_PER_MS, (uint64_t)c->stack->config.rto_min_us * 1000);
+    if (c->srtt_ns == 0) {
+        c->srtt_ns = rtt;
+        c->rttvar_ns = rtt / 2;
+    } else {
+        uint64_t delta = rtt > c->srtt_ns ? rtt - c->srtt_ns : c->srtt_ns - rtt;
+        c->rttvar_ns = (3 * c->rttvar_ns + delta) / 4;
+        c->srtt_ns = (7 * c->srtt_ns + rtt) / 8;
+    }
+    c->rto_ns = TIDE_MIN(TIDE_MAX(c->srtt_ns + 4 * c->rttvar_ns, floor_ns), RTO_MAX_MS * TIDE_NS_PER_MS);
+}
+
+/* The send timer: on while something is in flight or a closed window keeps bytes back. */
+void tcp_arm_send(struct tcp_conn *c)
+{
+    uint64_t rto = TIDE_MIN(c->rto_ns << TIDE_MIN(c->backoff, 16), RTO_MAX_MS * TIDE_NS_PER_MS);
+    bool in_flight = c->snd_una != c->snd_max;
+    bool waiting = c->send_queue.len != 0 || c->fin_queued;
+    c->persist = !in_flight && waiting && c->state >= TCP_ESTABLISHED && c->state != TCP_TIME_WAIT;
+    if (in_flight || c->persist || c->state == TCP_SYN_SENT)
+        c->send_deadline_ns = c->stack->now_ns + rto;
+    else
+        c->send_deadline_ns = 0;
+    tcp_timers_changed(c);
+}
+
+static bool gave_up(const struct tcp_conn *c)
+{
+    uint64_t patience = c->stack->config.user_timeout_ms * TIDE_NS_PER_MS;
+    return c->stack->now_ns - c->progress_ns >= patience;
+}
+
+static void on_send_timer(struct tcp_conn *c)
+{
+    struct tcp_stack *s = c->stack;
+    uint32_t in_flight = c->snd_max - c->snd_una;
+    if (c->progress_ns == 0)
+        c->progress_ns = s->now_ns;
+    if (gave_up(c) && (!c->persist || s->now_ns - c->last_in_ns >= s->config.user_timeout_ms * TIDE_NS_PER_MS)) {
+        tcp_abort_now(c);
+        return;
+    }
+    if (c->backoff < 16)
+        c->backoff++;
+    if (c->persist) {
+        s->stats.probes++;
+        c->probe_due = true;
+    } else {
+        s->stats.timeouts++;
+        tcp_cc_on_timeout(c, in_flight);
+        c->in_recovery = false;
+        c->dup_acks = 0;
+        c->range_count = 0; /* the peer may have dropped what it reported (RFC 2018 8) */
+        c->high_rxt = c->snd_una;
+        c->snd_nxt = c->snd_una;
+        c->recovery = c->snd_max;
+        c->recovery_set = true;
+        c->rtx_due = false;
+        c->rtt_timing = false; /* Karn */
+        c->cursor = NULL;
+    }
+    c->send_deadline_ns = 0;
+    tcp_want_output(c);
+}
+
+static void on_life_timer(struct tcp_conn *c)
+{
+    struct tcp_stack *s = c->stack;
+    uint64_t idle_ns = s->config.keepalive_ms * TIDE_NS_PER_MS;
+    if (c->released || c->state == TCP_TIME_WAIT) {
+        if (c->state == TCP_TIME_WAIT)
+            tcp_end(c);
+        else
+            tcp_abort_now(c);
+        return;
+    }
+    if (s->now_ns - c->last_in_ns < idle_ns) {
+        c->life_deadline_ns = c->last_in_ns + idle_ns;
+        c->probes = 0;
+        return;
+    }
+    if (c->probes >= KEEPALIVE_PROBES) {
+        tcp_abort_now(c);
+        return;
+    }
+    c->probes++;
+    s->stats.probes++;
+    c->probe_due = true;
+    c->life_deadline_ns = s->now_ns + KEEPALIVE_INTERVAL_MS * TIDE_NS_PER_MS;
+    tcp_want_output(c);
+}
+
+static void run_timers(struct tcp_conn *c)
+{
+    uint64_t now = c->stack->now_ns;
+    if (c->ack_deadline_ns != 0 && c->ack_deadline_ns <= now) {
+        c->ack_deadline_ns = 0;
+        tcp_ack_now(c);
+    }
+    if (c->send_deadline_ns != 0 && c->send_deadline_ns <= now)
+        on_send_timer(c);
+    if (c->stack != NULL && !c->gone && c->life_deadline_ns != 0 && c->life_deadline_ns <= now)
+        on_life_timer(c);
+    if (c->stack != NULL && !c->gone)
+        tcp_timers_changed(c);
+}
+
+static void run_syns(struct tcp_stack *s)
+{
+    struct tcp_list *l = s->syns_used.next;
+    while (l != &s->syns_used) {
+        struct tcp_syn *y = (struct tcp_syn *)((char *)l - offsetof(struct tcp_syn, in_list));
+        l = l->next;
+        if (y->deadline_ns > s->now_ns)
+            continue;
+        if (y->retries >= SYN_RETRIES) {
+            tcp_list_remove(&y->in_list);
+            tcp_list_append(&s->syns_free, &y->in_list);
+            y->used = false;
+            continue;
+        }
+        y->retries++;
+        y->deadline_ns = s->now_ns + (s->config.rto_start_ms << y->retries) * TIDE_NS_PER_MS;
+        s->stats.retransmits++;
+        tcp_send_syn_ack(s, y);
+    }
+}
+
+static uint64_t first_slot(const struct tcp_stack *s)
+{
+    for (uint64_t i = 0; i < TCP_WHEEL_SLOTS;) {
+        uint64_t slot = (s->wheel_at + i) % TCP_WHEEL_SLOTS;
+        uint64_t word = s->wheel_bits[slot / 64] >> slot % 64;
+        if (word != 0)
+            return s->wheel_at + i + (uint64_t)__builtin_ctzll(word);
+        i += 64 - slot % 64;
+    }
+    return UINT64_MAX;
+}
+
+uint64_t tcp_deadline_ns(const struct tcp_stack *s)
+{
+    uint64_t slot = first_slot(s);
+    uint64_t e = slot == UINT64_MAX ? TIDE_NEVER : slot << TCP_WHEEL_SHIFT;
+    if (!tcp_list_empty(&s->syns_used)) {
+        const struct tcp_syn *y = (const struct tcp_syn *)((const char *)s->syns_used.next - offsetof(struct tcp_syn, in_list));
+        e = TIDE_MIN(e, TIDE_MAX(y->deadline_ns, s->syn_look_ns));
+    }
+    return e;
+}
+
+void tcp_on_time(struct tcp_stack *s, uint64_t now_ns)
+{
+    uint64_t until = slot_of(now_ns);
+    s->now_ns = now_ns;
+    if (s->wheel_at + TCP_WHEEL_SLOTS <= until) /* away for long: every slot is due once */
+        s->wheel_at = until - TCP_WHEEL_SLOTS + 1;
+    for (; s->wheel_at <= until; s->wheel_at++) {
+        uint64_t slot = s->wheel_at % TCP_WHEEL_SLOTS;
+        struct tcp_list due;
+        if (!(s->wheel_bits[slot / 64] >> slot % 64 & 1))
+            continue;
+        s->wheel_bits[slot / 64] &= ~(1ull << slot % 64);
+        tcp_list_init(&due);
+        while (!tcp_list_empty(&s->wheel[slot])) {
+            struct tcp_list *l = s->wheel[slot].next;
+            tcp_list_remove(l);
+            tcp_list_append(&due, l);
+        }
+        s->wheel_at++; /* what is armed now goes into later slots */
+        while (!tcp_list_empty(&due)) {
+            struct tcp_conn *c = (struct tcp_conn *)((char *)due.next - offsetof(struct tcp_conn, in_wheel));
+            tcp_list_remove(&c->in_wheel);
+            run_timers(c);
+        }
+        s->wheel_at--;
+    }
+    if (!tcp_list_empty(&s->syns_used) && s->syn_look_ns <= now_ns) {
+        run_syns(s);
+        s->syn_look_ns = now_ns + 50 * TIDE_NS_PER_MS;
+    }
+}

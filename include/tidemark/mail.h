@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Mail between threads: the cores (numbers 0..core_count-1) and control (number core_count).
+ * One single-producer single-consumer rte_ring per ordered pair. A letter is answered by sending
+ * the same letter back, so an answer never needs memory; whoever took it from a pool gives it
+ * back there.
+ *
+ * Doorbells. Sending puts the receiver into the sender's `rung` set. At the end of its turn the
+ * sender passes a full fence and wakes those of the set that are asleep; a receiver that is about
+ * to block sets `asleep`, passes a full fence and looks at its rings once more. One of the two
+ * sees the other.
+ */
+#ifndef TIDEMARK_MAIL_H
+#define TIDEMARK_MAIL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rte_mempool.h>
+#include <rte_ring.h>
+
+#include "tidemark/published.h"
+#include "tidemark/rope.h"
+#include "tidemark/settings.h"
+#include "tidemark/status.h"
+#include "tidemark/types.h"
+
+struct partition;
+
+enum mail_kind {
+    /* between cores */
+    MAIL_APPEND = 1,  /* session core -> home core, and back with the result */
+    MAIL_NEIGHBOUR,   /* an address that one core learned */
+    /* control -> core, and back when done */
+    MAIL_ADOPT,       /* the partition is the core's from now on */
+    MAIL_RELEASE,     /* let go of it; comes back when nothing is in flight */
+    MAIL_CONFIGURE,   /* its topic's settings changed */
+    MAIL_QUIESCE,     /* stop taking connections and requests */
+    /* core -> control, and back with the answer */
+    MAIL_ASK,
+    MAIL_KIND_COUNT
+};
+
+enum ask_result {
+    ASK_BODY,    /* `answer` holds the response body */
+    ASK_RERUN,   /* the view has changed: run the request again */
+    ASK_CLOSE,   /* malformed: close the connection */
+};
+
+struct mail_append {
+    struct partition *partition;
+    struct tide_slice records;   /* held by the sender */
+    int16_t acks;
+    int16_t api_version;
+    bool transactional_id_given;
+    bool parked;                 /* waits at the home core for room */
+    int32_t leader_epoch;
+    void *request;               /* the sender's */
+    void *entry;
+    /* result: struct partition_appended, flat */
+    int16_t error;
+    bool duplicate;
+    int32_t bad_record;
+    const char *message;
+    int32_t ret_leader_epoch;
+    int64_t base_offset;
+    int64_t end_offset;
+    int64_t log_append_time_ms;
+    int64_t log_start_offset;
+};
+
+struct mail_ask {
+    void *request;            /* the sender's */
+    int16_t api_key;
+    int16_t api_version;
+    uint32_t listener;        /* number of the listener it came in on */
+    struct tide_slice body;   /* of the request, behind its header; stays until the answer */
+    enum ask_result result;
+    struct tide_rope answer;  /* ownership passes with the letter */
+};
+
+struct mail_order {
+    struct partition *partition;
+    int32_t leader_epoch;
+    uint32_t replica_count;
+    uint32_t isr_count;
+    struct tide_topic_config config;
+    void *cookie;             /* control's */
+};
+
+struct mail_neighbour {
+    struct tide_addr addr;
+    uint8_t mac[6];
+    bool directed;
+};
+
+struct tide_mail {
+    enum mail_kind kind;
+    uint32_t from;
+    struct rte_mempool *pool;  /* where it goes back to */
+    struct tide_mail *next;    /* of whoever holds it */
+    union {
+        struct mail_append append;
+        struct mail_ask ask;
+        struct mail_order order;
+        struct mail_neighbour neighbour;
+    };
+};
+
+enum { MAIL_RING_SIZE = 1024, MAIL_PARTIES_MAX = TIDE_CORES_MAX + 1 };
+
+/* Doorbells of one core for partitions whose marks moved: set by home cores, cleared by it. */
+struct mail_bells {
+    _Alignas(TIDE_CACHE_LINE) _Atomic uint64_t summary; /* bit i: some bit of words[i] may be set */
+    _Alignas(TIDE_CACHE_LINE) _Atomic uint64_t words[TIDE_PARTITIONS_MAX / 64];
+};
+static_assert(TIDE_PARTITIONS_MAX / 64 <= 64, "one summary word covers all");
+
+struct mail_party {
+    _Alignas(TIDE_CACHE_LINE) _Atomic uint32_t asleep; /* written by the party, read by senders */
+    _Alignas(TIDE_CACHE_LINE) uint64_t rung;           /* owned: whom this party has rung this turn */
+    int wake_fd;                                       /* eventfd; set before start */
+};
+
+struct post_office {
+    uint32_t core_count;
+    struct rte_ring *rings[MAIL_PARTIES_MAX][MAIL_PARTIES_MAX]; /* [from][to] */
+    struct mail_party parties[MAIL_PARTIES_MAX];
+    struct mail_bells *bells; /* one per core */
+};
+
+/* [start] Rings for core_count cores and control. NULL without memory. */
+struct post_office *post_office_create(uint32_t core_count);
+void post_office_destroy(struct post_office *);
+
+/* [party `from`] TIDE_FULL when the ring has no room: the letter stays the caller's. */
+TIDE_MUST_USE enum tide_status post_send(struct post_office *, uint32_t from, uint32_t to,
+                                         struct tide_mail *);
+/* [party `to`] Up to `max` letters, fair over senders. */
+unsigned post_take(struct post_office *, uint32_t to, struct tide_mail **letters, unsigned max);
+bool post_has_mail(const struct post_office *, uint32_t to);
+
+/* [home core `from`] Partition `slot` moved: core `to` should look. */
+static inline void post_ring(struct post_office *o, uint32_t from, uint32_t to, uint32_t slot)
+{
+    struct mail_bells *b = &o->bells[to];
+    atomic_fetch_or_explicit(&b->words[slot / 64], 1ull << slot % 64, memory_order_acq_rel);
+    atomic_fetch_or_explicit(&b->summary, 1ull << slot / 64, memory_order_acq_rel);
+    o->parties[from].rung |= 1ull << to;
+}
+
+static inline bool post_is_rung(const struct post_office *o, uint32_t core)
+{
+    return atomic_load_explicit(&o->bells[core].summary, memory_order_acquire) != 0;
+}
+
+/* [core] Takes the set of rung partitions into slots[] (up to max); rest stays rung. */
+unsigned post_take_bells(struct post_office *, uint32_t core, uint32_t *slots, unsigned max);
+
+#endif

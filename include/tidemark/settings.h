@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The settings of a broker and the resolved settings of a topic, as plain values. Written before
+ * the cores start, constant afterwards (a topic's settings change by a new view and a letter).
+ */
+#ifndef TIDEMARK_SETTINGS_H
+#define TIDEMARK_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { SETTING_TEXT_MAX = 1024, SETTINGS_LISTENERS_MAX = 8, LISTENER_NAME_MAX = 64, LISTENER_HOST_MAX = 256 };
+
+enum core_idle { CORE_IDLE_SPIN, CORE_IDLE_WAIT };
+enum ack_durability { ACK_DURABILITY_DEVICE, ACK_DURABILITY_MEMORY };
+enum message_timestamp_type { TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME };
+enum cleanup_policy { CLEANUP_DELETE, CLEANUP_COMPACT, CLEANUP_COMPACT_DELETE };
+enum data_rx_checksum_partial { DATA_RX_CHECKSUM_PARTIAL_DROP, DATA_RX_CHECKSUM_PARTIAL_ACCEPT };
+enum dpdk_hugepages { DPDK_HUGEPAGES_AUTO, DPDK_HUGEPAGES_ON, DPDK_HUGEPAGES_OFF };
+
+/* What a partition works with: the topic's own values where it has them, the broker's otherwise.
+ * Fields and meanings are the rows of config/settings.def that have a topic name. */
+struct tide_topic_config {
+    int64_t cleanup_policy;
+    int64_t compression_type;
+    int64_t retention_ms;
+    int64_t retention_bytes;
+    int64_t segment_bytes;
+    int64_t segment_ms;
+    int64_t index_interval_bytes;
+    int64_t max_message_bytes;
+    int64_t min_insync_replicas;
+    int64_t ack_durability;
+    int64_t message_timestamp_type;
+    int64_t message_timestamp_before_max_ms;
+    int64_t message_timestamp_after_max_ms;
+};
+
+struct settings_listener {
+    char name[LISTENER_NAME_MAX];
+    char host[LISTENER_HOST_MAX]; /* empty: every address of ours */
+    uint16_t port;
+    char advertised_host[LISTENER_HOST_MAX];
+    uint16_t advertised_port;
+};
+
+struct tide_settings {
+#define INT(field, name, topic, standard, min, max, unit, doc) int64_t field;
+#define BOOL(field, name, topic, standard, doc) int64_t field;
+#define CHOICE(field, name, topic, standard, words, doc) int64_t field;
+#define TEXT(field, name, topic, standard, doc) char field[SETTING_TEXT_MAX];
+#include "config/settings.def"
+#undef INT
+#undef BOOL
+#undef CHOICE
+#undef TEXT
+    /* derived */
+    uint32_t listener_count;
+    struct settings_listener listener[SETTINGS_LISTENERS_MAX];
+    uint64_t given[4]; /* bit per row: the file has it */
+};
+
+#endif

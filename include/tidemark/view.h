@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The committed cluster as the cores see it: built by control, immutable, replaced whole.
+ *
+ * A core loads the pointer once at the start of its turn, uses it within the turn only, and
+ * reports a quiet point at the end of the turn (rte_rcu_qsbr). Control frees an old view after
+ * every core has passed one. A stale view routes by yesterday's truth for one turn; the leader
+ * epoch that goes with every append makes that harmless.
+ *
+ * Order before image: a partition is adopted by its home core before a view that names it is
+ * published, and released after every core has passed a quiet point without it.
+ */
+#ifndef TIDEMARK_VIEW_H
+#define TIDEMARK_VIEW_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tidemark/settings.h"
+#include "tidemark/types.h"
+
+struct partition;
+struct rte_rcu_qsbr;
+
+struct view_partition {
+    int32_t leader; /* broker id, -1 none */
+    int32_t leader_epoch;
+    int32_t partition_epoch;
+    uint16_t replica_count;
+    uint16_t isr_count;
+    const int32_t *replicas;
+    const int32_t *isr;
+    struct partition *local; /* our replica, NULL if there is none */
+    uint32_t home_core;      /* of local */
+};
+
+struct view_topic {
+    struct tide_uuid id;
+    char name[TIDE_TOPIC_NAME_MAX + 1];
+    uint16_t name_len;
+    bool internal;
+    uint32_t partition_count;
+    const struct view_partition *partitions; /* index = partition number */
+    struct tide_topic_config config;
+};
+
+enum { VIEW_HOST_MAX = 256, VIEW_LISTENER_NAME_MAX = 64 };
+struct view_endpoint {
+    char host[VIEW_HOST_MAX];
+    uint16_t port;
+};
+
+struct view_broker {
+    int32_t id;
+    char rack[TIDE_TOPIC_NAME_MAX + 1]; /* empty: none */
+    struct view_endpoint endpoints[TIDE_LISTENERS_MAX]; /* by listener number; port 0: lacks it */
+};
+
+struct tide_view {
+    uint64_t version;
+    char cluster_id[TIDE_UUID_TEXT];
+    int32_t self; /* our broker id */
+    int32_t controller;
+    uint32_t broker_count;
+    const struct view_broker *brokers;
+    uint32_t topic_count;
+    const struct view_topic *topics; /* sorted by name */
+    uint32_t hash_mask;
+    const uint32_t *by_name; /* open addressing: topic number + 1, 0 = empty */
+    const uint32_t *by_id;
+};
+
+/* NULL when there is no such topic. The result lives as long as the view. */
+const struct view_topic *tide_view_topic(const struct tide_view *, const char *name, uint32_t len);
+const struct view_topic *tide_view_topic_by_id(const struct tide_view *, const struct tide_uuid *);
+/* NULL when the topic has no such partition. */
+const struct view_partition *tide_view_partition(const struct view_topic *, int32_t index);
+
+/* [control] Fills the two tables; `slots` is a power of two of at least twice topic_count. */
+void tide_view_index(const struct view_topic *topics, uint32_t topic_count, uint32_t slots,
+                     uint32_t *by_name, uint32_t *by_id);
+
+/* Where the current view is found. Release by control, acquire by cores. */
+struct tide_publication {
+    _Atomic(const struct tide_view *) now;
+    struct rte_rcu_qsbr *qsbr; /* one reader id per core */
+    /* Lease: no core acts as leader once its turn's time has passed this (design 9). */
+    _Atomic uint64_t lease_until_ns;
+};
+
+#endif

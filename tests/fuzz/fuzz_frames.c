@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Any frame bytes into the software checks of the ports and the network layer.
+ *
+ * An input is one byte of configuration and then steps: a frame as it is, a frame whose addresses
+ * and sums are put right first so that it comes further, a packet to be sent, time passing,
+ * something learned from a sibling, the outboxes emptied. Every frame is an exactly sized heap
+ * block (or two, as a chain), so the address sanitizer sees each over-read; at the end no mbuf is
+ * missing from the pools.
+ */
+#include "../unit/unit.h"
+
+#include "net/ip.h"
+#include "net/net.h"
+#include "nic/soft.h"
+#include "tidemark/assert.h"
+#include "tidemark/bytes.h"
+#include "tidemark/checksum.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
+
+enum { POOL = 2047, FRAME_MAX = 1600 };
+
+#define US 0x0a000001u
+
+static const struct rte_ether_addr our_mac = {{2, 0, 0, 0, 0, 1}};
+static struct rte_mempool *rx_pool;
+static struct rte_mempool *tx_pool;
+static struct tide_counters counters;
+static struct net net;
+
+struct input {
+    const uint8_t *at;
+    size_t left;
+};
+
+static uint8_t next(struct input *in)
+{
+    if (in->left == 0)
+        return 0;
+    in->left--;
+    return *in->at++;
+}
+
+static uint32_t next32(struct input *in)
+{
+    uint32_t v = 0;
+    for (unsigned i = 0; i < 4; i++)
+        v = v << 8 | next(in);
+    return v;
+}
+
+/* Half of all addresses lie on our link. */
+static uint32_t next_addr(struct input *in)
+{
+    uint8_t how = next(in);
+    return how & 1 ? (US & 0xffffff00) | next(in) : next32(in);
+}
+
+/* Makes bytes that may be an IPv4 or ARP frame to somebody into one to us with right sums. */
+static void put_right(uint8_t *f, uint32_t len, uint16_t vlan)
+{
+    uint32_t at = vlan != 0 ? ETH_HEADER + ETH_VLAN_TAG : ETH_HEADER;
+    struct eth_view eth = {.destination = our_mac, .type = ETH_TYPE_IPV4, .vlan = vlan};
+    struct ip_view ip;
+    if (len < at + IP_HEADER)
+        return;
+    bool is_arp = f[0] & 1;
+    memcpy(&eth.source, f + 6, 6);
+    eth.source.addr_bytes[0] &= 0xfe;
+    if (is_arp)
+        eth.type = ETH_TYPE_ARP;
+    (void)eth_write(f, &eth);
+    if (is_arp) {
+        static const uint8_t front[7] = {0, 1, 8, 0, 6, 4, 0};
+        memcpy(f + at, front, sizeof(front));
+        return;
+    }
+    store_be32(f + at + 16, US);
+    f[at] = (uint8_t)(0x40 | (f[at] & 15));
+    if (ip_parse(f + at, len - at, len - at, &ip) != TIDE_OK) {
+        f[at] = 0x45;
+        store_be16(f + at + 2, (uint16_t)(len - at));
+        if (ip_parse(f + at, len - at, len - at, &ip) != TIDE_OK)
+            return;
+    }
+    store_be16(f + at + 10, 0);
+    uint16_t sum = (uint16_t)~tide_sum_fold(tide_sum_add(0, f + at, ip.header_len));
+    memcpy(f + at + 10, &sum, 2);
+    uint8_t *payload = f + at + ip.header_len;
+    if (ip.protocol == IP_PROTOCOL_ICMP && ip.payload_len >= ICMP_HEADER) {
+        store_be16(payload + 2, 0);
+        sum = (uint16_t)~tide_sum_fold(tide_sum_add(0, payload, ip.payload_len));
+        memcpy(payload + 2, &sum, 2);
+    } else if (ip.protocol == IP_PROTOCOL_TCP && ip.payload_len >= 20) {
+        uint16_t pseudo = ip_pseudo_sum(ip.source, ip.destination, 6, ip.payload_len);
+        memcpy(payload + 16, &pseudo, 2);
+        sum = (uint16_t)~tide_sum_fold(tide_sum_add(0, payload, ip.payload_len));
+        memcpy(payload + 16, &sum, 2);
+    }
+}
+
+static void step_frame(struct input *in, uint64_t now_ns, uint8_t how)
+{
+    uint8_t f[FRAME_MAX];
+    uint32_t len = TIDE_MIN((uint32_t)next(in) * 8 + (how >> 5), (uint32_t)FRAME_MAX);
+    uint32_t cut = len;
+    struct net_packet p;
+    const char *reason;
+    len = (uint32_t)TIDE_MIN(len, in->left);
+    cut = len;
+    if (how & 8)
+        cut = TIDE_MIN(len, (uint32_t)next(in));
+    len = (uint32_t)TIDE_MIN(len, in->left);
+    cut = TIDE_MIN(cut, len);
+    memcpy(f, in->at, len);
+    in->at += len;
+    in->left -= len;
+    if (how & 1)
+        put_right(f, len, net.config.vlan);
+    struct rte_mbuf *m = unit_exact_mbuf(rx_pool, f, (uint16_t)cut);
+    if (cut != len)
+        rte_pktmbuf_chain(m, unit_exact_mbuf(rx_pool, f + cut, (uint16_t)(len - cut)));
+    if (how & 16) {
+        m->ol_flags |= RTE_MBUF_F_RX_VLAN_STRIPPED;
+        m->vlan_tci = net.config.vlan;
+    }
+    (void)soft_rx_check(m, false, false);
+    if (net_input(&net, now_ns, m, &p) != NET_TCP)
+        return;
+    TIDE_ASSERT(rte_mbuf_check(m, 1, &reason) == 0);
+    TIDE_ASSERT(m->data_len >= TIDE_MIN(m->pkt_len, 60u));
+    TIDE_ASSERT(p.protocol == IP_PROTOCOL_TCP);
+    TIDE_ASSERT(tide_addr_to_v4(&p.destination) == US);
+    rte_pktmbuf_free(m);
+}
+
+static void step_output(struct input *in, uint64_t now_ns)
+{
+    struct tide_addr from = tide_addr_v4(US);
+    struct tide_addr to = tide_addr_v4(next_addr(in));
+    struct rte_mbuf *m = rte_pktmbuf_alloc(tx_pool);
+    if (m == NULL)
+        return;
+    uint8_t *tcp = (uint8_t *)rte_pktmbuf_append(m, 20 + (uint16_t)next(in));
+    memset(tcp, 0, m->data_len);
+    tcp[12] = (uint8_t)(next(in) << 4);
+    if (net_output(&net, now_ns, m, &from, &to, next(in) & 3) != TIDE_OK)
+        rte_pktmbuf_free(m);
+}
+
+static void step_drain(void)
+{
+    struct rte_mbuf *frames[TIDE_BURST];
+    struct net_neighbour learned[4];
+    struct net_icmp_error errors[4];
+    unsigned n;
+    while ((n = net_take_tx(&net, frames, TIDE_BURST)) != 0) {
+        for (unsigned i = 0; i < n; i++) {
+            soft_tx_sums(frames[i], true, true);
+            TIDE_ASSERT(soft_rx_check(frames[i], false, false) == SOFT_PASS);
+        }
+        rte_pktmbuf_free_bulk(frames, n);
+    }
+    while (net_take_learned(&net, learned, 4) != 0)
+        ;
+    while (net_take_icmp_errors(&net, errors, 4) != 0)
+        ;
+}
+
+static void step(struct input *in, uint64_t *now_ns)
+{
+    uint8_t how = next(in);
+    switch (how & 7) {
+    case 2:
+        step_output(in, *now_ns);
+        break;
+    case 4:
+        *now_ns += next(in) * 100 * TIDE_NS_PER_MS;
+        net_on_time(&net, *now_ns);
+        break;
+    case 6: {
+        struct net_neighbour sibling = {.addr = tide_addr_v4(next_addr(in)),
+                                        .mac = {{2, 1, 1, 1, 1, next(in)}},
+                                        .directed = how >> 7};
+        net_neighbour_learn(&net, *now_ns, &sibling);
+        break;
+    }
+    case 7:
+        step_drain();
+        break;
+    default:
+        step_frame(in, *now_ns, how);
+        break;
+    }
+}
+
+static void start(void)
+{
+    if (rx_pool != NULL)
+        return;
+    unit_eal();
+    rx_pool = unit_pool("fuzz_rx", POOL, 64);
+    tx_pool = unit_pool("fuzz_tx", POOL, 2048);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
+{
+    struct input in = {bytes, len};
+    uint64_t now_ns = TIDE_NS_PER_S;
+    start();
+    uint8_t how = next(&in);
+    struct net_config c = {.mac = our_mac,
+                           .addr = tide_addr_v4(US),
+                           .prefix_len = how & 1 ? 24 : 8,
+                           .gateway = tide_addr_v4(0x0a0000fe),
+                           .vlan = how & 2 ? 5 : 0,
+                           .mtu = how & 4 ? 9000 : 1500,
+                           .announce = how & 8,
+                           .tx_pool = tx_pool,
+                           .counters = &counters};
+    TIDE_ASSERT(net_init(&net, &c, now_ns) == TIDE_OK);
+    while (in.left != 0)
+        step(&in, &now_ns);
+    net_check(&net);
+    net_deinit(&net);
+    TIDE_ASSERT(rte_mempool_avail_count(rx_pool) == POOL);
+    TIDE_ASSERT(rte_mempool_avail_count(tx_pool) == POOL);
+    return 0;
+}
