@@ -1,0 +1,245 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# From nothing to a running broker with a stock Kafka client beside it, on one machine:
+#
+#   config/quickstart.sh            set up, start, produce, consume, compare; the broker keeps running
+#   config/quickstart.sh --status   what runs
+#   config/quickstart.sh --down     remove every trace
+#   config/quickstart.sh --vdev af_packet   a port without BPF (default: af_xdp, and af_packet if that fails)
+#
+# Each host is a network namespace on one bridge: tm-net holds the bridge, tm-b1 the broker, tm-client the clients.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+BROKERS=(1) # one broker today; the namespaces, addresses and files below are per broker
+NET=tm-net
+CLIENT=tm-client
+CLIENT_ADDRESS=10.77.0.100
+STATE=$TIDE_ROOT/build/quickstart
+ENV_FILE=$TIDE_ROOT/build/quickstart.env
+HUGE_FILE=/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+HUGE_WANTED=512
+VDEV=
+
+address() { echo "10.77.0.$1"; }
+
+pid_of() { [ -f "$ENV_FILE" ] && sed -n "s/^BROKER$1_PID=//p" "$ENV_FILE" || true; }
+
+# ---- down -----------------------------------------------------------------------------------------------------
+
+stop_broker() {
+    local pid
+    pid=$(pid_of "$1")
+    is_our_broker "$pid" || return 0
+    kill -TERM "$pid" 2>/dev/null || true
+    if ! wait_for 15 sh -c "! kill -0 $pid"; then
+        say "broker $1 did not stop within 15 s; ending it"
+        kill -KILL "$pid" 2>/dev/null || true
+    fi
+}
+
+remove_namespaces() {
+    local n
+    for n in "$CLIENT" "$NET" $(printf 'tm-b%s ' "${BROKERS[@]}"); do
+        ip netns list 2>/dev/null | grep -qw "^$n" && ip netns del "$n" || true
+    done
+}
+
+give_hugepages_back() {
+    [ -f "$STATE/hugepages.before" ] || return 0
+    cat "$STATE/hugepages.before" >"$HUGE_FILE" 2>/dev/null || true
+}
+
+down() {
+    local b
+    for b in "${BROKERS[@]}"; do stop_broker "$b"; done
+    remove_namespaces
+    give_hugepages_back
+    rm -rf "$STATE" "$ENV_FILE"
+}
+
+# ---- status ---------------------------------------------------------------------------------------------------
+
+status() {
+    local b pid running=0
+    for b in "${BROKERS[@]}"; do
+        pid=$(pid_of "$b")
+        if is_our_broker "$pid"; then
+            running=1
+            say "broker $b: pid $pid, $(address "$b"):9092 in namespace tm-b$b, health: $(ip netns exec "tm-b$b" curl -s -m 2 http://127.0.0.1:9644/healthz || echo unknown)"
+            say "  log: $STATE/broker$b.log"
+        else
+            say "broker $b: not running"
+        fi
+    done
+    [ $running = 1 ] || return 1
+}
+
+# ---- up -------------------------------------------------------------------------------------------------------
+
+make_network() {
+    local b
+    ip netns add $NET
+    ip -n $NET link add br0 type bridge
+    ip -n $NET link set br0 up
+    ip netns add $CLIENT
+    plug $CLIENT tmc tmcp
+    ip -n $CLIENT addr add $CLIENT_ADDRESS/24 dev tmc
+    for b in "${BROKERS[@]}"; do
+        ip netns add "tm-b$b"
+        plug "tm-b$b" "tmb$b" "tmb${b}p"
+        # The kernel must send whole checksums and whole frames to a port that has no offloads.
+        ip netns exec $NET ethtool -K "tmb${b}p" tx off >/dev/null
+    done
+}
+
+# plug NAMESPACE DEVICE BRIDGE_PORT: a cable from the namespace to the bridge, one queue.
+plug() {
+    ip link add "$2" numrxqueues 1 numtxqueues 1 type veth peer name "$3" numrxqueues 1 numtxqueues 1
+    ip link set "$2" netns "$1"
+    ip link set "$3" netns $NET
+    ip netns exec "$1" sysctl -qw net.ipv6.conf.all.disable_ipv6=1
+    ip netns exec $NET sysctl -qw net.ipv6.conf.all.disable_ipv6=1
+    ip -n $NET link set "$3" master br0 up
+    ip -n "$1" link set lo up
+    ip -n "$1" link set "$2" up
+}
+
+reserve_hugepages() {
+    local free
+    mkdir -p "$STATE"
+    free=$(cat "${HUGE_FILE%nr_hugepages}free_hugepages" 2>/dev/null || echo 0)
+    if [ "$free" -ge $HUGE_WANTED ]; then
+        say "hugepages: $free of 2 MiB are free"
+        return
+    fi
+    [ -f "$STATE/hugepages.before" ] || cat "$HUGE_FILE" >"$STATE/hugepages.before" 2>/dev/null || true
+    if echo $HUGE_WANTED 2>/dev/null >"$HUGE_FILE" && [ "$(cat "$HUGE_FILE")" -ge $HUGE_WANTED ]; then
+        say "hugepages: $HUGE_WANTED of 2 MiB reserved; --down gives them back"
+    else
+        say "hugepages: could not be reserved; going on without them (the same speed on this kind of port)"
+    fi
+}
+
+port_of() {
+    case $2 in
+    af_xdp) echo "vdev:net_af_xdp0,iface=tmb$1,busy_budget=0" ;;
+    af_packet) echo "vdev:net_af_packet0,iface=tmb$1,blocksz=4194304,framesz=2048,framecnt=8192,qdisc_bypass=1" ;;
+    *) fail "--vdev is af_xdp or af_packet" ;;
+    esac
+}
+
+write_config() {
+    cat >"$STATE/broker$1.conf" <<CONF
+# Written by quickstart.sh; config/tidemark.conf explains every line.
+node.id=$1
+log.dirs=$STATE/data$1
+listeners=PLAINTEXT://$(address "$1"):9092
+data.address=$(address "$1")/24
+data.ports=$(port_of "$1" "$2")
+core.idle=wait
+control.address=127.0.0.1:9644
+dpdk.hugepages=auto
+dpdk.memory.mb=700
+CONF
+}
+
+start_broker() {
+    local b=$1 vdev=$2 pid
+    write_config "$b" "$vdev"
+    ip netns exec "tm-b$b" setsid "$TIDE_ROOT/build/control/daemon/tidemarkd" --config "$STATE/broker$b.conf" \
+        >"$STATE/broker$b.log" 2>&1 </dev/null &
+    pid=$!
+    if wait_for 20 sh -c "grep -q '^tidemarkd: ready' '$STATE/broker$b.log' || ! kill -0 $pid" && kill -0 "$pid" 2>/dev/null; then
+        echo "BROKER${b}_PID=$pid" >>"$ENV_FILE"
+        return 0
+    fi
+    kill -KILL "$pid" 2>/dev/null || true
+    return 1
+}
+
+start_brokers() {
+    local b
+    for b in "${BROKERS[@]}"; do
+        if start_broker "$b" "${VDEV:-af_xdp}"; then
+            say "broker $b: runs in namespace tm-b$b on $(address "$b"):9092, its port is ${VDEV:-af_xdp} on a veth, its own TCP answers"
+            continue
+        fi
+        [ -z "$VDEV" ] || { cat "$STATE/broker$b.log"; fail "broker $b did not start"; }
+        say "af_xdp did not work here ($(tail -1 "$STATE/broker$b.log")); trying af_packet"
+        VDEV=af_packet
+        start_broker "$b" af_packet || { cat "$STATE/broker$b.log"; fail "broker $b did not start"; }
+        say "broker $b: runs in namespace tm-b$b on $(address "$b"):9092, its port is af_packet on a veth"
+    done
+}
+
+client() { ip netns exec $CLIENT timeout 60 "$@"; }
+
+demonstrate() {
+    local boot=$1 acks topic=quickstart.$(date +%s) count=10000 seconds
+    seq -f "record %.0f of the quickstart" 1 $count >"$STATE/sent"
+    client "$TIDE_ROOT/build/control/tool/tidemark" topic create --bootstrap "$boot" --topic "$topic" --partitions 1
+    for acks in 0 1 all; do
+        seconds=$(date +%s.%N)
+        client kcat -b "$boot" -P -t "$topic" -X acks=$acks -l "$STATE/sent" 2>/dev/null || fail "producing with acks=$acks failed; the broker's log is $STATE/broker1.log"
+        say "produced $count records with acks=$acks in $(echo "$(date +%s.%N) $seconds" | awk '{printf "%.2f s", $1 - $2}')"
+    done
+    cat "$STATE/sent" "$STATE/sent" "$STATE/sent" >"$STATE/expected"
+    client kcat -b "$boot" -C -t "$topic" -o beginning -e -q >"$STATE/got" 2>/dev/null || fail "consuming failed"
+    cmp -s "$STATE/expected" "$STATE/got" || fail "what was consumed differs from what was produced: compare $STATE/expected and $STATE/got"
+    say "consumed $(wc -l <"$STATE/got") records and compared them: equal"
+    rm -f "$STATE/sent" "$STATE/expected" "$STATE/got"
+}
+
+up() {
+    local boot
+    if status >/dev/null 2>&1; then
+        say "already running:"
+        status
+        boot=$(sed -n 's/^BOOTSTRAP=//p' "$ENV_FILE")
+    else
+        down
+        install_missing $TIDE_BUILD_PACKAGES $TIDE_RUN_PACKAGES
+        build_tree "$TIDE_ROOT/build"
+        say "built in $TIDE_ROOT/build"
+        mkdir -p "$STATE"
+        trap 'say "something failed; removing what was set up"; down' ERR
+        reserve_hugepages
+        make_network
+        boot=$(printf '10.77.0.%s:9092,' "${BROKERS[@]}")
+        boot=${boot%,}
+        printf 'BOOTSTRAP=%s\nCLIENT_NS=%s\n' "$boot" $CLIENT >"$ENV_FILE"
+        start_brokers
+    fi
+    demonstrate "$boot"
+    trap - ERR
+    say ""
+    say "The broker keeps running. Try:"
+    say "  sudo ip netns exec $CLIENT kcat -b $boot -L"
+    say "  echo hello | sudo ip netns exec $CLIENT kcat -b $boot -P -t greetings"
+    say "  sudo ip netns exec $CLIENT kcat -b $boot -C -t greetings -o beginning -e"
+    say "  sudo ip netns exec tm-b1 curl -s http://127.0.0.1:9644/metrics"
+    say "and when you have seen enough:  sudo config/quickstart.sh --down"
+}
+
+main() {
+    local action=up
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --down) action=down ;;
+        --status) action=status ;;
+        --vdev) VDEV=${2:?--vdev needs af_xdp or af_packet}; shift ;;
+        -h | --help) sed -n '3,12s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        *) fail "no option $1; see --help" ;;
+        esac
+        shift
+    done
+    need_root
+    case $action in
+    up) up ;;
+    down) down; say "everything is removed" ;;
+    status) status ;;
+    esac
+}
+
+main "$@"

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "tool/tool.h"
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *about;
+} commands[] = {
+    {"topic", tool_topic, "create, list, describe or delete topics"},
+    {"log", tool_log, "dump or verify a segment file"},
+    {"doctor", tool_doctor, "what this machine lacks, and what to do about it"},
+};
+
+static int usage(FILE *f, int status)
+{
+    fputs("tidemark: the command-line tool of the Tidemark broker\n\n", f);
+    for (unsigned i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        fprintf(f, "  tidemark %-8s %s\n", commands[i].name, commands[i].about);
+    fputs("\n`tidemark COMMAND --help` tells more.\n", f);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2)
+        return usage(stderr, 2);
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
+        return usage(stdout, 0);
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("tidemark " TIDEMARK_VERSION);
+        return 0;
+    }
+    for (unsigned i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    fprintf(stderr, "tidemark: no command '%s'\n", argv[1]);
+    return usage(stderr, 2);
+}
