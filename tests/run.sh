@@ -1,0 +1,156 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Builds and runs every test; the last line is `N passed, N failed, N skipped`.
+#
+#   tests/run.sh                   everything, once
+#   tests/run.sh --suite NAME      one of unit story tcp sim fuzz crash interop lint; may be repeated
+#   tests/run.sh --seconds N       time for each random suite (fuzz targets; default 20)
+#   tests/run.sh --sanitize KIND   address (with undefined) or thread: another build, in build-KIND
+#   tests/run.sh --werror          warnings are errors
+#   tests/run.sh --full            the large counts
+#   tests/run.sh --no-install      install nothing
+set -uo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/../config/lib.sh"
+
+ALL_SUITES="unit story tcp sim fuzz lint interop crash"
+SUITES=
+TIDE_SECONDS=20
+SANITIZE=
+FULL=0
+INSTALL=1
+OPTIONS=()
+
+while [ $# -gt 0 ]; do
+    case $1 in
+    --suite) SUITES="$SUITES ${2:?--suite needs a name}"; shift ;;
+    --seconds) TIDE_SECONDS=${2:?--seconds needs a number}; shift ;;
+    --sanitize) SANITIZE=${2:?--sanitize needs address or thread}; shift ;;
+    --werror) OPTIONS+=(-Dwerror=true) ;;
+    --full) FULL=1 ;;
+    --no-install) INSTALL=0 ;;
+    -h | --help) sed -n '3,12s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) fail "no option $1; see --help" ;;
+    esac
+    shift
+done
+for s in $SUITES; do
+    case " $ALL_SUITES " in *" $s "*) ;; *) fail "no suite $s; there are: $ALL_SUITES" ;; esac
+done
+SUITES=${SUITES:-$ALL_SUITES}
+export TIDE_SECONDS TIDE_FULL=$FULL
+
+case $SANITIZE in
+'') BUILD=$TIDE_ROOT/build ;;
+address) BUILD=$TIDE_ROOT/build-address; OPTIONS+=(-Db_sanitize=address,undefined -Dslow_checks=true -Db_lundef=false) ;;
+thread) BUILD=$TIDE_ROOT/build-thread; OPTIONS+=(-Db_sanitize=thread -Dslow_checks=true -Db_lundef=false) ;;
+*) fail "--sanitize is address or thread" ;;
+esac
+[ ${#OPTIONS[@]} -eq 0 ] || [ "$SANITIZE" ] || BUILD=$TIDE_ROOT/build
+
+PASSED=0 FAILED=0 SKIPPED=0
+count() { # count OUTPUT_FILE: adds the last "N passed, N failed" line of a runner
+    local line
+    line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$1" | tail -1)
+    if [ -z "$line" ]; then FAILED=$((FAILED + 1)); return; fi
+    PASSED=$((PASSED + $(sed -E 's/^([0-9]+) passed.*/\1/' <<<"$line")))
+    FAILED=$((FAILED + $(sed -E 's/.* ([0-9]+) failed.*/\1/' <<<"$line")))
+    grep -q skipped <<<"$line" && SKIPPED=$((SKIPPED + $(sed -E 's/.* ([0-9]+) skipped.*/\1/' <<<"$line"))) || true
+}
+
+# ---- the build ---------------------------------------------------------------------------------------------------
+
+if [ $INSTALL = 1 ] && [ "$(id -u)" = 0 ]; then
+    install_missing $TIDE_BUILD_PACKAGES $TIDE_RUN_PACKAGES $TIDE_TEST_PACKAGES
+fi
+if [ -f "$BUILD/build.ninja" ] && [ ${#OPTIONS[@]} -ne 0 ]; then
+    meson configure "$BUILD" "${OPTIONS[@]}" >/dev/null
+fi
+build_tree "$BUILD" ${OPTIONS[@]+"${OPTIONS[@]}"}
+say "built in $BUILD"
+
+# ---- suites that meson knows ----------------------------------------------------------------------------------------
+
+meson_suite() {
+    local suite=$1 log=$BUILD/meson-logs/testlog.json
+    meson test -C "$BUILD" --list 2>/dev/null | grep -q ":$suite\b\|:$suite /" || { say "suite $suite: no tests"; return; }
+    rm -f "$log"
+    meson test -C "$BUILD" --suite "$suite" --num-processes 2 --print-errorlogs --no-stdsplit >"$BUILD/$suite.out" 2>&1
+    python3 - "$log" "$BUILD" "$BUILD/$suite.out" "$suite" <<'PY' >"$BUILD/$suite.count"
+import json, os, sys
+log, build, out, suite = sys.argv[1:]
+passed = failed = skipped = 0
+if not os.path.exists(log):
+    print(open(out).read()[-3000:])
+    print('0 passed, 1 failed')
+    sys.exit()
+for line in open(log):
+    t = json.loads(line)
+    if t['result'] in ('OK', 'EXPECTEDFAIL'):
+        passed += 1
+    elif t['result'] == 'SKIP':
+        skipped += 1
+    else:
+        failed += 1
+        print(f"FAILED {t['name']} ({t['result']}); again: {' '.join(t['command'])}")
+        print('\n'.join((t.get('stdout') or '').splitlines()[-40:]))
+print(f'{passed} passed, {failed} failed, {skipped} skipped')
+PY
+    sed "s/^\([0-9]* passed.*\)/suite $suite: \1/" "$BUILD/$suite.count"
+    count "$BUILD/$suite.count"
+}
+
+# ---- fuzzing: the corpora are replayed by meson; here each target gets its seconds ------------------------------------
+
+fuzz_suite() {
+    local dir=$TIDE_ROOT/build-fuzz target name corpus
+    meson_suite fuzz
+    [ "$SANITIZE" = thread ] && return
+    command -v clang >/dev/null || { say "suite fuzz: no clang, targets are only replayed"; SKIPPED=$((SKIPPED + 1)); return; }
+    if [ ! -f "$dir/build.ninja" ]; then
+        CC=clang meson setup "$dir" "$TIDE_ROOT" -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false >"$dir.log" 2>&1 ||
+            { tail -5 "$dir.log"; FAILED=$((FAILED + 1)); return; }
+    fi
+    ninja -C "$dir" fuzz-targets >"$dir.log" 2>&1 || { grep -E 'error|FAILED' "$dir.log" | head; FAILED=$((FAILED + 1)); return; }
+    for target in "$dir"/tests/fuzz/fuzz_*; do
+        [ -x "$target" ] && [ -f "$target" ] || continue
+        name=$(basename "$target")
+        corpus=$TIDE_ROOT/tests/fuzz/corpus/${name#fuzz_}
+        mkdir -p "$dir/found/$name"
+        if (cd "$dir" && "$target" -max_total_time="$TIDE_SECONDS" -rss_limit_mb=4096 -timeout=20 -print_final_stats=1 \
+            -artifact_prefix="$dir/found/$name-" "$dir/found/$name" $([ -d "$corpus" ] && echo "$corpus")) >"$dir/$name.out" 2>&1; then
+            say "fuzz $name: $(sed -n 's/stat::number_of_executed_units: *//p' "$dir/$name.out") executions in $TIDE_SECONDS s"
+            PASSED=$((PASSED + 1))
+        else
+            say "FAILED $name; again: $target $(ls -t "$dir/found/$name-"* 2>/dev/null | head -1)"
+            tail -30 "$dir/$name.out"
+            FAILED=$((FAILED + 1))
+        fi
+    done
+}
+
+# ---- suites of real processes ----------------------------------------------------------------------------------------------
+
+process_suite() {
+    local suite=$1
+    shift
+    local runner=$TIDE_ROOT/tests/$suite/runner.py
+    if [ ! -f "$runner" ]; then say "suite $suite: not there"; FAILED=$((FAILED + 1)); return; fi
+    if [ "$(id -u)" != 0 ]; then say "suite $suite: skipped, it needs root"; SKIPPED=$((SKIPPED + 1)); return; fi
+    python3 "$runner" --build "$BUILD" "$@" 2>&1 | tee "$BUILD/$suite.out"
+    count "$BUILD/$suite.out"
+}
+
+for s in $SUITES; do
+    case $s in
+    unit | story | tcp | sim | lint) meson_suite "$s" ;;
+    fuzz) fuzz_suite ;;
+    interop)
+        process_suite interop --vdev af_xdp
+        process_suite interop --vdev af_packet
+        ;;
+    crash) process_suite crash $([ $FULL = 1 ] && echo --rounds 100 || echo --rounds 10) ;;
+    esac
+done
+
+say "$PASSED passed, $FAILED failed, $SKIPPED skipped"
+[ "$FAILED" = 0 ] && [ "$PASSED" != 0 ]
