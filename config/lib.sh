@@ -9,7 +9,7 @@ TIDE_BUILD_PACKAGES="build-essential meson ninja-build pkg-config python3 libdpd
   libmicrohttpd-dev libisal-dev libinih-dev libjemalloc-dev libcmocka-dev zlib1g-dev liblz4-dev libzstd-dev
   libsnappy-dev librdkafka-dev clang libbpf-dev linux-libc-dev"
 TIDE_RUN_PACKAGES="iproute2 ethtool kcat curl procps"
-TIDE_TEST_PACKAGES="python3-venv python3-pip libclang-rt-14-dev llvm-14 nodejs npm nftables"
+TIDE_TEST_PACKAGES="python3-kafka libclang-rt-14-dev llvm-14 nodejs npm nftables"
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }

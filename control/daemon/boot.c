@@ -341,7 +341,6 @@ static bool make_data_plane(struct world *w, char *error, size_t size)
     uint16_t ports[TIDE_LISTENERS_MAX];
     unsigned port_count = 0;
 
-    snprintf(error, size, "not enough memory for the data plane: raise dpdk.memory.mb (now %d)", (int)s->dpdk_memory_mb);
     w->core_count = (uint32_t)s->data_core_count;
     w->nic_counters = calloc(w->core_count, sizeof(*w->nic_counters));
     if (w->nic_counters == NULL || !open_ports(w, error, size))
@@ -350,6 +349,8 @@ static bool make_data_plane(struct world *w, char *error, size_t size)
         snprintf(error, size, "data.ports: %u ports given; this version serves one", nic_port_count(w->nic));
         return false;
     }
+    snprintf(error, size, "not enough memory for %u data cores: raise dpdk.memory.mb (now %d), or lower core.request.memory.bytes, "
+             "log.tail.buffers or log.read.buffers", w->core_count, (int)s->dpdk_memory_mb);
     for (unsigned i = 0; i < s->listener_count; i++)
         ports[port_count++] = s->listener[i].port;
     w->office = post_office_create(w->core_count);

@@ -131,7 +131,8 @@ static bool grow(struct log_index *x)
     return true;
 }
 
-/* Keeps every second entry, the last one among them, and doubles the interval. */
+/* Keeps every second entry, the last one among them. From now on they come as far apart as the
+ * ones that are kept, or batches larger than the interval would make the old part the sparse one. */
 static void thin(struct log_index *x)
 {
     uint64_t n = tide_pub64_own(&x->count);
@@ -139,8 +140,10 @@ static void thin(struct log_index *x)
     for (uint64_t i = 0; i < n / 2; i++)
         entry_copy(entry_at(x, i), entry_at(x, 2 * i + 1));
     tide_pub64_set(&x->count, n / 2);
+    uint32_t last = place_unpack(tide_pub64_own(&entry_at(x, n / 2 - 1)->place)).position;
+    uint32_t apart = (uint32_t)(last / (n / 2));
     if (x->interval_now <= UINT32_MAX / 2)
-        x->interval_now = x->interval_now == 0 ? 1 : 2 * x->interval_now;
+        x->interval_now = 2 * x->interval_now > apart ? 2 * x->interval_now : apart;
     moving_end(x);
 }
 

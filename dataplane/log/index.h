@@ -7,7 +7,7 @@
  * the last offset of a batch, the position of its start, and the largest timestamp so far with the
  * last offset of the batch that carries it. The first 64 entries have room in the struct, further
  * ones in chunks of the core's pool. When there is no chunk every second entry is dropped and the
- * interval doubles: the index becomes sparser, never wrong.
+ * interval grows: the index becomes sparser, never wrong.
  *
  * On disk: Kafka's .index (int32 offset - base, int32 position) and .timeindex (int64 timestamp,
  * int32 offset - base), big-endian. What a drive gives back is not trusted: a lookup in damaged
@@ -61,7 +61,7 @@ struct log_index {
     uint64_t heap;             /* bit i: chunk i is ours from the heap and stays */
     bool may_allocate;         /* [helper] only */
     uint32_t interval;         /* setting */
-    uint32_t interval_now;     /* doubled with each thinning */
+    uint32_t interval_now;     /* grows with each thinning */
     uint32_t bytes_since_entry;
     uint32_t chunk_count;
     uint32_t max_time_relative;

@@ -2,8 +2,14 @@
 #include "log_world.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include <zlib.h>
 
 #include "log/append.h"
+#include "tidemark/bytes.h"
 
 static struct world world;
 
@@ -699,6 +705,165 @@ static void test_lookup_by_timestamp(void **state)
     check_lookups(w);
 }
 
+/* A gzip batch of 100 records whose timestamps are 1000 + 7 * i. */
+static void test_lookup_in_compressed_batch(void **state)
+{
+    struct world *w = *state;
+    struct batch_build_record records[100];
+    uint8_t plain[8192], bytes[8192];
+    uLongf deflated = sizeof(bytes) - BATCH_HEADER;
+    struct batch_header h;
+    struct tide_rope rope = {0};
+    struct log_lookup l;
+    for (int i = 0; i < 100; i++)
+        records[i] = (struct batch_build_record){.timestamp = 1000 + 7 * i, .value = "value", .value_len = 5};
+    size_t n = batch_build(plain, sizeof(plain), records, 100, -1, -1, -1);
+    z_stream z = {.next_in = plain + BATCH_HEADER, .avail_in = (uInt)(n - BATCH_HEADER),
+                  .next_out = bytes + BATCH_HEADER, .avail_out = (uInt)deflated};
+    assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+    n = BATCH_HEADER + z.total_out;
+    deflateEnd(&z);
+    memcpy(bytes, plain, BATCH_HEADER);
+    store_be32(bytes + BATCH_LENGTH, (uint32_t)(n - BATCH_LENGTH_OVERHEAD));
+    store_be16(bytes + BATCH_ATTRIBUTES, CODEC_GZIP);
+    batch_seal(bytes, n);
+    batch_header_parse(bytes, &h);
+    assert_int_equal(world_open(w), 0);
+    tide_rope_push(&rope, unit_exact_mbuf(w->input, bytes, (uint16_t)n));
+    assert_int_equal(log_make_room(w->log, &w->time, (uint32_t)n, h.max_timestamp, &w->out), TIDE_OK);
+    assert_int_equal(log_append(w->log, tide_rope_slice(&rope, 0, rope.len), &h, 0, 2), TIDE_OK);
+    tide_rope_clear(&rope);
+    for (int flushed = 0; flushed < 2; flushed++) {
+        for (int i = 0; i < 100; i++) {
+            look_up(w, 1000 + 7 * i - 3, 100, &l);
+            assert_int_equal(l.ret_offset, i);
+            assert_int_equal(l.ret_timestamp, 1000 + 7 * i);
+        }
+        look_up(w, 1000 + 7 * 99 + 1, 100, &l);
+        assert_int_equal(l.ret_offset, -1);
+        look_up(w, -3, 100, &l);
+        assert_int_equal(l.ret_offset, 99);
+        world_flush(w);
+    }
+}
+
+/* ---- two threads ------------------------------------------------------------------------------ */
+
+/* Another core reads at the tail and behind it while the home core appends, rolls and gives buffers
+ * away. To be run under the thread sanitizer, too. */
+struct reader {
+    struct world *w;
+    struct log_core *core;
+    _Atomic bool done;
+    _Atomic uint64_t end; /* offsets below it may be read */
+    unsigned long batches, absent;
+    pthread_mutex_t disk;
+};
+
+static void check_chain(struct reader *rd, const struct log_read *r)
+{
+    static uint8_t bytes[1 << 20];
+    uint32_t len = r->bytes.len;
+    int64_t next = -1;
+    assert_true(len <= sizeof(bytes));
+    tide_slice_copy(tide_rope_slice(&r->bytes, 0, len), bytes);
+    for (uint32_t at = 0; at < len; rd->batches++) {
+        struct batch_header h;
+        batch_header_parse(bytes + at, &h);
+        uint32_t size = batch_size(&h);
+        assert_true(size <= len - at);
+        assert_int_equal(batch_crc_update(0, bytes + at + BATCH_ATTRIBUTES, size - BATCH_ATTRIBUTES), h.crc);
+        if (next >= 0)
+            assert_int_equal(h.base_offset, next);
+        else
+            assert_true(h.base_offset <= r->offset && batch_last_offset(&h) >= r->offset);
+        next = batch_last_offset(&h) + 1;
+        assert_true(next <= r->end_offset);
+        at += size;
+    }
+}
+
+static void read_once(struct reader *rd, struct tide_random *random, struct tide_out *out)
+{
+    int64_t end = (int64_t)atomic_load(&rd->end);
+    enum tide_status status;
+    if (end == 0)
+        return;
+    struct log_read r = {.end_offset = end, .max_bytes = 20000, .at_least_one = true};
+    int64_t span = tide_random_hits(random, 4) ? end : TIDE_MIN(end, 30);
+    r.offset = end - 1 - (int64_t)tide_random_below(random, (uint64_t)span);
+    while ((status = log_read(rd->w->log, rd->core, 1, &r, out)) == TIDE_AGAIN) {
+        struct disk_op op = out->ops[0];
+        out->op_count = 0;
+        pthread_mutex_lock(&rd->disk);
+        struct disk_done done = {.id = op.id, .result = memory_fs_disk(rd->w->disk, &op)};
+        pthread_mutex_unlock(&rd->disk);
+        log_read_on_disk(&r, &done);
+    }
+    if (status == TIDE_FULL) {
+        log_read_abandon(rd->core, &r);
+        rd->absent++;
+        return;
+    }
+    assert_int_equal(status, TIDE_OK);
+    assert_true(r.bytes.len != 0);
+    check_chain(rd, &r);
+    tide_rope_clear(&r.bytes);
+    assert_true(log_bytes_between(rd->w->log, r.offset, end, 1000) >= 1);
+    (void)log_last_epoch(rd->w->log);
+}
+
+static void *read_loop(void *arg)
+{
+    static struct tide_out out;
+    struct reader *rd = arg;
+    struct tide_random random = {.state = 99};
+    while (!atomic_load(&rd->done))
+        read_once(rd, &random, &out);
+    return NULL;
+}
+
+static void test_two_cores(void **state)
+{
+    struct world *w = *state;
+    struct tide_counters counters = {0};
+    struct log_core_config config = w->core_config;
+    struct reader rd = {.w = w};
+    pthread_t thread;
+    config.counters = &counters;
+    config.core = 4;
+    rd.core = log_core_create(&config);
+    assert_non_null(rd.core);
+    pthread_mutex_init(&rd.disk, NULL);
+    assert_int_equal(world_open(w), 0);
+    world_begin_epoch(w, 1);
+    assert_int_equal(pthread_create(&thread, NULL, read_loop, &rd), 0);
+    for (unsigned i = 0; i < 4000; i++) {
+        pthread_mutex_lock(&rd.disk); /* the file system in memory is not for two threads */
+        assert_int_equal(world_append(w, 1 + (int32_t)(i % 4), 100 + i * 37 % 4000, i), TIDE_OK);
+        if (i % 3 == 0)
+            world_flush(w);
+        if (i % 501 == 0)
+            world_begin_epoch(w, w->epoch + 1);
+        pthread_mutex_unlock(&rd.disk);
+        atomic_store(&rd.end, (uint64_t)log_next_offset(w->log));
+        if (i % 64 == 0)
+            usleep(500);
+    }
+    atomic_store(&rd.done, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(rd.batches > 100);
+    world_flush(w);
+    world_check_pools(w);
+    log_core_check(rd.core);
+    assert_int_equal(log_core_free_now(rd.core).reads, config.read_buffers);
+    assert_int_equal(log_core_free_now(rd.core).views, config.views);
+    world_crash(w, NULL);
+    log_core_destroy(rd.core);
+    pthread_mutex_destroy(&rd.disk);
+}
+
 /* ---- the model -------------------------------------------------------------------------------- */
 
 static void random_read(struct world *w)
@@ -807,6 +972,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bytes_between, start, stop),
         cmocka_unit_test_setup_teardown(test_epochs, start, stop),
         cmocka_unit_test_setup_teardown(test_lookup_by_timestamp, start, stop),
+        cmocka_unit_test_setup_teardown(test_lookup_in_compressed_batch, start, stop),
+        cmocka_unit_test_setup_teardown(test_two_cores, start, stop),
         cmocka_unit_test_setup_teardown(test_model, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

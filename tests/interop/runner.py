@@ -1,0 +1,609 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Unmodified clients over the wire. runner.py --build DIR [--vdev af_xdp|af_packet] [--only NAME] [--list]"""
+import argparse
+import os
+import pathlib
+import shutil
+import struct
+import subprocess
+import sys
+import time
+import traceback
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import wire
+from world import BOOT, BROKER, Failure, ROOT, World, expect, sh
+
+HERE = pathlib.Path(__file__).resolve().parent
+CASES = []
+
+
+class Skip(Exception):
+    pass
+
+
+def case(f):
+    CASES.append(f)
+    return f
+
+
+def lines(n, word='line'):
+    return ''.join(f'{word} {i:07d}\n' for i in range(n))
+
+
+# ---- librdkafka ----------------------------------------------------------------------------------------------------
+
+@case
+def kcat_every_acks_and_codec(w):
+    sent = lines(2000)
+    path = w.dir / 'in'
+    path.write_text(sent)
+    for acks in ('0', '1', 'all'):
+        for codec in ('none', 'gzip', 'snappy', 'lz4', 'zstd'):
+            topic = f'matrix-{acks}-{codec}'
+            w.produce(topic, path, '-X', f'acks={acks}', '-z', codec)
+            until = time.monotonic() + 10
+            while (got := w.consume(topic)) != sent and acks == '0' and time.monotonic() < until:
+                time.sleep(0.1)
+            expect(got == sent, f'{topic}: {len(got)} of {len(sent)} bytes came back')
+
+
+@case
+def kcat_keys_headers_nulls_and_timestamps(w):
+    path = w.dir / 'in'
+    path.write_text('k1:v1\nk2:\n:v3\nk4:v4\n')
+    before = int(time.time() * 1000)
+    w.produce('shapes', path, '-K:', '-Z', '-H', 'a=1', '-H', 'b=two')
+    got = w.consume('shapes', '-f', '%k|%K|%S|%h|%T\n').splitlines()
+    fields = [g.split('|') for g in got]
+    expect([f[0] for f in fields] == ['k1', 'k2', '', 'k4'], got)
+    expect([f[1] for f in fields] == ['2', '2', '-1', '2'], got)
+    expect([f[2] for f in fields] == ['2', '-1', '2', '2'], got)
+    expect(all(f[3] == 'a=1,b=two' for f in fields), got)
+    expect(all(before - 1000 <= int(f[4]) <= before + 60000 for f in fields), got)
+    found = w.client('kcat', '-b', BOOT, '-Q', '-t', f'shapes:0:{before - 5000}').stdout
+    expect(found.strip().endswith('offset 0'), found)
+
+
+@case
+def kcat_sizes_from_one_byte_to_a_megabyte(w):
+    sizes = [1, 2, 100, 1447, 1448, 1449, 4095, 4096, 65535, 65536, 262144, 500000, 1000000]
+    for codec in ('none', 'lz4'):
+        paths = []
+        for i, n in enumerate(sizes):
+            p = w.dir / f'size{i}'
+            p.write_bytes(os.urandom(n // 2).hex().encode().ljust(n, b'x')[:n])
+            paths.append(p)
+        w.client('kcat', '-b', BOOT, '-P', '-t', f'sizes-{codec}', '-z', codec, '-X', 'acks=all', '-X', 'message.max.bytes=1040000', *paths)
+        out = subprocess.run(['ip', 'netns', 'exec', w.ns_client, 'kcat', '-b', BOOT, '-C', '-t', f'sizes-{codec}', '-o', 'beginning',
+                              '-e', '-q', '-f', '%S %s\n'], capture_output=True, timeout=60).stdout
+        want = b''.join(b'%d %s\n' % (n, p.read_bytes()) for n, p in zip(sizes, paths))
+        expect(out == want, f'{codec}: {len(out)} bytes instead of {len(want)}')
+
+
+@case
+def kcat_too_large_a_message_is_refused(w):
+    p = w.dir / 'huge'
+    p.write_bytes(b'y' * 1500000)
+    r = w.client('kcat', '-b', BOOT, '-P', '-t', 'toolarge', '-X', 'message.max.bytes=3000000', p, check=False)
+    expect(r.returncode != 0 and 'too large' in (r.stderr + r.stdout).lower(), r.stderr[-300:])
+
+
+@case
+def hundred_thousand_in_order_for_two_consumers(w):
+    sent = lines(100000)
+    path = w.dir / 'in'
+    path.write_text(sent)
+    w.produce('ordered', path, '-X', 'enable.idempotence=true')
+    consumers = [w.client_start('kcat', '-b', BOOT, '-C', '-t', 'ordered', '-o', 'beginning', '-e', '-q') for _ in range(2)]
+    for c in consumers:
+        out, err = c.communicate(timeout=60)
+        expect(out == sent, f'{len(out)} of {len(sent)} bytes; {err[-300:]}')
+
+
+@case
+def a_million_of_a_hundred_bytes(w):
+    path = w.dir / 'in'
+    with open(path, 'w') as f:
+        for i in range(1000000):
+            f.write('%099d\n' % i)
+    w.produce('million', path, '-X', 'acks=all', timeout=300)
+    out = w.dir / 'out'
+    with open(out, 'w') as f:
+        subprocess.run(['ip', 'netns', 'exec', w.ns_client, 'kcat', '-b', BOOT, '-C', '-t', 'million', '-o', 'beginning', '-e', '-q'],
+                       stdout=f, stderr=subprocess.DEVNULL, timeout=300, check=True)
+    expect(subprocess.run(['cmp', '-s', path, out]).returncode == 0, 'what came back differs')
+
+
+@case
+def several_partitions_and_a_waiting_consumer(w):
+    w.topic('parts', partitions=6)
+    consumer = w.client_start('kcat', '-b', BOOT, '-C', '-t', 'parts', '-o', 'beginning', '-q', '-u', '-c', '6000')
+    time.sleep(0.5)
+    path = w.dir / 'in'
+    sent = lines(6000)
+    path.write_text(sent)
+    w.produce('parts', path)
+    out, _ = consumer.communicate(timeout=30)
+    expect(sorted(out.splitlines()) == sorted(sent.splitlines()), f'{len(out.splitlines())} of 6000')
+
+
+@case
+def restart_in_between_loses_nothing(w):
+    path = w.dir / 'in'
+    want = ''
+    for i, end in enumerate((w.stop, w.kill, w.stop)):
+        part = lines(5000, f'round{i}')
+        path.write_text(part)
+        w.produce('restarted', path, '-X', 'acks=all')
+        want += part
+        end()
+        w.start()
+        expect(w.consume('restarted') == want, f'after restart {i} something is missing')
+
+
+@case
+def a_client_rides_through_a_restart(w):
+    producer = w.client_start('sh', '-c', f'for i in $(seq 1 60); do echo $i; sleep 0.05; done | kcat -b {BOOT} -P -t ride -E -X acks=all '
+                              '-X enable.idempotence=true')
+    time.sleep(1)
+    w.kill()
+    w.start()
+    _, err = producer.communicate(timeout=60)
+    expect(producer.returncode == 0, err[-500:])
+    expect(w.consume('ride').split() == [str(i) for i in range(1, 61)], 'lost, doubled or out of order')
+
+
+@case
+def topics_are_created_described_deleted_and_made_again(w):
+    tool = w.build / 'control/tool/tidemark'
+    path = w.dir / 'in'
+    for i in range(3):
+        w.topic('again', partitions=2, max_message_bytes=2000000)
+        r = w.client(tool, 'topic', 'create', '--bootstrap', BOOT, '--topic', 'again', check=False)
+        expect(r.returncode == 1 and 'TOPIC_ALREADY_EXISTS' in r.stderr, r.stderr)
+        path.write_text(f'generation {i}\n')
+        w.produce('again', path, '-p', '1')
+        expect(w.consume('again') == f'generation {i}\n', 'an old record came back')
+        expect('PartitionCount: 2' in w.client(tool, 'topic', 'describe', '--bootstrap', BOOT, '--topic', 'again').stdout, 'describe')
+        w.client(tool, 'topic', 'delete', '--bootstrap', BOOT, '--topic', 'again')
+    for args, error in ((('--topic', 'a/b'), 'TOPIC_EXCEPTION'), (('--topic', 'x', '--partitions', '0'), 'INVALID_PARTITIONS'),
+                        (('--topic', 'x', '--replication-factor', '3'), 'INVALID_REPLICATION'),
+                        (('--topic', 'x', '--config', 'no.such=1'), 'INVALID_CONFIG'),
+                        (('--topic', 'x', '--config', 'retention.ms=soon'), 'INVALID_CONFIG')):
+        r = w.client(tool, 'topic', 'create', '--bootstrap', BOOT, *args, check=False)
+        expect(r.returncode != 0 and (error in r.stderr or 'partitions' in r.stderr.lower()), f'{args}: {r.stderr}')
+
+
+@case
+def memory_durability_and_min_insync(w):
+    w.topic('fast', ack_durability='memory', min_insync_replicas='2')  # one replica: min(2, 1) is met
+    path = w.dir / 'in'
+    path.write_text(lines(3000))
+    w.produce('fast', path, '-X', 'acks=all')
+    expect(w.consume('fast') == lines(3000), 'differs')
+
+
+@case
+def log_append_time(w):
+    w.topic('stamped', message_timestamp_type='LogAppendTime')
+    path = w.dir / 'in'
+    path.write_text(lines(100))
+    before = int(time.time() * 1000)
+    w.produce('stamped', path)
+    times = w.consume('stamped', '-f', '%T\n').split()
+    expect(len(times) == 100 and all(before - 2000 <= int(t) <= before + 60000 for t in times), times[:3])
+
+
+@case
+def segments_roll_and_dump(w):
+    w.topic('rolling', segment_bytes='1048576')
+    path = w.dir / 'in'
+    sent = ''.join('%0999d\n' % i for i in range(6000))
+    path.write_text(sent)
+    w.produce('rolling', path, '-X', 'acks=all', '-X', 'batch.size=100000')
+    expect(w.consume('rolling') == sent, 'differs')
+    w.stop()
+    files = sorted((w.data / 'rolling-0').glob('*.log'))
+    expect(len(files) >= 6, f'{len(files)} segments')
+    r = sh(w.build / 'control/tool/tidemark', 'log', 'verify', *files)
+    expect(r.stdout.count('whole') == len(files), r.stdout)
+    r = sh(w.build / 'control/tool/tidemark', 'log', 'dump', '--records', files[0])
+    expect('baseOffset: 0 ' in r.stdout and 'payload: ' in r.stdout, r.stdout[:300])
+    w.start()
+    expect(w.consume('rolling') == sent, 'differs after the restart')
+
+
+# ---- other clients --------------------------------------------------------------------------------------------------
+
+def debian_python():
+    p = '/usr/bin/python3'
+    if subprocess.run([p, '-c', 'import kafka'], capture_output=True).returncode != 0:
+        raise Skip('python3-kafka is not installed')
+    return p
+
+
+@case
+def kafka_python_defaults(w):
+    w.client(debian_python(), HERE / 'kafka_python_client.py', BOOT, 'kp-default', 1000, 'none', '1', 'default')
+
+
+@case
+def kafka_python_every_acks(w):
+    for acks in ('0', '1', 'all'):
+        w.client(debian_python(), HERE / 'kafka_python_client.py', BOOT, f'kp-acks-{acks}', 500, 'gzip', acks, 'explicit')
+
+
+@case
+def kafka_python_sizes(w):
+    w.client(debian_python(), HERE / 'kafka_python_client.py', BOOT, 'kp-sizes', 40, 'none', 'all', 'sizes')
+
+
+def kafkajs():
+    where = ROOT / 'build' / 'node'
+    if not shutil.which('node') or not shutil.which('npm'):
+        raise Skip('there is no node')
+    if not (where / 'node_modules' / 'kafkajs').is_dir():
+        where.mkdir(parents=True, exist_ok=True)
+        r = subprocess.run(['npm', 'install', '--prefix', str(where), '--no-package-lock', '--no-audit', '--no-fund', 'kafkajs@2.2.4'],
+                           capture_output=True, text=True, timeout=300)
+        if r.returncode != 0:
+            raise Skip('kafkajs 2.2.4 cannot be had')
+    return where
+
+
+@case
+def kafkajs_produces(w):
+    where = kafkajs()
+    for idempotent in ('false', 'true'):
+        topic = f'js-{idempotent}'
+        w.client('node', HERE / 'kafkajs_client.js', where, BOOT, topic, 5000, idempotent)
+        expect(w.consume(topic) == ''.join(f'kafkajs {i}\n' for i in range(5000)), topic)
+
+
+# ---- idempotence -----------------------------------------------------------------------------------------------------
+
+def ask(s, data):
+    s.sendall(data)
+    return wire.receive(s)
+
+
+@case
+def a_retried_batch_is_answered_with_its_first_offset(w):
+    w.topic('dup')
+    s = w.connect()
+    batches = [wire.batch([b'%d' % i], pid=777, epoch=0, seq=i) for i in range(6)]
+    for i, b in enumerate(batches):
+        expect(wire.produce_result(ask(s, wire.produce('dup', b)), 'dup') == (0, i), f'batch {i}')
+    for i in range(1, 6):  # the window of five
+        expect(wire.produce_result(ask(s, wire.produce('dup', batches[i])), 'dup') == (0, i), f'retry of batch {i}')
+    expect(wire.produce_result(ask(s, wire.produce('dup', batches[0])), 'dup')[0] == 45, 'older than the window')
+    expect(wire.produce_result(ask(s, wire.produce('dup', wire.batch([b'x'], pid=777, epoch=0, seq=9))), 'dup')[0] == 45, 'a gap')
+    w.kill()
+    w.start()
+    s = w.connect()
+    for i in range(2, 6):
+        expect(wire.produce_result(ask(s, wire.produce('dup', batches[i])), 'dup') == (0, i), f'retry of batch {i} after a crash')
+    expect(wire.produce_result(ask(s, wire.produce('dup', wire.batch([b'n'], pid=777, epoch=1, seq=0))), 'dup') == (0, 6), 'a new epoch')
+    expect(wire.produce_result(ask(s, wire.produce('dup', wire.batch([b'o'], pid=777, epoch=0, seq=6))), 'dup')[0] == 47, 'the old epoch')
+    expect(len(w.consume('dup').split()) == 7, 'duplicates in the log')
+
+
+# ---- hostile input -----------------------------------------------------------------------------------------------------
+
+def closed(s):
+    try:
+        return wire.receive(s) is None
+    except TimeoutError:
+        return False
+
+
+def healthy(w, topic='health'):
+    path = w.dir / 'health'
+    path.write_text('alive\n')
+    w.produce(topic, path, '-X', 'acks=all', timeout=20)
+
+
+@case
+def hostile_frames_close_the_connection(w):
+    header = lambda key, version: struct.pack('>hhi', key, version, 1) + wire.text('x')
+    bad = {
+        'length 0': struct.pack('>i', 0), 'length -1': struct.pack('>i', -1), 'length max': struct.pack('>i', 2**31 - 1),
+        'TLS hello': b'\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', 'HTTP': b'GET / HTTP/1.1\r\nHost: x\r\n\r\n',
+        'unknown api': wire.frame(999, 0, b''), 'unknown version': wire.frame(0, 99, b''), 'negative key': wire.frame(-1, 0, b''),
+        'short header': struct.pack('>i', 3) + b'abc', 'empty produce': wire.frame(0, 7, b''),
+        'array -2': wire.frame(0, 7, struct.pack('>hhii', -1, 1, 100, -2)),
+        'array max': wire.frame(0, 7, struct.pack('>hhii', -1, 1, 100, 2**31 - 1)),
+        'metadata million names': wire.frame(3, 1, struct.pack('>i', 10**6)),
+        'string beyond': wire.frame(3, 1, struct.pack('>ih', 1, 30000) + b'x'),
+        'trailing bytes': wire.frame(18, 0, b'garbage'),
+        'tagged flood': wire.frame(18, 3, b'\xff\xff\xff\x7f' + b'\0' * 50),
+        'long varint': wire.frame(18, 3, b'\xff\xff\xff\xff\xff\xff\xff'),
+    }
+    for name, data in bad.items():
+        s = w.connect()
+        s.settimeout(5)
+        s.sendall(data)
+        expect(closed(s), f'{name}: the connection stays open')
+        s.close()
+        expect(w.alive(), f'{name}: the broker is gone')
+    healthy(w)
+
+
+@case
+def every_truncation_of_a_request_is_survived(w):
+    full = wire.produce('health', wire.batch([b'a', b'b']))
+    payload = full[4:]
+    for cut in range(len(payload)):
+        s = w.connect()
+        s.settimeout(5)
+        s.sendall(struct.pack('>i', cut) + payload[:cut])
+        response = None
+        try:
+            response = wire.receive(s)
+        except TimeoutError:
+            raise Failure(f'cut at {cut}: neither an answer nor a close')
+        expect(response is None, f'cut at {cut}: answered')
+        s.close()
+    expect(w.alive(), 'the broker is gone')
+    healthy(w)
+
+
+@case
+def bad_batches_get_their_error(w):
+    w.topic('bad')
+    good = wire.batch([b'one', b'two'])
+    flipped = bytearray(good)
+    flipped[-1] ^= 1
+    table = [
+        ('crc', bytes(flipped), 2), ('magic 0', wire.batch([b'x'], magic=0), 87), ('magic 1', wire.batch([b'x'], magic=1), 87),
+        ('magic 3', wire.batch([b'x'], magic=3), 87), ('count', wire.batch([b'x'], count=5), 87),
+        ('count 0', wire.batch([b'x'], count=0), 87), ('last delta', wire.batch([b'x'], last_delta=7), 87),
+        ('negative delta', wire.batch([b'x'], last_delta=-2), 87), ('base offset', wire.batch([b'x'], base_offset=5), 87),
+        ('control', wire.batch([b'x'], attributes=32), 87), ('transactional', wire.batch([b'x'], attributes=16, pid=1, epoch=0, seq=0), 53),
+        ('codec 7', wire.batch([b'x'], attributes=7), 76), ('two batches', good + good, 87), ('nothing', b'', 87),
+        ('short', good[:40], 2), ('pid without sequence', wire.batch([b'x'], pid=5, epoch=0, seq=-1), 87),
+        ('log append time', wire.batch([b'x'], attributes=8), 32), ('far future', wire.batch([b'x'], ts=2**60), 32),
+        ('stray bytes', wire.batch([b'x'], records=wire.record(0, b'x') + b'zz'), 87),
+        ('record length', wire.batch([b'x'], records=b'\x7f' + wire.record(0, b'x')[1:]), 87),
+        ('header bomb', wire.batch([b'x'], records=b'\x10\0\0\0\x01\x01' + b'\xfe\xff\xff\x7f'), 87),
+        ('offset delta', wire.batch([b'x'], records=wire.record(3, b'x')), 87),
+        ('length lies', wire.batch([b'x'], length=20), 2), ('too long', wire.batch([b'x' * 1048600]), 10),
+    ]
+    s = w.connect()
+    for name, data, error in table:
+        got = wire.produce_result(ask(s, wire.produce('bad', data)), 'bad')[0]
+        expect(got == error, f'{name}: error {got} instead of {error}')
+    expect(wire.produce_result(ask(s, wire.produce('bad', good, acks=2)), 'bad')[0] == 21, 'acks=2')
+    expect(wire.produce_result(ask(s, wire.produce('bad', good, partition=9)), 'bad')[0] == 3, 'partition')
+    expect(wire.produce_result(ask(s, wire.produce('absent', good)), 'absent')[0] == 3, 'topic')
+    expect(wire.produce_result(ask(s, wire.produce('bad', good)), 'bad') == (0, 0), 'the good one')
+    s.sendall(wire.produce('bad', bytes(flipped), acks=0))
+    s.settimeout(5)
+    expect(closed(s), 'acks=0 with an error must close')
+    expect(w.consume('bad') == 'one\ntwo\n', 'only the good batch is there')
+
+
+@case
+def api_versions_of_an_unknown_version(w):
+    s = w.connect()
+    response = ask(s, wire.frame(18, 77, b'\1\2\3'))
+    correlation, error, count, key, low, high = struct.unpack_from('>ihihhh', response)
+    expect((error, count, key, low) == (35, 1, 18, 0) and high >= 3, response)
+    response = ask(s, wire.frame(18, 0, b''))
+    expect(struct.unpack_from('>h', response, 4)[0] == 0, 'the connection goes on')
+
+
+@case
+def pipelined_requests_are_answered_in_order(w):
+    s = w.connect()
+    n = 20000
+    pending = b''.join(wire.frame(18, 0, b'', correlation=i) for i in range(n))
+    sent = got = 0
+    s.setblocking(False)
+    import select
+    buffer = b''
+    until = time.monotonic() + 60
+    while got < n and time.monotonic() < until:
+        readable, writable, _ = select.select([s], [s] if sent < len(pending) else [], [], 5)
+        if writable:
+            sent += s.send(pending[sent:sent + 65536])
+        if readable:
+            buffer += s.recv(1 << 20)
+        at = 0
+        while len(buffer) - at >= 8:
+            size, correlation = struct.unpack_from('>ii', buffer, at)
+            if len(buffer) - at < 4 + size:
+                break
+            expect(correlation == got, f'{correlation} instead of {got}')
+            got += 1
+            at += 4 + size
+        buffer = buffer[at:]
+    expect(got == n, f'{got} of {n}')
+
+
+@case
+def connections_that_stop_in_the_middle_of_a_large_request(w):
+    """Design 10: none of them may keep a new client from its acks=all answer."""
+    big = wire.produce('stalled', wire.batch([b'z' * 900000]))
+    held = []
+    for i in range(150):
+        s = w.connect()
+        s.settimeout(0.2)
+        try:
+            s.sendall(big[:600000])
+        except (TimeoutError, ConnectionError):
+            pass
+        held.append(s)
+        if i % 50 == 49:
+            healthy(w, 'while-stalled')
+    healthy(w, 'while-stalled')
+    for s in held:
+        s.close()
+    expect(w.consume('while-stalled') == 'alive\n' * 4, 'records are missing')
+
+
+@case
+def readers_that_never_read(w):
+    path = w.dir / 'in'
+    path.write_text('%s\n' % ('r' * 900000) * 40)
+    w.produce('unread', path, timeout=60)
+    fetch = struct.pack('>iiiib', -1, 500, 1, 50 << 20, 0) + struct.pack('>i', 1) + wire.text('unread')
+    fetch += struct.pack('>iiqi', 1, 0, 0, 50 << 20)
+    held = []
+    for _ in range(20):
+        s = w.connect()
+        s.sendall(wire.frame(1, 4, fetch))
+        held.append(s)
+    time.sleep(1)
+    healthy(w, 'while-unread')
+    expect(len(w.consume('unread', '-c', '40').splitlines()) == 40, 'another reader starves')
+    for s in held:
+        s.close()
+
+
+@case
+def a_thousand_idle_connections(w):
+    held = [w.connect() for _ in range(1000)]
+    healthy(w)
+    for s in held:
+        s.close()
+
+
+@case
+def metadata_of_many_empty_names(w):
+    s = w.connect()
+    response = ask(s, wire.frame(3, 1, struct.pack('>i', 20000) + wire.text('') * 20000))
+    expect(response is not None and response.count(struct.pack('>hh', 17, 0)) >= 20000, 'each gets INVALID_TOPIC_EXCEPTION')
+    for name in ('..', '.', 'a' * 250, 'sp ace', 'nul\0', '\xff'):
+        response = ask(s, wire.frame(3, 1, struct.pack('>i', 1) + wire.text(name)))
+        expect(response is not None and struct.pack('>h', 17) in response, f'{name!r}')
+    healthy(w)
+
+
+# ---- starts that must fail --------------------------------------------------------------------------------------------------
+
+@case
+def bad_starts_are_refused_with_a_sentence(w):
+    daemon = w.build / 'control/daemon/tidemarkd'
+
+    def refused(word, config):
+        r = sh('ip', 'netns', 'exec', w.ns_broker, daemon, '--config', config, check=False, timeout=60)
+        expect(r.returncode not in (0, None) and r.returncode > 0, f'{word}: status {r.returncode}')
+        expect(word in r.stderr, f'{word}: {r.stderr[-400:]}')
+
+    refused('another broker runs on', w.config())
+    refused('cannot be read', w.dir / 'absent.conf')
+    for line, word in (('no.such.setting=1', 'no setting'), ('listenrs=x', 'did you mean listeners'), ('num.partitions=many', 'no whole number'),
+                       ('num.partitions=0', 'out of range'), ('just words', 'broker.conf:'), ('node.id=2\nnode.id=2', 'given twice')):
+        path = w.config()
+        path.write_text(path.read_text() + line + '\n')
+        refused(word, path)
+    refused('node.id', w.config(log_dirs=w.dir / 'elsewhere', node_id='-5'))
+    refused('PLAINTEXT', w.config(listeners='SSL://10.78.0.1:9092'))
+    w.stop()
+    refused('belongs to node.id', w.config(node_id=7))
+    refused('does not exist', w.config(log_dirs='/proc/nowhere/data'))
+    fresh = w.dir / 'fresh'
+    refused('nosuch0', w.config(data_ports='vdev:net_af_xdp0,iface=nosuch0', log_dirs=fresh))
+    w.start()
+    healthy(w)
+
+
+@case
+def two_data_cores(w):
+    w.stop()
+    w.settings = {'data_core_count': 2, 'dpdk_memory_mb': 1400}
+    w.start()
+    w.topic('wide', partitions=8)
+    path = w.dir / 'in'
+    sent = lines(20000)
+    path.write_text(sent)
+    for acks in ('0', '1', 'all'):
+        w.produce('wide', path, '-X', f'acks={acks}')
+    time.sleep(0.5)
+    expect(sorted(w.consume('wide').splitlines()) == sorted(sent.splitlines() * 3), 'differs')
+    for p in range(8):
+        w.produce('wide2' + str(p), path, '-X', 'acks=all', '-X', 'enable.idempotence=true')
+        expect(w.consume('wide2' + str(p)) == sent, f'topic {p} differs')
+    m = w.metrics()
+    expect(all(m[f'tidemark_produce_batches_total{{core="{c}"}}'] > 0 for c in (0, 1)) if 'tidemark_produce_batches_total{core="0"}' in m
+           else True, 'one core does all')
+    w.stop()
+    w.settings = {}
+    w.start()
+    expect(sorted(w.consume('wide').splitlines()) == sorted(sent.splitlines() * 3), 'differs with one core again')
+
+
+@case
+def pools_are_at_their_baseline_and_no_core_allocated(w):
+    w.stop()
+    w.start()
+    before = {k: v for k, v in w.settle().items() if k.startswith('tidemark_pool_free')}
+    path = w.dir / 'in'
+    path.write_text(lines(20000))
+    for i in range(5):
+        w.produce(f'baseline{i}', path)
+        w.consume(f'baseline{i}')
+        s = w.connect()
+        s.sendall(wire.produce('baseline0', wire.batch([b'q' * 500000]))[:100000])
+        s.close()
+    until = time.monotonic() + 15
+    while time.monotonic() < until:
+        m = w.settle()
+        low = {k: (v, m[k]) for k, v in before.items() if m[k] < v and 'index_chunk' not in k and 'receive' not in k}
+        # A port's ring holds receive buffers; how many varies by a burst.
+        low.update({k: (v, m[k]) for k, v in before.items() if 'receive' in k and m[k] < v - 64})
+        if not low:
+            break
+        time.sleep(0.3)
+    expect(not low, f'below the baseline: {low}')
+    expect(w.total('tidemark_heap_allocations_total', m) == 0, 'a core allocated from the heap')
+    expect(m.get('tidemark_expect_failures') == 0, 'an expectation did not hold')
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--build', default=str(ROOT / 'build'))
+    parser.add_argument('--vdev', default='af_xdp', choices=('af_xdp', 'af_packet'))
+    parser.add_argument('--only', action='append')
+    parser.add_argument('--list', action='store_true')
+    args = parser.parse_args()
+    if args.list:
+        print('\n'.join(c.__name__ for c in CASES))
+        return 0
+    chosen = [c for c in CASES if not args.only or c.__name__ in args.only]
+    passed = failed = skipped = 0
+    w = World(args.build, args.vdev)
+    try:
+        w.start()
+        for c in chosen:
+            begin = time.monotonic()
+            try:
+                if not w.alive():
+                    w.start()
+                c(w)
+                expect(w.alive(), 'the broker is gone')
+                passed += 1
+                print(f'ok      {args.vdev} {c.__name__} ({time.monotonic() - begin:.1f} s)', flush=True)
+            except Skip as e:
+                skipped += 1
+                print(f'skipped {args.vdev} {c.__name__}: {e}', flush=True)
+            except Exception as e:
+                failed += 1
+                text = str(e) if isinstance(e, Failure) else traceback.format_exc()
+                print(f'FAILED  {args.vdev} {c.__name__}: {text}\n  again: sudo tests/interop/runner.py --vdev {args.vdev} --only {c.__name__}')
+                if not w.alive():
+                    print(f'  the broker ended; its last words:\n{w.log.read_text()[-1500:]}', flush=True)
+                w.settings = {}
+                if w.alive():
+                    w.kill()
+    finally:
+        w.close()
+    print(f'{passed} passed, {failed} failed, {skipped} skipped', flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

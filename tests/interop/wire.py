@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Just enough of the protocol to send what no client would."""
+import struct
+
+
+def crc32c(data, table=[]):
+    if not table:
+        for i in range(256):
+            c = i
+            for _ in range(8):
+                c = c >> 1 ^ (0x82f63b78 if c & 1 else 0)
+            table.append(c)
+    crc = 0xffffffff
+    for b in data:
+        crc = table[(crc ^ b) & 0xff] ^ crc >> 8
+    return crc ^ 0xffffffff
+
+
+def varint(n):
+    n = n << 1 ^ n >> 63
+    n &= (1 << 64) - 1
+    out = b''
+    while n >= 0x80:
+        out += bytes([n & 0x7f | 0x80])
+        n >>= 7
+    return out + bytes([n])
+
+
+def record(i, value, key=None, ts=0):
+    body = b'\0' + varint(ts) + varint(i)
+    body += varint(-1) if key is None else varint(len(key)) + key
+    body += varint(-1) if value is None else varint(len(value)) + value
+    body += varint(0)
+    return varint(len(body)) + body
+
+
+def batch(values, base_offset=0, magic=2, attributes=0, last_delta=None, count=None, pid=-1, epoch=-1, seq=-1, records=None,
+          crc=None, ts=1700000000000, length=None):
+    n = len(values)
+    data = b''.join(record(i, v) for i, v in enumerate(values)) if records is None else records
+    tail = struct.pack('>hiqqqhii', attributes, n - 1 if last_delta is None else last_delta, ts, ts, pid, epoch, seq,
+                       n if count is None else count) + data
+    c = crc32c(tail) if crc is None else crc
+    head = struct.pack('>ibI', -1, magic, c)
+    return struct.pack('>qi', base_offset, len(head) + len(tail) if length is None else length) + head + tail
+
+
+def text(s):
+    b = s if isinstance(s, bytes) else s.encode()
+    return struct.pack('>h', len(b)) + b
+
+
+def frame(key, version, body, correlation=1, client='raw'):
+    payload = struct.pack('>hhi', key, version, correlation) + text(client) + body
+    return struct.pack('>i', len(payload)) + payload
+
+
+def produce(topic, data, partition=0, acks=-1, timeout=10000, version=7):
+    body = struct.pack('>hhi', -1, acks, timeout) + struct.pack('>i', 1) + text(topic)
+    body += struct.pack('>ii', 1, partition) + struct.pack('>i', len(data)) + data
+    return frame(0, version, body)
+
+
+def receive(s):
+    """One response; None when the connection was closed or reset."""
+    try:
+        head = read(s, 4)
+        return None if head is None else read(s, struct.unpack('>i', head)[0])
+    except ConnectionError:
+        return None
+
+
+def read(s, n):
+    out = b''
+    while len(out) < n:
+        piece = s.recv(n - len(out))
+        if not piece:
+            return None
+        out += piece
+    return out
+
+
+def produce_result(response, topic):
+    """(error, base offset) of a Produce v3..7 response with one partition."""
+    at = 4 + 4 + 2 + len(topic) + 4
+    index, error, base = struct.unpack_from('>ihq', response, at)
+    return error, base

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A broker in a namespace of its own, a client namespace beside it, and what tests ask of both."""
+import atexit
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BROKER = '10.78.0.1'
+CLIENT = '10.78.0.100'
+PORT = 9092
+BOOT = f'{BROKER}:{PORT}'
+
+
+def sh(*args, check=True, timeout=60, **kw):
+    return subprocess.run([str(a) for a in args], check=check, timeout=timeout, text=True, capture_output=True, **kw)
+
+
+class Failure(Exception):
+    pass
+
+
+def expect(holds, text):
+    if not holds:
+        raise Failure(text)
+
+
+class World:
+    """Namespaces, a cable, a data directory and at most one broker. Always torn down."""
+
+    def __init__(self, build, vdev='af_xdp'):
+        self.build = pathlib.Path(build)
+        self.vdev = vdev
+        tag = f'{os.getpid() % 100000}'
+        self.ns_broker, self.ns_client = f'tide-b{tag}', f'tide-c{tag}'
+        self.dev_broker, self.dev_client = f'tdb{tag}', f'tdc{tag}'
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix='tidemark-test-', dir='/var/tmp'))
+        self.data = self.dir / 'data'
+        self.process = None
+        self.log = self.dir / 'broker.log'
+        self.settings = {}
+        atexit.register(self.close)
+        for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(s, lambda *_: sys.exit(1))
+        self._network()
+
+    def _network(self):
+        for ns in (self.ns_broker, self.ns_client):
+            sh('ip', 'netns', 'add', ns)
+        sh('ip', 'link', 'add', self.dev_broker, 'numrxqueues', 1, 'numtxqueues', 1, 'type', 'veth',
+           'peer', 'name', self.dev_client, 'numrxqueues', 1, 'numtxqueues', 1)
+        for ns, dev in ((self.ns_broker, self.dev_broker), (self.ns_client, self.dev_client)):
+            sh('ip', 'link', 'set', dev, 'netns', ns)
+            sh('ip', 'netns', 'exec', ns, 'sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1')
+            sh('ip', '-n', ns, 'link', 'set', 'lo', 'up')
+            sh('ip', '-n', ns, 'link', 'set', dev, 'up')
+        sh('ip', '-n', self.ns_client, 'addr', 'add', f'{CLIENT}/24', 'dev', self.dev_client)
+        # The kernel must send whole checksums and whole frames to a port without offloads.
+        sh('ip', 'netns', 'exec', self.ns_client, 'ethtool', '-K', self.dev_client, 'tx', 'off')
+
+    def close(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+        for ns in (self.ns_broker, self.ns_client):
+            sh('ip', 'netns', 'del', ns, check=False)
+        if not os.environ.get('TIDE_KEEP'):
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    # ---- the broker ----------------------------------------------------------------------------------------
+
+    def port(self):
+        if self.vdev == 'af_xdp':
+            return f'vdev:net_af_xdp0,iface={self.dev_broker},busy_budget=0'
+        return (f'vdev:net_af_packet0,iface={self.dev_broker},blocksz=4194304,framesz=2048,framecnt=8192,'
+                'qdisc_bypass=1')
+
+    def config(self, **settings):
+        values = {'node.id': 1, 'log.dirs': self.data, 'listeners': f'PLAINTEXT://{BOOT}', 'data.address': f'{BROKER}/24',
+                  'data.ports': self.port(), 'core.idle': 'wait', 'control.address': '127.0.0.1:9644',
+                  'dpdk.hugepages': 'off', 'dpdk.memory.mb': 700}
+        values.update({k.replace('_', '.'): v for k, v in settings.items()})
+        path = self.dir / 'broker.conf'
+        path.write_text(''.join(f'{k}={v}\n' for k, v in values.items()))
+        return path
+
+    def start(self, **settings):
+        self.settings = settings or self.settings
+        self.log_file = open(self.log, 'ab')
+        mark = self.log.stat().st_size
+        self.process = subprocess.Popen(['ip', 'netns', 'exec', self.ns_broker, str(self.build / 'control/daemon/tidemarkd'),
+                                         '--config', str(self.config(**self.settings))], stderr=self.log_file, stdout=self.log_file,
+                                        stdin=subprocess.DEVNULL)
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            if b'tidemarkd: ready' in self.log.read_bytes()[mark:]:
+                return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise Failure(f'the broker did not start:\n{self.log.read_text()[-2000:]}')
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=60)
+        expect(code == 0, f'the broker stopped with status {code}:\n{self.log.read_text()[-2000:]}')
+        self.process = None
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def metrics(self):
+        text = sh('ip', 'netns', 'exec', self.ns_broker, 'curl', '-s', '-m', 5, 'http://127.0.0.1:9644/metrics').stdout
+        values = {}
+        for line in text.splitlines():
+            found = re.match(r'([a-z_]+(?:\{[^}]*\})?) ([0-9.e+-]+)$', line)
+            if found:
+                values[found.group(1)] = float(found.group(2))
+        return values
+
+    def total(self, name, values=None):
+        values = values or self.metrics()
+        return sum(v for k, v in values.items() if k.split('{')[0] == name)
+
+    def settle(self, seconds=15):
+        """Until no client is connected and no request is in progress."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            m = self.metrics()
+            if m.get('tidemark_sessions') == 0 and m.get('tidemark_requests_in_progress') == 0:
+                return m
+            time.sleep(0.1)
+        return self.metrics()
+
+    # ---- clients ------------------------------------------------------------------------------------------------
+
+    def client(self, *args, timeout=120, check=True, **kw):
+        r = sh('ip', 'netns', 'exec', self.ns_client, *args, timeout=timeout, check=False, **kw)
+        if check and r.returncode != 0:
+            raise Failure(f'{" ".join(str(a) for a in args)[:300]}: status {r.returncode}\n{r.stdout[-800:]}\n{r.stderr[-1500:]}')
+        return r
+
+    def client_start(self, *args, **kw):
+        return subprocess.Popen(['ip', 'netns', 'exec', self.ns_client, *[str(a) for a in args]], text=True, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, **kw)
+
+    def topic(self, name, partitions=1, **configs):
+        args = [x for k, v in configs.items() for x in ('--config', f'{k.replace("_", ".")}={v}')]
+        self.client(self.build / 'control/tool/tidemark', 'topic', 'create', '--bootstrap', BOOT, '--topic', name,
+                    '--partitions', partitions, *args)
+
+    def produce(self, topic, path, *args, **kw):
+        return self.client('kcat', '-b', BOOT, '-P', '-t', topic, '-l', path, *args, **kw)
+
+    def consume(self, topic, *args, **kw):
+        return self.client('kcat', '-b', BOOT, '-C', '-t', topic, '-o', 'beginning', '-e', '-q', *args, **kw).stdout
+
+    def connect(self):
+        """A socket of the client namespace."""
+        result = []
+
+        def inside():
+            libc = __import__('ctypes').CDLL(None, use_errno=True)
+            with open(f'/run/netns/{self.ns_client}') as ns:
+                expect(libc.setns(ns.fileno(), 0x40000000) == 0, 'setns')
+            s = socket.socket()
+            s.settimeout(15)
+            try:
+                s.connect((BROKER, PORT))
+                result.append(s)
+            except OSError as e:
+                result.append(e)
+
+        t = threading.Thread(target=inside)  # a namespace belongs to a thread
+        t.start()
+        t.join()
+        if isinstance(result[0], OSError):
+            raise Failure(f'connect: {result[0]}')
+        return result[0]
