@@ -51,6 +51,8 @@ enum {
     INDEX_CHUNKS = 4096,
     PRODUCERS_PER_PARTITION = 1024,
     DISK_ENTRIES = 512,
+    PORT_TRIES = 15,
+    PORT_RETRY_MS = 200,
 };
 
 static int refuse(const char *what)
@@ -184,7 +186,14 @@ static bool open_ports(struct world *w, char *error, size_t size)
     config.device_count = split_devices(s->data_ports, devices_text, sizeof(devices_text), devices);
     for (uint32_t i = 0; i < w->core_count; i++)
         config.counters[i] = &w->nic_counters[i];
-    return nic_open(&w->nic, &config, error, size) == TIDE_OK;
+    /* The socket of a process that was just killed is taken down a little later than the process. */
+    for (unsigned tries = 0;; tries++) {
+        enum tide_status status = nic_open(&w->nic, &config, error, size);
+        if (status != TIDE_IO || tries == PORT_TRIES)
+            return status == TIDE_OK;
+        control_log("%s; trying again", error);
+        usleep(PORT_RETRY_MS * 1000);
+    }
 }
 
 /* ---- cores ----------------------------------------------------------------------------------------- */

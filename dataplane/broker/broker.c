@@ -325,6 +325,19 @@ static void append_answered(struct broker *b, struct tide_mail *m, const struct 
         produce_on_appended(b, r, e, a);
 }
 
+void count_append(struct broker *b, uint32_t bytes, const struct partition_appended *a)
+{
+    if (a->error != 0) {
+        tide_count(b->counters, COUNTER_produce_errors);
+    } else if (a->duplicate) {
+        tide_count(b->counters, COUNTER_produce_duplicates);
+    } else {
+        tide_count(b->counters, COUNTER_produce_batches);
+        tide_count_many(b->counters, COUNTER_produce_bytes, bytes);
+        tide_count_many(b->counters, COUNTER_produce_records, (uint64_t)(a->end_offset - a->base_offset));
+    }
+}
+
 static enum tide_status append_now(struct broker *b, struct tide_mail *m, struct tide_out *out)
 {
     struct partition_append a = {.records = m->append.records,
@@ -337,6 +350,7 @@ static enum tide_status append_now(struct broker *b, struct tide_mail *m, struct
     enum tide_status status = partition_append(p, &b->time, &a, out, &ret);
     if (status != TIDE_OK)
         return status;
+    count_append(b, a.records.len, &ret);
     slot_dirty(b, partition_slot(p));
     append_answered(b, m, &ret);
     return TIDE_OK;

@@ -347,6 +347,8 @@ void slot_use(struct broker *, struct partition *);
 void slot_unuse(struct broker *, struct partition *);
 /* [home] The letter's append waits for room, behind those that wait already. */
 void append_park(struct broker *, struct tide_mail *);
+/* [home] What an append came to, counted at home. */
+void count_append(struct broker *, uint32_t bytes, const struct partition_appended *);
 void slot_dirty(struct broker *, uint32_t slot);
 /* Rings every core that waits for the partition, ourselves included. */
 void home_moved(struct broker *, struct partition *, struct tide_out *);

@@ -120,7 +120,6 @@ static void take_result(struct broker *b, struct request *r, struct produce_entr
     e->message = a->message;
     e->leader_epoch = a->leader_epoch;
     if (a->error != 0) {
-        tide_count(b->counters, COUNTER_produce_errors);
         entry_failed(r, e, a->error);
         return;
     }
@@ -307,6 +306,7 @@ static void append_entry(struct broker *b, struct request *r, struct produce_ent
         send_letter(b, r, e, records, vp->leader_epoch, vp->home_core, transactional);
         return;
     }
+    count_append(b, records.len, &ret);
     slot_dirty(b, slot);
     take_result(b, r, e, p, &ret);
     home_moved(b, p, out);

@@ -88,6 +88,11 @@ static unsigned give_outputs(struct loop *l)
     unsigned did = 0;
     unsigned sent = nic_tx(l->config.nic, l->self, io->tx, io->tx_count);
     io->tx_count -= sent;
+    for (unsigned port = 0; sent != 0 && port < nic_port_count(l->config.nic); port++) {
+        unsigned sender = nic_tx_core(l->config.nic, port, l->self);
+        if (sender != l->self) /* it sends for us: our frames wait in its ring */
+            l->office->parties[l->self].rung |= 1ull << sender;
+    }
     memmove(io->tx, io->tx + sent, io->tx_count * sizeof(io->tx[0]));
     did += sent;
     if (io->out.op_count != 0 && disk_queue(l->config.disk, io->out.ops, io->out.op_count) == TIDE_OK) {
@@ -121,14 +126,13 @@ static void fall_asleep(struct loop *l)
     uint64_t until = TIDE_MIN(core_deadline_ns(l->config.core), now + WAIT_MAX_MS * TIDE_NS_PER_MS);
     uint32_t tags = 0;
 
-    if (l->port_without_fd || nic_tx_waiting(l->config.nic, l->self) != 0 || io->tx_count != 0 ||
-        io->out.op_count != 0 || io->out.job_count != 0)
+    if (l->port_without_fd || io->tx_count != 0 || io->out.op_count != 0 || io->out.job_count != 0)
         until = TIDE_MIN(until, now + NO_FD_WAIT_NS);
     if (until <= now)
         return;
     atomic_store_explicit(&me->asleep, 1, memory_order_relaxed);
     tide_fence(); /* pairs with ring_sleepers */
-    if (!core_has_mail(l->config.core)) {
+    if (!core_has_mail(l->config.core) && nic_tx_waiting(l->config.nic, l->self) == 0) {
         rte_rcu_qsbr_thread_offline(l->config.qsbr, l->self);
         tide_count(core_counters(l->config.core), COUNTER_idle_waits);
         io->done_count = disk_wait(l->config.disk, until - now, io->done, CORE_DONE_MAX, &tags);

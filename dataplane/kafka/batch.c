@@ -349,6 +349,8 @@ size_t batch_build(uint8_t *to, size_t cap, const struct batch_build_record *rec
                              .base_sequence = base_sequence, .record_count = count, .last_offset_delta = count - 1,
                              .base_timestamp = count > 0 ? records[0].timestamp : 0, .max_timestamp = INT64_MIN};
     size_t at = BATCH_HEADER;
+    if (cap < BATCH_HEADER)
+        return 0;
     for (int32_t i = 0; i < count; i++) {
         const struct batch_build_record *r = &records[i];
         size_t need = RECORD_OVERHEAD + (r->key != NULL ? (size_t)r->key_len : 0) + (r->value != NULL ? (size_t)r->value_len : 0);

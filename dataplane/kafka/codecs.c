@@ -17,7 +17,6 @@
 struct batch_decompressor {
     z_stream gzip;
     bool gzip_ready;
-    LZ4F_dctx *lz4;
     ZSTD_DCtx *zstd;
 };
 
@@ -36,9 +35,7 @@ struct batch_decompressor *batch_decompressor_create(void)
         return NULL;
     d->gzip_ready = inflateInit2(&d->gzip, 16 + MAX_WBITS) == Z_OK; /* 16: gzip, not zlib */
     d->zstd = ZSTD_createDCtx();
-    if (LZ4F_isError(LZ4F_createDecompressionContext(&d->lz4, LZ4F_VERSION)))
-        d->lz4 = NULL;
-    if (d->gzip_ready && d->zstd != NULL && d->lz4 != NULL)
+    if (d->gzip_ready && d->zstd != NULL)
         return d;
     batch_decompressor_destroy(d);
     return NULL;
@@ -50,7 +47,6 @@ void batch_decompressor_destroy(struct batch_decompressor *d)
         return;
     if (d->gzip_ready)
         (void)inflateEnd(&d->gzip);
-    (void)LZ4F_freeDecompressionContext(d->lz4);
     (void)ZSTD_freeDCtx(d->zstd);
     free(d);
 }
@@ -87,6 +83,8 @@ static enum tide_status gzip_member(z_stream *z, struct stream *s)
         z->next_out = s->out;
         z->avail_out = out;
         result = inflate(z, Z_NO_FLUSH);
+        if (result == Z_MEM_ERROR)
+            return TIDE_IO;
         if (z->avail_in == in && z->avail_out == out && result != Z_STREAM_END)
             return result == Z_DATA_ERROR || s->room != 0 ? TIDE_BAD : TIDE_FULL;
         advance(s, in - z->avail_in, out - z->avail_out);
@@ -158,24 +156,36 @@ static bool lz4_is_readable(const struct stream *s)
            (flags & (FLAG_DICTIONARY | FLAG_RESERVED)) == 0;
 }
 
-static enum tide_status lz4(struct batch_decompressor *d, struct stream *s)
+static enum tide_status lz4_frame(LZ4F_dctx *d, struct stream *s)
 {
     const LZ4F_decompressOptions_t options = {.stableDst = 1};
     size_t hint;
-    if (!lz4_is_readable(s))
-        return TIDE_BAD;
-    LZ4F_resetDecompressionContext(d->lz4);
     do {
         size_t used = s->in_left;
         size_t made = s->room;
-        hint = LZ4F_decompress(d->lz4, s->out, &made, s->in, &used, &options);
+        hint = LZ4F_decompress(d, s->out, &made, s->in, &used, &options);
         if (LZ4F_isError(hint))
-            return TIDE_BAD;
+            return strcmp(LZ4F_getErrorName(hint), "ERROR_allocation_failed") ? TIDE_BAD : TIDE_IO;
         if (used == 0 && made == 0 && hint != 0)
             return s->room == 0 ? TIDE_FULL : TIDE_BAD;
         advance(s, used, made);
     } while (hint != 0);
     return s->in_left == 0 ? TIDE_OK : TIDE_BAD;
+}
+
+/* Every frame has a context of its own: one that was reset still remembers the content size of a
+ * frame that broke off (liblz4 1.9.4), and would refuse the next good one that states none. */
+static enum tide_status lz4(struct stream *s)
+{
+    LZ4F_dctx *d;
+    enum tide_status status;
+    if (!lz4_is_readable(s))
+        return TIDE_BAD;
+    if (LZ4F_isError(LZ4F_createDecompressionContext(&d, LZ4F_VERSION)))
+        return TIDE_IO;
+    status = lz4_frame(d, s);
+    (void)LZ4F_freeDecompressionContext(d);
+    return status;
 }
 
 /* RFC 8878 3.1.1.1: descriptor, then the window's exponent and mantissa, unless the frame is one
@@ -192,17 +202,35 @@ static bool zstd_window_is_small(const struct stream *s)
     return base + base / 8 * (window & 7) <= 1ull << CODEC_ZSTD_WINDOW_LOG_MAX;
 }
 
+/* RFC 8878 3.1.2. */
 static bool zstd_is_skippable(const struct stream *s)
 {
     return s->in_left >= 4 && (s->in[0] & 0xf0) == 0x50 && s->in[1] == 0x2a && s->in[2] == 0x4d &&
            s->in[3] == 0x18;
 }
 
+/* The library may know older formats, which Kafka's clients do not write. */
+static bool zstd_is_frame(const struct stream *s)
+{
+    static const uint8_t magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
+    return s->in_left > sizeof(magic) && memcmp(s->in, magic, sizeof(magic)) == 0;
+}
+
+static enum tide_status zstd_status(ZSTD_ErrorCode code)
+{
+    if (code == ZSTD_error_dstSize_tooSmall)
+        return TIDE_FULL;
+    return code == ZSTD_error_memory_allocation ? TIDE_IO : TIDE_BAD;
+}
+
 /* Frame by frame into the one output, which serves as the window: nothing is allocated for it. */
 static enum tide_status zstd_frame(ZSTD_DCtx *z, struct stream *s)
 {
     size_t made = 0;
-    size_t len = ZSTD_findFrameCompressedSize(s->in, s->in_left);
+    size_t len;
+    if (!zstd_is_frame(s) && !zstd_is_skippable(s))
+        return TIDE_BAD;
+    len = ZSTD_findFrameCompressedSize(s->in, s->in_left);
     if (ZSTD_isError(len) || len == 0 || len > s->in_left)
         return TIDE_BAD;
     if (!zstd_is_skippable(s)) {
@@ -210,7 +238,7 @@ static enum tide_status zstd_frame(ZSTD_DCtx *z, struct stream *s)
             return TIDE_BAD;
         made = ZSTD_decompressDCtx(z, s->out, s->room, s->in, len);
         if (ZSTD_isError(made))
-            return ZSTD_getErrorCode(made) == ZSTD_error_dstSize_tooSmall ? TIDE_FULL : TIDE_BAD;
+            return zstd_status(ZSTD_getErrorCode(made));
     }
     advance(s, len, made);
     return TIDE_OK;
@@ -237,7 +265,7 @@ static enum tide_status run(struct batch_decompressor *d, enum batch_codec codec
     case CODEC_SNAPPY:
         return snappy(s);
     case CODEC_LZ4:
-        return lz4(d, s);
+        return lz4(s);
     case CODEC_ZSTD:
         return zstd(d, s);
     default:

@@ -37,8 +37,9 @@ void batch_decompressor_destroy(struct batch_decompressor *); /* NULL is fine */
  * TIDE_OK:   all of the input was used; *ret_len bytes.
  * TIDE_FULL: more than cap bytes would come out. A larger buffer may do, up to the caller's limit;
  *            beyond that the batch is to be refused with INVALID_RECORD.
- * TIDE_BAD:  broken, cut short, followed by something else, or of a kind not accepted: INVALID_RECORD
- *            (CORRUPT_MESSAGE would make clients resend it for ever).
+ * TIDE_BAD:  broken, cut short, followed by something else, or of a kind not accepted:
+ *            INVALID_RECORD (CORRUPT_MESSAGE would make clients resend it for ever).
+ * TIDE_IO:   no memory for the library; nothing is said about the bytes.
  * `out` may be written up to cap in every case. CODEC_NONE copies. */
 TIDE_MUST_USE enum tide_status batch_decompress(struct batch_decompressor *, enum batch_codec,
                                                 const void *in, size_t in_len, void *out,

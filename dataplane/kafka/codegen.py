@@ -162,8 +162,14 @@ def getter(message, name, fields):
             out += [f'{pad}struct wire_tags t;', f'{pad}wire_tags_begin(c, &t);', f'{pad}while (wire_tags_next(c, &t)) {{',
                     f'{pad}    uint32_t after = c->left - t.size;', f'{pad}    switch (t.tag) {{']
             for f in tagged:
+                g = guard(f.get('versions'), message)
                 out.append(f'{pad}    case {f["tag"]}:')
-                out += [f'{pad}        {line}' for line in read_value(message, f, f'ret->{f["name"]}')]
+                if g is None:
+                    out += [f'{pad}        {line}' for line in read_value(message, f, f'ret->{f["name"]}')]
+                else:  # a version that lacks the field skips the tag like any unknown one
+                    out += [f'{pad}        if ({g}) {{'] + [f'{pad}            {line}' for line in
+                                                        read_value(message, f, f'ret->{f["name"]}')]
+                    out += [f'{pad}        }} else {{', f'{pad}            wire_skip(c, t.size);', f'{pad}        }}']
                 out.append(f'{pad}        break;')
             out += [f'{pad}    default:', f'{pad}        wire_skip(c, t.size);', f'{pad}    }}',
                     f'{pad}    if (c->left != after)', f'{pad}        c->failed = true;', f'{pad}}}']

@@ -96,6 +96,8 @@ static struct wire_bytes get_span(struct wire_cursor *c, int64_t n, bool nullabl
 struct wire_bytes wire_get_string(struct wire_cursor *c, bool flexible, bool nullable)
 {
     int64_t n = flexible ? (int64_t)wire_get_uvarint(c) - 1 : wire_get_i16(c);
+    if (n > INT16_MAX) /* a compact string is no longer than any other */
+        fail(c);
     return get_span(c, n, nullable);
 }
 

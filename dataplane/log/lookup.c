@@ -107,6 +107,8 @@ static int search_records(struct lookup *u, const struct batch_header *h, const 
     struct batch_record record;
     batch_iter_init(&it, h, records, len);
     while (batch_iter_next(&it, &record)) {
+        if (record.offset < h->base_offset || record.offset > batch_last_offset(h))
+            return -EILSEQ;
         if (record.offset >= u->l->end_offset)
             return 0;
         if (record.timestamp >= timestamp) {
@@ -242,7 +244,7 @@ static void lookup_run(struct tide_job *job, const struct tide_fs *fs)
 {
     struct log_lookup *l = (struct log_lookup *)job;
     struct lookup u = {.l = l, .log = l->log};
-    job->result = segment_reader_init(&u.reader, fs, -1, 0);
+    job->result = segment_reader_init(&u.reader, fs, -1, UINT64_MAX);
     if (job->result != 0)
         return;
     int e = l->timestamp == MAX_TIMESTAMP ? search_max(&u) : search(&u, 0, l->timestamp);

@@ -259,7 +259,9 @@ void segment_unmap_index(const struct tide_fs *fs, struct log_segment *s)
 int segment_reader_init(struct segment_reader *r, const struct tide_fs *fs, int file, uint64_t limit)
 {
     *r = (struct segment_reader){.fs = fs, .file = file, .limit = limit};
-    r->buf = aligned_alloc(TIDE_BLOCK, LOG_SCAN_BYTES);
+    uint64_t whole = TIDE_MIN(limit, (uint64_t)LOG_SCAN_BYTES) + TIDE_BLOCK - 1;
+    r->room = (uint32_t)TIDE_MAX(whole & ~(uint64_t)(TIDE_BLOCK - 1), (uint64_t)TIDE_BLOCK);
+    r->buf = aligned_alloc(TIDE_BLOCK, r->room);
     return r->buf != NULL ? 0 : -ENOMEM;
 }
 
@@ -273,7 +275,7 @@ void segment_reader_deinit(struct segment_reader *r)
 static void fill(struct segment_reader *r, uint64_t at)
 {
     uint64_t rest = r->limit - at;
-    uint32_t expected = (uint32_t)TIDE_MIN(rest, (uint64_t)LOG_SCAN_BYTES);
+    uint32_t expected = (uint32_t)TIDE_MIN(rest, (uint64_t)r->room);
     uint32_t want = (expected + TIDE_BLOCK - 1) & ~(uint32_t)(TIDE_BLOCK - 1);
     r->at = at;
     r->len = 0;

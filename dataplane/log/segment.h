@@ -110,7 +110,7 @@ void segment_unmap_index(const struct tide_fs *, struct log_segment *s);
 
 /* ---- reading a file in order ------------------------------------------------------------------ */
 
-/* Aligned reads through a direct handle, LOG_SCAN_BYTES at a time. */
+/* Aligned reads through a direct handle, LOG_SCAN_BYTES at a time (or the whole of a smaller file). */
 struct segment_reader {
     const struct tide_fs *fs;
     int file;
@@ -118,6 +118,7 @@ struct segment_reader {
     uint64_t limit;  /* nothing at or behind it is read */
     uint64_t at;     /* what `buf` holds */
     uint32_t len;
+    uint32_t room;   /* of buf */
     uint8_t *buf;
 };
 int segment_reader_init(struct segment_reader *, const struct tide_fs *, int file, uint64_t limit);

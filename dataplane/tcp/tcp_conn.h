@@ -75,6 +75,8 @@ struct tcp_conn {
     bool ack_now;       /* send an ACK in this turn */
     bool fin_queued;    /* the application closed: a FIN follows the queue */
     bool fin_received;
+    bool fin_held;      /* the peer's FIN came before what precedes it */
+    uint32_t fin_seq;
     bool in_recovery;
     bool recovery_set;  /* `recovery` means something */
     bool fin_sent;

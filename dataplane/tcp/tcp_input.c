@@ -741,13 +741,17 @@ static void conn_input(struct tcp_conn *c, struct tcp_packet *p, struct rte_mbuf
     }
     if (!ack_step(c, p))
         goto done;
-    if (p->len != 0) {
+    if (p->len != 0) { /* m is gone afterwards, p is not */
         data_step(c, p, m);
         m = NULL;
         if (c->stack == NULL || c->gone)
             return;
     }
-    if (p->flags & TCP_FIN && !c->fin_received && p->seq + p->len == c->rcv_nxt)
+    if (p->flags & TCP_FIN && !c->fin_received) {
+        c->fin_held = true;
+        c->fin_seq = p->seq + p->len;
+    }
+    if (c->fin_held && !c->fin_received && c->fin_seq == c->rcv_nxt)
         fin_step(c);
     if (c->stack != NULL && !c->gone && c->state == TCP_CLOSING && fin_is_acked(c))
         tcp_enter_time_wait(c);

@@ -459,7 +459,9 @@ static int conn_output(struct tcp_conn *c, struct rte_mbuf **ret, struct tcp_met
         return *ret != NULL ? 1 : -1;
     }
     if (c->ack_now) {
-        *ret = build(c, c->snd_nxt, &none, 0, meta);
+        /* After a timeout snd_nxt lies behind what the peer may have: an ACK from there would be old
+         * to it and not be looked at, and two ends in this state would wait for one another. */
+        *ret = build(c, c->snd_max, &none, 0, meta);
         return *ret != NULL ? 1 : -1;
     }
     if (c->send_deadline_ns == 0)

@@ -393,7 +393,7 @@ void tcp_close(struct tcp_conn *c)
 void tcp_abort_now(struct tcp_conn *c)
 {
     struct tcp_control reset = {.src = c->local, .dst = c->remote, .src_port = c->local_port, .dst_port = c->remote_port,
-                                .seq = c->snd_nxt, .ack = c->rcv_nxt, .flags = TCP_RST | TCP_ACK};
+                                .seq = c->snd_max, .ack = c->rcv_nxt, .flags = TCP_RST | TCP_ACK};
     if (c->state != TCP_CLOSED && c->state != TCP_SYN_SENT && c->state != TCP_TIME_WAIT) {
         c->stack->stats.resets_out++;
         tcp_control_send(c->stack, &reset);

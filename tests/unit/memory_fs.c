@@ -106,6 +106,8 @@ static void sweep(struct memory_fs *m)
 {
     for (int i = 0; i < MEMORY_FILES; i++) {
         bool referred = false;
+        if (!m->files[i].used)
+            continue;
         for (int k = 0; k < MEMORY_FILES && !referred; k++)
             referred = (m->names[k].used && m->names[k].file == i) ||
                        (m->kept_names[k].used && m->kept_names[k].file == i);

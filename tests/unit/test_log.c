@@ -68,6 +68,10 @@ static void test_append_is_durable_after_its_write(void **state)
     assert_int_equal(log_size_bytes(w->log),
                      w->batches[0].size + w->batches[1].size + w->batches[2].size);
     log_check(w->log);
+    /* The rest of the last block is zero, whatever the buffer held before. */
+    struct memory_file *f = memory_fs_find(w->disk, WORLD_DIR "/00000000000000000000.log");
+    for (uint32_t i = w->log->position; i < f->size; i++)
+        assert_int_equal(f->bytes[i], 0);
 }
 
 static void test_bad_crc_leaves_no_trace(void **state)
@@ -231,14 +235,14 @@ static void test_batches_span_buffers(void **state)
 static void test_slow_reader_cannot_take_all_buffers(void **state)
 {
     struct world *w = *state;
-    struct log_read reads[16];
+    static struct log_read reads[64]; /* there are 32 buffers */
     unsigned held = 0;
     assert_int_equal(world_open(w), 0);
     world_begin_epoch(w, 1);
     for (unsigned i = 0; i < 200; i++) {
         assert_int_equal(world_append(w, 1, 7000, 0), TIDE_OK);
         world_flush(w);
-        if (held == 16)
+        if (held == 64)
             continue;
         struct log_read *r = &reads[held];
         *r = (struct log_read){.offset = i, .end_offset = i + 1, .max_bytes = 10000};
@@ -252,7 +256,7 @@ static void test_slow_reader_cannot_take_all_buffers(void **state)
         }
     }
     assert_int_equal(log_durable_end(w->log), 200);
-    assert_true(held > 0);
+    assert_true(held >= 16 && held < 32);
     for (unsigned k = 0; k < held; k++) {
         uint8_t bytes[8192];
         uint32_t len = reads[k].bytes.len;
@@ -310,6 +314,37 @@ static void test_no_buffers_is_an_ordinary_answer(void **state)
     world_check_all(w, 0, n + 1);
 }
 
+/* More windows than slots, none of them written. */
+static void test_more_windows_than_slots(void **state)
+{
+    struct world *w = *state;
+    log_core_destroy(w->core);
+    w->core_config.tail_buffer_bytes = 4096;
+    w->core_config.tail_buffers = 300;
+    w->core = log_core_create(&w->core_config);
+    assert_non_null(w->core);
+    w->config.segment_bytes = 4 << 20;
+    w->config.preallocate_bytes = 1 << 20;
+    assert_int_equal(world_open(w), 0);
+    world_begin_epoch(w, 0);
+    w->hold_writes = true;
+    enum tide_status status;
+    while ((status = world_append(w, 1, 3000, 0)) == TIDE_OK)
+        assert_true(w->log->position < LOG_TAIL_SLOTS * 4096);
+    assert_int_equal(status, TIDE_FULL);
+    assert_true(w->log->position > (LOG_TAIL_SLOTS - 2) * 4096);
+    log_check(w->log);
+    world_check_all(w, 0, world_model_end(w));
+    w->hold_writes = false;
+    world_pump(w);
+    assert_int_equal(log_durable_end(w->log), world_model_end(w));
+    for (unsigned i = 0; i < 300; i++) {
+        assert_int_equal(world_append(w, 1, 3000, 0), TIDE_OK);
+        world_flush(w);
+    }
+    world_check_all(w, 0, world_model_end(w));
+}
+
 /* ---- rolling ---------------------------------------------------------------------------------- */
 
 static void test_many_segments(void **state)
@@ -357,6 +392,35 @@ static void test_roll_by_time(void **state)
     assert_int_equal(w->log->active, 2);
     world_flush(w);
     world_check_all(w, 0, 6);
+}
+
+/* The helper still extends the file of the segment that is rolled away from. */
+static void test_roll_while_extending(void **state)
+{
+    struct world *w = *state;
+    w->config.segment_ms = 1000;
+    assert_int_equal(world_open(w), 0);
+    world_begin_epoch(w, 1);
+    assert_int_equal(world_append(w, 1, 100, 5000), TIDE_OK);
+    log_prepare_start(w->log, &w->out);
+    world_flush(w);
+    assert_true(w->log->prepared);
+    w->hold_jobs = true;
+    log_extend_start(w->log, 0, &w->out);
+    assert_int_equal(world_append(w, 1, 100, 9000), TIDE_OK);
+    world_flush(w);
+    assert_int_equal(w->log->active, 1);
+    assert_int_equal(log_durable_end(w->log), 2);
+    uint64_t zeroed = w->log->zeroed_end;
+    assert_int_equal(w->job_count, 1); /* not sealed yet: the job would cut the file under the other */
+    assert_ptr_equal(w->jobs[0], &w->log->extend_job.job);
+    w->hold_jobs = false;
+    world_pump(w);
+    assert_int_equal(w->log->zeroed_end, zeroed);
+    world_pump(w);
+    assert_int_equal(tide_pub64_peek(&log_segment_at(w->log, 0)->state), LOG_SEGMENT_CLOSED);
+    assert_int_equal(memory_fs_find(w->disk, WORLD_DIR "/00000000000000000000.log")->size, w->batches[0].size);
+    world_check_all(w, 0, 2);
 }
 
 static void test_small_topic_stays_small(void **state)
@@ -959,7 +1023,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_slow_reader_cannot_take_all_buffers, start, stop),
         cmocka_unit_test_setup_teardown(test_idle_log_gives_its_buffer, start, stop),
         cmocka_unit_test_setup_teardown(test_no_buffers_is_an_ordinary_answer, start, stop),
+        cmocka_unit_test_setup_teardown(test_more_windows_than_slots, start, stop),
         cmocka_unit_test_setup_teardown(test_many_segments, start, stop),
+        cmocka_unit_test_setup_teardown(test_roll_while_extending, start, stop),
         cmocka_unit_test_setup_teardown(test_roll_by_time, start, stop),
         cmocka_unit_test_setup_teardown(test_small_topic_stays_small, start, stop),
         cmocka_unit_test_setup_teardown(test_disk_full, start, stop),
