@@ -275,6 +275,15 @@ static bool has_protocol(const struct tide_settings *s, const char *name)
     return false;
 }
 
+/* The address without its prefix length. */
+static void copy_host(char to[LISTENER_HOST_MAX], const char *address)
+{
+    size_t n = strcspn(address, "/");
+    n = n < LISTENER_HOST_MAX ? n : LISTENER_HOST_MAX - 1;
+    memcpy(to, address, n);
+    to[n] = 0;
+}
+
 static enum tide_status derive_listeners(struct tide_settings *s, char *error, size_t size)
 {
     char copy[SETTING_TEXT_MAX];
@@ -292,10 +301,10 @@ static enum tide_status derive_listeners(struct tide_settings *s, char *error, s
                      "(TLS and SASL are not served yet)", l->name, l->name);
             return TIDE_BAD;
         }
-        snprintf(l->advertised_host, sizeof(l->advertised_host), "%s", l->host);
+        memcpy(l->advertised_host, l->host, sizeof(l->advertised_host));
         l->advertised_port = l->port;
         if (l->host[0] == 0 || strcmp(l->host, "0.0.0.0") == 0)
-            snprintf(l->advertised_host, sizeof(l->advertised_host), "%.*s", (int)strcspn(s->data_address, "/"), s->data_address);
+            copy_host(l->advertised_host, s->data_address);
         s->listener_count++;
     }
     return s->listener_count != 0 ? TIDE_OK : TIDE_BAD;
