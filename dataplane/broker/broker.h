@@ -96,6 +96,9 @@ void session_on_sent(struct session *, const struct tide_time *, struct tide_out
 /* Next session that became ready outside of its own events (a response completed), NULL if none. */
 struct session *broker_next_ready(struct broker *);
 
+/* The session in slot i < sessions_max, NULL when it is free. */
+struct session *broker_session(struct broker *, uint32_t i);
+
 struct broker_gauges {
     uint32_t sessions;
     uint32_t requests_in_progress;

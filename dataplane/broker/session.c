@@ -55,6 +55,11 @@ struct session *broker_next_ready(struct broker *b)
     return s;
 }
 
+struct session *broker_session(struct broker *b, uint32_t i)
+{
+    return b->sessions[i].in_use ? &b->sessions[i] : NULL;
+}
+
 void *session_transport(const struct session *s)
 {
     return s->transport;

@@ -5,12 +5,17 @@
 
 #include <rte_malloc.h>
 
+#include "log/buffers.h"
+
 enum {
     EVENTS_MAX = 256,   /* connections looked at per turn */
     MAIL_MAX = 128,
     BELLS_MAX = 256,
     STEER_MAX = 32,     /* frames taken from each sibling per turn */
     PACKETS_MAX = 32,   /* packets asked of TCP at once */
+    SLOW_LOOK_MS = 100,       /* how often slow readers are looked for while read buffers are short */
+    SLOW_AFTER_MS = 3000,     /* a reader without progress for so long may be reset then */
+    POOL_LOOK_US = 200,
     RECEIVE_LOW_PERCENT = 50, /* sessions together hold at most the other half of the pool */
 };
 
@@ -22,6 +27,8 @@ struct core {
     struct broker *broker;
     struct core_gauges gauges;
     bool receive_low;
+    uint64_t slow_look_ns;
+    uint64_t pool_look_ns;
     unsigned did;
 };
 
@@ -221,6 +228,33 @@ static void ready_sessions(struct core *c, const struct tide_time *t, struct tid
     c->did += n;
 }
 
+/* Read buffers are gone, and somebody holds them without reading: the slowest connection is reset,
+ * so that the others are served (design 10). */
+static void reset_slowest_reader(struct core *c, const struct tide_time *t)
+{
+    struct session *slowest = NULL;
+    uint64_t since = t->now_ns - SLOW_AFTER_MS * TIDE_NS_PER_MS;
+    if (t->now_ns < c->slow_look_ns)
+        return;
+    c->slow_look_ns = t->now_ns + SLOW_LOOK_MS * TIDE_NS_PER_MS;
+    if (log_core_free_now(c->config.log_core).reads != 0)
+        return;
+    for (uint32_t i = 0; i < c->config.broker.sessions_max; i++) {
+        struct session *s = broker_session(c->broker, i);
+        uint64_t stalled = s != NULL ? tcp_stalled_since(conn_of(s)) : 0;
+        if (stalled != 0 && stalled < since) {
+            since = stalled;
+            slowest = s;
+        }
+    }
+    if (slowest != NULL) {
+        struct tcp_conn *conn = conn_of(slowest);
+        tide_count(&c->counters, COUNTER_slow_readers_reset);
+        session_on_gone(slowest);
+        tcp_abort(conn);
+    }
+}
+
 /* ---- mail and completions ------------------------------------------------------------------------ */
 
 static void neighbours_out(struct core *c)
@@ -296,11 +330,12 @@ static void transmit(struct core *c, const struct tide_time *t, struct core_io *
 
 /* ---- the turn ------------------------------------------------------------------------------------------ */
 
-static void look_at_receive_pool(struct core *c)
+static void look_at_receive_pool(struct core *c, const struct tide_time *t)
 {
     const struct rte_mempool *p = c->config.receive_pool;
-    if (p == NULL)
+    if (p == NULL || t->now_ns < c->pool_look_ns)
         return;
+    c->pool_look_ns = t->now_ns + POOL_LOOK_US * 1000; /* counting walks every core's cache */
     c->receive_low = rte_mempool_avail_count(p) < p->size * RECEIVE_LOW_PERCENT / 100;
 }
 
@@ -316,7 +351,7 @@ unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io
 {
     c->did = 0;
     tide_count(&c->counters, COUNTER_turns);
-    look_at_receive_pool(c);
+    look_at_receive_pool(c, t);
     broker_begin_turn(c->broker, t, c->receive_low);
     completions(c, t, io);
     mail(c, t, &io->out);
@@ -328,6 +363,7 @@ unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io
     connections(c, t, &io->out);
     c->did += broker_turn(c->broker, t, &io->out);
     ready_sessions(c, t, &io->out);
+    reset_slowest_reader(c, t);
     neighbours_out(c);
     transmit(c, t, io);
     if (c->did != 0)

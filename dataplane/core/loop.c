@@ -14,7 +14,12 @@ enum {
     NO_FD_WAIT_NS = 50000,  /* a port without a descriptor is looked at this often */
 };
 
+/* jemalloc's, where it is linked in: how many bytes the calling thread has ever allocated. */
+extern int mallctl(const char *name, void *old, size_t *old_len, void *new, size_t new_len) __attribute__((weak));
+
 struct loop {
+    const uint64_t *allocated; /* NULL: the allocator does not tell */
+    uint64_t allocated_seen;
     struct loop_config config;
     struct core_io *io;
     struct post_office *office;
@@ -142,6 +147,24 @@ static void fall_asleep(struct loop *l)
     clear_doorbell(l, tags);
 }
 
+static void watch_heap(struct loop *l)
+{
+    size_t len = sizeof(l->allocated);
+    if (mallctl == NULL || mallctl("thread.allocatedp", &l->allocated, &len, NULL, 0) != 0)
+        l->allocated = NULL;
+    else
+        l->allocated_seen = *l->allocated;
+}
+
+/* A core takes nothing from the heap once it runs (design 3); whoever breaks that is counted. */
+static void check_heap(struct loop *l)
+{
+    if (l->allocated == NULL || *l->allocated == l->allocated_seen)
+        return;
+    l->allocated_seen = *l->allocated;
+    tide_count(core_counters(l->config.core), COUNTER_heap_allocations);
+}
+
 void loop_run(const struct loop_config *config)
 {
     struct loop l = {.config = *config,
@@ -155,6 +178,7 @@ void loop_run(const struct loop_config *config)
     watch_all(&l);
     rte_rcu_qsbr_thread_register(config->qsbr, l.self);
     rte_rcu_qsbr_thread_online(config->qsbr, l.self);
+    watch_heap(&l);
     while (!atomic_load_explicit(config->stop, memory_order_relaxed)) {
         struct tide_time t;
         unsigned did;
@@ -164,6 +188,7 @@ void loop_run(const struct loop_config *config)
         did += give_outputs(&l);
         rte_rcu_qsbr_quiescent(config->qsbr, l.self);
         ring_sleepers(&l);
+        check_heap(&l);
         idle = did != 0 ? 0 : idle + 1;
         if (!config->spin && idle > config->idle_polls)
             fall_asleep(&l);

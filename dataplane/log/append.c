@@ -9,9 +9,9 @@
 #include "tidemark/bytes.h"
 
 enum {
-    COPY_CHUNK = 16384,    /* copied, then summed while it is in the first cache */
-    SPAN_ROLL = 1 << 30,   /* relative offsets have 31 bits: a segment ends here at the latest, and */
-    DELTA_MAX = 1 << 30,   /* no batch may span more */
+    COPY_CHUNK = 16384,  /* copied, then summed while it is in the first cache */
+    SPAN_ROLL = 1 << 30, /* relative offsets have 31 bits: a segment ends here at the latest, and */
+    DELTA_MAX = 1 << 30, /* no batch may span more */
 };
 
 static struct log_segment *active(const struct log *log)
@@ -24,7 +24,8 @@ static void count(struct log *log, enum tide_counter which)
     tide_count(log->core->config.counters, which);
 }
 
-/* ---- room ------------------------------------------------------------------------------------- */
+/* ---- room -------------------------------------------------------------------------------------
+ */
 
 /* kafka-protocol 10.5. */
 static bool roll_is_due(const struct log *log, uint32_t bytes, int64_t max_timestamp)
@@ -119,7 +120,8 @@ enum tide_status log_make_room(struct log *log, const struct tide_time *t, uint3
     return TIDE_OK;
 }
 
-/* ---- appending -------------------------------------------------------------------------------- */
+/* ---- appending --------------------------------------------------------------------------------
+ */
 
 /* Copies the batch behind the end and sums it from BATCH_ATTRIBUTES on. False when a window is
  * missing. What was copied lies behind the published end, so nobody sees it. */
@@ -215,8 +217,8 @@ static void take_in(struct log *log, uint32_t size, int64_t base_offset, int64_t
         log->first_timestamp = max_timestamp;
         log->first_wall_ms = log->wall_ms;
     }
-    log_index_add(&log->index[log->active % 2], (uint32_t)(last_offset - s->base_offset), log->position,
-                  size, max_timestamp);
+    log_index_add(&log->index[log->active % 2], (uint32_t)(last_offset - s->base_offset),
+                  log->position, size, max_timestamp);
     recent_add(log, base_offset);
     tail_batch_ended(log, s->tail_base, (uint64_t)log->position + size, last_offset + 1);
     log->position += size;
@@ -225,9 +227,9 @@ static void take_in(struct log *log, uint32_t size, int64_t base_offset, int64_t
     tide_pub64_set(&log->next_pub, (uint64_t)log->next_offset);
 }
 
-enum tide_status log_append_stamped(struct log *log, struct tide_slice batch, const struct batch_header *h,
-                                    int64_t base_offset, int32_t leader_epoch,
-                                    const struct log_stamp *stamp)
+enum tide_status log_append_stamped(struct log *log, struct tide_slice batch,
+                                    const struct batch_header *h, int64_t base_offset,
+                                    int32_t leader_epoch, const struct log_stamp *stamp)
 {
     uint32_t size = batch.len;
     uint32_t crc;
@@ -261,7 +263,8 @@ enum tide_status log_append(struct log *log, struct tide_slice batch, const stru
     return log_append_stamped(log, batch, h, base_offset, leader_epoch, NULL);
 }
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------
+ */
 
 static uint32_t appended_end(const struct log *log, uint32_t segment)
 {

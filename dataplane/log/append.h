@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Appending and writing: what log.c needs of append.c, and the other way round. [home] all of it. */
+/* Appending and writing: what log.c needs of append.c, and the other way round. [home] all of it.
+ */
 #ifndef TIDEMARK_LOG_APPEND_H
 #define TIDEMARK_LOG_APPEND_H
 

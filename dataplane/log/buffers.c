@@ -64,7 +64,8 @@ struct log_buffer *log_read_buffer_take(struct log_core *c)
 static bool reclaim_one(struct log_core *c, const struct log *keep)
 {
     struct log_buffer *b;
-    TAILQ_FOREACH(b, &c->attached, link) {
+    TAILQ_FOREACH(b, &c->attached, link)
+    {
         if (atomic_load_explicit(&b->refs, memory_order_relaxed) != 1)
             continue;
         if (tail_is_reclaimable(b->log, b->slot, b->log == keep)) {
@@ -90,7 +91,8 @@ struct log_buffer *log_tail_buffer_take(struct log_core *c, const struct log *ke
     return b;
 }
 
-void log_tail_buffer_attach(struct log_core *c, struct log_buffer *b, struct log *log, uint32_t slot)
+void log_tail_buffer_attach(struct log_core *c, struct log_buffer *b, struct log *log,
+                            uint32_t slot)
 {
     b->log = log;
     b->slot = slot;
@@ -130,7 +132,8 @@ static void view_fill(struct rte_mbuf *m, struct log_lease *lease, const struct 
     lease->shared.fcb_opaque = lease;
     rte_mbuf_ext_refcnt_set(&lease->shared, 1);
     uint32_t at = run->offset + done;
-    rte_pktmbuf_attach_extbuf(m, run->buffer->base + at, run->buffer->iova + at, len, &lease->shared);
+    rte_pktmbuf_attach_extbuf(m, run->buffer->base + at, run->buffer->iova + at, len,
+                              &lease->shared);
     m->data_off = 0;
     m->data_len = len;
     m->pkt_len = len;
@@ -213,7 +216,8 @@ static struct log_buffer *buffers_create(uint32_t count, uint32_t bytes, uint8_t
         b->home = ring;
         b->iova = rte_mem_virt2iova(b->base);
         /* A view hands one address to the port: its bytes must lie side by side for it, too. */
-        if (b->iova != RTE_BAD_IOVA && rte_mem_virt2iova(b->base + bytes - 1) != b->iova + bytes - 1)
+        if (b->iova != RTE_BAD_IOVA &&
+            rte_mem_virt2iova(b->base + bytes - 1) != b->iova + bytes - 1)
             goto fail;
         if (rte_ring_mp_enqueue(ring, b) != 0)
             goto fail;
@@ -227,12 +231,13 @@ fail:
 static bool chunks_create(struct log_core *c)
 {
     uint32_t count = TIDE_MAX(c->config.index_chunks, 1u);
-    c->chunk_memory = rte_zmalloc(NULL, (size_t)count * sizeof(struct log_index_chunk),
-                                  RTE_CACHE_LINE_SIZE);
+    c->chunk_memory =
+        rte_zmalloc(NULL, (size_t)count * sizeof(struct log_index_chunk), RTE_CACHE_LINE_SIZE);
     if (c->chunk_memory == NULL)
         return false;
     for (uint32_t i = 0; i < c->config.index_chunks; i++)
-        if (rte_ring_mp_enqueue(c->free_chunks, c->chunk_memory + i * sizeof(struct log_index_chunk)) != 0)
+        if (rte_ring_mp_enqueue(c->free_chunks,
+                                c->chunk_memory + i * sizeof(struct log_index_chunk)) != 0)
             return false;
     return true;
 }
@@ -247,8 +252,8 @@ static bool mempools_create(struct log_core *c)
     c->views = rte_pktmbuf_pool_create(name, c->config.views, cache, 0, 0, SOCKET_ID_ANY);
     /* Packets made from a view outlive it, so there are more leases than views. */
     snprintf(name, sizeof(name), "log_lease_%u", serial);
-    c->leases = rte_mempool_create(name, 2 * c->config.views, sizeof(struct log_lease), cache, 0, NULL,
-                                   NULL, lease_init, NULL, SOCKET_ID_ANY, 0);
+    c->leases = rte_mempool_create(name, 2 * c->config.views, sizeof(struct log_lease), cache, 0,
+                                   NULL, NULL, lease_init, NULL, SOCKET_ID_ANY, 0);
     return c->views != NULL && c->leases != NULL;
 }
 
@@ -334,10 +339,11 @@ void log_core_check(const struct log_core *c)
 {
     const struct log_buffer *b;
     uint32_t n = 0;
-    TAILQ_FOREACH(b, &c->attached, link) {
+    TAILQ_FOREACH(b, &c->attached, link)
+    {
         TIDE_ASSERT(atomic_load_explicit(&b->refs, memory_order_relaxed) != 0); /* B1 */
-        TIDE_ASSERT(b->log != NULL);                                           /* B3 */
-        TIDE_ASSERT(tail_slot_buffer(b->log, b->slot) == b);                   /* B3 */
+        TIDE_ASSERT(b->log != NULL);                                            /* B3 */
+        TIDE_ASSERT(tail_slot_buffer(b->log, b->slot) == b);                    /* B3 */
         n++;
     }
     TIDE_ASSERT(n == c->attached_count); /* B2 */

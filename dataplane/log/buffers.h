@@ -74,7 +74,7 @@ struct log_core {
     struct rte_mempool *leases;
     struct log_buffer_list attached; /* oldest first */
     uint32_t attached_count;
-    uint32_t reserve;                /* tail buffers that readers may not hold */
+    uint32_t reserve; /* tail buffers that readers may not hold */
     uint32_t read_generation;
 
     /* Not 0: readers take no new pins, because the free tail buffers fell below the reserve; they

@@ -17,7 +17,8 @@ enum {
 
 #define EPOCH_FILE "leader-epoch-checkpoint"
 
-/* ---- lines ------------------------------------------------------------------------------------ */
+/* ---- lines ------------------------------------------------------------------------------------
+ */
 
 void log_epoch_lines_add(struct log_epoch_lines *l, int32_t epoch, int64_t start)
 {
@@ -55,7 +56,8 @@ int32_t log_epoch_lines_last(const struct log_epoch_lines *l)
     return l->count != 0 ? l->lines[l->count - 1].epoch : -1;
 }
 
-/* ---- the file --------------------------------------------------------------------------------- */
+/* ---- the file ---------------------------------------------------------------------------------
+ */
 
 /* A decimal number and the one character behind it. */
 static bool take_number(const char **at, const char *end, char behind, int64_t max, int64_t *ret)
@@ -117,7 +119,8 @@ int log_epoch_lines_load(struct log_epoch_lines *l, const struct tide_fs *fs, co
     return e;
 }
 
-int log_epoch_lines_store(const struct log_epoch_lines *l, const struct tide_fs *fs, const char *dir)
+int log_epoch_lines_store(const struct log_epoch_lines *l, const struct tide_fs *fs,
+                          const char *dir)
 {
     char text[EPOCH_FILE_MAX];
     int len = snprintf(text, sizeof(text), "0\n%u\n", l->count);
@@ -128,7 +131,8 @@ int log_epoch_lines_store(const struct log_epoch_lines *l, const struct tide_fs 
     return log_file_replace(fs, dir, EPOCH_FILE, text, (size_t)len);
 }
 
-/* ---- published -------------------------------------------------------------------------------- */
+/* ---- published --------------------------------------------------------------------------------
+ */
 
 void log_epochs_set(struct log_epochs *e, const struct log_epoch_lines *l)
 {
@@ -152,7 +156,8 @@ void log_epochs_get(const struct log_epochs *e, struct log_epoch_lines *ret)
     }
 }
 
-static void end_for(const struct log_epochs *e, int32_t epoch, int64_t log_end, struct log_epoch *ret)
+static void end_for(const struct log_epochs *e, int32_t epoch, int64_t log_end,
+                    struct log_epoch *ret)
 {
     uint64_t n = tide_pub64_peek(&e->count);
     int64_t next_start = log_end;

@@ -16,7 +16,8 @@ static_assert(LOG_INDEX_CHUNKS <= 64, "one bit each in `heap`");
 
 enum { LOOKUP_TRIES = 4 };
 
-/* ---- entries ---------------------------------------------------------------------------------- */
+/* ---- entries ----------------------------------------------------------------------------------
+ */
 
 static struct log_index_chunk *chunk_at(const struct log_index *x, uint32_t i)
 {
@@ -132,7 +133,8 @@ static bool grow(struct log_index *x)
 }
 
 /* Keeps every second entry, the last one among them. From now on they come as far apart as the
- * ones that are kept, or batches larger than the interval would make the old part the sparse one. */
+ * ones that are kept, or batches larger than the interval would make the old part the sparse one.
+ */
 static void thin(struct log_index *x)
 {
     uint64_t n = tide_pub64_own(&x->count);
@@ -170,11 +172,12 @@ void log_index_add(struct log_index *x, uint32_t last_relative, uint32_t positio
         entry_add(x, last_relative, position);
         x->bytes_since_entry = 0;
     }
-    x->bytes_since_entry = bytes > UINT32_MAX - x->bytes_since_entry ? UINT32_MAX
-                                                                     : x->bytes_since_entry + bytes;
+    x->bytes_since_entry =
+        bytes > UINT32_MAX - x->bytes_since_entry ? UINT32_MAX : x->bytes_since_entry + bytes;
 }
 
-/* ---- lookups ---------------------------------------------------------------------------------- */
+/* ---- lookups ----------------------------------------------------------------------------------
+ */
 
 /* The number of leading entries whose key, offset or time, lies below `bound`. */
 static uint64_t lower_part(const struct log_index *x, uint64_t count, bool by_time, int64_t bound)
@@ -237,9 +240,11 @@ bool log_index_before_time(const struct log_index *x, uint64_t segment, int64_t 
     return look_up(x, segment, true, timestamp, ret);
 }
 
-/* ---- on disk ---------------------------------------------------------------------------------- */
+/* ---- on disk ----------------------------------------------------------------------------------
+ */
 
-bool index_file_floor(const uint8_t *entries, uint32_t count, uint32_t relative, struct log_place *ret)
+bool index_file_floor(const uint8_t *entries, uint32_t count, uint32_t relative,
+                      struct log_place *ret)
 {
     uint32_t lo = 0;
     uint32_t hi = count;
@@ -358,8 +363,8 @@ void log_index_check(const struct log_index *x)
         const struct log_index_entry *e = entry_at(x, i);
         TIDE_ASSERT(e != NULL); /* X2 */
         struct log_place p = place_unpack(tide_pub64_own(&e->place));
-        TIDE_ASSERT(p.relative > relative); /* X1 */
-        TIDE_ASSERT(p.position > position); /* X1 */
+        TIDE_ASSERT(p.relative > relative);                     /* X1 */
+        TIDE_ASSERT(p.position > position);                     /* X1 */
         TIDE_ASSERT((int64_t)tide_pub64_own(&e->time) >= time); /* X1 */
         relative = p.relative;
         position = p.position;

@@ -57,15 +57,15 @@ struct log_index {
     struct tide_pub64 count;
 
     /* owned */
-    struct rte_ring *pool;     /* where chunks come from; NULL: none */
-    uint64_t heap;             /* bit i: chunk i is ours from the heap and stays */
-    bool may_allocate;         /* [helper] only */
-    uint32_t interval;         /* setting */
-    uint32_t interval_now;     /* grows with each thinning */
+    struct rte_ring *pool; /* where chunks come from; NULL: none */
+    uint64_t heap;         /* bit i: chunk i is ours from the heap and stays */
+    bool may_allocate;     /* [helper] only */
+    uint32_t interval;     /* setting */
+    uint32_t interval_now; /* grows with each thinning */
     uint32_t bytes_since_entry;
     uint32_t chunk_count;
     uint32_t max_time_relative;
-    int64_t max_time;          /* largest timestamp so far, -1 none */
+    int64_t max_time; /* largest timestamp so far, -1 none */
 
     struct log_index_entry first[LOG_INDEX_INLINE];
     struct tide_pub64 chunks[LOG_INDEX_CHUNKS];
@@ -98,12 +98,14 @@ bool log_index_before_time(const struct log_index *, uint64_t segment, int64_t t
 /* ---- on disk --------------------------------------------------------------------------------- */
 
 /* The last entry of `count` at or below `relative`. */
-bool index_file_floor(const uint8_t *entries, uint32_t count, uint32_t relative, struct log_place *ret);
+bool index_file_floor(const uint8_t *entries, uint32_t count, uint32_t relative,
+                      struct log_place *ret);
 /* The last entry of `count` whose timestamp is below `timestamp`: its relative offset. */
 bool index_file_before_time(const uint8_t *entries, uint32_t count, int64_t timestamp,
                             uint32_t *ret_relative);
 /* Strictly increasing offsets and positions below `segment_bytes` and the span of offsets. */
-bool index_file_is_sane(const uint8_t *entries, size_t bytes, uint64_t segment_bytes, uint64_t span);
+bool index_file_is_sane(const uint8_t *entries, size_t bytes, uint64_t segment_bytes,
+                        uint64_t span);
 bool time_file_is_sane(const uint8_t *entries, size_t bytes, uint64_t span);
 
 /* [helper] The two files' contents, malloc'd; -ENOMEM. The time index ends with an entry for the

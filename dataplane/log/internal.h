@@ -38,9 +38,9 @@
 #include "tidemark/types.h"
 
 enum log_limit {
-    LOG_RECENT = 32,                /* batches whose place is remembered exactly */
-    LOG_EXTENT_GROWTH = 16,         /* the largest extent, in first extents */
-    LOG_SPACE_RETRY_MS = 1000,      /* between attempts while the disk is full */
+    LOG_RECENT = 32,           /* batches whose place is remembered exactly */
+    LOG_EXTENT_GROWTH = 16,    /* the largest extent, in first extents */
+    LOG_SPACE_RETRY_MS = 1000, /* between attempts while the disk is full */
 };
 
 enum log_state {
@@ -58,8 +58,14 @@ static inline uint64_t log_end_pack(uint32_t segment, uint32_t position)
 {
     return (uint64_t)segment << 32 | position;
 }
-static inline uint32_t log_end_segment(uint64_t word) { return (uint32_t)(word >> 32); }
-static inline uint32_t log_end_position(uint64_t word) { return (uint32_t)word; }
+static inline uint32_t log_end_segment(uint64_t word)
+{
+    return (uint32_t)(word >> 32);
+}
+static inline uint32_t log_end_position(uint64_t word)
+{
+    return (uint32_t)word;
+}
 
 struct log_extend_job {
     struct tide_job job;
@@ -126,21 +132,21 @@ struct log {
     enum log_state state;
 
     /* owned */
-    uint32_t active;          /* number of the active segment */
-    uint32_t position;        /* appended bytes of it */
+    uint32_t active;   /* number of the active segment */
+    uint32_t position; /* appended bytes of it */
     uint32_t written_segment;
-    uint32_t written;         /* position in written_segment */
+    uint32_t written; /* position in written_segment */
     int64_t next_offset;
     int64_t durable_end;
-    uint64_t zeroed_end;      /* of the active segment */
-    uint64_t extent;          /* size of the next extent */
-    int64_t first_timestamp;  /* of the active segment's first batch, -1 none */
-    int64_t first_wall_ms;    /* wall clock at its first append */
+    uint64_t zeroed_end;     /* of the active segment */
+    uint64_t extent;         /* size of the next extent */
+    int64_t first_timestamp; /* of the active segment's first batch, -1 none */
+    int64_t first_wall_ms;   /* wall clock at its first append */
     int64_t wall_ms;
     uint64_t now_ns;
-    uint64_t space_retry_ns;  /* the disk was full: no job before this */
+    uint64_t space_retry_ns; /* the disk was full: no job before this */
     bool space_missing;
-    bool retry;               /* log_wants_retry */
+    bool retry; /* log_wants_retry */
     bool prepared;
     int prepared_file;
     uint64_t prepared_bytes;
@@ -158,7 +164,7 @@ struct log {
      * as far. A stale end is a shorter log. written_pub tells what the file holds; stale, a read
      * waits or looks into memory. */
     _Alignas(TIDE_CACHE_LINE) struct tide_pub64 next_pub;
-    struct tide_pub64 end_pub;     /* log_end_pack(active, position) */
+    struct tide_pub64 end_pub; /* log_end_pack(active, position) */
     struct tide_pub64 written_pub;
     struct tide_pub64 closed_bytes; /* of all segments before the active one */
     struct tide_pub64 failed_pub;
@@ -170,7 +176,8 @@ struct log {
     struct log_epochs epochs;
     struct tail tail;
 
-    /* The block that was not full when its buffer was given up: [position of the block, position). */
+    /* The block that was not full when its buffer was given up: [position of the block, position).
+     */
     _Alignas(TIDE_CACHE_LINE) uint8_t last_block[TIDE_BLOCK];
 };
 
@@ -190,7 +197,8 @@ static inline uint64_t log_block_ceil(uint64_t position)
     return log_block_floor(position + TIDE_BLOCK - 1);
 }
 
-/* [any] The position below which bytes of segment `n` are published: its size, or the appended end. */
+/* [any] The position below which bytes of segment `n` are published: its size, or the appended end.
+ */
 uint32_t log_segment_end(const struct log *, uint32_t n);
 /* [any] The position below which the file of segment `n` holds them. */
 uint32_t log_segment_written(const struct log *, uint32_t n);
@@ -199,7 +207,8 @@ uint32_t log_segment_of(const struct log *, uint32_t last, int64_t offset);
 /* [any] A position in segment `n` at or before the batch with `offset`, where a batch starts. */
 uint32_t log_floor_position(const struct log *, uint32_t n, int64_t offset);
 /* [any] The exact place of a batch that begins at `offset`, if it is a recent one. */
-bool log_recent_find(const struct log *, int64_t offset, uint32_t *ret_segment, uint32_t *ret_position);
+bool log_recent_find(const struct log *, int64_t offset, uint32_t *ret_segment,
+                     uint32_t *ret_position);
 /* [home, helper before adoption] Puts an entry into the table; false without a chunk for it. */
 bool log_table_put(struct log *, uint32_t n, const struct log_segment *, enum log_segment_state);
 void log_move(struct log *, enum log_state);

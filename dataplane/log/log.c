@@ -95,7 +95,8 @@ void log_destroy(struct log *log)
     free(log);
 }
 
-bool log_table_put(struct log *log, uint32_t n, const struct log_segment *s, enum log_segment_state state)
+bool log_table_put(struct log *log, uint32_t n, const struct log_segment *s,
+                   enum log_segment_state state)
 {
     if (n >= LOG_SEGMENTS_PER_CHUNK * LOG_SEGMENT_CHUNKS)
         return false;
@@ -112,7 +113,8 @@ bool log_table_put(struct log *log, uint32_t n, const struct log_segment *s, enu
     return true;
 }
 
-/* ---- with a core ------------------------------------------------------------------------------ */
+/* ---- with a core ------------------------------------------------------------------------------
+ */
 
 void log_adopt(struct log *log, struct log_core *core)
 {
@@ -188,7 +190,8 @@ int log_close(struct log *log, const struct tide_fs *fs)
     return e;
 }
 
-/* ---- jobs ------------------------------------------------------------------------------------- */
+/* ---- jobs -------------------------------------------------------------------------------------
+ */
 
 /* Errors that go away when somebody makes room; anything else is the device's. */
 static bool error_passes(int64_t e)
@@ -395,7 +398,8 @@ void log_on_job(struct log *log, struct tide_job *job)
     }
 }
 
-/* ---- what it tells ---------------------------------------------------------------------------- */
+/* ---- what it tells ----------------------------------------------------------------------------
+ */
 
 bool log_wants_retry(struct log *log)
 {
@@ -437,7 +441,8 @@ int64_t log_size_bytes(const struct log *log)
 
 void log_end_for_epoch(struct log *log, int32_t epoch, int32_t *ret_epoch, int64_t *ret_end)
 {
-    log_epochs_end_for(&log->epochs, epoch, (int64_t)tide_pub64_peek(&log->next_pub), ret_epoch, ret_end);
+    log_epochs_end_for(&log->epochs, epoch, (int64_t)tide_pub64_peek(&log->next_pub), ret_epoch,
+                       ret_end);
 }
 
 int32_t log_last_epoch(struct log *log)
@@ -469,8 +474,9 @@ static void check_segments(const struct log *log)
         if (n == log->active) {
             TIDE_ASSERT(state == LOG_SEGMENT_ACTIVE);
         } else {
-            TIDE_ASSERT(state == LOG_SEGMENT_CLOSED || (n + 1 == log->active && log->seal_wanted)); /* L7 */
-            TIDE_ASSERT(s->next_offset <= log_segment_at(log, n + 1)->base_offset);              /* L6 */
+            TIDE_ASSERT(state == LOG_SEGMENT_CLOSED ||
+                        (n + 1 == log->active && log->seal_wanted));                /* L7 */
+            TIDE_ASSERT(s->next_offset <= log_segment_at(log, n + 1)->base_offset); /* L6 */
         }
     }
 }
@@ -484,10 +490,11 @@ void log_check(const struct log *log)
         TIDE_ASSERT(log->written <= log->position); /* L1 */
     else
         TIDE_ASSERT(log->written <= log_segment_at(log, log->written_segment)->size); /* L1 */
-    TIDE_ASSERT(log->position <= log->zeroed_end); /* L2 */
-    TIDE_ASSERT(log->zeroed_end <= TIDE_MAX(log->segment_cap, log_block_ceil(log->position))); /* L2 */
-    TIDE_ASSERT(log->durable_end <= log->next_offset);                                         /* L3 */
-    TIDE_ASSERT(log_is_dirty(log) || log->durable_end == log->next_offset);                    /* L3 */
+    TIDE_ASSERT(log->position <= log->zeroed_end);                                    /* L2 */
+    TIDE_ASSERT(log->zeroed_end <=
+                TIDE_MAX(log->segment_cap, log_block_ceil(log->position))); /* L2 */
+    TIDE_ASSERT(log->durable_end <= log->next_offset);                      /* L3 */
+    TIDE_ASSERT(log_is_dirty(log) || log->durable_end == log->next_offset); /* L3 */
     if (log_is_dirty(log) && log->state != LOG_RELEASED) {
         uint32_t room;
         uint64_t base = log_segment_at(log, log->written_segment)->tail_base;

@@ -27,12 +27,13 @@ struct log;
 /* ---- what a core brings: pools for tails, reads and views --------------------------------- */
 struct log_core_config {
     uint32_t core;
-    uint32_t tail_buffer_bytes;  /* power of two, multiple of TIDE_BLOCK; setting log.tail.buffer.bytes */
+    uint32_t
+        tail_buffer_bytes; /* power of two, multiple of TIDE_BLOCK; setting log.tail.buffer.bytes */
     uint32_t tail_buffers;
-    uint32_t read_buffer_bytes;  /* multiple of TIDE_BLOCK */
+    uint32_t read_buffer_bytes; /* multiple of TIDE_BLOCK */
     uint32_t read_buffers;
     uint32_t index_chunks;
-    uint32_t views;              /* external-buffer mbufs */
+    uint32_t views; /* external-buffer mbufs */
     struct tide_counters *counters;
 };
 struct log_core;
@@ -43,24 +44,24 @@ unsigned log_core_regions(const struct log_core *, void **ret_base, size_t *ret_
 
 /* ---- life -------------------------------------------------------------------------------- */
 struct log_config {
-    const char *dir;             /* <log.dirs>/<topic>-<partition>; copied */
+    const char *dir; /* <log.dirs>/<topic>-<partition>; copied */
     struct tide_uuid topic_id;
-    uint32_t slot;               /* of the partition: goes into disk ids and job cookies */
+    uint32_t slot; /* of the partition: goes into disk ids and job cookies */
     uint64_t segment_bytes;
     int64_t segment_ms;
     uint32_t index_interval_bytes;
-    uint64_t preallocate_bytes;  /* first extent; doubles to 16 times that */
-    bool durable;                /* RWF_DSYNC writes */
+    uint64_t preallocate_bytes; /* first extent; doubles to 16 times that */
+    bool durable;               /* RWF_DSYNC writes */
 };
-struct log *log_create(const struct log_config *);  /* [control] memory only */
+struct log *log_create(const struct log_config *); /* [control] memory only */
 /* [helper] Creates or opens the directory, recovers the tail (truncates what is torn, keeps what
  * is whole, zeroes what it cut), prepares a zeroed active segment. `on_batch` is called for every
  * batch header of the replayed suffix, in order, so that producer state is rebuilt (from
  * `replay_from`, the offset of the newest snapshot). 0 or -errno with a sentence in error. */
 struct batch_header;
 int log_open(struct log *, const struct tide_fs *, int64_t replay_from,
-             void (*on_batch)(void *arg, const struct batch_header *), void *arg,
-             char *error, size_t error_size);
+             void (*on_batch)(void *arg, const struct batch_header *), void *arg, char *error,
+             size_t error_size);
 /* Which row of recovery's table fitted the last segment, for the boot log; after log_open. */
 const char *log_recovery_label(const struct log *);
 /* [helper] After the core let go: truncates the active segment to its length, writes its indexes,
@@ -81,8 +82,9 @@ bool log_release(struct log *, struct tide_out *);
 /* Can `bytes` be appended now? TIDE_OK reserves nothing but guarantees that the next log_append
  * of at most that much succeeds within this turn, if no other log of the core was asked in between.
  * TIDE_FULL: no tail buffer, zeroed space or next segment yet (jobs are asked for through out; the
- * log wakes by log_wants_retry()), or the disk is full. TIDE_REFUSED: larger than a segment, or than
- * a reader could ever be given (log_batch_bytes_max). TIDE_IO: the log is FAILED. Rolls when needed. */
+ * log wakes by log_wants_retry()), or the disk is full. TIDE_REFUSED: larger than a segment, or
+ * than a reader could ever be given (log_batch_bytes_max). TIDE_IO: the log is FAILED. Rolls when
+ * needed. */
 enum tide_status log_make_room(struct log *, const struct tide_time *, uint32_t bytes,
                                int64_t max_timestamp, struct tide_out *out);
 /* Copies the batch into the tail, computing CRC-32C over the hot destination from byte 21 on,
@@ -97,14 +99,14 @@ struct log_stamp {
     int16_t attributes;
     int64_t max_timestamp;
 };
-enum tide_status log_append_stamped(struct log *, struct tide_slice batch, const struct batch_header *h,
-                                    int64_t base_offset, int32_t leader_epoch,
-                                    const struct log_stamp *);
+enum tide_status log_append_stamped(struct log *, struct tide_slice batch,
+                                    const struct batch_header *h, int64_t base_offset,
+                                    int32_t leader_epoch, const struct log_stamp *);
 /* The largest batch that this core's pools can hold and read back; of an adopted log. */
 uint32_t log_batch_bytes_max(const struct log *);
 /* True once after an event that may let a refused log_make_room or log_begin_epoch succeed. */
 bool log_wants_retry(struct log *);
-int64_t log_next_offset(const struct log *);   /* behind the last appended batch */
+int64_t log_next_offset(const struct log *); /* behind the last appended batch */
 /* Starts the next write if bytes wait and none is in flight, asks for jobs that are due. Cheap
  * when there is nothing to do. */
 void log_flush(struct log *, const struct tide_time *, struct tide_out *out);
@@ -113,17 +115,17 @@ bool log_has_work(const struct log *);
  * again for the rest; a failed or nonsensical one moves the log to FAILED (P11), and nothing is
  * written after it. Stale generations are ignored. */
 bool log_on_disk(struct log *, const struct disk_done *, struct tide_out *out);
-int64_t log_durable_end(const struct log *);   /* offset: every batch below is on the device */
+int64_t log_durable_end(const struct log *); /* offset: every batch below is on the device */
 void log_on_job(struct log *, struct tide_job *);
 bool log_is_failed(const struct log *);
 
 /* ---- reading [any] ------------------------------------------------------------------------ */
 struct log_read {
     /* in */
-    int64_t offset;       /* the first batch returned contains it */
-    int64_t end_offset;   /* exclusive: batches with any offset at or above it are not returned */
+    int64_t offset;     /* the first batch returned contains it */
+    int64_t end_offset; /* exclusive: batches with any offset at or above it are not returned */
     uint32_t max_bytes;
-    bool at_least_one;    /* return the first batch even if it is larger than max_bytes */
+    bool at_least_one; /* return the first batch even if it is larger than max_bytes */
     /* out: whole batches as views (external-buffer mbufs), nothing copied; owned by the caller */
     struct tide_rope bytes;
     /* the read's own, between calls */
@@ -136,16 +138,16 @@ struct log_read {
     uint32_t got;
     int32_t error;
     uint32_t buffer_count;
-    bool stepped_back;    /* the index led nowhere once */
-    uint64_t walk;        /* position of the next batch header to look at */
-    uint64_t end;         /* behind the last byte that the read may find */
+    bool stepped_back; /* the index led nowhere once */
+    uint64_t walk;     /* position of the next batch header to look at */
+    uint64_t end;      /* behind the last byte that the read may find */
 };
 /* TIDE_OK: bytes filled (empty when the offset is at the end). TIDE_AGAIN: a disk read is out with
  * r->disk_id (slot = the caller's read slot); give its completion to log_read_on_disk and call
  * again. TIDE_FULL: no read buffer or view now. TIDE_IO / TIDE_BAD: failed or corrupt bytes.
  * TIDE_ABSENT: below the log start. */
-enum tide_status log_read(struct log *, struct log_core *mine, uint32_t read_slot, struct log_read *r,
-                          struct tide_out *out);
+enum tide_status log_read(struct log *, struct log_core *mine, uint32_t read_slot,
+                          struct log_read *r, struct tide_out *out);
 void log_read_on_disk(struct log_read *r, const struct disk_done *);
 /* Gives back what an unfinished read holds. Not while its disk read is out. */
 void log_read_abandon(struct log_core *mine, struct log_read *r);
@@ -171,7 +173,7 @@ struct log_lookup {
     struct log *log;
     int64_t timestamp;
     int64_t end_offset;
-    int64_t ret_offset;  /* -1: none */
+    int64_t ret_offset; /* -1: none */
     int64_t ret_timestamp;
     int32_t ret_epoch;
 };

@@ -27,7 +27,8 @@ struct lookup {
     int error;
 };
 
-/* ---- bytes ------------------------------------------------------------------------------------ */
+/* ---- bytes ------------------------------------------------------------------------------------
+ */
 
 static int copy_from_file(struct lookup *u, uint64_t position, uint8_t *to, uint32_t n)
 {
@@ -51,14 +52,16 @@ static int copy_out(struct lookup *u, uint64_t position, uint8_t *to, uint32_t n
         uint64_t written = log_segment_written(u->log, u->segment);
         uint32_t from_file = position >= written ? 0 : (uint32_t)TIDE_MIN(n, written - position);
         u->reader.limit = written;
-        if (from_file != n && !tail_copy(u->log, tail_base, position + from_file, to + from_file, n - from_file))
+        if (from_file != n &&
+            !tail_copy(u->log, tail_base, position + from_file, to + from_file, n - from_file))
             continue;
         return copy_from_file(u, position, to, from_file);
     }
     return -EAGAIN;
 }
 
-/* ---- walking ---------------------------------------------------------------------------------- */
+/* ---- walking ----------------------------------------------------------------------------------
+ */
 
 static int enter_segment(struct lookup *u, uint32_t segment)
 {
@@ -71,7 +74,8 @@ static int enter_segment(struct lookup *u, uint32_t segment)
 }
 
 /* The header at *position: 1; 0 at the end of what is asked for; -errno. */
-static int next_header(struct lookup *u, uint64_t position, struct batch_header *h, uint32_t *ret_size)
+static int next_header(struct lookup *u, uint64_t position, struct batch_header *h,
+                       uint32_t *ret_size)
 {
     uint8_t bytes[BATCH_HEADER];
     uint64_t end = log_segment_end(u->log, u->segment);
@@ -90,7 +94,8 @@ static int next_header(struct lookup *u, uint64_t position, struct batch_header 
     return 1;
 }
 
-/* ---- inside a batch --------------------------------------------------------------------------- */
+/* ---- inside a batch ---------------------------------------------------------------------------
+ */
 
 static void found(struct lookup *u, int64_t offset, int64_t timestamp, int32_t epoch)
 {
@@ -100,8 +105,8 @@ static void found(struct lookup *u, int64_t offset, int64_t timestamp, int32_t e
 }
 
 /* 1: the first record at or above `timestamp` and below the end is found; 0: none; -errno. */
-static int search_records(struct lookup *u, const struct batch_header *h, const uint8_t *records, size_t len,
-                          int64_t timestamp)
+static int search_records(struct lookup *u, const struct batch_header *h, const uint8_t *records,
+                          size_t len, int64_t timestamp)
 {
     struct batch_iter it;
     struct batch_record record;
@@ -119,8 +124,8 @@ static int search_records(struct lookup *u, const struct batch_header *h, const 
     return it.bad ? -EILSEQ : 0;
 }
 
-static int search_batch(struct lookup *u, const struct batch_header *h, uint64_t position, uint32_t size,
-                        int64_t timestamp)
+static int search_batch(struct lookup *u, const struct batch_header *h, uint64_t position,
+                        uint32_t size, int64_t timestamp)
 {
     uint8_t *records;
     size_t len;
@@ -143,7 +148,8 @@ static int search_batch(struct lookup *u, const struct batch_header *h, uint64_t
     return e;
 }
 
-/* ---- by timestamp ----------------------------------------------------------------------------- */
+/* ---- by timestamp -----------------------------------------------------------------------------
+ */
 
 /* A position before which no record of the segment has `timestamp` or more. */
 static uint32_t time_floor(const struct log *log, uint32_t n, int64_t timestamp)
@@ -190,7 +196,8 @@ static int search(struct lookup *u, uint32_t first, int64_t timestamp)
     return e;
 }
 
-/* ---- the largest timestamp -------------------------------------------------------------------- */
+/* ---- the largest timestamp --------------------------------------------------------------------
+ */
 
 /* Largest maxTimestamp of the visible batches of a segment. */
 static int segment_max(struct lookup *u, uint32_t n, int64_t *max)
@@ -238,7 +245,8 @@ static int search_max(struct lookup *u)
     return best >= 0 ? search(u, best_segment, best) : 0;
 }
 
-/* ---- the job ---------------------------------------------------------------------------------- */
+/* ---- the job ----------------------------------------------------------------------------------
+ */
 
 static void lookup_run(struct tide_job *job, const struct tide_fs *fs)
 {
@@ -254,6 +262,9 @@ static void lookup_run(struct tide_job *job, const struct tide_fs *fs)
 
 void log_lookup_prepare(struct log_lookup *l, struct log *log)
 {
-    *l = (struct log_lookup){
-        .job = {.run = lookup_run}, .log = log, .ret_offset = -1, .ret_timestamp = -1, .ret_epoch = -1};
+    *l = (struct log_lookup){.job = {.run = lookup_run},
+                             .log = log,
+                             .ret_offset = -1,
+                             .ret_timestamp = -1,
+                             .ret_epoch = -1};
 }

@@ -10,10 +10,11 @@
 enum { FIRST_ROOM = 64 * 1024, FIRST_RATIO = 4 };
 
 /* Room that doubles up to the cap: how much comes out is not to be learned beforehand. */
-static int decompress(struct batch_decompressor *d, enum batch_codec codec, const uint8_t *in, size_t in_len,
-                      uint8_t **ret, size_t *ret_len)
+static int decompress(struct batch_decompressor *d, enum batch_codec codec, const uint8_t *in,
+                      size_t in_len, uint8_t **ret, size_t *ret_len)
 {
-    size_t room = TIDE_MIN(TIDE_MAX(in_len * FIRST_RATIO, (size_t)FIRST_ROOM), (size_t)LOG_PLAIN_BYTES_MAX);
+    size_t room =
+        TIDE_MIN(TIDE_MAX(in_len * FIRST_RATIO, (size_t)FIRST_ROOM), (size_t)LOG_PLAIN_BYTES_MAX);
     for (;;) {
         uint8_t *out = malloc(room);
         if (out == NULL)
@@ -30,8 +31,8 @@ static int decompress(struct batch_decompressor *d, enum batch_codec codec, cons
     }
 }
 
-int log_records_plain(const struct batch_header *h, uint8_t *batch, uint32_t size, uint8_t **ret_records,
-                      size_t *ret_len)
+int log_records_plain(const struct batch_header *h, uint8_t *batch, uint32_t size,
+                      uint8_t **ret_records, size_t *ret_len)
 {
     if (batch_codec_of(h) == CODEC_NONE) {
         *ret_records = batch + BATCH_HEADER;
@@ -41,7 +42,8 @@ int log_records_plain(const struct batch_header *h, uint8_t *batch, uint32_t siz
     struct batch_decompressor *d = batch_decompressor_create();
     if (d == NULL)
         return -ENOMEM;
-    int e = decompress(d, batch_codec_of(h), batch + BATCH_HEADER, size - BATCH_HEADER, ret_records, ret_len);
+    int e = decompress(d, batch_codec_of(h), batch + BATCH_HEADER, size - BATCH_HEADER, ret_records,
+                       ret_len);
     batch_decompressor_destroy(d);
     return e;
 }

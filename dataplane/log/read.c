@@ -24,7 +24,8 @@ enum {
     READ_MEMORY_MAX = 8 << 20, /* bytes of one answer out of memory */
 };
 
-/* ---- where things are ------------------------------------------------------------------------- */
+/* ---- where things are -------------------------------------------------------------------------
+ */
 
 uint32_t log_segment_end(const struct log *log, uint32_t n)
 {
@@ -68,14 +69,16 @@ uint32_t log_floor_position(const struct log *log, uint32_t n, int64_t offset)
     uint32_t relative = (uint32_t)TIDE_MIN(offset - s->base_offset, (int64_t)UINT32_MAX - 1);
     if (tide_pub64_peek(&s->state) == LOG_SEGMENT_CLOSED) {
         /* The file is not believed: a position behind the end is none. */
-        if (!index_file_floor(s->index, s->index_count, relative, &place) || place.position >= s->size)
+        if (!index_file_floor(s->index, s->index_count, relative, &place) ||
+            place.position >= s->size)
             return 0;
         return place.position;
     }
     return log_index_floor(&log->index[n % 2], n, relative, &place) ? place.position : 0;
 }
 
-bool log_recent_find(const struct log *log, int64_t offset, uint32_t *ret_segment, uint32_t *ret_position)
+bool log_recent_find(const struct log *log, int64_t offset, uint32_t *ret_segment,
+                     uint32_t *ret_position)
 {
     for (uint32_t i = 0; i < LOG_RECENT; i++) {
         const struct log_recent *r = &log->recent[i];
@@ -98,7 +101,8 @@ static uint32_t last_segment(const struct log *log)
 }
 
 /* Where to begin looking for the batch with `offset`. */
-static void find_start(const struct log *log, int64_t offset, uint32_t *ret_segment, uint32_t *ret_position)
+static void find_start(const struct log *log, int64_t offset, uint32_t *ret_segment,
+                       uint32_t *ret_position)
 {
     if (log_recent_find(log, offset, ret_segment, ret_position))
         return;
@@ -106,15 +110,16 @@ static void find_start(const struct log *log, int64_t offset, uint32_t *ret_segm
     *ret_position = log_floor_position(log, *ret_segment, offset);
 }
 
-/* ---- walking ---------------------------------------------------------------------------------- */
+/* ---- walking ----------------------------------------------------------------------------------
+ */
 
 /* Bytes that can be looked at while walking: pinned windows, or buffers of a disk read. */
 struct source {
     unsigned count;
     uint64_t start[LOG_TAIL_SLOTS]; /* position of the first byte of each piece */
     struct log_buffer *buffers[LOG_TAIL_SLOTS];
-    uint32_t skip[LOG_TAIL_SLOTS];  /* offset of that byte in its buffer */
-    uint64_t end;                   /* behind the last byte */
+    uint32_t skip[LOG_TAIL_SLOTS]; /* offset of that byte in its buffer */
+    uint64_t end;                  /* behind the last byte */
 
     /* memory: where the next window comes from */
     const struct log *log;
@@ -186,9 +191,9 @@ static void source_copy(const struct source *s, uint64_t position, uint8_t *to, 
 }
 
 enum walk_result {
-    WALK_FOUND,  /* *position is where the batch that contains the offset starts */
-    WALK_MORE,   /* the bytes end before it: go on at *position */
-    WALK_END,    /* the segment ends at *position */
+    WALK_FOUND, /* *position is where the batch that contains the offset starts */
+    WALK_MORE,  /* the bytes end before it: go on at *position */
+    WALK_END,   /* the segment ends at *position */
     WALK_BAD,
 };
 
@@ -196,10 +201,10 @@ enum walk_result {
  * not believed. */
 struct walk {
     uint64_t position;
-    uint64_t limit;    /* end of the segment's bytes */
-    bool joins;        /* the next batch begins at `floor`; else not below it */
+    uint64_t limit; /* end of the segment's bytes */
+    bool joins;     /* the next batch begins at `floor`; else not below it */
     int64_t floor;
-    int64_t ceiling;   /* no batch reaches this offset */
+    int64_t ceiling; /* no batch reaches this offset */
 };
 
 static struct walk walk_at(const struct log *log, uint32_t segment, uint64_t position)
@@ -241,8 +246,8 @@ static enum walk_result header_next(struct source *s, const struct walk *w, stru
     return batch_last_offset(h) < w->ceiling ? WALK_FOUND : WALK_BAD;
 }
 
-static enum walk_result walk_to(struct source *s, struct walk *w, int64_t offset, struct batch_header *h,
-                                uint32_t *ret_size)
+static enum walk_result walk_to(struct source *s, struct walk *w, int64_t offset,
+                                struct batch_header *h, uint32_t *ret_size)
 {
     for (;;) {
         enum walk_result result = header_next(s, w, h, ret_size);
@@ -255,7 +260,8 @@ static enum walk_result walk_to(struct source *s, struct walk *w, int64_t offset
 }
 
 /* The end of the last whole batch that may be returned; w is behind the first one, `from`. */
-static uint64_t walk_collect(struct source *s, struct walk *w, const struct log_read *r, uint64_t from)
+static uint64_t walk_collect(struct source *s, struct walk *w, const struct log_read *r,
+                             uint64_t from)
 {
     struct batch_header h;
     uint32_t size;
@@ -278,13 +284,15 @@ static enum tide_status source_view(struct log_core *mine, const struct source *
     for (unsigned i = piece_of(s, from); from < to; i++) {
         uint32_t at = (uint32_t)(from - s->start[i]);
         uint32_t len = (uint32_t)TIDE_MIN(to - from, (uint64_t)piece_bytes(s, i) - at);
-        runs[n++] = (struct log_run){.buffer = s->buffers[i], .offset = s->skip[i] + at, .len = len};
+        runs[n++] =
+            (struct log_run){.buffer = s->buffers[i], .offset = s->skip[i] + at, .len = len};
         from += len;
     }
     return log_views_push(mine, runs, n, rope);
 }
 
-/* ---- from memory ------------------------------------------------------------------------------ */
+/* ---- from memory ------------------------------------------------------------------------------
+ */
 
 /* TIDE_ABSENT: what is wanted is not in memory (or shall not be pinned now). */
 static enum tide_status read_memory(struct log *log, struct log_core *mine, struct log_read *r,
@@ -326,7 +334,8 @@ static enum tide_status read_memory(struct log *log, struct log_core *mine, stru
     return status;
 }
 
-/* ---- from disk -------------------------------------------------------------------------------- */
+/* ---- from disk --------------------------------------------------------------------------------
+ */
 
 static struct log_buffer *buffer_of(const struct log_read *r, uint32_t i)
 {
@@ -398,7 +407,8 @@ static enum tide_status disk_begin(struct log *log, struct log_core *mine, uint3
 }
 
 /* One buffer's worth around the position: what is wanted and what the index is off by. */
-static uint64_t first_guess(const struct log_core *mine, const struct log_read *r, uint64_t position)
+static uint64_t first_guess(const struct log_core *mine, const struct log_read *r,
+                            uint64_t position)
 {
     uint64_t room = mine->config.read_buffer_bytes - (position - log_block_floor(position));
     return TIDE_MIN(room, (uint64_t)r->max_bytes + READ_AHEAD);
@@ -419,7 +429,8 @@ static void source_of_disk(struct source *s, const struct log_core *mine, const 
 /* The batch that contains the offset begins at w->position. */
 static enum tide_status disk_answer(struct log *log, struct log_core *mine, uint32_t read_slot,
                                     struct log_read *r, struct source *s, struct walk *w,
-                                    const struct batch_header *h, uint32_t size, struct tide_out *out)
+                                    const struct batch_header *h, uint32_t size,
+                                    struct tide_out *out)
 {
     uint64_t from = w->position;
     if (batch_last_offset(h) >= r->end_offset || (size > r->max_bytes && !r->at_least_one)) {
@@ -499,10 +510,12 @@ static enum tide_status disk_came(struct log *log, struct log_core *mine, uint32
     return TIDE_BAD;
 }
 
-/* ---- the calls -------------------------------------------------------------------------------- */
+/* ---- the calls --------------------------------------------------------------------------------
+ */
 
 /* The index entry before the one that led to no batch; false at the first one. */
-static bool step_back(const struct log *log, int64_t offset, uint32_t *ret_segment, uint32_t *ret_position)
+static bool step_back(const struct log *log, int64_t offset, uint32_t *ret_segment,
+                      uint32_t *ret_position)
 {
     uint32_t n = log_segment_of(log, last_segment(log), offset);
     const struct log_segment *s = log_segment_at(log, n);
@@ -513,7 +526,8 @@ static bool step_back(const struct log *log, int64_t offset, uint32_t *ret_segme
     if (!index_file_floor(s->index, s->index_count, relative, &place))
         return false;
     *ret_segment = n;
-    *ret_position = place.relative == 0 ? 0 : log_floor_position(log, n, s->base_offset + place.relative - 1);
+    *ret_position =
+        place.relative == 0 ? 0 : log_floor_position(log, n, s->base_offset + place.relative - 1);
     return true;
 }
 
@@ -537,11 +551,12 @@ static enum tide_status read_begin(struct log *log, struct log_core *mine, uint3
         segment++;
         position = 0;
     }
-    return disk_begin(log, mine, read_slot, r, segment, position, first_guess(mine, r, position), out);
+    return disk_begin(log, mine, read_slot, r, segment, position, first_guess(mine, r, position),
+                      out);
 }
 
-enum tide_status log_read(struct log *log, struct log_core *mine, uint32_t read_slot, struct log_read *r,
-                          struct tide_out *out)
+enum tide_status log_read(struct log *log, struct log_core *mine, uint32_t read_slot,
+                          struct log_read *r, struct tide_out *out)
 {
     enum tide_status status;
     if (r->state == READ_OUT)
@@ -593,7 +608,8 @@ uint32_t log_bytes_between(struct log *log, int64_t offset, int64_t end_offset, 
     }
     if (from_segment < to_segment) {
         uint64_t bytes = (uint64_t)log_segment_end(log, from_segment) - from + to;
-        return to_segment - from_segment > 1 ? limit : (uint32_t)TIDE_MAX(TIDE_MIN(bytes, limit), 1u);
+        return to_segment - from_segment > 1 ? limit
+                                             : (uint32_t)TIDE_MAX(TIDE_MIN(bytes, limit), 1u);
     }
     uint32_t bytes = to > from ? to - from : 0;
     return TIDE_MAX(TIDE_MIN(bytes, limit), 1u);

@@ -11,8 +11,8 @@
  *   5 the last segment's index files go: it is the active one again
  *   6 the active segment is cut behind its end, synced, extended with zeroes, synced
  *   7 leader-epoch-checkpoint is cut to the log's end, or written anew when it was lost
- * A batch counts as long as nothing before it is wrong: length, magic, CRC, the expected base offset,
- * an epoch not below its predecessor's and listed in leader-epoch-checkpoint.
+ * A batch counts as long as nothing before it is wrong: length, magic, CRC, the expected base
+ * offset, an epoch not below its predecessor's and listed in leader-epoch-checkpoint.
  *
  * Without RWF_DSYNC (ack.durability=memory) a power cut may lose bytes of a rolled segment and keep
  * younger ones of its successor. What is behind the hole cannot be served and goes; other replicas
@@ -44,8 +44,8 @@ const struct recovery_case recovery_cases[] = {
      NOT_LAST(FACT_SEALED | FACT_JOINS | FACT_NEXT_LAST | FACT_DURABLE), FACT_NEXT_LAST,
      RECOVER_DROP_NEXT},
     {"hole before the last segment, writes were synced",
-     NOT_LAST(FACT_SEALED | FACT_JOINS | FACT_NEXT_LAST | FACT_DURABLE), FACT_NEXT_LAST | FACT_DURABLE,
-     RECOVER_REFUSE},
+     NOT_LAST(FACT_SEALED | FACT_JOINS | FACT_NEXT_LAST | FACT_DURABLE),
+     FACT_NEXT_LAST | FACT_DURABLE, RECOVER_REFUSE},
     {"hole in the middle", NOT_LAST(FACT_SEALED | FACT_JOINS | FACT_NEXT_LAST), 0, RECOVER_REFUSE},
     {"clean end", FACT_LAST | FACT_END_WHOLE, FACT_LAST | FACT_END_WHOLE, RECOVER_EXTEND},
     {"zeroed ahead", FACT_LAST | FACT_END_ZERO, FACT_LAST | FACT_END_ZERO, RECOVER_EXTEND},
@@ -75,7 +75,8 @@ const struct recovery_case *recovery_case_of(uint32_t facts)
     return NULL;
 }
 
-/* ---- the work --------------------------------------------------------------------------------- */
+/* ---- the work ---------------------------------------------------------------------------------
+ */
 
 enum { METADATA_MAX = 256 };
 
@@ -101,14 +102,15 @@ struct recovery {
     bool has_prepared;
     bool has_metadata;
     struct log_epoch_lines lines;
-    bool lines_lost;    /* learned from the batches */
+    bool lines_lost; /* learned from the batches */
     bool lines_changed;
     struct found_segment *found;
     size_t found_count;
     int64_t first_timestamp; /* of the last scanned segment */
 };
 
-static int fail(struct recovery *r, int e, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static int fail(struct recovery *r, int e, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 static int fail(struct recovery *r, int e, const char *format, ...)
 {
     va_list args;
@@ -123,7 +125,8 @@ static int fail(struct recovery *r, int e, const char *format, ...)
     return e;
 }
 
-/* ---- 1, 2: the directory ---------------------------------------------------------------------- */
+/* ---- 1, 2: the directory ----------------------------------------------------------------------
+ */
 
 static bool has_suffix(const char *name, const char *suffix)
 {
@@ -134,8 +137,8 @@ static bool has_suffix(const char *name, const char *suffix)
 
 static bool is_leftover(const char *name)
 {
-    return has_suffix(name, ".tmp") || has_suffix(name, ".deleted") || has_suffix(name, ".cleaned") ||
-           has_suffix(name, ".swap");
+    return has_suffix(name, ".tmp") || has_suffix(name, ".deleted") ||
+           has_suffix(name, ".cleaned") || has_suffix(name, ".swap");
 }
 
 struct listing {
@@ -289,7 +292,8 @@ static int load_epochs(struct recovery *r)
     return e != 0 ? fail(r, e, "%s/leader-epoch-checkpoint: cannot read it", r->log->dir) : 0;
 }
 
-/* ---- 3: the prepared segment ------------------------------------------------------------------ */
+/* ---- 3: the prepared segment ------------------------------------------------------------------
+ */
 
 static int remove_file(struct recovery *r, const char *path)
 {
@@ -349,7 +353,8 @@ static int settle_prepared(struct recovery *r)
     return e != 0 ? fail(r, e, "%s: cannot name it %" PRId64, path, base) : 0;
 }
 
-/* ---- 4: judging segments ---------------------------------------------------------------------- */
+/* ---- 4: judging segments ----------------------------------------------------------------------
+ */
 
 static int open_segment(struct recovery *r, struct found_segment *f, const char *path)
 {
@@ -387,7 +392,8 @@ static int scan(struct recovery *r, struct found_segment *f, int32_t epoch_befor
     f->s.next_offset = ret->next_offset;
     f->s.max_timestamp = ret->max_timestamp;
     f->last_epoch = ret->last_epoch;
-    return e != 0 ? fail(r, e, "%s: cannot read segment %" PRId64, r->log->dir, f->s.base_offset) : 0;
+    return e != 0 ? fail(r, e, "%s: cannot read segment %" PRId64, r->log->dir, f->s.base_offset)
+                  : 0;
 }
 
 static void learn_epoch(void *arg, const struct batch_header *h)
@@ -398,7 +404,8 @@ static void learn_epoch(void *arg, const struct batch_header *h)
 }
 
 /* Index files that are there and fit: then the segment is as it was closed. */
-static int check_sealed(struct recovery *r, struct found_segment *f, int64_t next_base, bool *ret_sealed)
+static int check_sealed(struct recovery *r, struct found_segment *f, int64_t next_base,
+                        bool *ret_sealed)
 {
     struct segment_reader reader;
     f->s.size = f->file_bytes;
@@ -422,7 +429,8 @@ static int check_sealed(struct recovery *r, struct found_segment *f, int64_t nex
     segment_reader_deinit(&reader);
     if (!*ret_sealed)
         segment_unmap_index(r->fs, &f->s);
-    return e != 0 ? fail(r, e, "%s: cannot read segment %" PRId64, r->log->dir, f->s.base_offset) : 0;
+    return e != 0 ? fail(r, e, "%s: cannot read segment %" PRId64, r->log->dir, f->s.base_offset)
+                  : 0;
 }
 
 /* Facts of segment i, and with them its row. The last one's index goes into the log's own. */
@@ -482,7 +490,8 @@ static int drop_next(struct recovery *r, size_t i)
     }
     if (e == 0)
         e = r->fs->sync_dir(r->fs->self, r->log->dir);
-    return e != 0 ? fail(r, e, "%s: cannot drop segment %" PRId64, r->log->dir, next->s.base_offset) : 0;
+    return e != 0 ? fail(r, e, "%s: cannot drop segment %" PRId64, r->log->dir, next->s.base_offset)
+                  : 0;
 }
 
 static int seal_segment(struct recovery *r, size_t i)
@@ -491,7 +500,8 @@ static int seal_segment(struct recovery *r, size_t i)
     struct log_index *index = &r->log->index[i % 2];
     int e = segment_seal(r->fs, r->log->dir, &f->s, -1, index);
     log_index_reset(index, UINT64_MAX);
-    return e != 0 ? fail(r, e, "%s: cannot seal segment %" PRId64, r->log->dir, f->s.base_offset) : 0;
+    return e != 0 ? fail(r, e, "%s: cannot seal segment %" PRId64, r->log->dir, f->s.base_offset)
+                  : 0;
 }
 
 static int treat_segment(struct recovery *r, size_t i)
@@ -514,8 +524,10 @@ static int treat_segment(struct recovery *r, size_t i)
     case RECOVER_REFUSE:
         break;
     }
-    return fail(r, -EBADMSG, "%s: segment %" PRId64 " ends at offset %" PRId64 ", the next one begins at %"
-                PRId64 " (%s)", r->log->dir, r->found[i].s.base_offset, r->found[i].s.next_offset,
+    return fail(r, -EBADMSG,
+                "%s: segment %" PRId64 " ends at offset %" PRId64
+                ", the next one begins at %" PRId64 " (%s)",
+                r->log->dir, r->found[i].s.base_offset, r->found[i].s.next_offset,
                 r->found[i + 1].s.base_offset, row->label);
 }
 
@@ -543,7 +555,8 @@ static int open_segments(struct recovery *r)
     return 0;
 }
 
-/* ---- 5, 6: the active segment ----------------------------------------------------------------- */
+/* ---- 5, 6: the active segment -----------------------------------------------------------------
+ */
 
 static int create_first(struct recovery *r)
 {
@@ -556,9 +569,10 @@ static int create_first(struct recovery *r)
     int file = e != 0 ? e : segment_create(r->fs, r->log->dir, path, bytes);
     if (file < 0)
         return fail(r, file, "%s: cannot create it", path);
-    r->found[0] = (struct found_segment){
-        .s = {.file = file, .max_timestamp = -1}, .file_bytes = (uint32_t)bytes, .last_epoch = -1,
-        .end = SEGMENT_END_ZERO};
+    r->found[0] = (struct found_segment){.s = {.file = file, .max_timestamp = -1},
+                                         .file_bytes = (uint32_t)bytes,
+                                         .last_epoch = -1,
+                                         .end = SEGMENT_END_ZERO};
     r->found_count = 1;
     r->first_timestamp = -1;
     r->log->recovery_label = "new";
@@ -631,10 +645,12 @@ static int settle_active(struct recovery *r)
         e = zero_behind(r, f);
     if (e == 0)
         e = load_last_block(r, f);
-    return e != 0 ? fail(r, e, "%s: cannot settle segment %" PRId64, r->log->dir, f->s.base_offset) : 0;
+    return e != 0 ? fail(r, e, "%s: cannot settle segment %" PRId64, r->log->dir, f->s.base_offset)
+                  : 0;
 }
 
-/* ---- 7 and the log itself --------------------------------------------------------------------- */
+/* ---- 7 and the log itself ---------------------------------------------------------------------
+ */
 
 static int settle_epochs(struct recovery *r)
 {

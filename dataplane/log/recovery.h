@@ -13,11 +13,11 @@
 /* Facts, one bit each; `end` of the scan is one of three. A sealed segment is not scanned: its end
  * counts as WHOLE. */
 enum recovery_fact {
-    FACT_LAST = 1 << 0,        /* no younger segment exists */
-    FACT_SEALED = 1 << 1,      /* index files are there, sane, and fit the file's last batches */
-    FACT_JOINS = 1 << 2,       /* its end is the next one's base offset */
-    FACT_NEXT_LAST = 1 << 3,   /* the next one is the last */
-    FACT_DURABLE = 1 << 4,     /* writes were synced one by one (ack.durability=device) */
+    FACT_LAST = 1 << 0,      /* no younger segment exists */
+    FACT_SEALED = 1 << 1,    /* index files are there, sane, and fit the file's last batches */
+    FACT_JOINS = 1 << 2,     /* its end is the next one's base offset */
+    FACT_NEXT_LAST = 1 << 3, /* the next one is the last */
+    FACT_DURABLE = 1 << 4,   /* writes were synced one by one (ack.durability=device) */
     FACT_END_WHOLE = 1 << 5,
     FACT_END_ZERO = 1 << 6,
     FACT_END_TORN = 1 << 7,
@@ -25,13 +25,13 @@ enum recovery_fact {
 };
 
 enum recovery_action {
-    RECOVER_KEEP,   /* nothing to do */
-    RECOVER_INDEX,  /* write its index files again */
-    RECOVER_SEAL,   /* cut behind the last batch, write its index files */
-    RECOVER_EXTEND, /* the active segment: zero behind its end */
-    RECOVER_CUT,    /* the active segment: zero what was behind its end, too */
+    RECOVER_KEEP,      /* nothing to do */
+    RECOVER_INDEX,     /* write its index files again */
+    RECOVER_SEAL,      /* cut behind the last batch, write its index files */
+    RECOVER_EXTEND,    /* the active segment: zero behind its end */
+    RECOVER_CUT,       /* the active segment: zero what was behind its end, too */
     RECOVER_DROP_NEXT, /* becomes the last; the one behind it goes, this one is cut */
-    RECOVER_REFUSE, /* corruption below what may have been acknowledged: the log stays closed */
+    RECOVER_REFUSE,    /* corruption below what may have been acknowledged: the log stays closed */
 };
 
 struct recovery_case {

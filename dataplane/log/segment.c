@@ -10,7 +10,8 @@
 #include "tidemark/assert.h"
 #include "tidemark/bytes.h"
 
-/* ---- names ------------------------------------------------------------------------------------ */
+/* ---- names ------------------------------------------------------------------------------------
+ */
 
 int log_path(char ret[LOG_PATH_MAX], const char *dir, const char *name)
 {
@@ -38,7 +39,8 @@ bool segment_name_parse(const char *name, const char *suffix, int64_t *ret_base)
     return true;
 }
 
-/* ---- small files ------------------------------------------------------------------------------ */
+/* ---- small files ------------------------------------------------------------------------------
+ */
 
 static int read_all(const struct tide_fs *fs, int file, void *buf, size_t len)
 {
@@ -53,10 +55,12 @@ static int read_all(const struct tide_fs *fs, int file, void *buf, size_t len)
     return 0;
 }
 
-static int write_all(const struct tide_fs *fs, int file, const void *buf, size_t len, uint64_t position)
+static int write_all(const struct tide_fs *fs, int file, const void *buf, size_t len,
+                     uint64_t position)
 {
     for (size_t done = 0; done < len;) {
-        int64_t n = fs->pwrite(fs->self, file, (const char *)buf + done, len - done, position + done);
+        int64_t n =
+            fs->pwrite(fs->self, file, (const char *)buf + done, len - done, position + done);
         if (n < 0)
             return (int)n;
         if (n == 0)
@@ -66,8 +70,8 @@ static int write_all(const struct tide_fs *fs, int file, const void *buf, size_t
     return 0;
 }
 
-int log_file_load(const struct tide_fs *fs, const char *dir, const char *name, size_t max, char **ret,
-                  size_t *ret_len)
+int log_file_load(const struct tide_fs *fs, const char *dir, const char *name, size_t max,
+                  char **ret, size_t *ret_len)
 {
     char path[LOG_PATH_MAX];
     int e = log_path(path, dir, name);
@@ -97,7 +101,8 @@ done:
 }
 
 /* Durable under its name only after the directory is synced. */
-static int replace_unsynced(const struct tide_fs *fs, const char *path, const void *bytes, size_t len)
+static int replace_unsynced(const struct tide_fs *fs, const char *path, const void *bytes,
+                            size_t len)
 {
     char temporary[LOG_PATH_MAX + 8];
     snprintf(temporary, sizeof(temporary), "%s.tmp", path);
@@ -126,7 +131,8 @@ int log_file_replace(const struct tide_fs *fs, const char *dir, const char *name
     return e != 0 ? e : fs->sync_dir(fs->self, dir);
 }
 
-/* ---- making a segment ------------------------------------------------------------------------- */
+/* ---- making a segment -------------------------------------------------------------------------
+ */
 
 int segment_zero(const struct tide_fs *fs, int file, uint64_t from, uint64_t to)
 {
@@ -150,8 +156,9 @@ int segment_create(const struct tide_fs *fs, const char *dir, const char *path, 
     int e = fs->unlink(fs->self, path);
     if (e != 0 && e != -ENOENT)
         return e;
-    int file = fs->open(fs->self, path,
-                        TIDE_FS_READ | TIDE_FS_WRITE | TIDE_FS_CREATE | TIDE_FS_EXCL | TIDE_FS_DIRECT);
+    int file =
+        fs->open(fs->self, path,
+                 TIDE_FS_READ | TIDE_FS_WRITE | TIDE_FS_CREATE | TIDE_FS_EXCL | TIDE_FS_DIRECT);
     if (file < 0)
         return file;
     e = segment_zero(fs, file, 0, bytes);
@@ -164,7 +171,8 @@ int segment_create(const struct tide_fs *fs, const char *dir, const char *path, 
     return e;
 }
 
-/* ---- index files ------------------------------------------------------------------------------ */
+/* ---- index files ------------------------------------------------------------------------------
+ */
 
 static int write_one(const struct tide_fs *fs, const char *dir, int64_t base, const char *suffix,
                      const void *bytes, size_t len)
@@ -254,9 +262,11 @@ void segment_unmap_index(const struct tide_fs *fs, struct log_segment *s)
     s->index_count = s->time_count = 0;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------
+ */
 
-int segment_reader_init(struct segment_reader *r, const struct tide_fs *fs, int file, uint64_t limit)
+int segment_reader_init(struct segment_reader *r, const struct tide_fs *fs, int file,
+                        uint64_t limit)
 {
     *r = (struct segment_reader){.fs = fs, .file = file, .limit = limit};
     uint64_t whole = TIDE_MIN(limit, (uint64_t)LOG_SCAN_BYTES) + TIDE_BLOCK - 1;
@@ -301,9 +311,11 @@ const uint8_t *segment_read(struct segment_reader *r, uint64_t position, uint32_
     return r->error == 0 ? r->buf + (position - r->at) : NULL;
 }
 
-/* ---- scanning --------------------------------------------------------------------------------- */
+/* ---- scanning ---------------------------------------------------------------------------------
+ */
 
-static bool crc_is_right(struct segment_reader *r, uint64_t position, uint32_t size, uint32_t expected)
+static bool crc_is_right(struct segment_reader *r, uint64_t position, uint32_t size,
+                         uint32_t expected)
 {
     uint32_t crc = 0;
     uint64_t end = position + size;
@@ -367,8 +379,7 @@ static bool batch_belongs(const struct segment_scan *s, const struct batch_heade
         return false;
     if (h->leader_epoch < s->last_epoch)
         return false;
-    return s->learn_epochs ||
-           log_epoch_lines_allow(s->lines, h->leader_epoch, h->base_offset);
+    return s->learn_epochs || log_epoch_lines_allow(s->lines, h->leader_epoch, h->base_offset);
 }
 
 static void batch_taken(struct segment_scan *s, const struct batch_header *h, uint32_t size)
@@ -434,7 +445,8 @@ bool segment_tail_fits(struct segment_reader *r, struct log_segment *s, int64_t 
         position = load_be32(s->index + (size_t)(s->index_count - 1) * LOG_INDEX_ENTRY_BYTES + 4);
     bool first = position != 0;
     if (s->time_count != 0)
-        max_timestamp = (int64_t)load_be64(s->time_index + (size_t)(s->time_count - 1) * LOG_TIME_ENTRY_BYTES);
+        max_timestamp =
+            (int64_t)load_be64(s->time_index + (size_t)(s->time_count - 1) * LOG_TIME_ENTRY_BYTES);
     if (s->size == 0)
         return false;
     while (position < s->size) {
@@ -473,7 +485,8 @@ int segment_replay(struct segment_reader *r, const struct log_segment *s, int64_
     return 0;
 }
 
-/* ---- sealing ---------------------------------------------------------------------------------- */
+/* ---- sealing ----------------------------------------------------------------------------------
+ */
 
 static int name_successor(const struct tide_fs *fs, const char *dir, int64_t next_base)
 {
@@ -487,8 +500,8 @@ static int name_successor(const struct tide_fs *fs, const char *dir, int64_t nex
     return e != 0 ? e : fs->sync_dir(fs->self, dir);
 }
 
-int segment_seal(const struct tide_fs *fs, const char *dir, struct log_segment *s, int64_t next_base,
-                 const struct log_index *index)
+int segment_seal(const struct tide_fs *fs, const char *dir, struct log_segment *s,
+                 int64_t next_base, const struct log_index *index)
 {
     int e = 0;
     if (next_base >= 0)

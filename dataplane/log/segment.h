@@ -13,16 +13,17 @@
  *   CLOSED     file truncated to its size, index files written, synced and mapped.
  *
  * Why the file keeps its provisional name over the roll: a rename that had to be durable before the
- * first acknowledgement would put a directory sync into the write path. So an acknowledged batch may
- * lie in `next.prepared` after a crash, and recovery gives it its name by its first batch. The
+ * first acknowledgement would put a directory sync into the write path. So an acknowledged batch
+ * may lie in `next.prepared` after a crash, and recovery gives it its name by its first batch. The
  * sealing job (segment_seal) goes in this order, and each step may be the last before a crash:
  *   S1  next.prepared -> <base>.log, sync directory   recovery: as above, or found by name
  *   S2  truncate the old segment to its size, sync    recovery: scan it, its end is the next base
  *   S3  .timeindex, then .index (temporary, sync,     recovery: scan it, write both again
  *       rename), sync directory
- * The .index file is the mark that a segment is sealed. A new `next.prepared` is made only after S1,
- * and the sealing job runs only when every byte of the old segment is on the device: bytes in the
- * new file therefore imply the whole old one (with RWF_DSYNC writes; see recovery.c for without).
+ * The .index file is the mark that a segment is sealed. A new `next.prepared` is made only after
+ * S1, and the sealing job runs only when every byte of the old segment is on the device: bytes in
+ * the new file therefore imply the whole old one (with RWF_DSYNC writes; see recovery.c for
+ * without).
  *
  * Threads: [helper] unless said otherwise. A table entry is written by the home core and constant
  * once its state says so (release; readers acquire).
@@ -61,7 +62,7 @@ enum log_segment_state {
 struct log_segment {
     /* from ACTIVE on */
     int64_t base_offset;
-    uint64_t tail_base;    /* number of its first window in the tail (tail.h) */
+    uint64_t tail_base; /* number of its first window in the tail (tail.h) */
     int file;
     /* from SEALING on */
     uint32_t size;
@@ -80,7 +81,8 @@ struct log_segment_chunk {
     struct log_segment segments[LOG_SEGMENTS_PER_CHUNK];
 };
 
-/* ---- files ------------------------------------------------------------------------------------ */
+/* ---- files ------------------------------------------------------------------------------------
+ */
 
 /* <dir>/<base as 20 digits><suffix>. -ENAMETOOLONG when it does not fit. */
 int segment_path(char ret[LOG_PATH_MAX], const char *dir, int64_t base_offset, const char *suffix);
@@ -108,17 +110,19 @@ int segment_write_index(const struct tide_fs *, const char *dir, int64_t base_of
 int segment_map_index(const struct tide_fs *, const char *dir, struct log_segment *s);
 void segment_unmap_index(const struct tide_fs *, struct log_segment *s);
 
-/* ---- reading a file in order ------------------------------------------------------------------ */
+/* ---- reading a file in order ------------------------------------------------------------------
+ */
 
-/* Aligned reads through a direct handle, LOG_SCAN_BYTES at a time (or the whole of a smaller file). */
+/* Aligned reads through a direct handle, LOG_SCAN_BYTES at a time (or the whole of a smaller file).
+ */
 struct segment_reader {
     const struct tide_fs *fs;
     int file;
-    int error;       /* -errno of the read that failed, sticky */
-    uint64_t limit;  /* nothing at or behind it is read */
-    uint64_t at;     /* what `buf` holds */
+    int error;      /* -errno of the read that failed, sticky */
+    uint64_t limit; /* nothing at or behind it is read */
+    uint64_t at;    /* what `buf` holds */
     uint32_t len;
-    uint32_t room;   /* of buf */
+    uint32_t room; /* of buf */
     uint8_t *buf;
 };
 int segment_reader_init(struct segment_reader *, const struct tide_fs *, int file, uint64_t limit);
@@ -149,10 +153,10 @@ struct segment_scan {
     void (*on_batch)(void *arg, const struct batch_header *);
     void *arg;
     /* out */
-    uint64_t position;             /* behind the last good batch */
+    uint64_t position; /* behind the last good batch */
     int64_t next_offset;
-    int64_t max_timestamp;         /* -1: none */
-    int64_t first_timestamp;       /* max_timestamp of the first batch, -1: none */
+    int64_t max_timestamp;   /* -1: none */
+    int64_t first_timestamp; /* max_timestamp of the first batch, -1: none */
     enum segment_end end;
 };
 /* Walks the batches from the start of the file, checks each one (length, magic, offsets, epoch,
@@ -164,7 +168,8 @@ bool segment_first_batch(struct segment_reader *, const struct log_epoch_lines *
                          int32_t *ret_epoch);
 
 /* Walks headers from the last index entry: does the last batch end at `size`, and with the offset
- * before `next_base`? Fills next_offset and max_timestamp of `s`, and the epoch of its last batch. */
+ * before `next_base`? Fills next_offset and max_timestamp of `s`, and the epoch of its last batch.
+ */
 bool segment_tail_fits(struct segment_reader *, struct log_segment *s, int64_t next_base,
                        int32_t *ret_epoch);
 

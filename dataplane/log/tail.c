@@ -22,7 +22,8 @@ struct log_buffer *tail_slot_buffer(const struct log *log, uint32_t slot)
     return (struct log_buffer *)(uintptr_t)tide_pub64_own(&log->tail.slots[slot].buffer);
 }
 
-/* ---- the owner's side ------------------------------------------------------------------------- */
+/* ---- the owner's side -------------------------------------------------------------------------
+ */
 
 /* No byte of the window is appended and not written. Windows ahead of the end count as written. */
 static bool window_is_written(const struct log *log, uint64_t window)
@@ -54,8 +55,7 @@ void tail_drop_slot(struct log *log, uint32_t slot)
     struct log_buffer *b = tail_slot_buffer(log, slot);
     uint64_t base = log_segment_at(log, log->active)->tail_base;
     uint64_t block = log_block_floor(log->position);
-    if (log->position != block &&
-        tide_pub64_own(&s->window) == window_of(log, base, log->position))
+    if (log->position != block && tide_pub64_own(&s->window) == window_of(log, base, log->position))
         memcpy(log->last_block, b->base + block % tail_size(log), log->position - block);
     tide_pub64_set(&s->key, 0);
     tide_fence(); /* pairs with the one in tail_pin */
@@ -142,7 +142,8 @@ void tail_drop_all(struct log *log)
             tail_drop_slot(log, i);
 }
 
-/* ---- readers ---------------------------------------------------------------------------------- */
+/* ---- readers ----------------------------------------------------------------------------------
+ */
 
 struct tail_pin tail_pin(const struct log *log, uint64_t tail_base, uint64_t position)
 {

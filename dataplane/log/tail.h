@@ -32,7 +32,7 @@
 enum { LOG_TAIL_SLOTS = 128 };
 
 struct tail_slot {
-    struct tide_pub64 key;        /* 0: empty */
+    struct tide_pub64 key; /* 0: empty */
     struct tide_pub64 window;
     struct tide_pub64 buffer;     /* struct log_buffer * */
     struct tide_pub64 valid_from; /* offset within the buffer */
@@ -61,7 +61,8 @@ bool tail_reserve(struct log *, uint64_t position, uint32_t bytes);
 uint8_t *tail_at(const struct log *, uint64_t tail_base, uint64_t position, uint32_t *ret_room);
 /* [home] A batch ended at `position` of the active segment. */
 void tail_batch_ended(struct log *, uint64_t tail_base, uint64_t position, int64_t next_offset);
-/* [home] The mark of tail_batch_ended for the window that holds position - 1; -1 when none ended. */
+/* [home] The mark of tail_batch_ended for the window that holds position - 1; -1 when none ended.
+ */
 int64_t tail_end_offset(const struct log *, uint64_t tail_base, uint64_t position);
 /* [home] Everything is dropped: the log leaves the core. */
 void tail_drop_all(struct log *);
@@ -74,7 +75,8 @@ struct tail_pin {
 };
 /* [any] Pins the window of `position`. The caller drops pin.buffer with log_buffer_drop. */
 struct tail_pin tail_pin(const struct log *, uint64_t tail_base, uint64_t position);
-/* [any] Copies bytes of [position, position + n), all of them published. False: not (all) in memory. */
+/* [any] Copies bytes of [position, position + n), all of them published. False: not (all) in
+ * memory. */
 bool tail_copy(const struct log *, uint64_t tail_base, uint64_t position, void *to, uint32_t n);
 
 #endif

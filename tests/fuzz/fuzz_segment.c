@@ -35,7 +35,7 @@ enum kind {
     KIND_COUNT,
 };
 
-#define DIR "/d/t-0"
+#define DIR      "/d/t-0"
 #define METADATA "version: 0\ntopic_id: AQAAAAAAAAAAAAAAAAAAAA\n"
 
 static struct memory_fs disk;
@@ -65,7 +65,8 @@ static void start(void)
     MUST(core != NULL);
 }
 
-/* ---- the files -------------------------------------------------------------------------------- */
+/* ---- the files --------------------------------------------------------------------------------
+ */
 
 static void seal_batches(uint8_t *bytes, size_t len)
 {
@@ -87,7 +88,8 @@ static void put(const char *name, const uint8_t *bytes, size_t len)
     memory_fs_put(&disk, path, bytes, len);
 }
 
-static void put_piece(unsigned flags, enum kind kind, uint32_t base, const uint8_t *bytes, size_t len)
+static void put_piece(unsigned flags, enum kind kind, uint32_t base, const uint8_t *bytes,
+                      size_t len)
 {
     static const char *const names[KIND_COUNT] = {
         [KIND_LOG] = ".log",
@@ -135,7 +137,8 @@ static unsigned lay_out(const uint8_t *bytes, size_t len)
     return flags;
 }
 
-/* ---- using the log ---------------------------------------------------------------------------- */
+/* ---- using the log ----------------------------------------------------------------------------
+ */
 
 static void pump(struct log *log, struct log_read *r)
 {
@@ -160,7 +163,8 @@ static void read_all(struct log *log)
     int64_t end = log_next_offset(log);
     int64_t offset = log_start_offset(log);
     for (unsigned i = 0; offset < end && i < 4096; i++) {
-        struct log_read r = {.offset = offset, .end_offset = end, .max_bytes = 4000, .at_least_one = true};
+        struct log_read r = {
+            .offset = offset, .end_offset = end, .max_bytes = 4000, .at_least_one = true};
         enum tide_status status;
         unsigned rounds = 0;
         while ((status = log_read(log, core, 1, &r, &out)) == TIDE_AGAIN) {
@@ -177,7 +181,8 @@ static void read_all(struct log *log)
         MUST(r.bytes.len >= BATCH_HEADER);
         struct batch_header h;
         MUST(batch_header_read(tide_rope_slice(&r.bytes, 0, r.bytes.len), &h));
-        MUST(h.base_offset <= offset && batch_last_offset(&h) >= offset && batch_last_offset(&h) < end);
+        MUST(h.base_offset <= offset && batch_last_offset(&h) >= offset &&
+             batch_last_offset(&h) < end);
         offset = batch_last_offset(&h) + 1;
         tide_rope_clear(&r.bytes);
     }

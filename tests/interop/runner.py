@@ -464,6 +464,27 @@ def readers_that_never_read(w):
 
 
 @case
+def readers_that_never_read_old_records(w):
+    """They hold the buffers of disk reads; another reader of old records must still be served."""
+    path = w.dir / 'in'
+    path.write_text('%s\n' % ('o' * 900000) * 120)
+    w.produce('unread-old', path, timeout=120)
+    w.stop()
+    w.start()  # nothing is in memory now
+    fetch = struct.pack('>iiiib', -1, 500, 1, 50 << 20, 0) + struct.pack('>i', 1) + wire.text('unread-old')
+    fetch += struct.pack('>iiqi', 1, 0, 0, 50 << 20)
+    held = []
+    for _ in range(12):
+        s = w.connect()
+        s.sendall(wire.frame(1, 4, fetch))
+        held.append(s)
+    time.sleep(1)
+    expect(len(w.consume('unread-old', timeout=60).splitlines()) == 120, 'another reader starves')
+    for s in held:
+        s.close()
+
+
+@case
 def a_thousand_idle_connections(w):
     held = [w.connect() for _ in range(1000)]
     healthy(w)

@@ -95,7 +95,8 @@ void world_crash(struct world *w, struct tide_random *r)
     /* The pools live on in the test, so the log must let go of them. */
     w->op_count = w->job_count = 0;
     w->log->write.out = false;
-    w->log->extend_job.out = w->log->prepare_job.out = w->log->seal_job.out = w->log->epoch_job.out = false;
+    w->log->extend_job.out = w->log->prepare_job.out = w->log->seal_job.out =
+        w->log->epoch_job.out = false;
     if (w->log->state != LOG_FAILED)
         log_fail(w->log);
     assert_true(log_release(w->log, &w->out));
@@ -181,9 +182,10 @@ static size_t build(struct world *w, int32_t count, uint32_t value_bytes, int64_
     for (uint32_t i = 0; i < value_bytes; i++)
         values[i] = (uint8_t)tide_random_u64(&w->random);
     for (int32_t i = 0; i < count; i++)
-        records[i] = (struct batch_build_record){.timestamp = timestamp + i,
-                                                 .value = values + i * (value_bytes / (uint32_t)count),
-                                                 .value_len = (int32_t)(value_bytes / (uint32_t)count)};
+        records[i] =
+            (struct batch_build_record){.timestamp = timestamp + i,
+                                        .value = values + i * (value_bytes / (uint32_t)count),
+                                        .value_len = (int32_t)(value_bytes / (uint32_t)count)};
     size_t size = batch_build(scratch, sizeof(scratch), records, count, -1, -1, -1);
     assert_true(size != 0);
     return size;
@@ -224,13 +226,14 @@ static void model_add(struct world *w, const struct batch_header *h, size_t size
     w->batch_count++;
 }
 
-static enum tide_status append(struct world *w, int32_t count, uint32_t value_bytes, int64_t timestamp,
-                               bool wait)
+static enum tide_status append(struct world *w, int32_t count, uint32_t value_bytes,
+                               int64_t timestamp, bool wait)
 {
     size_t size = build(w, count, value_bytes, timestamp);
     struct batch_header h;
     batch_header_parse(scratch, &h);
-    enum tide_status status = log_make_room(w->log, &w->time, (uint32_t)size, h.max_timestamp, &w->out);
+    enum tide_status status =
+        log_make_room(w->log, &w->time, (uint32_t)size, h.max_timestamp, &w->out);
     for (int i = 0; wait && status == TIDE_FULL && i < 50; i++) {
         world_pump(w);
         status = log_make_room(w->log, &w->time, (uint32_t)size, h.max_timestamp, &w->out);
@@ -238,24 +241,28 @@ static enum tide_status append(struct world *w, int32_t count, uint32_t value_by
     if (status != TIDE_OK)
         return status;
     struct tide_rope rope = rope_of(w, scratch, size);
-    status = log_append(w->log, tide_rope_slice(&rope, 0, rope.len), &h, world_model_end(w), w->epoch);
+    status =
+        log_append(w->log, tide_rope_slice(&rope, 0, rope.len), &h, world_model_end(w), w->epoch);
     tide_rope_clear(&rope);
     assert_int_equal(status, TIDE_OK);
     model_add(w, &h, size);
     return TIDE_OK;
 }
 
-enum tide_status world_append(struct world *w, int32_t count, uint32_t value_bytes, int64_t timestamp)
+enum tide_status world_append(struct world *w, int32_t count, uint32_t value_bytes,
+                              int64_t timestamp)
 {
     return append(w, count, value_bytes, timestamp, true);
 }
 
-enum tide_status world_append_once(struct world *w, int32_t count, uint32_t value_bytes, int64_t timestamp)
+enum tide_status world_append_once(struct world *w, int32_t count, uint32_t value_bytes,
+                                   int64_t timestamp)
 {
     return append(w, count, value_bytes, timestamp, false);
 }
 
-enum tide_status world_read(struct world *w, struct log_read *r, uint8_t *to, size_t cap, size_t *ret_len)
+enum tide_status world_read(struct world *w, struct log_read *r, uint8_t *to, size_t cap,
+                            size_t *ret_len)
 {
     enum tide_status status;
     w->reading = r;
@@ -288,9 +295,11 @@ static unsigned model_find(const struct world *w, int64_t offset)
 }
 
 /* Returns the number of batches that came. */
-static unsigned check_read(struct world *w, int64_t offset, int64_t end, uint32_t max_bytes, bool at_least_one)
+static unsigned check_read(struct world *w, int64_t offset, int64_t end, uint32_t max_bytes,
+                           bool at_least_one)
 {
-    struct log_read r = {.offset = offset, .end_offset = end, .max_bytes = max_bytes, .at_least_one = at_least_one};
+    struct log_read r = {
+        .offset = offset, .end_offset = end, .max_bytes = max_bytes, .at_least_one = at_least_one};
     size_t len = 0;
     enum tide_status status = world_read(w, &r, answer, sizeof(answer), &len);
     for (int i = 0; status == TIDE_FULL && i < 10; i++) {
@@ -316,7 +325,8 @@ static unsigned check_read(struct world *w, int64_t offset, int64_t end, uint32_
     return i - first;
 }
 
-void world_check_read(struct world *w, int64_t offset, int64_t end, uint32_t max_bytes, bool at_least_one)
+void world_check_read(struct world *w, int64_t offset, int64_t end, uint32_t max_bytes,
+                      bool at_least_one)
 {
     (void)check_read(w, offset, end, max_bytes, at_least_one);
 }

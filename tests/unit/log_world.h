@@ -39,8 +39,8 @@ struct world {
 
     struct disk_op ops[WORLD_OPS]; /* submitted, not done */
     unsigned op_count;
-    bool hold_writes;              /* world_pump leaves writes in ops[] */
-    bool hold_jobs;                /* and jobs in jobs[] */
+    bool hold_writes; /* world_pump leaves writes in ops[] */
+    bool hold_jobs;   /* and jobs in jobs[] */
     struct tide_job *jobs[WORLD_OPS];
     unsigned job_count;
     struct log_read *reading;
@@ -67,15 +67,19 @@ void world_begin_epoch(struct world *, int32_t epoch);
 
 /* Builds a batch of `count` records whose values have `value_bytes` altogether, appends it, adds
  * it to the model. */
-enum tide_status world_append(struct world *, int32_t count, uint32_t value_bytes, int64_t timestamp);
+enum tide_status world_append(struct world *, int32_t count, uint32_t value_bytes,
+                              int64_t timestamp);
 /* The same without the waiting for room. */
-enum tide_status world_append_once(struct world *, int32_t count, uint32_t value_bytes, int64_t timestamp);
+enum tide_status world_append_once(struct world *, int32_t count, uint32_t value_bytes,
+                                   int64_t timestamp);
 /* Reads until it is answered; copies the bytes to `to`. */
-enum tide_status world_read(struct world *, struct log_read *, uint8_t *to, size_t cap, size_t *ret_len);
+enum tide_status world_read(struct world *, struct log_read *, uint8_t *to, size_t cap,
+                            size_t *ret_len);
 /* Every batch of the model with a last offset of `from` or more, below `end`, comes back. */
 void world_check_all(struct world *, int64_t from, int64_t end);
 /* One read from `offset`: whole batches of the model, the first one has the offset. */
-void world_check_read(struct world *, int64_t offset, int64_t end, uint32_t max_bytes, bool at_least_one);
+void world_check_read(struct world *, int64_t offset, int64_t end, uint32_t max_bytes,
+                      bool at_least_one);
 /* Forgets what the model holds at or behind `offset`. */
 void world_forget(struct world *, int64_t offset);
 /* Nothing is held from the pools but what the log itself has. */

@@ -118,7 +118,8 @@ static void sweep(struct memory_fs *m)
     }
 }
 
-/* ---- the verbs -------------------------------------------------------------------------------- */
+/* ---- the verbs --------------------------------------------------------------------------------
+ */
 
 static int fs_open(void *self, const char *path, unsigned flags)
 {
@@ -357,12 +358,14 @@ void memory_fs_deinit(struct memory_fs *m)
     memset(m, 0, sizeof(*m));
 }
 
-/* ---- the device ------------------------------------------------------------------------------- */
+/* ---- the device -------------------------------------------------------------------------------
+ */
 
 int64_t memory_fs_disk(struct memory_fs *m, const struct disk_op *op)
 {
     struct memory_file *f = file_of(m, op->file);
-    must(op->len % 4096 == 0 && op->position % 4096 == 0 && (uintptr_t)op->buf % 4096 == 0 && op->len != 0);
+    must(op->len % 4096 == 0 && op->position % 4096 == 0 && (uintptr_t)op->buf % 4096 == 0 &&
+         op->len != 0);
     if (op->kind == DISK_READ)
         return fs_pread(m, op->file, op->buf, op->len, op->position);
     int64_t n = fs_pwrite(m, op->file, op->buf, op->len, op->position);

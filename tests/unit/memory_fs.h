@@ -42,7 +42,7 @@ struct memory_fs {
     unsigned long fail_at;       /* this one fails with `error`; 0: none */
     bool dead_from_there;        /* and every later one, too */
     int error;
-    int64_t free_bytes;          /* -1: no bound; extending beyond it is -ENOSPC */
+    int64_t free_bytes; /* -1: no bound; extending beyond it is -ENOSPC */
     unsigned long bytes_read;
 };
 

@@ -26,11 +26,19 @@ static int stop(void **state)
     return 0;
 }
 
-/* ---- appending and writing -------------------------------------------------------------------- */
+/* ---- appending and writing --------------------------------------------------------------------
+ */
 
 static void test_append_is_durable_after_its_write(void **state)
 {
     struct world *w = *state;
+    struct log_buffer *used[32];
+    for (unsigned i = 0; i < 32; i++) { /* buffers come with old bytes in them */
+        used[i] = log_tail_buffer_take(w->core, NULL);
+        memset(used[i]->base, 0xdb, used[i]->size);
+    }
+    for (unsigned i = 0; i < 32; i++)
+        log_buffer_drop(used[i]);
     assert_int_equal(world_open(w), 0);
     assert_string_equal(log_recovery_label(w->log), "new");
     world_begin_epoch(w, 4);
@@ -90,7 +98,8 @@ static void test_bad_crc_leaves_no_trace(void **state)
         batch_header_parse(bytes, &h);
         tide_rope_push(&rope, unit_exact_mbuf(w->input, bytes, (uint16_t)n));
         assert_int_equal(log_make_room(w->log, &w->time, (uint32_t)n, 5, &w->out), TIDE_OK);
-        assert_int_not_equal(log_append(w->log, tide_rope_slice(&rope, 0, rope.len), &h, 1, 0), TIDE_OK);
+        assert_int_not_equal(log_append(w->log, tide_rope_slice(&rope, 0, rope.len), &h, 1, 0),
+                             TIDE_OK);
         tide_rope_clear(&rope);
         bytes[at] ^= 0x10;
         assert_int_equal(log_next_offset(w->log), 1);
@@ -116,7 +125,8 @@ static void test_stamped(void **state)
     batch_header_parse(bytes, &h);
     tide_rope_push(&rope, unit_exact_mbuf(w->input, bytes, (uint16_t)n));
     assert_int_equal(log_make_room(w->log, &w->time, (uint32_t)n, 5, &w->out), TIDE_OK);
-    assert_int_equal(log_append_stamped(w->log, tide_rope_slice(&rope, 0, rope.len), &h, 0, 9, &stamp), TIDE_OK);
+    assert_int_equal(
+        log_append_stamped(w->log, tide_rope_slice(&rope, 0, rope.len), &h, 0, 9, &stamp), TIDE_OK);
     tide_rope_clear(&rope);
     world_flush(w);
     struct log_read r = {.offset = 0, .end_offset = 1, .max_bytes = sizeof(bytes)};
@@ -148,7 +158,7 @@ static void test_short_and_failed_writes(void **state)
         int64_t result;
         bool fails;
     } cases[] = {
-        {4096, false}, {8192, false}, {0, true},     {-EIO, true},    {-ENOSPC, true},
+        {4096, false}, {8192, false}, {0, true},     {-EIO, true},      {-ENOSPC, true},
         {512, true},   {4095, true},  {20480, true}, {INT64_MAX, true},
     };
     struct world *w = *state;
@@ -173,7 +183,8 @@ static void test_short_and_failed_writes(void **state)
             part.len = (uint32_t)result;
             memory_fs_disk(w->disk, &part);
         }
-        bool rose = log_on_disk(w->log, &(struct disk_done){.id = op.id, .result = result}, &w->out);
+        bool rose =
+            log_on_disk(w->log, &(struct disk_done){.id = op.id, .result = result}, &w->out);
         assert_int_equal(log_is_failed(w->log), cases[i].fails);
         if (cases[i].fails) {
             assert_false(rose);
@@ -216,7 +227,8 @@ static void test_out_without_room(void **state)
     assert_int_equal(log_durable_end(w->log), 1);
 }
 
-/* ---- buffers ---------------------------------------------------------------------------------- */
+/* ---- buffers ----------------------------------------------------------------------------------
+ */
 
 static void test_batches_span_buffers(void **state)
 {
@@ -345,7 +357,8 @@ static void test_more_windows_than_slots(void **state)
     world_check_all(w, 0, world_model_end(w));
 }
 
-/* ---- rolling ---------------------------------------------------------------------------------- */
+/* ---- rolling ----------------------------------------------------------------------------------
+ */
 
 static void test_many_segments(void **state)
 {
@@ -412,14 +425,16 @@ static void test_roll_while_extending(void **state)
     assert_int_equal(w->log->active, 1);
     assert_int_equal(log_durable_end(w->log), 2);
     uint64_t zeroed = w->log->zeroed_end;
-    assert_int_equal(w->job_count, 1); /* not sealed yet: the job would cut the file under the other */
+    assert_int_equal(w->job_count,
+                     1); /* not sealed yet: the job would cut the file under the other */
     assert_ptr_equal(w->jobs[0], &w->log->extend_job.job);
     w->hold_jobs = false;
     world_pump(w);
     assert_int_equal(w->log->zeroed_end, zeroed);
     world_pump(w);
     assert_int_equal(tide_pub64_peek(&log_segment_at(w->log, 0)->state), LOG_SEGMENT_CLOSED);
-    assert_int_equal(memory_fs_find(w->disk, WORLD_DIR "/00000000000000000000.log")->size, w->batches[0].size);
+    assert_int_equal(memory_fs_find(w->disk, WORLD_DIR "/00000000000000000000.log")->size,
+                     w->batches[0].size);
     world_check_all(w, 0, 2);
 }
 
@@ -493,7 +508,8 @@ static void test_failed_jobs(void **state)
     assert_true(failed > 50);
 }
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------
+ */
 
 static void test_read_limits(void **state)
 {
@@ -560,7 +576,8 @@ static void test_short_and_failed_reads(void **state)
         assert_int_equal(w->out.op_count, 1);
         w->out.op_count = 0;
         assert_int_equal(log_read(w->log, w->core, 5, &r, &w->out), TIDE_AGAIN);
-        log_read_on_disk(&r, &(struct disk_done){.id = r.disk_id + 1, .result = 8192}); /* not ours */
+        log_read_on_disk(&r,
+                         &(struct disk_done){.id = r.disk_id + 1, .result = 8192}); /* not ours */
         assert_int_equal(log_read(w->log, w->core, 5, &r, &w->out), TIDE_AGAIN);
         log_read_on_disk(&r, &(struct disk_done){.id = r.disk_id, .result = results[i]});
         assert_int_equal(log_read(w->log, w->core, 5, &r, &w->out), TIDE_IO);
@@ -576,7 +593,8 @@ static void test_short_and_failed_reads(void **state)
         assert_int_equal(w->out.op_count, 1);
         w->out.op_count = 0;
         op.len = TIDE_BLOCK;
-        log_read_on_disk(&r, &(struct disk_done){.id = op.id, .result = memory_fs_disk(w->disk, &op)});
+        log_read_on_disk(&r,
+                         &(struct disk_done){.id = op.id, .result = memory_fs_disk(w->disk, &op)});
         ops++;
     }
     assert_int_equal(status, TIDE_OK);
@@ -661,15 +679,16 @@ static void test_bytes_between(void **state)
     }
 }
 
-/* ---- epochs, timestamps ----------------------------------------------------------------------- */
+/* ---- epochs, timestamps -----------------------------------------------------------------------
+ */
 
 static void test_epochs(void **state)
 {
     static const struct {
         int32_t asked, epoch;
         int64_t end;
-    } cases[] = {{-1, -1, -1}, {0, 0, 0}, {1, 1, 0}, {2, 2, 10}, {3, 2, 10}, {4, 2, 10},
-                 {5, 5, 20},   {6, 5, 20}, {7, 7, 30}, {8, -1, -1}};
+    } cases[] = {{-1, -1, -1}, {0, 0, 0},  {1, 1, 0},  {2, 2, 10}, {3, 2, 10},
+                 {4, 2, 10},   {5, 5, 20}, {6, 5, 20}, {7, 7, 30}, {8, -1, -1}};
     struct world *w = *state;
     int32_t epoch;
     int64_t end;
@@ -780,10 +799,13 @@ static void test_lookup_in_compressed_batch(void **state)
     struct tide_rope rope = {0};
     struct log_lookup l;
     for (int i = 0; i < 100; i++)
-        records[i] = (struct batch_build_record){.timestamp = 1000 + 7 * i, .value = "value", .value_len = 5};
+        records[i] = (struct batch_build_record){
+            .timestamp = 1000 + 7 * i, .value = "value", .value_len = 5};
     size_t n = batch_build(plain, sizeof(plain), records, 100, -1, -1, -1);
-    z_stream z = {.next_in = plain + BATCH_HEADER, .avail_in = (uInt)(n - BATCH_HEADER),
-                  .next_out = bytes + BATCH_HEADER, .avail_out = (uInt)deflated};
+    z_stream z = {.next_in = plain + BATCH_HEADER,
+                  .avail_in = (uInt)(n - BATCH_HEADER),
+                  .next_out = bytes + BATCH_HEADER,
+                  .avail_out = (uInt)deflated};
     assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
     assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
     n = BATCH_HEADER + z.total_out;
@@ -795,7 +817,8 @@ static void test_lookup_in_compressed_batch(void **state)
     batch_header_parse(bytes, &h);
     assert_int_equal(world_open(w), 0);
     tide_rope_push(&rope, unit_exact_mbuf(w->input, bytes, (uint16_t)n));
-    assert_int_equal(log_make_room(w->log, &w->time, (uint32_t)n, h.max_timestamp, &w->out), TIDE_OK);
+    assert_int_equal(log_make_room(w->log, &w->time, (uint32_t)n, h.max_timestamp, &w->out),
+                     TIDE_OK);
     assert_int_equal(log_append(w->log, tide_rope_slice(&rope, 0, rope.len), &h, 0, 2), TIDE_OK);
     tide_rope_clear(&rope);
     for (int flushed = 0; flushed < 2; flushed++) {
@@ -812,7 +835,8 @@ static void test_lookup_in_compressed_batch(void **state)
     }
 }
 
-/* ---- two threads ------------------------------------------------------------------------------ */
+/* ---- two threads ------------------------------------------------------------------------------
+ */
 
 /* Another core reads at the tail and behind it while the home core appends, rolls and gives buffers
  * away. To be run under the thread sanitizer, too. */
@@ -837,7 +861,8 @@ static void check_chain(struct reader *rd, const struct log_read *r)
         batch_header_parse(bytes + at, &h);
         uint32_t size = batch_size(&h);
         assert_true(size <= len - at);
-        assert_int_equal(batch_crc_update(0, bytes + at + BATCH_ATTRIBUTES, size - BATCH_ATTRIBUTES), h.crc);
+        assert_int_equal(
+            batch_crc_update(0, bytes + at + BATCH_ATTRIBUTES, size - BATCH_ATTRIBUTES), h.crc);
         if (next >= 0)
             assert_int_equal(h.base_offset, next);
         else
@@ -928,7 +953,8 @@ static void test_two_cores(void **state)
     pthread_mutex_destroy(&rd.disk);
 }
 
-/* ---- the model -------------------------------------------------------------------------------- */
+/* ---- the model --------------------------------------------------------------------------------
+ */
 
 static void random_read(struct world *w)
 {
@@ -942,9 +968,11 @@ static void random_read(struct world *w)
 
 static void random_append(struct world *w)
 {
-    uint32_t size = 1 + (uint32_t)tide_random_below(&w->random, 1ull << tide_random_below(&w->random, 15));
+    uint32_t size =
+        1 + (uint32_t)tide_random_below(&w->random, 1ull << tide_random_below(&w->random, 15));
     int32_t count = 1 + (int32_t)tide_random_below(&w->random, 8);
-    enum tide_status status = world_append(w, count, size, (int64_t)tide_random_below(&w->random, 100000));
+    enum tide_status status =
+        world_append(w, count, size, (int64_t)tide_random_below(&w->random, 100000));
     assert_int_equal(status, TIDE_OK);
 }
 

@@ -78,7 +78,8 @@ static void test_against_the_batches(void **state)
         unsigned chunks;
         uint32_t interval;
         bool heap;
-    } cases[] = {{0, 0, false}, {0, 4096, false}, {1, 0, false}, {64, 0, false}, {3, 100, false}, {0, 0, true}};
+    } cases[] = {{0, 0, false},  {0, 4096, false}, {1, 0, false},
+                 {64, 0, false}, {3, 100, false},  {0, 0, true}};
     for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
         struct tide_random r = {.state = c};
         struct rte_ring *ring = chunk_ring(cases[c].chunks);
@@ -90,14 +91,16 @@ static void test_against_the_batches(void **state)
         for (uint32_t i = 0; i < BATCHES; i++) {
             uint32_t size = 61 + (uint32_t)tide_random_below(&r, 200);
             offset += 1 + (uint32_t)tide_random_below(&r, 4);
-            batches[i] = (struct batch){.last = offset - 1, .position = position,
+            batches[i] = (struct batch){.last = offset - 1,
+                                        .position = position,
                                         .time = (int64_t)tide_random_below(&r, i + 1)};
             log_index_add(&x, batches[i].last, position, size, batches[i].time);
             position += size;
             if (i % 4999 == 0 || i == BATCHES - 1) {
                 log_index_check(&x);
                 for (int k = 0; k < 50; k++) {
-                    check_floor(i + 1, (uint32_t)tide_random_below(&r, offset + 10), 2 * x.interval_now + 1000);
+                    check_floor(i + 1, (uint32_t)tide_random_below(&r, offset + 10),
+                                2 * x.interval_now + 1000);
                     check_time(i + 1, (int64_t)tide_random_below(&r, i + 10));
                 }
             }
@@ -123,9 +126,14 @@ static void test_files(void **state)
     static const struct {
         uint32_t last, position, bytes;
         int64_t time;
-    } added[] = {{4, 0, 3000, 100}, {9, 3000, 2000, 90}, {10, 5000, 100, 120}, {19, 5100, 5000, 110}, {20, 10100, 10, 400}};
+    } added[] = {{4, 0, 3000, 100},
+                 {9, 3000, 2000, 90},
+                 {10, 5000, 100, 120},
+                 {19, 5100, 5000, 110},
+                 {20, 10100, 10, 400}};
     static const uint8_t index[] = {0, 0, 0, 10, 0, 0, 0x13, 0x88, 0, 0, 0, 20, 0, 0, 0x27, 0x74};
-    static const uint8_t time[] = {0, 0, 0, 0, 0, 0, 0, 120, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 1, 0x90, 0, 0, 0, 20};
+    static const uint8_t time[] = {0, 0, 0, 0, 0, 0, 0, 120,  0, 0, 0, 10,
+                                   0, 0, 0, 0, 0, 0, 1, 0x90, 0, 0, 0, 20};
     struct index_image image;
     struct log_place p;
     uint32_t relative;

@@ -45,7 +45,8 @@ static void take_away(struct world *w, const char *name)
 
 #define FIRST "00000000000000000000"
 
-/* ---- the table -------------------------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------------------------------
+ */
 
 static void test_exactly_one_row_fits(void **state)
 {
@@ -75,7 +76,8 @@ static void test_exactly_one_row_fits(void **state)
         assert_true(used[i] != 0);
 }
 
-/* ---- single cases ----------------------------------------------------------------------------- */
+/* ---- single cases -----------------------------------------------------------------------------
+ */
 
 /* Power goes while the last write is on its way: any number of its sectors, at any batch size. */
 static void test_torn_tail_at_every_sector(void **state)
@@ -151,9 +153,10 @@ static void test_torn_tail_at_every_byte(void **state)
             bool zero = how != 1;
             for (uint32_t i = first; i < cut; i++)
                 zero = zero && saved[i] == 0;
-            assert_string_equal(log_recovery_label(w->log), !zero                      ? "torn tail"
-                                                            : how == 2 && cut == first ? "clean end"
-                                                                                       : "zeroed ahead");
+            assert_string_equal(log_recovery_label(w->log), !zero ? "torn tail"
+                                                            : how == 2 && cut == first
+                                                                ? "clean end"
+                                                                : "zeroed ahead");
             assert_int_equal(log_next_offset(w->log), 2);
             /* What was behind is zero on the device before anything is appended. */
             f = file(w, FIRST ".log");
@@ -215,9 +218,21 @@ static void test_epochs_against_the_checkpoint(void **state)
     assert_memory_equal(file(w, "leader-epoch-checkpoint")->bytes, "0\n3\n3 0\n4 10\n5 20\n", 18);
 
     /* Not what it should be: the same. */
-    static const char *const bad[] = {"",        "x",           "0",         "0\n",       "0\n1\n",    "1\n0\n",
-                                      "0\n1\n1", "0\n1\n1 2",   "0\n-1\n",   "0\n1\n1 -2\n", "0\n0\nx", "0\n2\n5 0\n4 1\n",
-                                      "0\n1\n99999999999 0\n", "0\n1\n1 99999999999999999999\n", "0\n2\n1 5\n2 4\n"};
+    static const char *const bad[] = {"",
+                                      "x",
+                                      "0",
+                                      "0\n",
+                                      "0\n1\n",
+                                      "1\n0\n",
+                                      "0\n1\n1",
+                                      "0\n1\n1 2",
+                                      "0\n-1\n",
+                                      "0\n1\n1 -2\n",
+                                      "0\n0\nx",
+                                      "0\n2\n5 0\n4 1\n",
+                                      "0\n1\n99999999999 0\n",
+                                      "0\n1\n1 99999999999999999999\n",
+                                      "0\n2\n1 5\n2 4\n"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         put(w, "leader-epoch-checkpoint", bad[i], strlen(bad[i]));
         assert_int_equal(world_open(w), 0);
@@ -284,10 +299,12 @@ static void test_identity(void **state)
 
 static void test_leftovers_go(void **state)
 {
-    static const char *const names[] = {"00000000000000000005.log.deleted", "00000000000000000005.index.deleted",
-                                        "00000000000000000005.log.cleaned", "00000000000000000005.log.swap",
-                                        "00000000000000000000.index.tmp",   "leader-epoch-checkpoint.tmp"};
-    static const char *const strangers[] = {"00000000000000000005.snapshot", "readme", "5.log", "00000000000000000005.log2",
+    static const char *const names[] = {
+        "00000000000000000005.log.deleted", "00000000000000000005.index.deleted",
+        "00000000000000000005.log.cleaned", "00000000000000000005.log.swap",
+        "00000000000000000000.index.tmp",   "leader-epoch-checkpoint.tmp"};
+    static const char *const strangers[] = {"00000000000000000005.snapshot", "readme", "5.log",
+                                            "00000000000000000005.log2",
                                             "99999999999999999999.log"};
     struct world *w = *state;
     assert_int_equal(world_open(w), 0);
@@ -303,7 +320,8 @@ static void test_leftovers_go(void **state)
         assert_non_null(file(w, strangers[i]));
 }
 
-/* ---- several segments ------------------------------------------------------------------------- */
+/* ---- several segments -------------------------------------------------------------------------
+ */
 
 static void fill(struct world *w, unsigned batches)
 {
@@ -384,7 +402,8 @@ static void test_hole(void **state)
     assert_int_equal(memory_fs_open_handles(w->disk), 0);
     w->config.durable = false;
     assert_int_equal(world_open(w), 0);
-    assert_string_equal(log_recovery_label(w->log), "hole before the last segment, writes were not synced");
+    assert_string_equal(log_recovery_label(w->log),
+                        "hole before the last segment, writes were not synced");
     assert_int_equal(log_next_offset(w->log), base);
     world_check_all(w, 0, base);
     world_forget(w, base);
@@ -429,7 +448,8 @@ static void test_replay(void **state)
         for (int64_t from = 0; from <= 81; from++) {
             struct log *log = log_create(&w->config);
             replayed = 0;
-            assert_int_equal(log_open(log, &w->disk->fs, from, on_batch, NULL, w->error, sizeof(w->error)), 0);
+            assert_int_equal(
+                log_open(log, &w->disk->fs, from, on_batch, NULL, w->error, sizeof(w->error)), 0);
             assert_int_equal(replayed, from < 80 ? 40 - from / 2 : 0);
             if (replayed != 0) {
                 assert_int_equal(replay_first, from / 2 * 2);
@@ -442,7 +462,8 @@ static void test_replay(void **state)
     }
 }
 
-/* ---- a crash at every step -------------------------------------------------------------------- */
+/* ---- a crash at every step --------------------------------------------------------------------
+ */
 
 /* Appends, epochs and rolls until the disk says no. What was acknowledged is the durable end. */
 static int64_t script(struct world *w)
@@ -451,7 +472,8 @@ static int64_t script(struct world *w)
     if (world_open(w) != 0)
         return 0;
     for (int round = 0; round < 2; round++) {
-        while (log_begin_epoch(w->log, w->epoch + 1, &w->out) == TIDE_AGAIN && !log_is_failed(w->log))
+        while (log_begin_epoch(w->log, w->epoch + 1, &w->out) == TIDE_AGAIN &&
+               !log_is_failed(w->log))
             world_pump(w);
         if (log_is_failed(w->log))
             break;
@@ -468,7 +490,8 @@ static int64_t script(struct world *w)
     return durable;
 }
 
-static void recovered_is_right(struct world *w, int64_t durable, const char *what, unsigned long n, unsigned long m)
+static void recovered_is_right(struct world *w, int64_t durable, const char *what, unsigned long n,
+                               unsigned long m)
 {
     int e = world_open(w);
     if (e != 0 || log_next_offset(w->log) < durable)

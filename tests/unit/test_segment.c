@@ -108,7 +108,8 @@ static void test_create(void **state)
     assert_null(memory_fs_find(&disk, DIR "/next.prepared"));
 }
 
-/* ---- scanning --------------------------------------------------------------------------------- */
+/* ---- scanning ---------------------------------------------------------------------------------
+ */
 
 enum { BASE = 1000 };
 
@@ -118,8 +119,9 @@ static size_t build(uint8_t *to, size_t cap, size_t at[4])
     static const int32_t epochs[] = {4, 4, 6};
     size_t len = 0;
     for (int i = 0; i < 3; i++) {
-        struct batch_build_record records[] = {{.timestamp = 10 * i, .value = "abcdef", .value_len = 6},
-                                               {.timestamp = 10 * i + 1, .value = "xyz", .value_len = 3}};
+        struct batch_build_record records[] = {
+            {.timestamp = 10 * i, .value = "abcdef", .value_len = 6},
+            {.timestamp = 10 * i + 1, .value = "xyz", .value_len = 3}};
         at[i] = len;
         size_t n = batch_build(to + len, cap - len, records, 2, -1, -1, -1);
         store_be64(to + len + BATCH_BASE_OFFSET, (uint64_t)(BASE + 2 * i));
@@ -134,7 +136,8 @@ static struct segment_scan scan(const uint8_t *bytes, size_t len, int32_t last_e
                                 struct log_epoch_lines *lines)
 {
     struct segment_reader r;
-    struct segment_scan s = {.base_offset = BASE, .last_epoch = last_epoch, .lines = lines, .learn_epochs = learn};
+    struct segment_scan s = {
+        .base_offset = BASE, .last_epoch = last_epoch, .lines = lines, .learn_epochs = learn};
     memory_fs_put(&disk, DIR "/s", bytes, len);
     int file = disk.fs.open(&disk, DIR "/s", TIDE_FS_READ);
     assert_int_equal(segment_reader_init(&r, &disk.fs, file, len), 0);
@@ -148,11 +151,11 @@ static void test_scan_truth_table(void **state)
 {
     struct {
         const char *what;
-        int batch;      /* which one is changed */
-        int field;      /* where */
+        int batch; /* which one is changed */
+        int field; /* where */
         int width;
         int64_t value;
-        int good;       /* batches that remain */
+        int good; /* batches that remain */
     } cases[] = {
         {"nothing", 0, -1, 0, 0, 3},
         {"offset too high", 1, BATCH_BASE_OFFSET, 8, BASE + 3, 1},
@@ -220,7 +223,8 @@ static void test_scan_large_batch(void **state)
     assert_true(bytes != NULL && value != NULL);
     for (size_t i = 0; i < cap; i++)
         value[i] = (uint8_t)(i * 7);
-    struct batch_build_record record = {.timestamp = 1, .value = value, .value_len = (int32_t)cap - 200};
+    struct batch_build_record record = {
+        .timestamp = 1, .value = value, .value_len = (int32_t)cap - 200};
     size_t len = batch_build(bytes, cap, &record, 1, -1, -1, -1);
     struct log_epoch_lines lines = {0};
     store_be64(bytes, BASE);
