@@ -72,7 +72,9 @@ say "built in $BUILD"
 
 meson_suite() {
     local suite=$1 log=$BUILD/meson-logs/testlog.json
-    meson test -C "$BUILD" --list 2>/dev/null | grep -q ":$suite\b\|:$suite /" || { say "suite $suite: no tests"; return; }
+    local listed
+    listed=$(meson test -C "$BUILD" --list 2>/dev/null)
+    grep -q ":$suite\b\|:$suite /" <<<"$listed" || { say "suite $suite: no tests"; return; }
     rm -f "$log"
     meson test -C "$BUILD" --suite "$suite" --num-processes 2 --print-errorlogs --no-stdsplit >"$BUILD/$suite.out" 2>&1
     python3 - "$log" "$BUILD" "$BUILD/$suite.out" "$suite" <<'PY' >"$BUILD/$suite.count"

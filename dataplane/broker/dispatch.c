@@ -76,6 +76,8 @@ enum tide_status dispatch(struct session *s, const struct tide_slice *frame, str
     const struct api_row *row;
     enum tide_status status;
 
+    if (b->view == NULL) /* control has published none yet: clients of a restarted broker come early */
+        return TIDE_FULL;
     wire_cursor_init(&c, *frame);
     if (!kafka_request_header_peek(&c, &h))
         return TIDE_BAD;

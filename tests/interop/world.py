@@ -107,7 +107,8 @@ class World:
             if self.process.poll() is not None:
                 break
             time.sleep(0.02)
-        raise Failure(f'the broker did not start:\n{self.log.read_text()[-2000:]}')
+        code = self.process.poll()
+        raise Failure(f'the broker did not start ({"it hangs" if code is None else f"status {code}"}):\n{self.log.read_text()[-2000:]}')
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
