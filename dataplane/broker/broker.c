@@ -81,10 +81,35 @@ struct broker *broker_create(const struct broker_config *config)
     return b;
 }
 
+/* Whatever is still under way is forgotten; its buffers go back. */
+static void give_all_back(struct broker *b)
+{
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+        for (struct tide_mail *m = b->waits[i].parked_head; m != NULL; m = m->next)
+            tide_slice_release(m->append.records);
+    for (uint32_t i = 0; i < b->config.requests_max; i++) {
+        struct request *r = &b->requests[i];
+        if (r->state == REQUEST_FREE)
+            continue;
+        r->outstanding = 0;
+        if (r->api_key == KAFKA_API_FETCH && r->fetch.reading != NULL)
+            r->fetch.reading->reading = false;
+        request_give(b, r);
+    }
+    for (uint32_t i = 0; i < b->config.sessions_max; i++) {
+        if (!b->sessions[i].in_use)
+            continue;
+        tide_rope_clear(&b->sessions[i].in);
+        tide_rope_clear(&b->sessions[i].out);
+    }
+}
+
 void broker_destroy(struct broker *b)
 {
     if (b == NULL)
         return;
+    if (b->ready.next != NULL) /* it was made whole */
+        give_all_back(b);
     rte_mempool_free(b->mails);
     rte_free(b->homes);
     rte_free(b->dirty);

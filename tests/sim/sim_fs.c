@@ -83,6 +83,7 @@ struct sim_fs {
     uint64_t used_bytes;
     uint64_t maps;
     int64_t wall_ms;
+    bool has_removed; /* an inode has no present name, and waits for its last reference */
 };
 
 /* ---- inodes and names ---------------------------------------------------------------------------- */
@@ -92,7 +93,6 @@ static uint64_t whole_sectors(uint64_t bytes)
     return (bytes + SIM_SECTOR - 1) / SIM_SECTOR * SIM_SECTOR;
 }
 
-/* The medium may still need what the reader has cut off. */
 static uint64_t inode_bytes(const struct inode *n)
 {
     return whole_sectors(n->content.size);
@@ -174,6 +174,7 @@ static void dir_change(struct sim_fs *fs, struct inode *dir, enum change_kind ki
     dir->changes = sim_grow(dir->changes, dir->change_count + 1, sizeof(*dir->changes));
     dir->changes[dir->change_count++] = c;
     names_apply(&dir->now, &c);
+    fs->has_removed |= kind != NAME_SET;
     dir->mtime_ms = fs->wall_ms;
 }
 
@@ -183,7 +184,7 @@ static void dir_keep(struct inode *dir)
     dir->change_count = 0;
 }
 
-static void mark(struct sim_fs *fs, uint32_t i)
+static void mark(struct sim_fs *fs, uint32_t i, bool seen_only)
 {
     struct inode *n = fs->inodes[i];
     TIDE_ASSERT(n->used); /* F3 */
@@ -191,35 +192,46 @@ static void mark(struct sim_fs *fs, uint32_t i)
         return;
     n->marked = true;
     for (uint32_t k = 0; k < n->now.count; k++)
-        mark(fs, n->now.entries[k].inode);
+        mark(fs, n->now.entries[k].inode, seen_only);
+    if (seen_only)
+        return;
     for (uint32_t k = 0; k < n->kept.count; k++)
-        mark(fs, n->kept.entries[k].inode);
+        mark(fs, n->kept.entries[k].inode, seen_only);
     for (uint32_t k = 0; k < n->change_count; k++)
         if (n->changes[k].kind != NAME_REMOVE)
-            mark(fs, n->changes[k].inode);
+            mark(fs, n->changes[k].inode, seen_only);
 }
 
-static void mark_all(struct sim_fs *fs)
+/* Everything that a present name leads to; or that anything at all refers to. */
+static void mark_all(struct sim_fs *fs, bool seen_only)
 {
     for (uint32_t i = 0; i < fs->inode_count; i++)
         fs->inodes[i]->marked = false;
-    mark(fs, ROOT);
+    mark(fs, ROOT, seen_only);
+    if (seen_only)
+        return;
     for (uint32_t i = 0; i < SIM_HANDLES_MAX; i++)
         if (fs->handles[i].used)
-            mark(fs, fs->handles[i].inode);
+            mark(fs, fs->handles[i].inode, false);
     for (const struct sim_disk *d = fs->disks; d != NULL; d = d->next)
         for (uint32_t i = 0; i < d->flight_count; i++)
             if (d->flights[i].error == 0)
-                mark(fs, d->flights[i].inode);
+                mark(fs, d->flights[i].inode, false);
 }
 
 /* What nothing refers to any more is free again. */
 static void sweep(struct sim_fs *fs)
 {
-    mark_all(fs);
+    if (!fs->has_removed)
+        return;
+    mark_all(fs, false);
     for (uint32_t i = 0; i < fs->inode_count; i++)
         if (fs->inodes[i]->used && !fs->inodes[i]->marked)
             inode_free(fs, fs->inodes[i]);
+    mark_all(fs, true);
+    fs->has_removed = false;
+    for (uint32_t i = 0; i < fs->inode_count; i++)
+        fs->has_removed |= fs->inodes[i]->used && !fs->inodes[i]->marked;
 }
 
 /* Takes the next component of an absolute path. False at its end; *error when it is too long. */
@@ -468,7 +480,7 @@ static int fs_truncate(void *self, int file, uint64_t length)
     struct sim_fs *fs = self;
     struct inode *n = inode_of(fs, file, TIDE_FS_WRITE);
     if (n == NULL)
-        return -EINVAL;
+        return handle_of(fs, file) == NULL ? -EBADF : -EINVAL;
     int e = operation(fs, 0);
     return e != 0 ? e : resize(fs, n, length);
 }
@@ -492,7 +504,9 @@ static int fs_allocate(void *self, int file, uint64_t position, uint64_t len)
 static int64_t fs_size(void *self, int file)
 {
     const struct inode *n = inode_of(self, file, 0);
-    return n == NULL ? -EBADF : (int64_t)n->content.size;
+    if (n == NULL)
+        return -EBADF;
+    return n->is_dir ? TIDE_BLOCK : (int64_t)n->content.size;
 }
 
 static int fs_map(void *self, int file, size_t len, const void **ret)
@@ -500,7 +514,9 @@ static int fs_map(void *self, int file, size_t len, const void **ret)
     struct sim_fs *fs = self;
     const struct inode *n = inode_of(fs, file, TIDE_FS_READ);
     if (n == NULL)
-        return -EBADF;
+        return handle_of(fs, file) == NULL ? -EBADF : -EACCES;
+    if (n->is_dir)
+        return -ENODEV;
     if (len == 0 || len > n->content.size)
         return -EINVAL; /* beyond the end a real map would raise SIGBUS */
     int e = operation(fs, fs->faults.read_error_one_in);
@@ -595,11 +611,11 @@ static int fs_mkdir(void *self, const char *path)
 {
     struct sim_fs *fs = self;
     char name[SIM_NAME_MAX + 1];
+    if (path_find(fs, path, false) >= 0)
+        return -EEXIST;
     int parent = path_parent(fs, path, name);
     if (parent < 0)
         return parent;
-    if (names_find(&fs->inodes[parent]->now, name) != NULL)
-        return -EEXIST;
     int e = operation(fs, 0);
     if (e != 0)
         return e;
@@ -780,7 +796,7 @@ static void check_disk(const struct sim_disk *d)
 void sim_fs_check(struct sim_fs *fs)
 {
     uint64_t bytes = 0;
-    mark_all(fs); /* F3 */
+    mark_all(fs, false); /* F3 */
     for (uint32_t i = 0; i < fs->inode_count; i++) {
         const struct inode *n = fs->inodes[i];
         if (!n->used)
@@ -1012,6 +1028,7 @@ void sim_fs_crash(struct sim_fs *fs, enum sim_crash crash)
             sim_content_crash(&n->content, &fs->chance, crash);
         fs->used_bytes += inode_bytes(n);
     }
+    fs->has_removed = true;
     sweep(fs);
     TIDE_ASSERT_SLOW((sim_fs_check(fs), true));
 }
