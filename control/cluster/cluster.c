@@ -160,6 +160,10 @@ static int16_t validate_create(const struct cluster *c, const struct cluster_com
         *message = "there is a topic of that name";
         return KAFKA_TOPIC_ALREADY_EXISTS;
     }
+    if (cluster_find_topic_by_id(c, &m->create_topic.id) != NULL) { /* K1 */
+        *message = "there is a topic of that id";
+        return KAFKA_TOPIC_ALREADY_EXISTS;
+    }
     for (uint32_t i = 0; i < c->topic_count; i++) {
         if (names_collide(c->topics[i]->name, name)) {
             *message = "the name collides with another topic's ('.' and '_' count as the same)";

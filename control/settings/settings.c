@@ -307,7 +307,11 @@ static enum tide_status derive_listeners(struct tide_settings *s, char *error, s
             copy_host(l->advertised_host, s->data_address);
         s->listener_count++;
     }
-    return s->listener_count != 0 ? TIDE_OK : TIDE_BAD;
+    if (s->listener_count == 0) {
+        snprintf(error, size, "listeners is empty; write listeners=PLAINTEXT://:9092");
+        return TIDE_BAD;
+    }
+    return TIDE_OK;
 }
 
 static enum tide_status derive_advertised(struct tide_settings *s, char *error, size_t size)

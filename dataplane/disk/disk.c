@@ -205,8 +205,8 @@ unsigned disk_wait(struct disk *d, uint64_t timeout_ns, struct disk_done *done, 
     struct io_uring_cqe *c;
     unsigned n;
     arm_all(d);
-    d->queued = 0;
     (void)io_uring_submit_and_wait_timeout(&d->ring, &c, 1, &ts, NULL);
+    d->queued = io_uring_sq_ready(&d->ring); /* what the kernel did not take */
     n = reap(d, done, max);
     *ret_tags = d->fired;
     d->fired = 0;

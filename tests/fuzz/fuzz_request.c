@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Any bytes as a request: its header, then the reader of its API and version, then every list.
+ *
+ * An input is two bytes that say where the rest is cut in two, and the rest. Both halves are
+ * exactly sized heap blocks. A message that is taken has nothing left over, and its lists can be
+ * gone through without a failure.
+ */
+#include "../unit/unit.h"
+
+#include "kafka/header.h"
+#include "kafka/messages.h"
+#include "tidemark/assert.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
+
+enum { POOL = 63, REQUEST_MAX = 65535 };
+
+static struct rte_mempool *pool;
+
+static void use_text(const struct wire_bytes *b)
+{
+    char text[64];
+    TIDE_ASSERT(!b->null || b->at.len == 0);
+    TIDE_ASSERT(wire_bytes_copy(b, text, sizeof(text)) == b->at.len);
+}
+
+static void use_bytes(const struct wire_bytes *b)
+{
+    uint8_t *copy = malloc(b->at.len != 0 ? b->at.len : 1);
+    TIDE_ASSERT(copy != NULL);
+    tide_slice_copy(b->at, copy);
+    free(copy);
+}
+
+/* Runs `body` for each element; afterwards the list is at its end without a failure. */
+#define EACH(list, next, item, body)                                                               \
+    do {                                                                                           \
+        while (next(list, v, item)) {                                                              \
+            body;                                                                                  \
+        }                                                                                          \
+        TIDE_ASSERT((list)->count <= 0 && !(list)->at.failed);                                     \
+    } while (0)
+
+static void use_texts(struct wire_list *l, bool flexible)
+{
+    struct wire_bytes b;
+    while (wire_list_next_string(l, flexible, &b))
+        use_text(&b);
+    TIDE_ASSERT(!l->at.failed);
+}
+
+static void use_numbers(struct wire_list *l)
+{
+    int32_t n;
+    while (wire_list_next_i32(l, &n))
+        ;
+    TIDE_ASSERT(!l->at.failed);
+}
+
+static bool use_produce(struct wire_cursor *c, int16_t v)
+{
+    struct produce_request q;
+    struct produce_request_topic_data topic;
+    struct produce_request_partition_data p;
+    if (!produce_request_read(c, v, &q))
+        return false;
+    use_text(&q.transactional_id);
+    EACH(&q.topic_data, produce_request_topic_data_next, &topic, {
+        use_text(&topic.name);
+        EACH(&topic.partition_data, produce_request_partition_data_next, &p, use_bytes(&p.records));
+    });
+    return true;
+}
+
+static bool use_fetch(struct wire_cursor *c, int16_t v)
+{
+    struct fetch_request q;
+    struct fetch_request_topic topic;
+    struct fetch_request_partition p;
+    struct fetch_request_forgotten_topic forgotten;
+    if (!fetch_request_read(c, v, &q))
+        return false;
+    use_text(&q.cluster_id);
+    use_text(&q.rack_id);
+    EACH(&q.topics, fetch_request_topic_next, &topic, {
+        use_text(&topic.topic);
+        EACH(&topic.partitions, fetch_request_partition_next, &p, (void)p.partition);
+    });
+    EACH(&q.forgotten_topics_data, fetch_request_forgotten_topic_next, &forgotten, {
+        use_text(&forgotten.topic);
+        use_numbers(&forgotten.partitions);
+    });
+    return true;
+}
+
+static bool use_list_offsets(struct wire_cursor *c, int16_t v)
+{
+    struct list_offsets_request q;
+    struct list_offsets_request_topic topic;
+    struct list_offsets_request_partition p;
+    if (!list_offsets_request_read(c, v, &q))
+        return false;
+    EACH(&q.topics, list_offsets_request_topic_next, &topic, {
+        use_text(&topic.name);
+        EACH(&topic.partitions, list_offsets_request_partition_next, &p, (void)p.timestamp);
+    });
+    return true;
+}
+
+static bool use_metadata(struct wire_cursor *c, int16_t v)
+{
+    struct metadata_request q;
+    struct metadata_request_topic topic;
+    if (!metadata_request_read(c, v, &q))
+        return false;
+    EACH(&q.topics, metadata_request_topic_next, &topic, use_text(&topic.name));
+    return true;
+}
+
+static bool use_find_coordinator(struct wire_cursor *c, int16_t v)
+{
+    struct find_coordinator_request q;
+    if (!find_coordinator_request_read(c, v, &q))
+        return false;
+    use_text(&q.key);
+    use_texts(&q.coordinator_keys, true);
+    return true;
+}
+
+static bool use_api_versions(struct wire_cursor *c, int16_t v)
+{
+    struct api_versions_request q;
+    if (!api_versions_request_read(c, v, &q))
+        return false;
+    use_text(&q.client_software_name);
+    use_text(&q.client_software_version);
+    return true;
+}
+
+static bool use_create_topics(struct wire_cursor *c, int16_t v)
+{
+    struct create_topics_request q;
+    struct create_topics_request_topic topic;
+    struct create_topics_request_assignment a;
+    struct create_topics_request_config config;
+    if (!create_topics_request_read(c, v, &q))
+        return false;
+    EACH(&q.topics, create_topics_request_topic_next, &topic, {
+        use_text(&topic.name);
+        EACH(&topic.assignments, create_topics_request_assignment_next, &a, use_numbers(&a.broker_ids));
+        EACH(&topic.configs, create_topics_request_config_next, &config, {
+            use_text(&config.name);
+            use_text(&config.value);
+        });
+    });
+    return true;
+}
+
+static bool use_delete_topics(struct wire_cursor *c, int16_t v)
+{
+    struct delete_topics_request q;
+    struct delete_topics_request_topic topic;
+    if (!delete_topics_request_read(c, v, &q))
+        return false;
+    EACH(&q.topics, delete_topics_request_topic_next, &topic, use_text(&topic.name));
+    use_texts(&q.topic_names, v >= 4);
+    return true;
+}
+
+static bool use_init_producer_id(struct wire_cursor *c, int16_t v)
+{
+    struct init_producer_id_request q;
+    if (!init_producer_id_request_read(c, v, &q))
+        return false;
+    use_text(&q.transactional_id);
+    return true;
+}
+
+static bool use_offset_for_leader_epoch(struct wire_cursor *c, int16_t v)
+{
+    struct offset_for_leader_epoch_request q;
+    struct offset_for_leader_epoch_request_topic topic;
+    struct offset_for_leader_epoch_request_partition p;
+    if (!offset_for_leader_epoch_request_read(c, v, &q))
+        return false;
+    EACH(&q.topics, offset_for_leader_epoch_request_topic_next, &topic, {
+        use_text(&topic.topic);
+        EACH(&topic.partitions, offset_for_leader_epoch_request_partition_next, &p, (void)p.leader_epoch);
+    });
+    return true;
+}
+
+static bool use_describe_configs(struct wire_cursor *c, int16_t v)
+{
+    struct describe_configs_request q;
+    struct describe_configs_request_resource r;
+    if (!describe_configs_request_read(c, v, &q))
+        return false;
+    EACH(&q.resources, describe_configs_request_resource_next, &r, {
+        use_text(&r.resource_name);
+        use_texts(&r.configuration_keys, v >= 4);
+    });
+    return true;
+}
+
+static bool use_describe_cluster(struct wire_cursor *c, int16_t v)
+{
+    struct describe_cluster_request q;
+    return describe_cluster_request_read(c, v, &q);
+}
+
+static const struct {
+    enum kafka_api key;
+    int16_t low, high;
+    bool (*use)(struct wire_cursor *, int16_t v);
+} apis[] = {
+    {KAFKA_API_PRODUCE, 3, 12, use_produce},
+    {KAFKA_API_FETCH, 4, 16, use_fetch},
+    {KAFKA_API_LIST_OFFSETS, 1, 7, use_list_offsets},
+    {KAFKA_API_METADATA, 0, 13, use_metadata},
+    {KAFKA_API_FIND_COORDINATOR, 0, 5, use_find_coordinator},
+    {KAFKA_API_API_VERSIONS, 0, 4, use_api_versions},
+    {KAFKA_API_CREATE_TOPICS, 2, 7, use_create_topics},
+    {KAFKA_API_DELETE_TOPICS, 1, 6, use_delete_topics},
+    {KAFKA_API_INIT_PRODUCER_ID, 0, 5, use_init_producer_id},
+    {KAFKA_API_OFFSET_FOR_LEADER_EPOCH, 2, 4, use_offset_for_leader_epoch},
+    {KAFKA_API_DESCRIBE_CONFIGS, 1, 4, use_describe_configs},
+    {KAFKA_API_DESCRIBE_CLUSTER, 0, 1, use_describe_cluster},
+};
+
+static void use_request(struct wire_cursor *c)
+{
+    struct kafka_request_header h;
+    if (!kafka_request_header_read(c, &h))
+        return;
+    use_text(&h.client_id);
+    for (size_t i = 0; i < TIDE_ARRAY_LEN(apis); i++)
+        if (h.request_api_key == (int16_t)apis[i].key && h.request_api_version >= apis[i].low && h.request_api_version <= apis[i].high)
+            TIDE_ASSERT(apis[i].use(c, h.request_api_version) == wire_done(c));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
+{
+    struct tide_rope r = {0};
+    struct wire_cursor c;
+    if (len < 2 || len > REQUEST_MAX)
+        return 0;
+    if (pool == NULL) {
+        unit_eal();
+        pool = unit_pool("fuzz_request", POOL, 0);
+    }
+    size_t rest = len - 2;
+    size_t cut = (size_t)(bytes[0] << 8 | bytes[1]) % (rest + 1);
+    tide_rope_push(&r, unit_exact_mbuf(pool, bytes + 2, (uint16_t)cut));
+    tide_rope_push(&r, unit_exact_mbuf(pool, bytes + 2 + cut, (uint16_t)(rest - cut)));
+    wire_cursor_init(&c, tide_rope_slice(&r, 0, r.len));
+    use_request(&c);
+    tide_rope_clear(&r);
+    TIDE_ASSERT(rte_mempool_avail_count(pool) == POOL);
+    return 0;
+}
