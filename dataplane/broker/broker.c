@@ -14,6 +14,7 @@ enum {
     READY_STALLED_MAX = 64,   /* stalled sessions looked at per turn */
     DEADLINES_MAX = 64,       /* timeouts handled per turn */
     EVICT_MAX = 4,
+    IDLE_STEP = 512,          /* sessions per turn of the idle look */
 };
 
 const char *const tide_stage_names[STAGE_COUNT] = {
@@ -717,6 +718,30 @@ static void evict(struct broker *b)
     }
 }
 
+/* Closes connections on which nothing has happened for connections.max.idle.ms; one with a request
+ * in progress is not idle. Every session is looked at about once per SWEEP_INTERVAL_MS. */
+static void close_idle(struct broker *b)
+{
+    uint64_t patience = (uint64_t)b->settings->connections_max_idle_ms * TIDE_NS_PER_MS;
+    if (b->settings->connections_max_idle_ms < 0 || b->session_count == 0 || b->time.now_ns < b->idle_look_ns)
+        return;
+    for (uint32_t i = 0; i < IDLE_STEP && b->idle_at < b->config.sessions_max; i++) {
+        struct session *s = &b->sessions[b->idle_at++];
+        if (!s->in_use || s->closing || s->request_count != 0 || s->out.len != 0 || b->time.now_ns - s->progress_ns < patience)
+            continue;
+        tide_count(b->counters, COUNTER_sessions_idle);
+        tide_rope_clear(&s->in);
+        link_remove(&s->in_partial);
+        link_remove(&s->in_stalled);
+        s->closing = true;
+        session_ready(s);
+    }
+    if (b->idle_at >= b->config.sessions_max) {
+        b->idle_at = 0;
+        b->idle_look_ns = b->time.now_ns + SWEEP_INTERVAL_MS * TIDE_NS_PER_MS;
+    }
+}
+
 unsigned broker_turn(struct broker *b, const struct tide_time *t, struct tide_out *out)
 {
     unsigned did = 0;
@@ -727,6 +752,7 @@ unsigned broker_turn(struct broker *b, const struct tide_time *t, struct tide_ou
     did += run_retry(b, out);
     did += run_deadlines(b, out);
     sweep(b);
+    close_idle(b);
     did += turn_partitions(b, out);
     if (!link_is_empty(&b->partial))
         evict(b);
@@ -740,6 +766,8 @@ uint64_t broker_deadline_ns(const struct broker *b)
                  !link_is_empty(&b->parked) || b->unsent_count != 0;
     if (b->home_count != 0)
         soonest = TIDE_MIN(soonest, b->sweep_ns);
+    if (b->session_count != 0 && b->settings->connections_max_idle_ms >= 0)
+        soonest = TIDE_MIN(soonest, b->idle_look_ns);
     if (again) /* what is waited for rings us; this only bounds a wait for a pool */
         soonest = TIDE_MIN(soonest, b->time.now_ns + TIDE_NS_PER_MS);
     if (!link_is_empty(&b->partial))

@@ -278,6 +278,8 @@ struct broker {
     uint32_t home_count;
     uint32_t sweep;
     uint64_t sweep_ns;
+    uint32_t idle_at;      /* next session of the look for idle ones */
+    uint64_t idle_look_ns;
 
     struct tide_histogram stages[STAGE_COUNT];
 };

@@ -493,6 +493,31 @@ def a_thousand_idle_connections(w):
 
 
 @case
+def idle_connections_are_closed(w):
+    w.stop()
+    w.settings = {'connections_max_idle_ms': 1500}
+    w.start()
+    s = w.connect()
+    expect(ask(s, wire.frame(18, 0, b'')) is not None, 'no answer')
+    s.settimeout(10)
+    began = time.monotonic()
+    expect(closed(s) and time.monotonic() - began > 1, 'closed too early or not at all')
+    s = w.connect()
+    s.sendall(b'\0\0')  # half a size, and then nothing
+    s.settimeout(10)
+    expect(closed(s), 'half a request holds its connection')
+    w.topic('idle')
+    consumer = w.client_start('kcat', '-b', BOOT, '-C', '-t', 'idle', '-o', 'beginning', '-c', '1', '-q')
+    time.sleep(4)  # long polls are not idleness
+    healthy(w, 'idle')
+    out, _ = consumer.communicate(timeout=20)
+    expect(out == 'alive\n', out)
+    w.stop()
+    w.settings = {}
+    w.start()
+
+
+@case
 def metadata_of_many_empty_names(w):
     s = w.connect()
     response = ask(s, wire.frame(3, 1, struct.pack('>i', 20000) + wire.text('') * 20000))
