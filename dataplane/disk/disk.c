@@ -22,11 +22,12 @@ struct watch {
 
 struct disk {
     struct io_uring ring;
-    bool deferred;   /* completions appear only when we enter the kernel */
+    bool deferred;   /* completions appear only when we enter the kernel ... */
+    bool flagged;    /* ... and the ring tells when there are any */
     bool registered;
     unsigned entries;
     unsigned in_flight;
-    unsigned queued;
+    struct disk_counts counts;
     uint32_t fired;  /* tags of watches that fired and were not reported */
     uint32_t *free_slots;
     uint32_t free_count;
@@ -36,21 +37,34 @@ struct disk {
     unsigned watch_count;
 };
 
+/* SUBMIT_ALL: an entry that the kernel refuses does not hold back those behind it. */
 static int try_ring(struct disk *d, unsigned flags)
 {
+    d->deferred = (flags & IORING_SETUP_DEFER_TASKRUN) != 0;
+    d->flagged = (flags & IORING_SETUP_TASKRUN_FLAG) != 0;
     struct io_uring_params p = {.flags = flags | IORING_SETUP_CQSIZE, .cq_entries = d->entries * 2 + 64};
     return io_uring_queue_init_params(d->entries + DISK_WATCHES_MAX, &d->ring, &p);
 }
 
-static const char *open_ring(struct disk *d)
+/* 0, or -errno of the last try. */
+static int open_ring(struct disk *d, const char **ret_kind)
 {
-    d->deferred = true;
-    if (try_ring(d, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN) == 0)
-        return "io_uring, single issuer, deferred task run";
-    d->deferred = false;
-    if (try_ring(d, IORING_SETUP_COOP_TASKRUN) == 0)
-        return "io_uring, cooperative task run";
-    return try_ring(d, 0) == 0 ? "io_uring" : NULL;
+    static const struct {
+        unsigned flags;
+        const char *kind;
+    } rows[] = {
+        {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
+         "io_uring, single issuer, deferred task run"},
+        {IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
+         "io_uring, cooperative task run"},
+        {0, "io_uring"},
+    };
+    int e = -ENOSYS;
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]) && e != 0; i++) {
+        e = try_ring(d, rows[i].flags);
+        *ret_kind = rows[i].kind;
+    }
+    return e;
 }
 
 static void register_regions(struct disk *d)
@@ -65,16 +79,17 @@ static void register_regions(struct disk *d)
 struct disk *disk_create(const struct disk_config *config, char *text, size_t size)
 {
     struct disk *d = calloc(1, sizeof(*d));
-    const char *kind;
+    const char *kind = NULL;
+    int e;
     if (d == NULL)
         return NULL;
     d->config = *config;
     d->entries = config->entries;
     d->ids = calloc(d->entries, sizeof(*d->ids));
     d->free_slots = calloc(d->entries, sizeof(*d->free_slots));
-    kind = d->ids != NULL && d->free_slots != NULL ? open_ring(d) : NULL;
-    if (kind == NULL) {
-        snprintf(text, size, "io_uring is not available: %s (kernel.io_uring_disabled must be 0)", strerror(errno));
+    e = d->ids != NULL && d->free_slots != NULL ? open_ring(d, &kind) : -ENOMEM;
+    if (e != 0) {
+        snprintf(text, size, "io_uring is not available: %s (kernel.io_uring_disabled must be 0)", strerror(-e));
         free(d->ids);
         free(d->free_slots);
         free(d);
@@ -84,7 +99,9 @@ struct disk *disk_create(const struct disk_config *config, char *text, size_t si
         d->free_slots[d->free_count++] = i;
     register_regions(d);
     snprintf(text, size, "%s, %s", kind,
-             d->registered ? "registered buffers" : "plain buffers (they could not be registered: memlock limit?)");
+             d->registered                  ? "registered buffers"
+             : d->config.region_count == 0 ? "no buffers to register"
+                                           : "plain buffers (they could not be registered: memlock limit?)");
     return d;
 }
 
@@ -127,7 +144,6 @@ static void prepare(struct disk *d, const struct disk_op *op)
         e->rw_flags = RWF_DSYNC;
     d->ids[slot] = op->id;
     io_uring_sqe_set_data64(e, slot + 1);
-    d->queued++;
     d->in_flight++;
 }
 
@@ -148,7 +164,6 @@ static void arm(struct disk *d, struct watch *w)
     io_uring_prep_poll_multishot(e, w->fd, POLLIN);
     io_uring_sqe_set_data64(e, WATCH + (uint64_t)(w - d->watches));
     w->armed = true;
-    d->queued++;
 }
 
 void disk_watch(struct disk *d, int fd, uint32_t tag)
@@ -162,8 +177,10 @@ void disk_watch(struct disk *d, int fd, uint32_t tag)
 static unsigned reap(struct disk *d, struct disk_done *done, unsigned max)
 {
     struct io_uring_cqe *c;
-    unsigned n = 0;
-    while (n < max && io_uring_peek_cqe(&d->ring, &c) == 0) {
+    unsigned n = 0, head, seen = 0;
+    io_uring_for_each_cqe(&d->ring, head, c) {
+        if (n == max)
+            break;
         uint64_t data = io_uring_cqe_get_data64(c);
         if (data >= WATCH) {
             struct watch *w = &d->watches[data - WATCH];
@@ -176,8 +193,9 @@ static unsigned reap(struct disk *d, struct disk_done *done, unsigned max)
             d->free_slots[d->free_count++] = slot;
             d->in_flight--;
         }
-        io_uring_cqe_seen(&d->ring, c);
+        seen++;
     }
+    io_uring_cq_advance(&d->ring, seen);
     return n;
 }
 
@@ -187,30 +205,52 @@ static void arm_all(struct disk *d)
         arm(d, &d->watches[i]);
 }
 
+/* Do completions wait for us to enter the kernel? */
+static bool has_task_work(const struct disk *d)
+{
+    unsigned flags = IO_URING_READ_ONCE(*d->ring.sq.kflags);
+    if (flags & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN))
+        return true;
+    return d->deferred && !d->flagged && d->in_flight != 0;
+}
+
+/* What the kernel did not take stays in the ring, and goes with the next call. */
 unsigned disk_turn(struct disk *d, struct disk_done *done, unsigned max)
 {
-    if (d->queued != 0) {
+    if (d->in_flight != 0)
         arm_all(d);
-        if (io_uring_submit(&d->ring) >= 0)
-            d->queued = 0;
-    }
-    if (d->deferred && d->in_flight != 0 && io_uring_cq_ready(&d->ring) == 0)
+    if (io_uring_sq_ready(&d->ring) != 0) {
+        d->counts.submits++;
+        d->counts.enters++;
+        (void)io_uring_submit_and_get_events(&d->ring);
+    } else if (d->in_flight != 0 && has_task_work(d)) {
+        d->counts.enters++;
         (void)io_uring_get_events(&d->ring);
+    }
     return reap(d, done, max);
 }
 
+/* A watch that a turn saw fire must not be slept over. */
 unsigned disk_wait(struct disk *d, uint64_t timeout_ns, struct disk_done *done, unsigned max, uint32_t *ret_tags)
 {
     struct __kernel_timespec ts = {.tv_sec = (int64_t)(timeout_ns / 1000000000u), .tv_nsec = (int64_t)(timeout_ns % 1000000000u)};
     struct io_uring_cqe *c;
     unsigned n;
+    if (d->fired != 0)
+        ts = (struct __kernel_timespec){0, 0};
     arm_all(d);
+    d->counts.submits += io_uring_sq_ready(&d->ring) != 0;
+    d->counts.enters++;
     (void)io_uring_submit_and_wait_timeout(&d->ring, &c, 1, &ts, NULL);
-    d->queued = io_uring_sq_ready(&d->ring); /* what the kernel did not take */
     n = reap(d, done, max);
     *ret_tags = d->fired;
     d->fired = 0;
     return n;
+}
+
+struct disk_counts disk_counts(const struct disk *d)
+{
+    return d->counts;
 }
 
 unsigned disk_in_flight(const struct disk *d)

@@ -46,4 +46,11 @@ void disk_watch(struct disk *, int fd, uint32_t tag);
 unsigned disk_wait(struct disk *, uint64_t timeout_ns, struct disk_done *done, unsigned max, uint32_t *ret_tags);
 unsigned disk_in_flight(const struct disk *);
 
+/* Since the start. */
+struct disk_counts {
+    uint64_t submits; /* enters that had something to submit */
+    uint64_t enters;  /* io_uring_enter; at most one a turn or wait */
+};
+struct disk_counts disk_counts(const struct disk *);
+
 #endif

@@ -21,6 +21,7 @@ struct help_pool {
     uint32_t owner_count; /* cores, then control */
     struct rte_ring *work;
     struct rte_ring *back[TIDE_CORES_MAX + 1];
+    pthread_mutex_t back_locks[TIDE_CORES_MAX + 1]; /* helpers only: one of them fills a ring at a time */
     int doorbells[TIDE_CORES_MAX + 1];
     sem_t waiting; /* counts jobs in `work` */
     _Atomic bool stop;
@@ -32,12 +33,20 @@ static uint32_t owner_index(const struct help_pool *p, uint32_t owner)
     return owner == TIDE_JOB_CONTROL ? p->owner_count - 1 : owner;
 }
 
+static bool push_back(struct help_pool *p, uint32_t i, struct tide_job *job)
+{
+    pthread_mutex_lock(&p->back_locks[i]);
+    bool taken = rte_ring_sp_enqueue(p->back[i], job) == 0;
+    pthread_mutex_unlock(&p->back_locks[i]);
+    return taken;
+}
+
 static void give_back(struct help_pool *p, struct tide_job *job)
 {
     uint32_t i = owner_index(p, job->owner);
     uint64_t one = 1;
     /* As large as `work`: what was taken from there fits, unless an owner forgets to take. */
-    while (rte_ring_mp_enqueue(p->back[i], job) != 0)
+    while (!push_back(p, i, job))
         usleep(100);
     if (p->doorbells[i] >= 0)
         (void)!write(p->doorbells[i], &one, sizeof(one));
@@ -68,7 +77,7 @@ static bool make_rings(struct help_pool *p)
     p->work = rte_ring_create(name, HELP_RING, SOCKET_ID_ANY, 0);
     for (uint32_t i = 0; i < p->owner_count; i++) {
         snprintf(name, sizeof(name), "help%u_%u", number, i);
-        p->back[i] = rte_ring_create(name, HELP_RING, SOCKET_ID_ANY, RING_F_SC_DEQ);
+        p->back[i] = rte_ring_create(name, HELP_RING, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
         p->doorbells[i] = -1;
         if (p->back[i] == NULL)
             return false;
@@ -85,6 +94,8 @@ struct help_pool *help_pool_create(unsigned threads, uint32_t core_count, const 
     p->fs = fs;
     p->owner_count = core_count + 1;
     sem_init(&p->waiting, 0, 0);
+    for (uint32_t i = 0; i < p->owner_count; i++)
+        pthread_mutex_init(&p->back_locks[i], NULL);
     if (!make_rings(p)) {
         help_pool_destroy(p);
         return NULL;
@@ -96,7 +107,7 @@ struct help_pool *help_pool_create(unsigned threads, uint32_t core_count, const 
             return NULL;
         }
         p->thread_count++;
-        snprintf(name, sizeof(name), "tide-help-%u", i);
+        snprintf(name, sizeof(name), "tide-help-%u", i % HELP_THREADS_MAX);
         pthread_setname_np(p->threads[i], name);
     }
     return p;
@@ -112,8 +123,10 @@ void help_pool_destroy(struct help_pool *p)
     for (unsigned i = 0; i < p->thread_count; i++)
         pthread_join(p->threads[i], NULL);
     rte_ring_free(p->work);
-    for (uint32_t i = 0; i < p->owner_count; i++)
+    for (uint32_t i = 0; i < p->owner_count; i++) {
         rte_ring_free(p->back[i]);
+        pthread_mutex_destroy(&p->back_locks[i]);
+    }
     sem_destroy(&p->waiting);
     free(p);
 }

@@ -98,7 +98,11 @@ static int fs_truncate(void *self, int file, uint64_t length)
 static int fs_allocate(void *self, int file, uint64_t position, uint64_t len)
 {
     (void)self;
-    if (fallocate(file, 0, (off_t)position, (off_t)len) == 0)
+    int e;
+    do
+        e = fallocate(file, 0, (off_t)position, (off_t)len);
+    while (e != 0 && errno == EINTR);
+    if (e == 0)
         return 0;
     if (errno != EOPNOTSUPP)
         return -errno;
@@ -175,8 +179,13 @@ static int fs_list(void *self, const char *path, tide_fs_visit visit, void *arg)
     (void)self;
     if (d == NULL)
         return -errno;
-    while (result == 0 && (e = readdir(d)) != NULL) {
+    while (result == 0) {
         struct stat st;
+        errno = 0;
+        if ((e = readdir(d)) == NULL) {
+            result = -errno; /* a failed read looks like the end but for errno */
+            break;
+        }
         bool is_dir = e->d_type == DT_DIR;
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;

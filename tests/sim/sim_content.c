@@ -221,12 +221,13 @@ static void sector_land(struct sim_content *c, struct tide_random *chance, const
     *s.forgotten = false;
 }
 
-void sim_content_land(struct sim_content *c, struct tide_random *chance, const void *buf, size_t len,
-                      uint64_t position, bool whole_sectors)
+void sim_content_land(struct sim_content *c, struct tide_random *chance, const void *buf,
+                      size_t len, uint64_t position, bool whole_sectors)
 {
     const uint8_t *from = buf;
     enum landing landing = (enum landing)tide_random_below(chance, LANDING_COUNT);
-    size_t sectors = position < c->size ? (size_t)(TIDE_MIN(len, c->size - position) / SIM_SECTOR) : 0;
+    size_t sectors =
+        position < c->size ? (size_t)(TIDE_MIN(len, c->size - position) / SIM_SECTOR) : 0;
     TIDE_ASSERT(position % SIM_SECTOR == 0);
     if (sectors == 0 || landing == LANDS_NOT)
         return;

@@ -53,10 +53,10 @@ struct handle {
 
 struct flight {
     struct disk_op op;
-    int error;        /* the completion's, known at once: a handle or an alignment was wrong */
+    int error; /* the completion's, known at once: a handle or an alignment was wrong */
     uint32_t inode;
     uint64_t due_ns;
-    uint64_t number;  /* order of submission */
+    uint64_t number;   /* order of submission */
     uint8_t *at_start; /* the buffer of a write when it was submitted */
 };
 
@@ -86,7 +86,8 @@ struct sim_fs {
     bool has_removed; /* an inode has no present name, and waits for its last reference */
 };
 
-/* ---- inodes and names ---------------------------------------------------------------------------- */
+/* ---- inodes and names
+ * ---------------------------------------------------------------------------- */
 
 static uint64_t whole_sectors(uint64_t bytes)
 {
@@ -303,7 +304,8 @@ static int path_parent(const struct sim_fs *fs, const char *path, char name[SIM_
     return at >= 0 && !fs->inodes[at]->is_dir ? -ENOTDIR : at;
 }
 
-/* ---- what goes wrong ------------------------------------------------------------------------------ */
+/* ---- what goes wrong
+ * ------------------------------------------------------------------------------ */
 
 /* Counts an operation. 0, or the error that it ends with. */
 static int operation(struct sim_fs *fs, uint64_t error_one_in)
@@ -350,7 +352,8 @@ static int64_t write_now(struct sim_fs *fs, struct inode *n, const void *buf, si
     return (int64_t)len;
 }
 
-/* ---- handles ---------------------------------------------------------------------------------------- */
+/* ---- handles
+ * ---------------------------------------------------------------------------------------- */
 
 static struct handle *handle_of(struct sim_fs *fs, int file)
 {
@@ -387,7 +390,8 @@ static bool is_aligned(uint64_t position, uint64_t len, const void *buf)
     return position % TIDE_BLOCK == 0 && len % TIDE_BLOCK == 0 && (uintptr_t)buf % TIDE_BLOCK == 0;
 }
 
-/* ---- the verbs -------------------------------------------------------------------------------------- */
+/* ---- the verbs
+ * -------------------------------------------------------------------------------------- */
 
 static int fs_open(void *self, const char *path, unsigned flags)
 {
@@ -671,7 +675,8 @@ static int64_t fs_mtime_ms(void *self, const char *path)
     return at < 0 ? at : fs->inodes[at]->mtime_ms;
 }
 
-/* ---- the file system as a whole ------------------------------------------------------------------------ */
+/* ---- the file system as a whole
+ * ------------------------------------------------------------------------ */
 
 struct sim_fs *sim_fs_create(const struct sim_fs_config *config)
 {
@@ -680,11 +685,25 @@ struct sim_fs *sim_fs_create(const struct sim_fs_config *config)
     fs->chance.state = config->seed;
     fs->capacity_bytes = config->capacity_bytes;
     fs->verbs = (struct tide_fs){
-        .self = fs, .open = fs_open, .close = fs_close, .pread = fs_pread, .pwrite = fs_pwrite,
-        .sync = fs_sync, .truncate = fs_truncate, .allocate = fs_allocate, .size = fs_size,
-        .map = fs_map, .unmap = fs_unmap, .rename = fs_rename, .unlink = fs_unlink,
-        .mkdir = fs_mkdir, .rmdir = fs_rmdir, .sync_dir = fs_sync_dir, .list = fs_list,
-        .free_bytes = fs_free_bytes, .mtime_ms = fs_mtime_ms,
+        .self = fs,
+        .open = fs_open,
+        .close = fs_close,
+        .pread = fs_pread,
+        .pwrite = fs_pwrite,
+        .sync = fs_sync,
+        .truncate = fs_truncate,
+        .allocate = fs_allocate,
+        .size = fs_size,
+        .map = fs_map,
+        .unmap = fs_unmap,
+        .rename = fs_rename,
+        .unlink = fs_unlink,
+        .mkdir = fs_mkdir,
+        .rmdir = fs_rmdir,
+        .sync_dir = fs_sync_dir,
+        .list = fs_list,
+        .free_bytes = fs_free_bytes,
+        .mtime_ms = fs_mtime_ms,
     };
     TIDE_ASSERT(inode_new(fs, true) == ROOT);
     return fs;
@@ -811,7 +830,9 @@ void sim_fs_check(struct sim_fs *fs)
         check_disk(d);
 }
 
-/* ---- disks ------------------------------------------------------------------------------------------------ */
+/* ---- disks
+ * ------------------------------------------------------------------------------------------------
+ */
 
 /* What the device read of a write's buffer: each sector at the start or at the end. */
 static uint8_t *taken_bytes(struct sim_fs *fs, struct flight *f)
@@ -870,7 +891,8 @@ static uint64_t duration_ns(struct sim_disk *d, const struct disk_op *op)
 
 static int op_error(struct sim_fs *fs, const struct disk_op *op)
 {
-    const struct inode *n = inode_of(fs, op->file, op->kind == DISK_READ ? TIDE_FS_READ : TIDE_FS_WRITE);
+    const struct inode *n =
+        inode_of(fs, op->file, op->kind == DISK_READ ? TIDE_FS_READ : TIDE_FS_WRITE);
     if (n == NULL)
         return -EBADF;
     if (n->is_dir)
@@ -918,7 +940,8 @@ static int64_t complete_read(struct sim_fs *fs, const struct flight *f)
     uint32_t len = done_len(fs, &f->op);
     if (e != 0)
         return e;
-    return (int64_t)sim_content_read(&fs->inodes[f->inode]->content, f->op.buf, len, f->op.position);
+    return (int64_t)sim_content_read(&fs->inodes[f->inode]->content, f->op.buf, len,
+                                     f->op.position);
 }
 
 static int64_t complete_write(struct sim_fs *fs, struct flight *f)
@@ -986,7 +1009,8 @@ unsigned sim_disk_in_flight(const struct sim_disk *d)
     return d->flight_count;
 }
 
-/* ---- the power goes ------------------------------------------------------------------------------------------ */
+/* ---- the power goes
+ * ------------------------------------------------------------------------------------------ */
 
 static void crash_flights(struct sim_fs *fs, struct sim_disk *d, enum sim_crash crash)
 {

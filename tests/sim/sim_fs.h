@@ -58,8 +58,8 @@ struct sim_faults {
     uint64_t short_one_in; /* a queued operation does a part, in whole sectors, at least one */
     uint64_t spike_one_in; /* a queued operation takes spike_ns more */
     uint64_t spike_ns;
-    uint64_t lie_one_in;   /* a sync or durable write is acknowledged, and is not durable */
-    bool whole_sectors;    /* a write in flight tears between sectors only */
+    uint64_t lie_one_in; /* a sync or durable write is acknowledged, and is not durable */
+    bool whole_sectors;  /* a write in flight tears between sectors only */
 };
 
 struct sim_fs_config {
@@ -113,7 +113,8 @@ bool sim_fs_is_durable(struct sim_fs *, const char *path, uint64_t position, uin
 /* Aborts when an invariant does not hold. Walks everything. */
 void sim_fs_check(struct sim_fs *);
 
-/* ---- a core's disk ---------------------------------------------------------------------------- */
+/* ---- a core's disk ----------------------------------------------------------------------------
+ */
 
 /* A queue over the files of `fs`; a machine has one per core. */
 struct sim_disk *sim_disk_create(struct sim_fs *fs, const struct sim_disk_config *);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "unit.h"
 
+#include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -215,6 +217,32 @@ static void a_walk_sees_every_name_once(void **state)
     assert_int_equal(some.files + some.dirs, 5);
 }
 
+/* Stands in for the system's: fails in the middle of a walk when asked. */
+static int readdir_fails_after;
+
+struct dirent *readdir(DIR *d)
+{
+    static struct dirent *(*real)(DIR *);
+    if (real == NULL)
+        *(void **)&real = dlsym(RTLD_NEXT, "readdir64");
+    if (readdir_fails_after != 0 && --readdir_fails_after == 0) {
+        errno = EIO;
+        return NULL;
+    }
+    return real(d);
+}
+
+/* Half a listing must not pass for a whole one: recovery would miss segments. */
+static void a_walk_that_breaks_off_says_so(void **state)
+{
+    struct listing l = {0};
+    close_file(must_open("a", NEW));
+    close_file(must_open("b", NEW));
+    readdir_fails_after = 3;
+    assert_int_equal(v->list(v->self, root, see, &l), -EIO);
+    readdir_fails_after = 0;
+}
+
 static void files_have_a_time(void **state)
 {
     struct timespec ts;
@@ -237,6 +265,7 @@ int main(void)
         FILES(a_map_shows_the_file),
         FILES(names_come_and_go),
         FILES(a_walk_sees_every_name_once),
+        FILES(a_walk_that_breaks_off_says_so),
         FILES(files_have_a_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
