@@ -216,26 +216,82 @@ static int on_line(void *arg, const char *section, const char *name, const char 
     return 0;
 }
 
+/* What inih would take apart or not see: 0, or the number of the line. */
+static int unreadable_line(const char *text, size_t len, const char **ret_why)
+{
+    int line = 1;
+    for (size_t at = 0; at < len; line++) {
+        const char *newline = memchr(text + at, '\n', len - at);
+        size_t line_len = newline != NULL ? (size_t)(newline - text) - at : len - at;
+        *ret_why = memchr(text + at, 0, line_len) != NULL ? "has a zero byte"
+                   : line_len > SETTINGS_LINE_MAX         ? "the line is longer than 198 bytes"
+                                                          : NULL;
+        if (*ret_why != NULL)
+            return line;
+        at += line_len + 1;
+    }
+    return 0;
+}
+
+enum tide_status settings_parse(const char *text, size_t len, struct tide_settings *ret, int *ret_line, char *error, size_t size)
+{
+    struct load l = {.settings = ret, .error = error, .size = size};
+    const char *why;
+    settings_defaults(ret);
+    error[0] = 0;
+    *ret_line = unreadable_line(text, len, &why);
+    if (*ret_line != 0) {
+        snprintf(error, size, "%s", why);
+        return TIDE_BAD;
+    }
+    *ret_line = ini_parse_string(text, on_line, &l);
+    if (*ret_line == 0)
+        return settings_check(ret, error, size);
+    if (error[0] == 0)
+        snprintf(error, size, "%s", *ret_line > 0 ? "not a NAME=VALUE line" : "out of memory");
+    return TIDE_BAD;
+}
+
+/* The file with a zero after it, to be freed; NULL with errno. */
+static char *read_text(const char *path, size_t *ret_len)
+{
+    FILE *f = fopen(path, "re");
+    char *text;
+    if (f == NULL)
+        return NULL;
+    errno = 0;
+    text = malloc(SETTINGS_FILE_MAX + 1);
+    *ret_len = text != NULL ? fread(text, 1, SETTINGS_FILE_MAX, f) : 0;
+    if (text != NULL && (ferror(f) || fgetc(f) != EOF)) {
+        errno = ferror(f) ? errno : EFBIG;
+        free(text);
+        text = NULL;
+    }
+    if (text != NULL)
+        text[*ret_len] = 0;
+    fclose(f);
+    return text;
+}
+
 enum tide_status settings_load(const char *path, struct tide_settings *ret, char *error, size_t size)
 {
     char what[SETTINGS_ERROR_MAX] = "";
-    struct load l = {.settings = ret, .error = what, .size = sizeof(what)};
+    enum tide_status status;
+    size_t len;
     int line;
+    char *text = read_text(path, &len);
     settings_defaults(ret);
-    line = ini_parse(path, on_line, &l);
-    if (line < 0) {
-        snprintf(error, size, "%s: cannot be read: %s", path, line == -1 ? strerror(errno) : "out of memory");
+    if (text == NULL) {
+        snprintf(error, size, "%s: cannot be read: %s", path, strerror(errno));
         return TIDE_IO;
     }
-    if (line > 0) {
-        snprintf(error, size, "%s:%d: %s", path, line, what[0] ? what : "not a NAME=VALUE line");
-        return TIDE_BAD;
-    }
-    if (settings_check(ret, what, sizeof(what)) != TIDE_OK) {
+    status = settings_parse(text, len, ret, &line, what, sizeof(what));
+    free(text);
+    if (status != TIDE_OK && line > 0)
+        snprintf(error, size, "%s:%d: %s", path, line, what);
+    else if (status != TIDE_OK)
         snprintf(error, size, "%s: %s", path, what);
-        return TIDE_BAD;
-    }
-    return TIDE_OK;
+    return status;
 }
 
 /* ---- rules between settings --------------------------------------------------------------------------- */
@@ -245,15 +301,18 @@ static bool parse_listener(const char *text, char name[LISTENER_NAME_MAX], char 
 {
     const char *colon = strstr(text, "://");
     const char *last = strrchr(text, ':');
-    char *end;
-    unsigned long number;
+    uint32_t number = 0;
     if (colon == NULL || last <= colon || (size_t)(colon - text) >= LISTENER_NAME_MAX || colon == text ||
         (size_t)(last - colon - 3) >= LISTENER_HOST_MAX)
         return false;
     snprintf(name, LISTENER_NAME_MAX, "%.*s", (int)(colon - text), text);
     snprintf(host, LISTENER_HOST_MAX, "%.*s", (int)(last - colon - 3), colon + 3);
-    number = strtoul(last + 1, &end, 10);
-    if (end == last + 1 || *end != 0 || number == 0 || number > 65535)
+    for (const char *digit = last + 1; *digit != 0; digit++) {
+        if (*digit < '0' || *digit > '9' || number > 65535)
+            return false;
+        number = number * 10 + (uint32_t)(*digit - '0');
+    }
+    if (number == 0 || number > 65535)
         return false;
     *port = (uint16_t)number;
     return true;
@@ -284,6 +343,14 @@ static void copy_host(char to[LISTENER_HOST_MAX], const char *address)
     to[n] = 0;
 }
 
+static bool is_taken(const struct tide_settings *s, const struct settings_listener *l)
+{
+    for (uint32_t i = 0; i < s->listener_count; i++)
+        if (strcmp(s->listener[i].name, l->name) == 0 || s->listener[i].port == l->port)
+            return true;
+    return false;
+}
+
 static enum tide_status derive_listeners(struct tide_settings *s, char *error, size_t size)
 {
     char copy[SETTING_TEXT_MAX];
@@ -299,6 +366,10 @@ static enum tide_status derive_listeners(struct tide_settings *s, char *error, s
         if (!has_protocol(s, l->name)) {
             snprintf(error, size, "listeners: %s is no PLAINTEXT listener; listener.security.protocol.map must say %s:PLAINTEXT "
                      "(TLS and SASL are not served yet)", l->name, l->name);
+            return TIDE_BAD;
+        }
+        if (is_taken(s, l)) {
+            snprintf(error, size, "listeners: '%.200s' has the name or the port of another listener", one);
             return TIDE_BAD;
         }
         memcpy(l->advertised_host, l->host, sizeof(l->advertised_host));

@@ -30,12 +30,19 @@ struct setting_row {
 extern const struct setting_row setting_rows[];
 extern const unsigned setting_row_count;
 
-enum { SETTINGS_ERROR_MAX = 1024 };
+enum {
+    SETTINGS_ERROR_MAX = 1024,
+    SETTINGS_LINE_MAX = 198, /* bytes; inih would read the rest as a line of its own */
+    SETTINGS_FILE_MAX = 1 << 20,
+};
 
 void settings_defaults(struct tide_settings *);
 /* Reads the file over the defaults and checks it whole. TIDE_BAD (or TIDE_IO) with "FILE:LINE: what
  * is wrong; what would have been right" in error. */
 TIDE_MUST_USE enum tide_status settings_load(const char *path, struct tide_settings *ret, char *error, size_t size);
+/* The same for the text of a file; text[len] is 0. ret_line: the wrong line, 0 when no single line is. */
+TIDE_MUST_USE enum tide_status settings_parse(const char *text, size_t len, struct tide_settings *ret, int *ret_line, char *error,
+                                              size_t size);
 /* One line's worth. The error has no file and line. */
 TIDE_MUST_USE enum tide_status settings_set(struct tide_settings *, const char *name, const char *value, char *error, size_t size);
 /* Rules between settings; fills the derived fields. */

@@ -21,7 +21,10 @@ struct help_pool {
     uint32_t owner_count; /* cores, then control */
     struct rte_ring *work;
     struct rte_ring *back[TIDE_CORES_MAX + 1];
-    pthread_mutex_t back_locks[TIDE_CORES_MAX + 1]; /* helpers only: one of them fills a ring at a time */
+    /* Helpers only, never a core. Helpers may be preempted in the middle of a ring: a ring of many
+     * consumers or producers would let all others spin until that one runs again. */
+    pthread_mutex_t work_lock;
+    pthread_mutex_t back_locks[TIDE_CORES_MAX + 1];
     int doorbells[TIDE_CORES_MAX + 1];
     sem_t waiting; /* counts jobs in `work` */
     _Atomic bool stop;
@@ -52,15 +55,25 @@ static void give_back(struct help_pool *p, struct tide_job *job)
         (void)!write(p->doorbells[i], &one, sizeof(one));
 }
 
+static struct tide_job *take_work(struct help_pool *p)
+{
+    void *job = NULL;
+    pthread_mutex_lock(&p->work_lock);
+    if (rte_ring_sc_dequeue(p->work, &job) != 0)
+        job = NULL;
+    pthread_mutex_unlock(&p->work_lock);
+    return job;
+}
+
 static void *help(void *arg)
 {
     struct help_pool *p = arg;
-    void *job;
     for (;;) {
         while (sem_wait(&p->waiting) != 0)
             ;
-        if (rte_ring_mc_dequeue(p->work, &job) == 0) {
-            ((struct tide_job *)job)->run(job, p->fs);
+        struct tide_job *job = take_work(p);
+        if (job != NULL) {
+            job->run(job, p->fs);
             give_back(p, job);
         } else if (atomic_load(&p->stop)) {
             return NULL;
@@ -74,7 +87,7 @@ static bool make_rings(struct help_pool *p)
     unsigned number = pools++;
     char name[RTE_RING_NAMESIZE];
     snprintf(name, sizeof(name), "help%u", number);
-    p->work = rte_ring_create(name, HELP_RING, SOCKET_ID_ANY, 0);
+    p->work = rte_ring_create(name, HELP_RING, SOCKET_ID_ANY, RING_F_SC_DEQ);
     for (uint32_t i = 0; i < p->owner_count; i++) {
         snprintf(name, sizeof(name), "help%u_%u", number, i);
         p->back[i] = rte_ring_create(name, HELP_RING, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
@@ -94,6 +107,7 @@ struct help_pool *help_pool_create(unsigned threads, uint32_t core_count, const 
     p->fs = fs;
     p->owner_count = core_count + 1;
     sem_init(&p->waiting, 0, 0);
+    pthread_mutex_init(&p->work_lock, NULL);
     for (uint32_t i = 0; i < p->owner_count; i++)
         pthread_mutex_init(&p->back_locks[i], NULL);
     if (!make_rings(p)) {
@@ -127,6 +141,7 @@ void help_pool_destroy(struct help_pool *p)
         rte_ring_free(p->back[i]);
         pthread_mutex_destroy(&p->back_locks[i]);
     }
+    pthread_mutex_destroy(&p->work_lock);
     sem_destroy(&p->waiting);
     free(p);
 }

@@ -24,8 +24,7 @@ static void count(struct log *log, enum tide_counter which)
     tide_count(log->core->config.counters, which);
 }
 
-/* ---- room -------------------------------------------------------------------------------------
- */
+/* ---- room ---- */
 
 /* kafka-protocol 10.5. */
 static bool roll_is_due(const struct log *log, uint32_t bytes, int64_t max_timestamp)
@@ -120,8 +119,7 @@ enum tide_status log_make_room(struct log *log, const struct tide_time *t, uint3
     return TIDE_OK;
 }
 
-/* ---- appending --------------------------------------------------------------------------------
- */
+/* ---- appending ---- */
 
 /* Copies the batch behind the end and sums it from BATCH_ATTRIBUTES on. False when a window is
  * missing. What was copied lies behind the published end, so nobody sees it. */
@@ -263,8 +261,7 @@ enum tide_status log_append(struct log *log, struct tide_slice batch, const stru
     return log_append_stamped(log, batch, h, base_offset, leader_epoch, NULL);
 }
 
-/* ---- writing ----------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 
 static uint32_t appended_end(const struct log *log, uint32_t segment)
 {

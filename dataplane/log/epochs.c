@@ -17,8 +17,7 @@ enum {
 
 #define EPOCH_FILE "leader-epoch-checkpoint"
 
-/* ---- lines ------------------------------------------------------------------------------------
- */
+/* ---- lines ---- */
 
 void log_epoch_lines_add(struct log_epoch_lines *l, int32_t epoch, int64_t start)
 {
@@ -56,8 +55,7 @@ int32_t log_epoch_lines_last(const struct log_epoch_lines *l)
     return l->count != 0 ? l->lines[l->count - 1].epoch : -1;
 }
 
-/* ---- the file ---------------------------------------------------------------------------------
- */
+/* ---- the file ---- */
 
 /* A decimal number and the one character behind it. */
 static bool take_number(const char **at, const char *end, char behind, int64_t max, int64_t *ret)
@@ -131,8 +129,7 @@ int log_epoch_lines_store(const struct log_epoch_lines *l, const struct tide_fs 
     return log_file_replace(fs, dir, EPOCH_FILE, text, (size_t)len);
 }
 
-/* ---- published --------------------------------------------------------------------------------
- */
+/* ---- published ---- */
 
 void log_epochs_set(struct log_epochs *e, const struct log_epoch_lines *l)
 {

@@ -16,8 +16,7 @@ static_assert(LOG_INDEX_CHUNKS <= 64, "one bit each in `heap`");
 
 enum { LOOKUP_TRIES = 4 };
 
-/* ---- entries ----------------------------------------------------------------------------------
- */
+/* ---- entries ---- */
 
 static struct log_index_chunk *chunk_at(const struct log_index *x, uint32_t i)
 {
@@ -176,8 +175,7 @@ void log_index_add(struct log_index *x, uint32_t last_relative, uint32_t positio
         bytes > UINT32_MAX - x->bytes_since_entry ? UINT32_MAX : x->bytes_since_entry + bytes;
 }
 
-/* ---- lookups ----------------------------------------------------------------------------------
- */
+/* ---- lookups ---- */
 
 /* The number of leading entries whose key, offset or time, lies below `bound`. */
 static uint64_t lower_part(const struct log_index *x, uint64_t count, bool by_time, int64_t bound)
@@ -240,8 +238,7 @@ bool log_index_before_time(const struct log_index *x, uint64_t segment, int64_t 
     return look_up(x, segment, true, timestamp, ret);
 }
 
-/* ---- on disk ----------------------------------------------------------------------------------
- */
+/* ---- on disk ---- */
 
 bool index_file_floor(const uint8_t *entries, uint32_t count, uint32_t relative,
                       struct log_place *ret)

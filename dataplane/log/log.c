@@ -113,8 +113,7 @@ bool log_table_put(struct log *log, uint32_t n, const struct log_segment *s,
     return true;
 }
 
-/* ---- with a core ------------------------------------------------------------------------------
- */
+/* ---- with a core ---- */
 
 void log_adopt(struct log *log, struct log_core *core)
 {
@@ -190,8 +189,7 @@ int log_close(struct log *log, const struct tide_fs *fs)
     return e;
 }
 
-/* ---- jobs -------------------------------------------------------------------------------------
- */
+/* ---- jobs ---- */
 
 /* Errors that go away when somebody makes room; anything else is the device's. */
 static bool error_passes(int64_t e)
@@ -398,8 +396,7 @@ void log_on_job(struct log *log, struct tide_job *job)
     }
 }
 
-/* ---- what it tells ----------------------------------------------------------------------------
- */
+/* ---- what it tells ---- */
 
 bool log_wants_retry(struct log *log)
 {

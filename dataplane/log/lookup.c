@@ -27,8 +27,7 @@ struct lookup {
     int error;
 };
 
-/* ---- bytes ------------------------------------------------------------------------------------
- */
+/* ---- bytes ---- */
 
 static int copy_from_file(struct lookup *u, uint64_t position, uint8_t *to, uint32_t n)
 {
@@ -60,8 +59,7 @@ static int copy_out(struct lookup *u, uint64_t position, uint8_t *to, uint32_t n
     return -EAGAIN;
 }
 
-/* ---- walking ----------------------------------------------------------------------------------
- */
+/* ---- walking ---- */
 
 static int enter_segment(struct lookup *u, uint32_t segment)
 {
@@ -94,8 +92,7 @@ static int next_header(struct lookup *u, uint64_t position, struct batch_header 
     return 1;
 }
 
-/* ---- inside a batch ---------------------------------------------------------------------------
- */
+/* ---- inside a batch ---- */
 
 static void found(struct lookup *u, int64_t offset, int64_t timestamp, int32_t epoch)
 {
@@ -148,8 +145,7 @@ static int search_batch(struct lookup *u, const struct batch_header *h, uint64_t
     return e;
 }
 
-/* ---- by timestamp -----------------------------------------------------------------------------
- */
+/* ---- by timestamp ---- */
 
 /* A position before which no record of the segment has `timestamp` or more. */
 static uint32_t time_floor(const struct log *log, uint32_t n, int64_t timestamp)
@@ -196,8 +192,7 @@ static int search(struct lookup *u, uint32_t first, int64_t timestamp)
     return e;
 }
 
-/* ---- the largest timestamp --------------------------------------------------------------------
- */
+/* ---- the largest timestamp ---- */
 
 /* Largest maxTimestamp of the visible batches of a segment. */
 static int segment_max(struct lookup *u, uint32_t n, int64_t *max)
@@ -245,8 +240,7 @@ static int search_max(struct lookup *u)
     return best >= 0 ? search(u, best_segment, best) : 0;
 }
 
-/* ---- the job ----------------------------------------------------------------------------------
- */
+/* ---- the job ---- */
 
 static void lookup_run(struct tide_job *job, const struct tide_fs *fs)
 {

@@ -24,8 +24,7 @@ enum {
     READ_MEMORY_MAX = 8 << 20, /* bytes of one answer out of memory */
 };
 
-/* ---- where things are -------------------------------------------------------------------------
- */
+/* ---- where things are ---- */
 
 uint32_t log_segment_end(const struct log *log, uint32_t n)
 {
@@ -110,8 +109,7 @@ static void find_start(const struct log *log, int64_t offset, uint32_t *ret_segm
     *ret_position = log_floor_position(log, *ret_segment, offset);
 }
 
-/* ---- walking ----------------------------------------------------------------------------------
- */
+/* ---- walking ---- */
 
 /* Bytes that can be looked at while walking: pinned windows, or buffers of a disk read. */
 struct source {
@@ -291,8 +289,7 @@ static enum tide_status source_view(struct log_core *mine, const struct source *
     return log_views_push(mine, runs, n, rope);
 }
 
-/* ---- from memory ------------------------------------------------------------------------------
- */
+/* ---- from memory ---- */
 
 /* TIDE_ABSENT: what is wanted is not in memory (or shall not be pinned now). */
 static enum tide_status read_memory(struct log *log, struct log_core *mine, struct log_read *r,
@@ -334,8 +331,7 @@ static enum tide_status read_memory(struct log *log, struct log_core *mine, stru
     return status;
 }
 
-/* ---- from disk --------------------------------------------------------------------------------
- */
+/* ---- from disk ---- */
 
 static struct log_buffer *buffer_of(const struct log_read *r, uint32_t i)
 {
@@ -510,8 +506,7 @@ static enum tide_status disk_came(struct log *log, struct log_core *mine, uint32
     return TIDE_BAD;
 }
 
-/* ---- the calls --------------------------------------------------------------------------------
- */
+/* ---- the calls ---- */
 
 /* The index entry before the one that led to no batch; false at the first one. */
 static bool step_back(const struct log *log, int64_t offset, uint32_t *ret_segment,

@@ -75,8 +75,7 @@ const struct recovery_case *recovery_case_of(uint32_t facts)
     return NULL;
 }
 
-/* ---- the work ---------------------------------------------------------------------------------
- */
+/* ---- the work ---- */
 
 enum { METADATA_MAX = 256 };
 
@@ -125,8 +124,7 @@ static int fail(struct recovery *r, int e, const char *format, ...)
     return e;
 }
 
-/* ---- 1, 2: the directory ----------------------------------------------------------------------
- */
+/* ---- 1, 2: the directory ---- */
 
 static bool has_suffix(const char *name, const char *suffix)
 {
@@ -292,8 +290,7 @@ static int load_epochs(struct recovery *r)
     return e != 0 ? fail(r, e, "%s/leader-epoch-checkpoint: cannot read it", r->log->dir) : 0;
 }
 
-/* ---- 3: the prepared segment ------------------------------------------------------------------
- */
+/* ---- 3: the prepared segment ---- */
 
 static int remove_file(struct recovery *r, const char *path)
 {
@@ -353,8 +350,7 @@ static int settle_prepared(struct recovery *r)
     return e != 0 ? fail(r, e, "%s: cannot name it %" PRId64, path, base) : 0;
 }
 
-/* ---- 4: judging segments ----------------------------------------------------------------------
- */
+/* ---- 4: judging segments ---- */
 
 static int open_segment(struct recovery *r, struct found_segment *f, const char *path)
 {
@@ -555,8 +551,7 @@ static int open_segments(struct recovery *r)
     return 0;
 }
 
-/* ---- 5, 6: the active segment -----------------------------------------------------------------
- */
+/* ---- 5, 6: the active segment ---- */
 
 static int create_first(struct recovery *r)
 {
@@ -649,8 +644,7 @@ static int settle_active(struct recovery *r)
                   : 0;
 }
 
-/* ---- 7 and the log itself ---------------------------------------------------------------------
- */
+/* ---- 7 and the log itself ---- */
 
 static int settle_epochs(struct recovery *r)
 {

@@ -10,8 +10,7 @@
 #include "tidemark/assert.h"
 #include "tidemark/bytes.h"
 
-/* ---- names ------------------------------------------------------------------------------------
- */
+/* ---- names ---- */
 
 int log_path(char ret[LOG_PATH_MAX], const char *dir, const char *name)
 {
@@ -39,8 +38,7 @@ bool segment_name_parse(const char *name, const char *suffix, int64_t *ret_base)
     return true;
 }
 
-/* ---- small files ------------------------------------------------------------------------------
- */
+/* ---- small files ---- */
 
 static int read_all(const struct tide_fs *fs, int file, void *buf, size_t len)
 {
@@ -131,8 +129,7 @@ int log_file_replace(const struct tide_fs *fs, const char *dir, const char *name
     return e != 0 ? e : fs->sync_dir(fs->self, dir);
 }
 
-/* ---- making a segment -------------------------------------------------------------------------
- */
+/* ---- making a segment ---- */
 
 int segment_zero(const struct tide_fs *fs, int file, uint64_t from, uint64_t to)
 {
@@ -171,8 +168,7 @@ int segment_create(const struct tide_fs *fs, const char *dir, const char *path, 
     return e;
 }
 
-/* ---- index files ------------------------------------------------------------------------------
- */
+/* ---- index files ---- */
 
 static int write_one(const struct tide_fs *fs, const char *dir, int64_t base, const char *suffix,
                      const void *bytes, size_t len)
@@ -262,8 +258,7 @@ void segment_unmap_index(const struct tide_fs *fs, struct log_segment *s)
     s->index_count = s->time_count = 0;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 int segment_reader_init(struct segment_reader *r, const struct tide_fs *fs, int file,
                         uint64_t limit)
@@ -311,8 +306,7 @@ const uint8_t *segment_read(struct segment_reader *r, uint64_t position, uint32_
     return r->error == 0 ? r->buf + (position - r->at) : NULL;
 }
 
-/* ---- scanning ---------------------------------------------------------------------------------
- */
+/* ---- scanning ---- */
 
 static bool crc_is_right(struct segment_reader *r, uint64_t position, uint32_t size,
                          uint32_t expected)
@@ -485,8 +479,7 @@ int segment_replay(struct segment_reader *r, const struct log_segment *s, int64_
     return 0;
 }
 
-/* ---- sealing ----------------------------------------------------------------------------------
- */
+/* ---- sealing ---- */
 
 static int name_successor(const struct tide_fs *fs, const char *dir, int64_t next_base)
 {

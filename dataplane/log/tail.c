@@ -22,8 +22,7 @@ struct log_buffer *tail_slot_buffer(const struct log *log, uint32_t slot)
     return (struct log_buffer *)(uintptr_t)tide_pub64_own(&log->tail.slots[slot].buffer);
 }
 
-/* ---- the owner's side -------------------------------------------------------------------------
- */
+/* ---- the owner's side ---- */
 
 /* No byte of the window is appended and not written. Windows ahead of the end count as written. */
 static bool window_is_written(const struct log *log, uint64_t window)
@@ -142,8 +141,7 @@ void tail_drop_all(struct log *log)
             tail_drop_slot(log, i);
 }
 
-/* ---- readers ----------------------------------------------------------------------------------
- */
+/* ---- readers ---- */
 
 struct tail_pin tail_pin(const struct log *log, uint64_t tail_base, uint64_t position)
 {

@@ -65,8 +65,7 @@ static void start(void)
     MUST(core != NULL);
 }
 
-/* ---- the files --------------------------------------------------------------------------------
- */
+/* ---- the files ---- */
 
 static void seal_batches(uint8_t *bytes, size_t len)
 {
@@ -137,8 +136,7 @@ static unsigned lay_out(const uint8_t *bytes, size_t len)
     return flags;
 }
 
-/* ---- using the log ----------------------------------------------------------------------------
- */
+/* ---- using the log ---- */
 
 static void pump(struct log *log, struct log_read *r)
 {

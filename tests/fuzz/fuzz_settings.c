@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any text as settings: NAME=VALUE line by line, as a broker's and as a topic's, then the rules
- * between them. What is taken can be printed and read again; what is refused has a sentence.
+ * Any text as a settings file; then its first lines again, each as a broker's and as a topic's. What
+ * is taken can be printed and read again; what is refused has a sentence.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -25,12 +25,15 @@ static void one_line(const char *name, const char *value)
 
 static void lines(char *text)
 {
+    enum { MOST = 8 };
     char *save = NULL;
-    for (char *line = strtok_r(text, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
+    unsigned count = 0;
+    for (char *line = strtok_r(text, "\n", &save); line != NULL && count < MOST; line = strtok_r(NULL, "\n", &save)) {
         char *equals = strchr(line, '=');
         if (equals == NULL)
             continue;
         *equals = 0;
+        count++;
         /* Blocks of their own, so that an over-read is seen. */
         char *name = strdup(line);
         char *value = strdup(equals + 1);
@@ -53,13 +56,15 @@ static void print_and_read_again(void)
     }
 }
 
-static void check(void)
+static void whole(const char *text, size_t len)
 {
+    int line = -1;
     error[0] = 0;
-    if (settings_check(&settings, error, sizeof(error)) != TIDE_OK) {
-        TIDE_ASSERT(error[0] != 0);
+    if (settings_parse(text, len, &settings, &line, error, sizeof(error)) != TIDE_OK) {
+        TIDE_ASSERT(error[0] != 0 && line >= 0);
         return;
     }
+    print_and_read_again();
     TIDE_ASSERT(settings.listener_count >= 1 && settings.listener_count <= SETTINGS_LISTENERS_MAX);
     for (uint32_t i = 0; i < settings.listener_count; i++)
         TIDE_ASSERT(settings.listener[i].name[0] != 0 && settings.listener[i].port != 0 && settings.listener[i].advertised_port != 0);
@@ -72,11 +77,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     if (len != 0)
         memcpy(text, bytes, len);
     text[len] = 0;
+    whole(text, len);
     settings_defaults(&settings);
     settings_topic_defaults(&settings, &topic);
     lines(text);
-    print_and_read_again();
-    check();
     free(text);
     return 0;
 }

@@ -86,8 +86,7 @@ struct sim_fs {
     bool has_removed; /* an inode has no present name, and waits for its last reference */
 };
 
-/* ---- inodes and names
- * ---------------------------------------------------------------------------- */
+/* ---- inodes and names ---- */
 
 static uint64_t whole_sectors(uint64_t bytes)
 {
@@ -304,8 +303,7 @@ static int path_parent(const struct sim_fs *fs, const char *path, char name[SIM_
     return at >= 0 && !fs->inodes[at]->is_dir ? -ENOTDIR : at;
 }
 
-/* ---- what goes wrong
- * ------------------------------------------------------------------------------ */
+/* ---- what goes wrong ---- */
 
 /* Counts an operation. 0, or the error that it ends with. */
 static int operation(struct sim_fs *fs, uint64_t error_one_in)
@@ -352,8 +350,7 @@ static int64_t write_now(struct sim_fs *fs, struct inode *n, const void *buf, si
     return (int64_t)len;
 }
 
-/* ---- handles
- * ---------------------------------------------------------------------------------------- */
+/* ---- handles ---- */
 
 static struct handle *handle_of(struct sim_fs *fs, int file)
 {
@@ -390,8 +387,7 @@ static bool is_aligned(uint64_t position, uint64_t len, const void *buf)
     return position % TIDE_BLOCK == 0 && len % TIDE_BLOCK == 0 && (uintptr_t)buf % TIDE_BLOCK == 0;
 }
 
-/* ---- the verbs
- * -------------------------------------------------------------------------------------- */
+/* ---- the verbs ---- */
 
 static int fs_open(void *self, const char *path, unsigned flags)
 {
@@ -675,8 +671,7 @@ static int64_t fs_mtime_ms(void *self, const char *path)
     return at < 0 ? at : fs->inodes[at]->mtime_ms;
 }
 
-/* ---- the file system as a whole
- * ------------------------------------------------------------------------ */
+/* ---- the file system as a whole ---- */
 
 struct sim_fs *sim_fs_create(const struct sim_fs_config *config)
 {
@@ -830,9 +825,7 @@ void sim_fs_check(struct sim_fs *fs)
         check_disk(d);
 }
 
-/* ---- disks
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- disks ---- */
 
 /* What the device read of a write's buffer: each sector at the start or at the end. */
 static uint8_t *taken_bytes(struct sim_fs *fs, struct flight *f)
@@ -1009,8 +1002,7 @@ unsigned sim_disk_in_flight(const struct sim_disk *d)
     return d->flight_count;
 }
 
-/* ---- the power goes
- * ------------------------------------------------------------------------------------------ */
+/* ---- the power goes ---- */
 
 static void crash_flights(struct sim_fs *fs, struct sim_disk *d, enum sim_crash crash)
 {

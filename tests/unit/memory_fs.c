@@ -118,8 +118,7 @@ static void sweep(struct memory_fs *m)
     }
 }
 
-/* ---- the verbs --------------------------------------------------------------------------------
- */
+/* ---- the verbs ---- */
 
 static int fs_open(void *self, const char *path, unsigned flags)
 {
@@ -358,8 +357,7 @@ void memory_fs_deinit(struct memory_fs *m)
     memset(m, 0, sizeof(*m));
 }
 
-/* ---- the device -------------------------------------------------------------------------------
- */
+/* ---- the device ---- */
 
 int64_t memory_fs_disk(struct memory_fs *m, const struct disk_op *op)
 {

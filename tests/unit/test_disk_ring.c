@@ -249,7 +249,8 @@ static void memory_that_cannot_be_registered_is_used_plainly(void **state)
 {
     char text[256];
     disk_destroy(disk);
-    disk = make(ENTRIES, (void *)(uintptr_t)TIDE_BLOCK, TIDE_BLOCK, text, sizeof(text)); /* nobody's */
+    disk =
+        make(ENTRIES, (void *)(uintptr_t)TIDE_BLOCK, TIDE_BLOCK, text, sizeof(text)); /* nobody's */
     assert_non_null(disk);
     assert_non_null(strstr(text, "plain buffers"));
     memset(memory, 'p', TIDE_BLOCK);
@@ -330,7 +331,7 @@ static void a_turn_enters_once_at_most(void **state)
     assert_int_equal(disk_counts(disk).submits - before.submits, 100);
 }
 
-/* ---- what a child process can show --------------------------------------------------------------------- */
+/* ---- what a child process can show ---- */
 
 static int child_result(void (*body)(void))
 {

@@ -44,7 +44,8 @@ static struct help_pool *make(unsigned threads)
 }
 
 /* Waits for jobs of `owner` at its bell; all that came. */
-static unsigned take_some(struct help_pool *p, uint32_t owner, int bell, struct tide_job **jobs, unsigned max)
+static unsigned take_some(struct help_pool *p, uint32_t owner, int bell, struct tide_job **jobs,
+                          unsigned max)
 {
     struct pollfd at = {.fd = bell, .events = POLLIN};
     uint64_t count;
@@ -102,7 +103,8 @@ static void each_job_runs_once_and_comes_home_once(void **state)
         struct owner owners[OWNERS];
         pthread_t threads[OWNERS];
         for (unsigned i = 0; i < OWNERS; i++) {
-            owners[i] = (struct owner){.pool = p, .name = owner_name(i),
+            owners[i] = (struct owner){.pool = p,
+                                       .name = owner_name(i),
                                        .bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
                                        .jobs = calloc(JOBS_EACH, sizeof(struct counted))};
             help_pool_set_doorbell(p, owners[i].name, owners[i].bell);

@@ -26,8 +26,7 @@ static int stop(void **state)
     return 0;
 }
 
-/* ---- appending and writing --------------------------------------------------------------------
- */
+/* ---- appending and writing ---- */
 
 static void test_append_is_durable_after_its_write(void **state)
 {
@@ -227,8 +226,7 @@ static void test_out_without_room(void **state)
     assert_int_equal(log_durable_end(w->log), 1);
 }
 
-/* ---- buffers ----------------------------------------------------------------------------------
- */
+/* ---- buffers ---- */
 
 static void test_batches_span_buffers(void **state)
 {
@@ -357,8 +355,7 @@ static void test_more_windows_than_slots(void **state)
     world_check_all(w, 0, world_model_end(w));
 }
 
-/* ---- rolling ----------------------------------------------------------------------------------
- */
+/* ---- rolling ---- */
 
 static void test_many_segments(void **state)
 {
@@ -508,8 +505,7 @@ static void test_failed_jobs(void **state)
     assert_true(failed > 50);
 }
 
-/* ---- reading ----------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 static void test_read_limits(void **state)
 {
@@ -679,8 +675,7 @@ static void test_bytes_between(void **state)
     }
 }
 
-/* ---- epochs, timestamps -----------------------------------------------------------------------
- */
+/* ---- epochs, timestamps ---- */
 
 static void test_epochs(void **state)
 {
@@ -835,8 +830,7 @@ static void test_lookup_in_compressed_batch(void **state)
     }
 }
 
-/* ---- two threads ------------------------------------------------------------------------------
- */
+/* ---- two threads ---- */
 
 /* Another core reads at the tail and behind it while the home core appends, rolls and gives buffers
  * away. To be run under the thread sanitizer, too. */
@@ -953,8 +947,7 @@ static void test_two_cores(void **state)
     pthread_mutex_destroy(&rd.disk);
 }
 
-/* ---- the model --------------------------------------------------------------------------------
- */
+/* ---- the model ---- */
 
 static void random_read(struct world *w)
 {

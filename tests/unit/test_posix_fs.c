@@ -94,7 +94,8 @@ static void a_file_reads_as_written(void **state)
     assert_int_equal(v->sync(v->self, file), 0);
     assert_int_equal(v->pread(v->self, file, read, LEN, 777), LEN);
     assert_memory_equal(read, bytes, LEN);
-    assert_int_equal(v->pread(v->self, file, read, 100, LEN + 767), 10); /* to the end, not further */
+    assert_int_equal(v->pread(v->self, file, read, 100, LEN + 767),
+                     10); /* to the end, not further */
     assert_int_equal(v->pread(v->self, file, read, 100, LEN + 777), 0);
     assert_int_equal(v->truncate(v->self, file, 800), 0);
     assert_int_equal(v->size(v->self, file), 800);

@@ -45,8 +45,7 @@ static void take_away(struct world *w, const char *name)
 
 #define FIRST "00000000000000000000"
 
-/* ---- the table --------------------------------------------------------------------------------
- */
+/* ---- the table ---- */
 
 static void test_exactly_one_row_fits(void **state)
 {
@@ -76,8 +75,7 @@ static void test_exactly_one_row_fits(void **state)
         assert_true(used[i] != 0);
 }
 
-/* ---- single cases -----------------------------------------------------------------------------
- */
+/* ---- single cases ---- */
 
 /* Power goes while the last write is on its way: any number of its sectors, at any batch size. */
 static void test_torn_tail_at_every_sector(void **state)
@@ -320,8 +318,7 @@ static void test_leftovers_go(void **state)
         assert_non_null(file(w, strangers[i]));
 }
 
-/* ---- several segments -------------------------------------------------------------------------
- */
+/* ---- several segments ---- */
 
 static void fill(struct world *w, unsigned batches)
 {
@@ -462,8 +459,7 @@ static void test_replay(void **state)
     }
 }
 
-/* ---- a crash at every step --------------------------------------------------------------------
- */
+/* ---- a crash at every step ---- */
 
 /* Appends, epochs and rolls until the disk says no. What was acknowledged is the durable end. */
 static int64_t script(struct world *w)

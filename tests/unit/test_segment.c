@@ -108,8 +108,7 @@ static void test_create(void **state)
     assert_null(memory_fs_find(&disk, DIR "/next.prepared"));
 }
 
-/* ---- scanning ---------------------------------------------------------------------------------
- */
+/* ---- scanning ---- */
 
 enum { BASE = 1000 };
 

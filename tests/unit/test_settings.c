@@ -235,6 +235,11 @@ static void test_listeners(void **state)
         {"PLAINTEXT://[fd00::1]:9092", "", true, 1, "[fd00::1]", 9092},
         {"PLAINTEXT://h:0", "", false, 0, NULL, 0},
         {"PLAINTEXT://h:65536", "", false, 0, NULL, 0},
+        {"PLAINTEXT://h:+9", "", false, 0, NULL, 0},
+        {"PLAINTEXT://h:-9", "", false, 0, NULL, 0},
+        {"PLAINTEXT://h:4294967297", "", false, 0, NULL, 0},
+        {"PLAINTEXT://h:1,PLAINTEXT://h:2", "", false, 0, NULL, 0},
+        {"PLAINTEXT://h:1,INNER://g:1", "", false, 0, NULL, 0},
         {"PLAINTEXT://h:", "", false, 0, NULL, 0},
         {"PLAINTEXT://h", "", false, 0, NULL, 0},
         {"PLAINTEXT://h:9x", "", false, 0, NULL, 0},
@@ -320,6 +325,18 @@ static void test_files(void **state)
         assert_int_equal(load(cases[i].text), cases[i].status);
         mentions(cases[i].mention);
     }
+    char text[1024];
+    snprintf(text, sizeof(text), "%sbroker.rack=%0*d\n", MINIMUM, 198 - 12, 0);
+    assert_int_equal(load(text), TIDE_OK);
+    snprintf(text, sizeof(text), "%sbroker.rack=%0*d", MINIMUM, 199 - 12, 0);
+    assert_int_equal(load(text), TIDE_BAD);
+    mentions(":4: the line is longer");
+    int line;
+    assert_int_equal(settings_parse(MINIMUM "\0x=1\n", sizeof(MINIMUM) + 4, &s, &line, error, sizeof(error)), TIDE_BAD);
+    assert_int_equal(line, 4);
+    mentions("zero byte");
+    assert_int_equal(settings_load("/dev/zero", &s, error, sizeof(error)), TIDE_IO);
+    mentions("/dev/zero");
     assert_int_equal(settings_load("/nowhere/at/all", &s, error, sizeof(error)), TIDE_IO);
     mentions("/nowhere/at/all");
 }

@@ -94,7 +94,8 @@ static int64_t get(const char *path, uint8_t *bytes, size_t room)
     return n;
 }
 
-static struct disk_op op(enum disk_op_kind kind, int file, unsigned block, unsigned count, bool durable)
+static struct disk_op op(enum disk_op_kind kind, int file, unsigned block, unsigned count,
+                         bool durable)
 {
     return (struct disk_op){.kind = kind,
                             .file = file,
@@ -114,7 +115,7 @@ static int64_t run(struct disk_op o)
     return done.result;
 }
 
-/* ---- the verbs ------------------------------------------------------------------------------------ */
+/* ---- the verbs ---- */
 
 static void a_file_reads_as_written(void **state)
 {
@@ -162,14 +163,10 @@ static void open_answers_as_the_system_does(void **state)
         unsigned flags;
         int result;
     } rows[] = {
-        {"/none", RW, -ENOENT},
-        {"/f", NEW | TIDE_FS_EXCL, -EEXIST},
-        {"/d", RW, -EISDIR},
-        {"/d", NEW | TIDE_FS_EXCL, -EEXIST},
-        {"/f/below", NEW, -ENOTDIR},
-        {"/none/below", NEW, -ENOENT},
-        {"f", NEW, -EINVAL},
-        {longest, NEW, -ENAMETOOLONG},
+        {"/none", RW, -ENOENT},      {"/f", NEW | TIDE_FS_EXCL, -EEXIST},
+        {"/d", RW, -EISDIR},         {"/d", NEW | TIDE_FS_EXCL, -EEXIST},
+        {"/f/below", NEW, -ENOTDIR}, {"/none/below", NEW, -ENOENT},
+        {"f", NEW, -EINVAL},         {longest, NEW, -ENAMETOOLONG},
     };
     for (size_t i = 0; i < TIDE_ARRAY_LEN(rows); i++)
         assert_int_equal(v->open(v->self, rows[i].path, rows[i].flags), rows[i].result);
@@ -335,7 +332,7 @@ static void clock_stamps_files(void **state)
     assert_int_equal(v->mtime_ms(v->self, "/none"), -ENOENT);
 }
 
-/* ---- crashes ---------------------------------------------------------------------------------------- */
+/* ---- crashes ---- */
 
 /* What is durable stays under every seed; what is not is old or new, sector by sector, and over
  * the seeds all of that is seen. */
@@ -520,7 +517,7 @@ static void crashes_can_be_asked_for(void **state)
     assert_int_equal(sim_fs_open_handles(fs), 0);
 }
 
-/* ---- disks ------------------------------------------------------------------------------------------- */
+/* ---- disks ---- */
 
 static void operations_take_time_and_come_back_once(void **state)
 {
@@ -666,7 +663,7 @@ static void a_changing_buffer_is_read_at_either_end(void **state)
     close_file(file);
 }
 
-/* ---- faults --------------------------------------------------------------------------------------------- */
+/* ---- faults ---- */
 
 /* A little story with eight operations; 0, or the first error. */
 static int64_t story(void)
@@ -811,29 +808,46 @@ static void rot_changes_one_bit(void **state)
     assert_false(sim_fs_rot(fs, "/", 0, 0));
 }
 
-/* ---- a seed is a run ------------------------------------------------------------------------------------- */
+/* ---- a seed is a run ---- */
 
 static void random_step(struct tide_random *r)
 {
     char path[24], to[24];
     const void *at;
-    snprintf(path, sizeof(path), "/d%u/f%u", (unsigned)tide_random_below(r, 3), (unsigned)tide_random_below(r, 4));
+    snprintf(path, sizeof(path), "/d%u/f%u", (unsigned)tide_random_below(r, 3),
+             (unsigned)tide_random_below(r, 4));
     snprintf(to, sizeof(to), "%.3s/f%u", path, (unsigned)tide_random_below(r, 4));
     int file = v->open(v->self, path, tide_random_hits(r, 2) ? NEW : RW | TIDE_FS_DIRECT);
     uint64_t position = tide_random_below(r, 200000);
     switch (tide_random_below(r, 10)) {
-    case 0: (void)v->mkdir(v->self, (path[3] = 0, path)); break;
-    case 1: (void)v->unlink(v->self, path); break;
-    case 2: (void)v->rename(v->self, path, to); break;
-    case 3: (void)v->sync_dir(v->self, (path[3] = 0, path)); break;
-    case 4: (void)v->truncate(v->self, file, position); break;
-    case 5: (void)v->allocate(v->self, file, position, 5000); break;
-    case 6: (void)v->sync(v->self, file); break;
+    case 0:
+        (void)v->mkdir(v->self, (path[3] = 0, path));
+        break;
+    case 1:
+        (void)v->unlink(v->self, path);
+        break;
+    case 2:
+        (void)v->rename(v->self, path, to);
+        break;
+    case 3:
+        (void)v->sync_dir(v->self, (path[3] = 0, path));
+        break;
+    case 4:
+        (void)v->truncate(v->self, file, position);
+        break;
+    case 5:
+        (void)v->allocate(v->self, file, position, 5000);
+        break;
+    case 6:
+        (void)v->sync(v->self, file);
+        break;
     case 7:
         if (v->map(v->self, file, 1, &at) == 0)
             assert_int_equal(v->unmap(v->self, at, 1), 0);
         break;
-    default: (void)v->pwrite(v->self, file, blocks, (size_t)tide_random_below(r, 20000), position); break;
+    default:
+        (void)v->pwrite(v->self, file, blocks, (size_t)tide_random_below(r, 20000), position);
+        break;
     }
     if (file >= 0 && !tide_random_hits(r, 4))
         (void)v->close(v->self, file);
@@ -852,9 +866,13 @@ static uint64_t random_run(uint64_t seed)
     struct tide_random r = {.state = seed};
     uint64_t digest = 0;
     open_world(seed, 3000000);
-    *sim_fs_faults(fs) = (struct sim_faults){.read_error_one_in = 50, .write_error_one_in = 50,
-                                             .sync_error_one_in = 20, .short_one_in = 10,
-                                             .spike_one_in = 10, .spike_ns = 1000000, .lie_one_in = 30};
+    *sim_fs_faults(fs) = (struct sim_faults){.read_error_one_in = 50,
+                                             .write_error_one_in = 50,
+                                             .sync_error_one_in = 20,
+                                             .short_one_in = 10,
+                                             .spike_one_in = 10,
+                                             .spike_ns = 1000000,
+                                             .lie_one_in = 30};
     for (unsigned i = 0; i < 400; i++) {
         struct disk_done done[4];
         memset(blocks + tide_random_below(&r, BLOCKS) * TIDE_BLOCK, (int)i, TIDE_BLOCK);
@@ -903,7 +921,7 @@ static void the_digest_sees_content_not_holes(void **state)
     close_file(file);
 }
 
-/* ---- beside the real thing ------------------------------------------------------------------------------ */
+/* ---- beside the real thing ---- */
 
 struct side {
     const struct tide_fs *v;
@@ -930,18 +948,27 @@ static int64_t side_step(struct side *s, struct tide_random r)
     const void *at;
     int e;
     switch (tide_random_below(&r, 13)) {
-    case 0: return s->v->mkdir(s->v->self, path);
-    case 1: return s->v->rmdir(s->v->self, path);
-    case 2: return s->v->unlink(s->v->self, path);
-    case 3: return strlen(name) == 2 ? s->v->rename(s->v->self, path, other) : 0; /* no -EXDEV */
-    case 4: return s->v->sync_dir(s->v->self, path);
-    case 5: return s->v->truncate(s->v->self, s->file, position);
-    case 6: return s->v->allocate(s->v->self, s->file, position, len);
-    case 7: return s->v->size(s->v->self, s->file);
+    case 0:
+        return s->v->mkdir(s->v->self, path);
+    case 1:
+        return s->v->rmdir(s->v->self, path);
+    case 2:
+        return s->v->unlink(s->v->self, path);
+    case 3:
+        return strlen(name) == 2 ? s->v->rename(s->v->self, path, other) : 0; /* no -EXDEV */
+    case 4:
+        return s->v->sync_dir(s->v->self, path);
+    case 5:
+        return s->v->truncate(s->v->self, s->file, position);
+    case 6:
+        return s->v->allocate(s->v->self, s->file, position, len);
+    case 7:
+        return s->v->size(s->v->self, s->file);
     case 8:
         memset(s->bytes, (int)len, sizeof(s->bytes));
         return s->v->pwrite(s->v->self, s->file, s->bytes, len, position);
-    case 9: return s->v->sync(s->v->self, s->file);
+    case 9:
+        return s->v->sync(s->v->self, s->file);
     case 10:
         memset(s->bytes, 0, sizeof(s->bytes));
         return s->v->pread(s->v->self, s->file, s->bytes, len, position);
@@ -954,7 +981,8 @@ static int64_t side_step(struct side *s, struct tide_random r)
         if (s->file >= 0)
             (void)s->v->close(s->v->self, s->file);
         s->file = s->v->open(s->v->self, path, (unsigned)tide_random_below(&r, 15));
-        if (s->file >= 0 && s->v->sync_dir(s->v->self, path) == 0) { /* whose size is its own affair */
+        if (s->file >= 0 &&
+            s->v->sync_dir(s->v->self, path) == 0) { /* whose size is its own affair */
             (void)s->v->close(s->v->self, s->file);
             s->file = -1;
         }
