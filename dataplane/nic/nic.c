@@ -209,8 +209,8 @@ unsigned nic_tx_room(const struct nic *nic, unsigned queue)
     for (unsigned i = 0; i < nic->port_count; i++) {
         const struct nic_port *p = &nic->ports[i];
         const struct nic_backlog *b = p->backlogs[queue];
-        room =
-            TIDE_MIN(room, b != NULL ? backlog_room(b) : rte_ring_free_count(p->handover[queue]));
+        unsigned here = b != NULL ? backlog_room(b) : rte_ring_free_count(p->handover[queue]);
+        room = TIDE_MIN(room, here);
     }
     return room;
 }

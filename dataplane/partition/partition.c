@@ -586,7 +586,8 @@ void partition_look(const struct partition *p, struct partition_look *ret)
         /* The high watermark first: what is read later can only be larger. */
         .high_watermark = watermark_high(&p->marks),
     };
-    ret->last_stable_offset = TIDE_MIN(watermark_stable(&p->marks), ret->high_watermark);
+    int64_t stable = watermark_stable(&p->marks);
+    ret->last_stable_offset = TIDE_MIN(stable, ret->high_watermark);
     ret->counted_end = watermark_counted(&p->marks);
     ret->log_end = watermark_log_end(&p->marks);
     ret->epoch_committed = ret->high_watermark >= p->marks.epoch_start;

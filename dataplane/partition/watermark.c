@@ -77,8 +77,8 @@ int64_t watermark_counted(const struct watermark *w)
 bool watermark_min_isr_met(const struct watermark *w)
 {
     uint32_t isr = __atomic_load_n(&w->committed_isr, __ATOMIC_RELAXED);
-    uint32_t min = TIDE_MIN(__atomic_load_n(&w->min_insync, __ATOMIC_RELAXED), w->replica_count);
-    return (uint32_t)__builtin_popcount(isr) >= min;
+    uint32_t min = __atomic_load_n(&w->min_insync, __ATOMIC_RELAXED);
+    return (uint32_t)__builtin_popcount(isr) >= TIDE_MIN(min, w->replica_count);
 }
 
 bool watermark_evaluate(struct watermark *w)
@@ -87,9 +87,11 @@ bool watermark_evaluate(struct watermark *w)
     int64_t least = watermark_counted(w);
     if (!watermark_min_isr_met(w))
         return false; /* W4 */
-    for (uint32_t i = 1; i < w->replica_count; i++)
-        if (members & 1u << i)
-            least = TIDE_MIN(least, (int64_t)tide_pub64_peek(&w->acknowledged[i].end));
+    for (uint32_t i = 1; i < w->replica_count; i++) {
+        int64_t end = (int64_t)tide_pub64_peek(&w->acknowledged[i].end);
+        if (members & 1u << i && end < least)
+            least = end;
+    }
     /* A follower may be ahead of what we have counted: never beyond our own end. */
     if (least <= watermark_high(w))
         return false;

@@ -77,6 +77,8 @@ static inline uint32_t tide_addr_to_v4(const struct tide_addr *a)
            (uint32_t)a->bytes[14] << 8 | a->bytes[15];
 }
 
+/* The smaller argument is evaluated twice: none may change anything or be read from memory that
+ * another thread writes (tests/lint/words.py looks for the usual ways). */
 #define TIDE_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define TIDE_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define TIDE_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))

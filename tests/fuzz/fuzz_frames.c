@@ -103,14 +103,12 @@ static void put_right(uint8_t *f, uint32_t len, uint16_t vlan)
 static void step_frame(struct input *in, uint64_t now_ns, uint8_t how)
 {
     uint8_t f[FRAME_MAX];
-    uint32_t len = TIDE_MIN((uint32_t)next(in) * 8 + (how >> 5), (uint32_t)FRAME_MAX);
-    uint32_t cut = len;
+    uint32_t len = next(in) * 8u + (how >> 5);
+    uint32_t cut;
     struct net_packet p;
     const char *reason;
-    len = (uint32_t)TIDE_MIN(len, in->left);
-    cut = len;
-    if (how & 8)
-        cut = TIDE_MIN(len, (uint32_t)next(in));
+    len = TIDE_MIN(len, (uint32_t)FRAME_MAX);
+    cut = how & 8 ? next(in) : len;
     len = (uint32_t)TIDE_MIN(len, in->left);
     cut = TIDE_MIN(cut, len);
     memcpy(f, in->at, len);
