@@ -113,6 +113,11 @@ fuzz_suite() {
             { tail -5 "$dir.log"; FAILED=$((FAILED + 1)); return; }
     fi
     ninja -C "$dir" fuzz-targets >"$dir.log" 2>&1 || { grep -E 'error|FAILED' "$dir.log" | head; FAILED=$((FAILED + 1)); return; }
+    if [ $FULL = 1 ]; then # until each had its CPU minutes and was quiet at the end
+        python3 "$TIDE_ROOT/tests/fuzz/long.py" --build "$dir" 2>&1 | tee "$dir/long.out"
+        count "$dir/long.out"
+        return
+    fi
     for target in "$dir"/tests/fuzz/fuzz_*; do
         [ -x "$target" ] && [ -f "$target" ] || continue
         name=$(basename "$target")
@@ -133,12 +138,17 @@ fuzz_suite() {
 # ---- suites of real processes ----------------------------------------------------------------------------------------------
 
 process_suite() {
-    local suite=$1
+    local suite=$1 tools=$BUILD
     shift
+    if [ "$SANITIZE" = thread ]; then # librdkafka's threads are unknown to it: the clients come from the plain build
+        build_tree "$TIDE_ROOT/build"
+        tools=$TIDE_ROOT/build
+        export TSAN_OPTIONS="exitcode=66 suppressions=$TIDE_ROOT/tests/thread.supp"
+    fi
     local runner=$TIDE_ROOT/tests/$suite/runner.py
     if [ ! -f "$runner" ]; then say "suite $suite: not there"; FAILED=$((FAILED + 1)); return; fi
     if [ "$(id -u)" != 0 ]; then say "suite $suite: skipped, it needs root"; SKIPPED=$((SKIPPED + 1)); return; fi
-    python3 "$runner" --build "$BUILD" "$@" 2>&1 | tee "$BUILD/$suite.out"
+    python3 "$runner" --build "$BUILD" --tools "$tools" "$@" 2>&1 | tee "$BUILD/$suite.out"
     count "$BUILD/$suite.out"
 }
 
@@ -147,6 +157,10 @@ for s in $SUITES; do
     unit | story | tcp | sim | lint) meson_suite "$s" ;;
     fuzz) fuzz_suite ;;
     interop)
+        if [ "$SANITIZE" = thread ]; then # what crosses cores
+            process_suite interop --only two_data_cores
+            continue
+        fi
         process_suite interop --vdev af_xdp
         process_suite interop --vdev af_packet
         ;;

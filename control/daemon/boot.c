@@ -308,6 +308,7 @@ static int core_main(void *arg)
         loop_run(loop);
         disk_destroy(w->disks[i]);
     }
+    atomic_fetch_add(&w->ended, 1);
     return 0;
 }
 
@@ -340,6 +341,7 @@ static void stop_cores(struct world *w)
     for (uint32_t i = 0; i < w->core_count; i++)
         (void)!write(w->office->parties[i].wake_fd, &one, sizeof(one));
     rte_eal_mp_wait_lcore();
+    TIDE_ASSERT(atomic_load(&w->ended) == atomic_load(&w->running)); /* and so all that they wrote is seen */
 }
 
 /* ---- the data plane as a whole ---------------------------------------------------------------------------- */

@@ -36,7 +36,8 @@ struct world {
     struct loop_config loops[TIDE_CORES_MAX];
     struct tide_counters *nic_counters;
     _Atomic bool stop;
-    _Atomic uint32_t running;
+    _Atomic uint32_t running; /* cores that were started */
+    _Atomic uint32_t ended;
     uv_loop_t loop;
     uv_signal_t sigterm;
     uv_signal_t sigint;

@@ -22,7 +22,7 @@ class Producer:
         self.process = None
 
     def start(self, seconds):
-        self.process = self.w.client_start(self.w.build / 'tests/crash/crash_load', BOOT, self.topic, self.acks,
+        self.process = self.w.client_start(self.w.tools / 'tests/crash/crash_load', BOOT, self.topic, self.acks,
                                            'true' if self.idempotent else 'false', seconds, self.next, self.out)
 
     def finish(self):
@@ -58,6 +58,7 @@ class Producer:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--build', default=str(ROOT / 'build'))
+    parser.add_argument('--tools', help='another build for the client')
     parser.add_argument('--rounds', type=int, default=10)
     parser.add_argument('--vdev', choices=('af_xdp', 'af_packet'))
     parser.add_argument('--seed', type=int, default=1)
@@ -65,7 +66,7 @@ def main():
     chance = random.Random(args.seed)
     passed = failed = 0
     for vdev in [args.vdev] if args.vdev else ['af_xdp', 'af_packet']:
-        w = World(args.build, vdev)
+        w = World(args.build, vdev, args.tools)
         rounds = args.rounds if vdev == 'af_xdp' or args.vdev else max(2, args.rounds // 5)
         try:
             w.start()

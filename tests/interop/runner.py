@@ -157,7 +157,7 @@ def a_client_rides_through_a_restart(w):
 
 @case
 def topics_are_created_described_deleted_and_made_again(w):
-    tool = w.build / 'control/tool/tidemark'
+    tool = w.tools / 'control/tool/tidemark'
     path = w.dir / 'in'
     for i in range(3):
         w.topic('again', partitions=2, max_message_bytes=2000000)
@@ -207,9 +207,9 @@ def segments_roll_and_dump(w):
     w.stop()
     files = sorted((w.data / 'rolling-0').glob('*.log'))
     expect(len(files) >= 6, f'{len(files)} segments')
-    r = sh(w.build / 'control/tool/tidemark', 'log', 'verify', *files)
+    r = sh(w.tools / 'control/tool/tidemark', 'log', 'verify', *files)
     expect(r.stdout.count('whole') == len(files), r.stdout)
-    r = sh(w.build / 'control/tool/tidemark', 'log', 'dump', '--records', files[0])
+    r = sh(w.tools / 'control/tool/tidemark', 'log', 'dump', '--records', files[0])
     expect('baseOffset: 0 ' in r.stdout and 'payload: ' in r.stdout, r.stdout[:300])
     w.start()
     expect(w.consume('rolling') == sent, 'differs after the restart')
@@ -612,6 +612,7 @@ def pools_are_at_their_baseline_and_no_core_allocated(w):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--build', default=str(ROOT / 'build'))
+    parser.add_argument('--tools', help='another build for the command-line tool')
     parser.add_argument('--vdev', default='af_xdp', choices=('af_xdp', 'af_packet'))
     parser.add_argument('--only', action='append')
     parser.add_argument('--list', action='store_true')
@@ -621,7 +622,7 @@ def main():
         return 0
     chosen = [c for c in CASES if not args.only or c.__name__ in args.only]
     passed = failed = skipped = 0
-    w = World(args.build, args.vdev)
+    w = World(args.build, args.vdev, args.tools)
     try:
         w.start()
         for c in chosen:
