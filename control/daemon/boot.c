@@ -252,6 +252,8 @@ static bool make_core(struct world *w, uint32_t i, const uint16_t *ports, unsign
                                 .rto_min_us = (uint32_t)s->tcp_rto_min_us,
                                 .time_wait_ms = (uint32_t)s->tcp_time_wait_ms,
                                 .keepalive_ms = (uint32_t)s->tcp_keepalive_ms,
+                                .congestion = (enum tcp_congestion)s->tcp_congestion_control,
+                                .ecn = (enum tcp_ecn)s->tcp_ecn,
                                 .tx_pool = nic_tx_pool(w->nic)};
     if (getrandom(c.tcp.secret, sizeof(c.tcp.secret), 0) != sizeof(c.tcp.secret))
         return false;

@@ -20,6 +20,19 @@ static void counters(FILE *f, const struct world *w)
     }
 }
 
+static void tcp_counters(FILE *f, const struct world *w)
+{
+#define X(name, help) {#name, help},
+    static const struct { const char *name, *help; } stats[] = {TCP_STATS(X)};
+#undef X
+    for (unsigned i = 0; i < TCP_STAT_COUNT; i++) {
+        fprintf(f, "# HELP tidemark_tcp_%s_total %s\n# TYPE tidemark_tcp_%s_total counter\n", stats[i].name, stats[i].help, stats[i].name);
+        for (uint32_t core = 0; core < w->core_count; core++)
+            fprintf(f, "tidemark_tcp_%s_total{core=\"%u\"} %lu\n", stats[i].name, core,
+                    tide_pub64_peek(&core_gauges(w->cores[core])->tcp[i]));
+    }
+}
+
 static void pool(FILE *f, const char *name, uint32_t core, unsigned size, unsigned available)
 {
     fprintf(f, "tidemark_pool_size{pool=\"%s\",core=\"%u\"} %u\n", name, core, size);
@@ -110,6 +123,7 @@ int metrics_render(void *arg, char **ret_text)
     gauges(f, w);
     pools(f, w);
     counters(f, w);
+    tcp_counters(f, w);
     stages(f, w);
     return fclose(f) == 0 ? 200 : 500;
 }

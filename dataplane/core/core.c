@@ -12,6 +12,8 @@ enum {
     MAIL_MAX = 128,
     BELLS_MAX = 256,
     STEER_MAX = 32,     /* frames taken from each sibling per turn */
+    ICMP_ERRORS_MAX = 16,
+    TCP_PUBLISH_MS = 10,
     PACKETS_MAX = 32,   /* packets asked of TCP at once */
     SLOW_LOOK_MS = 100,       /* how often slow readers are looked for while read buffers are short */
     SLOW_AFTER_MS = 3000,     /* a reader without progress for so long may be reset then */
@@ -29,6 +31,8 @@ struct core {
     bool receive_low;
     uint64_t slow_look_ns;
     uint64_t pool_look_ns;
+    uint64_t tcp_publish_ns;
+    bool tcp_unpublished;
     unsigned did;
 };
 
@@ -87,6 +91,22 @@ static void take_frame(struct core *c, const struct tide_time *t, struct rte_mbu
         return;
     meta = (struct tcp_meta){.src = packet.source, .dst = packet.destination, .ecn = packet.ecn};
     tcp_input(c->tcp, t->now_ns, m, &meta);
+}
+
+/* RFC 1122 4.2.3.9: only "protocol" and "port unreachable" are final. */
+static void icmp_errors(struct core *c, const struct tide_time *t)
+{
+    struct net_icmp_error errors[ICMP_ERRORS_MAX];
+    unsigned n = net_take_icmp_errors(&c->net, errors, ICMP_ERRORS_MAX);
+    for (unsigned i = 0; i < n; i++) {
+        const struct net_icmp_error *e = &errors[i];
+        struct tcp_endpoint local = {c->config.net.addr, e->local_port};
+        struct tcp_endpoint peer = {e->peer, e->peer_port};
+        if (e->type == 3 && e->code == 4)
+            tcp_on_icmp(c->tcp, t->now_ns, &local, &peer, e->sequence, TCP_ICMP_TOO_BIG, e->next_mtu);
+        else if (e->type == 3 && (e->code == 2 || e->code == 3))
+            tcp_on_icmp(c->tcp, t->now_ns, &local, &peer, e->sequence, TCP_ICMP_UNREACHABLE, 0);
+    }
 }
 
 static void receive(struct core *c, const struct tide_time *t, struct core_io *io)
@@ -347,6 +367,22 @@ static void publish_gauges(struct core *c)
     tide_pub64_set(&c->gauges.requests, g.requests_in_progress);
 }
 
+static void publish_tcp(struct core *c, const struct tide_time *t)
+{
+    uint64_t values[TCP_STAT_COUNT];
+    if (c->did != 0 && t->now_ns < c->tcp_publish_ns) {
+        c->tcp_unpublished = true;
+        return;
+    }
+    if (c->did == 0 && !c->tcp_unpublished)
+        return;
+    c->tcp_publish_ns = t->now_ns + TCP_PUBLISH_MS * TIDE_NS_PER_MS;
+    c->tcp_unpublished = c->did != 0;
+    memcpy(values, tcp_stats(c->tcp), sizeof(values));
+    for (unsigned i = 0; i < TCP_STAT_COUNT; i++)
+        tide_pub64_set(&c->gauges.tcp[i], values[i]);
+}
+
 unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io)
 {
     c->did = 0;
@@ -356,6 +392,7 @@ unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io
     completions(c, t, io);
     mail(c, t, &io->out);
     receive(c, t, io);
+    icmp_errors(c, t);
     if (tcp_deadline_ns(c->tcp) <= t->now_ns)
         tcp_on_time(c->tcp, t->now_ns);
     if (net_deadline_ns(&c->net) <= t->now_ns)
@@ -368,6 +405,7 @@ unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io
     transmit(c, t, io);
     if (c->did != 0)
         publish_gauges(c);
+    publish_tcp(c, t);
     return c->did;
 }
 

@@ -84,6 +84,7 @@ uint32_t core_number(const struct core *);
 struct core_gauges {
     struct tide_pub64 sessions;
     struct tide_pub64 requests;
+    struct tide_pub64 tcp[TCP_STAT_COUNT]; /* every 10 ms, and before the core waits */
 };
 const struct core_gauges *core_gauges(const struct core *); /* [any] */
 void core_check(const struct core *);

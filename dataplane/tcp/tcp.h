@@ -28,11 +28,15 @@ struct tcp_conn;
 enum tcp_limit {
     TCP_LISTENERS_MAX = 16,
     TCP_OUTPUT_SEGMENTS_MAX = 8, /* payload pieces of one packet; smaller ones are copied together */
-    TCP_OUT_OF_ORDER_MAX = 128,  /* segments held per connection */
-    TCP_RANGES_MAX = 32,         /* ranges that the peer says it has (SACK) */
-    TCP_MSS_MIN = 216,           /* a smaller one from the peer is raised: 536 less room for options and greed */
+    TCP_HELD_MAX = 1024,         /* mbufs held out of order per connection */
+    TCP_RUNS_MAX = 64,           /* gapless runs of them: the most that one packet makes us look through */
+    TCP_RECORDS_MAX = 4096,      /* pieces in flight per connection whose fate is told apart */
+    TCP_MSS_MIN = 48,           /* a smaller one from the peer is raised: room for the options and a few bytes */
     TCP_HEADER_MAX = 60,
 };
+
+enum tcp_congestion { TCP_CUBIC, TCP_RENO };
+enum tcp_ecn { TCP_ECN_PASSIVE, TCP_ECN_OFF, TCP_ECN_ON }; /* passive: only when the peer asks */
 
 struct tcp_config {
     uint32_t connections_max;
@@ -40,11 +44,15 @@ struct tcp_config {
     uint32_t receive_window_bytes; /* per connection */
     uint32_t send_buffer_bytes;    /* per connection: tcp_send_room */
     uint16_t mss;                  /* payload of a packet that our link carries */
-    uint32_t rto_min_us;           /* floor of the retransmission timeout toward prompt peers */
+    uint32_t rto_min_us;           /* floor of the retransmission timeout toward prompt peers, and of probes */
     uint32_t rto_start_ms;         /* before the first measurement; 0: 1000 (RFC 6298 2.1) */
     uint32_t time_wait_ms;
     uint32_t keepalive_ms;         /* idle time before probes; 0: never */
     uint32_t user_timeout_ms;      /* unacknowledged for so long: gone; 0: 120000 */
+    uint32_t records;              /* shared by all connections; 0: 32768 */
+    uint32_t syns_per_turn;        /* SYNs of strangers answered between two tcp_output calls; 0: 64 */
+    enum tcp_congestion congestion;
+    enum tcp_ecn ecn;
     uint8_t secret[16];            /* of this start, random: sequence numbers and cookies */
     struct rte_mempool *tx_pool;
     struct tide_counters *counters;
@@ -59,7 +67,7 @@ struct tcp_endpoint {
 struct tcp_meta {
     struct tide_addr src;
     struct tide_addr dst;
-    uint8_t ecn;
+    uint8_t ecn; /* RFC 3168 5: 0 not capable, 1 and 2 capable, 3 congestion was experienced */
 };
 
 enum tcp_event_bit {
@@ -74,12 +82,50 @@ struct tcp_event {
     uint32_t bits;
 };
 
+/* What the stack counts, in the order of struct tcp_stats. */
+#define TCP_STATS(X)                                                                                   \
+    X(segments_in, "segments received")                                                                \
+    X(segments_out, "segments sent")                                                                   \
+    X(bytes_in, "payload bytes received in order")                                                     \
+    X(bytes_out, "payload bytes sent for the first time")                                              \
+    X(retransmits, "segments sent again, for every reason")                                            \
+    X(fast_retransmits, "times a loss was repaired without a timeout")                                 \
+    X(timeouts, "retransmission timeouts")                                                             \
+    X(tail_probes, "probes of the tail of a flight")                                                   \
+    X(probes, "probes of closed windows and of silent peers")                                          \
+    X(spurious, "repairs that proved needless and were undone")                                        \
+    X(dsacks_in, "duplicates that peers reported")                                                     \
+    X(ecn_reductions, "congestion windows reduced because of a mark")                                  \
+    X(mss_reduced, "times segments got smaller because the road swallows larger ones")                 \
+    X(duplicate_bytes, "bytes received that were there already")                                       \
+    X(out_of_order, "segments received beyond a hole")                                                 \
+    X(out_of_order_dropped, "segments beyond a hole that were not kept")                               \
+    X(accepted, "connections accepted")                                                                \
+    X(connected, "connections opened by us")                                                           \
+    X(refused, "connections that found no room")                                                       \
+    X(resets_in, "resets received")                                                                    \
+    X(resets_out, "resets sent")                                                                       \
+    X(challenge_acks, "challenge ACKs sent")                                                           \
+    X(syns_dropped, "SYNs not answered because there were too many in a turn")                         \
+    X(syn_cookies_sent, "SYN cookies sent")                                                            \
+    X(syn_cookies_taken, "connections made from SYN cookies")                                          \
+    X(paws_dropped, "segments dropped because of an old timestamp")                                    \
+    X(malformed, "segments whose header does not hold together")                                       \
+    X(no_memory, "segments not sent yet for lack of a packet")                                         \
+    X(time_wait_reused, "connections in TIME-WAIT that had to make room")                              \
+    X(cwnd_limited, "times the congestion window held bytes back")                                     \
+    X(window_limited, "times the peer's window held bytes back")
+
 struct tcp_stats {
-    uint64_t segments_in, segments_out, bytes_in, bytes_out;
-    uint64_t retransmits, fast_retransmits, timeouts, probes;
-    uint64_t duplicate_bytes, out_of_order, out_of_order_dropped;
-    uint64_t accepted, connected, resets_in, resets_out, challenge_acks, refused;
-    uint64_t syn_cookies_sent, syn_cookies_taken, paws_dropped, malformed, no_memory, time_wait_reused;
+#define X(name, help) uint64_t name;
+    TCP_STATS(X)
+#undef X
+};
+enum tcp_stat {
+#define X(name, help) TCP_STAT_##name,
+    TCP_STATS(X)
+#undef X
+    TCP_STAT_COUNT
 };
 
 struct tcp_stack *tcp_stack_create(const struct tcp_config *); /* [start]; NULL without memory */
@@ -105,6 +151,30 @@ void tcp_abort(struct tcp_conn *);
 /* What was read completes something: acknowledge in this turn. */
 void tcp_ack_now(struct tcp_conn *);
 
+/* The peer acknowledges at once (it is one of us): tcp.rto.min.us holds from the start. */
+void tcp_set_prompt_peer(struct tcp_conn *);
+
+/* An ICMP error about a packet of ours (RFC 5927): believed only when `sequence` is in flight.
+ * next_mtu: of a "packet too big", else 0. Unreachable: a hard error (RFC 1122 4.2.3.9). */
+enum tcp_icmp { TCP_ICMP_TOO_BIG, TCP_ICMP_UNREACHABLE };
+void tcp_on_icmp(struct tcp_stack *, uint64_t now_ns, const struct tcp_endpoint *local, const struct tcp_endpoint *remote,
+                 uint32_t sequence, enum tcp_icmp, uint32_t next_mtu);
+
+/* What a connection knows of its road. */
+struct tcp_conn_info {
+    struct tcp_endpoint local, remote;
+    const char *state;
+    uint64_t srtt_ns, rttvar_ns, rto_ns, min_rtt_ns;
+    uint32_t cwnd, ssthresh, in_flight, mss; /* bytes */
+    uint32_t send_queue, send_window;
+    uint32_t receive_queue, receive_window, held; /* received bytes not consumed; the window told; mbufs out of order */
+    uint64_t bytes_in, bytes_out, retransmits;
+    uint64_t idle_ns;
+    bool sack, timestamps, window_scaling, ecn;
+};
+/* Number `i` of config.connections_max; false when it is not in use. [core] */
+bool tcp_info_at(const struct tcp_stack *, uint64_t now_ns, uint32_t i, struct tcp_conn_info *ret);
+
 void *tcp_user(const struct tcp_conn *);
 void tcp_set_user(struct tcp_conn *, void *);
 struct tcp_endpoint tcp_local(const struct tcp_conn *);
@@ -119,7 +189,7 @@ unsigned tcp_output(struct tcp_stack *, uint64_t now_ns, struct rte_mbuf **packe
 uint64_t tcp_deadline_ns(const struct tcp_stack *);
 void tcp_on_time(struct tcp_stack *, uint64_t now_ns);
 
-const struct tcp_stats *tcp_stats(const struct tcp_stack *); /* [any], may be one behind */
+const struct tcp_stats *tcp_stats(const struct tcp_stack *); /* [core] */
 uint32_t tcp_connection_count(const struct tcp_stack *);
 void tcp_check(const struct tcp_stack *);
 

@@ -10,9 +10,10 @@
  *   any --RST, abort, timeout--> CLOSED. CLOSED is given back when its last event was taken.
  *
  * Invariants (tcp_check):
- *   T1  snd_una <= snd_nxt <= snd_max, and snd_max - snd_una covers at most the queue and a FIN.
- *   T2  sacked ranges are sorted, disjoint and within (snd_una, snd_max].
- *   T3  held segments are sorted by sequence, beyond rcv_nxt, without overlap.
+ *   T1  snd_una <= snd_max, and snd_max - snd_una covers at most the queue and a FIN.
+ *   T2  in data states the records are gapless from snd_una to snd_max, in both orders; in_flight,
+ *       lost_bytes and sacked_bytes are their sums.
+ *   T3  held runs are sorted by sequence, beyond rcv_nxt, without overlap, and whole.
  *   T4  the advertised edge rcv_adv never moves left.
  *   T5  every connection in use is found by its addresses, and only it.
  */
@@ -66,47 +67,123 @@ struct tcp_range {
     uint32_t start, end;
 };
 
+/* A piece that was sent and is not acknowledged. Links are numbers + 1, 0 is none. */
+struct tcp_record {
+    uint64_t sent_ns; /* last time */
+    uint32_t start, end;
+    uint32_t resent;         /* of a lost one: sent again up to here */
+    uint32_t next, previous; /* by sequence */
+    uint32_t later, earlier; /* by time of sending; on the free list: later */
+    uint8_t flags;
+};
+enum tcp_record_flag { RECORD_SACKED = 1, RECORD_LOST = 2, RECORD_RESENT = 4 /* ever */ };
+
+/* Mbufs received out of order, one behind the other without a gap. */
+struct tcp_run {
+    uint32_t start, end;
+    struct rte_mbuf *head, *tail;
+};
+
+enum tcp_mode {
+    TCP_MODE_OPEN,
+    TCP_MODE_RECOVERY, /* a loss is being repaired */
+    TCP_MODE_LOSS,     /* after a timeout */
+};
+enum tcp_send_timer {
+    TCP_TIMER_OFF,
+    TCP_TIMER_RTO,
+    TCP_TIMER_PROBE,   /* of the tail (RFC 8985 7) */
+    TCP_TIMER_REORDER, /* what is missing is lost unless it comes by then (RFC 8985 6.2) */
+    TCP_TIMER_PERSIST, /* of a closed window */
+};
+
+/* CUBIC's memory of one connection, in segments and nanoseconds (RFC 9438 4.1). */
+struct tcp_cubic {
+    uint64_t epoch_ns; /* 0: not in congestion avoidance since the last loss */
+    uint64_t last_ns;  /* last ACK that it heard of; a gap is time without use of the window */
+    double w_max, k, w_est, prior, fraction;
+};
+
 struct tcp_conn {
     /* owned by the stack's core; what every packet touches comes first */
     struct tcp_stack *stack;
     uint8_t state;
-    bool sack_ok, ts_ok, wscale_ok;
+    uint8_t mode;
+    uint8_t send_timer;
+    bool sack_ok, ts_ok, wscale_ok, ecn_ok;
     uint8_t snd_wscale, rcv_wscale;
     bool ack_now;       /* send an ACK in this turn */
     bool fin_queued;    /* the application closed: a FIN follows the queue */
     bool fin_received;
     bool fin_held;      /* the peer's FIN came before what precedes it */
-    uint32_t fin_seq;
-    bool in_recovery;
-    bool recovery_set;  /* `recovery` means something */
     bool fin_sent;
-    bool rtt_timing;
-    bool persist;       /* the send timer probes a closed window */
-    bool probe_due;
-    bool rtx_due;       /* the segment at snd_una goes out again, whatever the window of congestion says */
+    bool syn_due;       /* our SYN goes out now */
+    bool window_probe;  /* a byte-less question goes out: closed window, or keepalive */
+    bool tail_probe;    /* one segment goes out now, whatever the congestion window says */
+    bool rtx_forced;    /* the first lost piece goes out now, whatever the congestion window says */
+    bool override;      /* a small segment may go out into a small window */
+    bool cwnd_limited;  /* the congestion window is what holds us back */
     bool gone;          /* nothing but the last event is left */
     bool released;      /* the application let go: no more events */
-    uint8_t dup_acks;
+    bool ece_due;       /* congestion was experienced toward us: say so until CWR */
+    bool cwr_due;       /* tell the peer that we heard it, with the next new data */
     uint8_t unacked_segments; /* received since our last ACK */
     uint8_t backoff;
     uint8_t probes;     /* keepalive probes without an answer */
     uint16_t mss;
-    uint32_t snd_una, snd_nxt, snd_max;
+    uint32_t snd_una, snd_max;
     uint32_t snd_wnd, snd_wl1, snd_wl2, snd_wnd_max;
     uint32_t rcv_nxt, rcv_adv, rcv_charged; /* bytes delivered or queued and not yet consumed */
-    uint32_t cwnd, ssthresh, recovery, high_rxt;
+    uint32_t cwnd, ssthresh;
     uint32_t ts_recent, last_ack_sent;
     uint64_t ts_recent_ns;
-    uint32_t rtt_seq;
-    uint64_t rtt_start_ns, srtt_ns, rttvar_ns, rto_ns;
+    uint64_t srtt_ns, rttvar_ns, rto_ns, min_rtt_ns, min_rtt_at_ns;
+    uint32_t rtt_seq;   /* the next sample of the smoothed round trip: when this is acknowledged */
+    uint32_t fin_seq;
+
+    /* what is in flight (tcp_record.c) */
+    uint32_t first, last;           /* records by sequence */
+    uint32_t sent_first, sent_last; /* records by time */
+    uint32_t lost_first;            /* no lost record lies before it; 0: none is lost */
+    uint32_t sacked_last;           /* highest sacked record, where to begin to look; 0: from the front */
+    uint32_t record_count;
+    uint32_t in_flight, lost_bytes, sacked_bytes;
+
+    /* loss detection and repair (tcp_rack.c, tcp_recovery.c) */
+    uint64_t rack_sent_ns, rack_rtt_ns; /* of the delivered piece that was sent last */
+    uint32_t rack_end, rack_fack;
+    uint32_t rack_dsack_round;
+    uint8_t rack_multiplier, rack_persist;
+    bool reordering_seen;
+    bool rack_dsack_seen;
+    bool tail_probing;       /* a tail probe is unanswered... */
+    bool tail_probe_is_copy; /* ...and was a retransmission */
+    bool frto;               /* the last timeout may prove spurious (RFC 5682) */
+    bool can_undo;
+    uint8_t dup_acks;        /* without SACK */
+    uint32_t recovery;       /* end of what was in flight when it began */
+    bool recovery_set;
+    uint32_t tail_probe_end;
+    uint32_t undo_cwnd, undo_ssthresh, undo_una, undo_bytes;
+    uint32_t undo_ts;        /* our clock at the first retransmission; 0: none yet */
+    uint32_t cwr_point;      /* an ECE before this is about what was already answered */
+    bool cwr_set;
+    uint64_t rto_base_ns;    /* the timeout counts from here */
+    uint64_t reorder_ns;     /* 0, or when the reordering window ends */
+
+    /* how long the peer may keep an ACK back */
+    uint64_t ack_delay_ns, ack_delay_seen_ns;
+    uint16_t prompt_count, prompt_need;
+
+    struct tcp_cubic cubic;
     struct tide_rope send_queue; /* from snd_una on (behind our SYN) */
     struct tide_rope receive_queue;
-    /* where snd_nxt lies in the queue, so that sending does not walk from its front */
+    /* where the byte `cursor_seq` lies in the queue, so that sending does not walk from its front */
     struct rte_mbuf *cursor;
     uint32_t cursor_off, cursor_seq;
     /* timers: 0 = off */
     uint64_t send_deadline_ns, ack_deadline_ns, life_deadline_ns, wheel_ns;
-    uint64_t last_in_ns, progress_ns;
+    uint64_t last_in_ns, last_out_ns, progress_ns;
     struct tcp_list in_wheel, in_output, in_events, in_time_wait;
     uint32_t events;
     uint32_t hash_next; /* connection number + 1 */
@@ -116,25 +193,24 @@ struct tcp_conn {
     uint32_t iss, irs;
     uint64_t challenge_ns;  /* window of the challenge-ACK limit */
     uint16_t challenges, challenge_limit;
-    uint16_t range_count;
-    uint16_t held_count;
-    struct tcp_range ranges[TCP_RANGES_MAX];
-    struct rte_mbuf *held; /* out-of-order segments, linked by next; sequence in tcp_held() */
+    uint16_t run_count;
+    uint16_t held_count;    /* mbufs in the runs */
+    struct tcp_range dsack; /* what came twice, for the next ACK; empty when start == end */
     uint32_t held_last_seq; /* most recent, for the first SACK block */
+    uint64_t bytes_in, bytes_out, retransmits;
     void *user;
+    struct tcp_run runs[TCP_RUNS_MAX];
 };
-
-/* Sequence number of a held mbuf, kept in its dynamic-free word. */
-static inline uint32_t *tcp_held_seq(struct rte_mbuf *m) { return &m->hash.fdir.hi; }
 
 struct tcp_syn {
     bool used;
-    bool sack_ok, ts_ok, wscale_ok;
+    bool sack_ok, ts_ok, wscale_ok, ecn_ok;
     uint8_t snd_wscale;
     uint8_t retries;
     uint16_t mss, local_port, remote_port;
     struct tide_addr local, remote;
     uint32_t irs, iss, ts_recent;
+    uint64_t sent_ns; /* 0: more than once */
     uint64_t deadline_ns;
     struct tcp_list in_list; /* oldest deadline first, roughly */
 };
@@ -151,8 +227,8 @@ struct tcp_control {
 };
 
 enum {
-    TCP_WHEEL_SHIFT = 19, /* 0.52 ms a slot */
-    TCP_WHEEL_SLOTS = 2048,
+    TCP_WHEEL_SHIFT = 17, /* 0.13 ms a slot */
+    TCP_WHEEL_SLOTS = 4096,
     TCP_CONTROL_MAX = 512,
 };
 
@@ -170,7 +246,10 @@ struct tcp_stack {
     uint32_t free_count;
     uint32_t *buckets; /* connection number + 1 */
     uint32_t bucket_mask;
+    struct tcp_record *records; /* one of each connection's own, then the shared ones */
+    uint32_t free_records;      /* number + 1 */
     struct tcp_syn *syns;
+    uint32_t syns_answered;     /* since the last tcp_output */
     uint16_t listeners[TCP_LISTENERS_MAX];
     unsigned listener_count;
     struct tcp_control controls[TCP_CONTROL_MAX];
@@ -196,7 +275,20 @@ struct tcp_packet {
     uint32_t ts_value, ts_echo;
     unsigned sack_count;
     struct tcp_range sacks[4];
+    uint8_t ecn;
     bool drop_data; /* beyond the window: only the header counts */
+};
+
+/* What an ACK told us. */
+struct tcp_delivery {
+    uint32_t acked;    /* bytes by which snd_una moved */
+    uint32_t sacked;   /* bytes reported for the first time */
+    bool original;     /* a piece that was never sent again was acknowledged, and had not been sacked */
+    bool again;        /* a piece that was sent again is among them: the ACK may be about either copy */
+    bool dsack;
+    bool lost;         /* something was found to be lost */
+    bool pure;         /* the ACK came without data: nothing made the peer send it early */
+    uint64_t rtt_ns;   /* of the newest piece that was sent once; 0: none */
 };
 
 /* tcp_stack.c */
@@ -222,22 +314,81 @@ uint32_t tcp_ts_now(const struct tcp_stack *);
 
 /* tcp_timer.c */
 void tcp_timers_changed(struct tcp_conn *);
+/* The send timer, anew. */
 void tcp_arm_send(struct tcp_conn *);
+/* A measured round trip: the timeout follows. */
 void tcp_rtt_sample(struct tcp_conn *, uint64_t rtt_ns);
+/* One of a segment whose ACK the peer may have kept back. */
+void tcp_ack_delay_sample(struct tcp_conn *, uint64_t rtt_ns);
+void tcp_ack_delay_init(struct tcp_conn *);
+/* A timeout was spurious: the peer may keep ACKs back after all. */
+void tcp_ack_delay_reset(struct tcp_conn *);
 void tcp_wheel_init(struct tcp_stack *);
 
-/* tcp_cc.c: three verbs, so that another congestion control can be put in their place */
+/* tcp_cc.c: three verbs, so that another congestion control can be put in their place. cwnd and
+ * ssthresh are theirs. */
+struct tcp_cc {
+    const char *name;
+    void (*on_ack)(struct tcp_conn *, uint32_t bytes); /* outside of recovery, when cwnd was used up */
+    void (*on_loss)(struct tcp_conn *, uint32_t in_flight);
+    void (*on_timeout)(struct tcp_conn *, uint32_t in_flight);
+};
 void tcp_cc_init(struct tcp_conn *);
-void tcp_cc_on_ack(struct tcp_conn *, uint32_t bytes);
-void tcp_cc_on_loss(struct tcp_conn *, uint32_t in_flight);
-void tcp_cc_on_timeout(struct tcp_conn *, uint32_t in_flight);
+const struct tcp_cc *tcp_cc_of(const struct tcp_conn *);
+/* After an idle time the window is no longer known (RFC 5681 4.1). */
+void tcp_cc_restart(struct tcp_conn *);
 
-/* tcp_sack.c */
-void tcp_sack_update(struct tcp_conn *, const struct tcp_packet *);
-void tcp_sack_acked(struct tcp_conn *); /* snd_una moved */
-bool tcp_sack_is_lost(const struct tcp_conn *, uint32_t seq);
-uint32_t tcp_pipe(const struct tcp_conn *);
-/* The next hole to be sent again, from high_rxt on; false: none is known lost. */
-bool tcp_next_hole(const struct tcp_conn *, struct tcp_range *ret);
+/* tcp_record.c */
+static inline struct tcp_record *tcp_record_at(const struct tcp_conn *c, uint32_t link)
+{
+    return link != 0 ? &c->stack->records[link - 1] : NULL;
+}
+void tcp_records_init(struct tcp_stack *);
+bool tcp_record_room(const struct tcp_conn *);
+/* New bytes went out; needs room. */
+void tcp_record_sent(struct tcp_conn *, uint32_t start, uint32_t end);
+/* A lost record was sent again up to `upto`. */
+void tcp_record_resent(struct tcp_conn *, struct tcp_record *, uint32_t upto);
+/* The last record, cut to `max` bytes where that is possible; NULL: it is not in flight. */
+struct tcp_record *tcp_record_tail(struct tcp_conn *, uint32_t max);
+/* A copy of one that is in flight went out. */
+void tcp_record_copied(struct tcp_conn *, struct tcp_record *);
+void tcp_record_lose(struct tcp_conn *, struct tcp_record *);
+/* The first that is lost, NULL. */
+struct tcp_record *tcp_record_lost(struct tcp_conn *);
+/* All that is marked lost and was not sent again is in flight after all. */
+void tcp_records_unlose(struct tcp_conn *);
+void tcp_records_acked(struct tcp_conn *, const struct tcp_packet *, struct tcp_delivery *);
+void tcp_records_sacked(struct tcp_conn *, const struct tcp_packet *, struct tcp_delivery *);
+void tcp_records_clear(struct tcp_conn *);
+void tcp_records_check(const struct tcp_conn *);
+
+/* tcp_rack.c */
+void tcp_rack_delivered(struct tcp_conn *, const struct tcp_record *, const struct tcp_packet *);
+/* Marks what is lost by now; true if anything is. Sets reorder_ns. */
+bool tcp_rack_detect(struct tcp_conn *);
+void tcp_rack_on_dsack(struct tcp_conn *);
+/* When the tail is probed, counted from now; TIDE_NEVER: it is not. */
+uint64_t tcp_tail_probe_in(const struct tcp_conn *);
+void tcp_tail_probe_on_ack(struct tcp_conn *, const struct tcp_packet *, const struct tcp_delivery *);
+
+/* tcp_recovery.c */
+void tcp_recovery_on_ack(struct tcp_conn *, const struct tcp_packet *, struct tcp_delivery *, bool duplicate);
+void tcp_recovery_on_timeout(struct tcp_conn *);
+void tcp_recovery_on_reorder_timer(struct tcp_conn *);
+void tcp_recovery_on_ece(struct tcp_conn *);
+/* Segments get smaller: something on the road swallows the large ones. */
+void tcp_shrink_mss(struct tcp_conn *, uint16_t mss);
+
+/* tcp_hold.c */
+/* Takes a segment from beyond a hole: what is there already wins over what comes. */
+void tcp_hold(struct tcp_conn *, struct rte_mbuf *, uint32_t seq);
+/* Runs that follow rcv_nxt now; *ret_len bytes, NULL. */
+struct rte_mbuf *tcp_hold_take(struct tcp_conn *, uint32_t *ret_len);
+void tcp_hold_drop(struct tcp_conn *);
+unsigned tcp_hold_ranges(const struct tcp_conn *, struct tcp_range *ranges, unsigned max);
+
+/* tcp_listen.c */
+struct tcp_conn *tcp_listen_input(struct tcp_stack *, const struct tcp_meta *, const struct tcp_packet *);
 
 #endif

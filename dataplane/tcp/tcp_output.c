@@ -12,6 +12,7 @@ enum {
     HEADROOM_MIN = 64,
     RESETS_PER_100MS = 100, /* to strangers */
     PLAIN_HEADER = 20,
+    ECT_0 = 2,
 };
 
 uint32_t tcp_ts_now(const struct tcp_stack *s)
@@ -64,6 +65,8 @@ void tcp_send_syn_ack(struct tcp_stack *s, const struct tcp_syn *y)
                             .window = (uint16_t)TIDE_MIN(s->config.receive_window_bytes, 65535u), .mss = s->config.mss,
                             .ts_ok = y->ts_ok, .sack_ok = y->sack_ok, .wscale_ok = y->wscale_ok, .wscale = s->wscale,
                             .ts_value = tcp_ts_now(s), .ts_echo = y->ts_recent};
+    if (y->ecn_ok)
+        k.flags |= TCP_ECE; /* RFC 3168 6.1.1 */
     tcp_control_send(s, &k);
 }
 
@@ -156,26 +159,21 @@ static uint16_t advertise(struct tcp_conn *c)
     return (uint16_t)window;
 }
 
-static unsigned put_sacks(const struct tcp_conn *c, uint8_t *o)
+static bool has_sacks(const struct tcp_conn *c)
+{
+    return c->sack_ok && (c->run_count != 0 || c->dsack.start != c->dsack.end);
+}
+
+/* What came twice goes first (RFC 2883 4), once. */
+static unsigned put_sacks(struct tcp_conn *c, uint8_t *o)
 {
     unsigned max = c->ts_ok ? 3 : 4;
     unsigned n = 0;
     struct tcp_range found[4];
-    struct rte_mbuf *m = c->held;
-    while (m != NULL) { /* neighbours make one range; the newest goes first (RFC 2018 4) */
-        struct tcp_range r = {*tcp_held_seq(m), *tcp_held_seq(m) + m->data_len};
-        for (m = m->next; m != NULL && *tcp_held_seq(m) == r.end; m = m->next)
-            r.end += m->data_len;
-        if (seq_le(r.start, c->held_last_seq) && seq_lt(c->held_last_seq, r.end)) {
-            if (n == max)
-                n--;
-            memmove(&found[1], &found[0], n * sizeof(found[0]));
-            found[0] = r;
-            n++;
-        } else if (n < max) {
-            found[n++] = r;
-        }
-    }
+    if (c->dsack.start != c->dsack.end)
+        found[n++] = c->dsack;
+    c->dsack.start = c->dsack.end;
+    n += tcp_hold_ranges(c, found + n, max - n);
     o[0] = o[1] = 1;
     o[2] = 5;
     o[3] = (uint8_t)(2 + 8 * n);
@@ -191,7 +189,7 @@ static unsigned put_options(struct tcp_conn *c, uint8_t *o)
     unsigned n = 0;
     if (c->ts_ok)
         n += put_ts(o, tcp_ts_now(c->stack), c->ts_recent);
-    if (c->sack_ok && c->held_count != 0)
+    if (has_sacks(c))
         n += put_sacks(c, o + n);
     return n;
 }
@@ -279,6 +277,8 @@ static struct rte_mbuf *build(struct tcp_conn *c, uint32_t seq, uint32_t *len, u
             flags &= (uint16_t)~(TCP_FIN | TCP_PSH);
         *len = got;
     }
+    if (c->ece_due)
+        flags |= TCP_ECE;
     put_ports(h, c->local_port, c->remote_port, seq, c->rcv_nxt, (uint16_t)(flags | TCP_ACK), advertise(c), header);
     *meta = (struct tcp_meta){.src = c->local, .dst = c->remote};
     c->ack_now = false;
@@ -286,7 +286,6 @@ static struct rte_mbuf *build(struct tcp_conn *c, uint32_t seq, uint32_t *len, u
     c->ack_deadline_ns = 0;
     c->last_ack_sent = c->rcv_nxt;
     s->stats.segments_out++;
-    s->stats.bytes_out += *len;
     return m;
 }
 
@@ -301,121 +300,200 @@ static struct rte_mbuf *send_syn(struct tcp_conn *c, struct tcp_meta *meta)
     struct rte_mbuf *m;
     if (c->state == TCP_SYN_RECEIVED)
         k.flags |= TCP_ACK;
+    else if (s->config.ecn == TCP_ECN_ON && c->backoff == 0) /* a repeated SYN asks for nothing that could stop it (RFC 3168 6.1.1.1) */
+        k.flags |= TCP_ECE | TCP_CWR;
     m = build_control(s, &k, meta);
     if (m == NULL)
         return NULL;
-    if (c->snd_max == c->iss) {
-        c->rtt_timing = true;
-        c->rtt_seq = c->iss + 1;
-        c->rtt_start_ns = s->now_ns;
-    } else {
+    if (c->snd_max != c->iss) {
         s->stats.retransmits++;
+        c->retransmits++;
     }
-    c->snd_nxt = c->snd_max = c->iss + 1;
+    c->snd_max = c->iss + 1;
+    c->syn_due = false;
     c->ack_now = false;
     c->rcv_adv = c->rcv_nxt + k.window;
+    c->rto_base_ns = s->now_ns;
+    s->stats.segments_out++;
     tcp_arm_send(c);
     return m;
 }
 
+enum send_kind { SEND_NEW, SEND_AGAIN, SEND_TAIL };
 struct send {
     uint32_t seq, len;
     uint16_t flags;
-    bool hole; /* a retransmission out of order: snd_nxt stays */
+    uint8_t kind;
+    struct tcp_record *record; /* of what is sent again */
 };
 
 static uint32_t payload_max(const struct tcp_conn *c)
 {
     uint32_t options = c->ts_ok ? TS_BYTES : 0;
-    if (c->sack_ok && c->held_count != 0)
+    if (has_sacks(c))
         options += 4 + 8 * (c->ts_ok ? 3 : 4);
     return c->mss - options;
 }
 
-static bool choose_retransmission(struct tcp_conn *c, struct send *ret)
+/* [seq, end) of what was sent before; a FIN lies behind the queue. */
+static void again(const struct tcp_conn *c, struct tcp_record *r, uint32_t seq, uint32_t end, enum send_kind kind, struct send *ret)
 {
-    uint32_t max = payload_max(c);
     uint32_t queue_end = c->snd_una + c->send_queue.len;
-    struct tcp_range hole = {c->snd_una, c->snd_una};
-    if (!c->in_recovery)
-        return false;
-    if (c->rtx_due) {
-        hole.end = c->range_count != 0 ? c->ranges[0].start : c->snd_max;
-    } else if (!c->sack_ok || tcp_pipe(c) + max > c->cwnd || !tcp_next_hole(c, &hole)) {
-        return false;
+    *ret = (struct send){.seq = seq, .len = end - seq, .kind = (uint8_t)kind, .record = r};
+    if (seq_lt(queue_end, end)) {
+        ret->len = queue_end - seq;
+        ret->flags = TCP_FIN | TCP_PSH;
     }
-    *ret = (struct send){.seq = hole.start, .len = TIDE_MIN(hole.end - hole.start, max), .hole = true};
-    if (seq_lt(queue_end, ret->seq + ret->len)) { /* the FIN is part of the hole */
-        ret->len = queue_end - ret->seq;
-        ret->flags = TCP_FIN;
-    }
-    return true;
 }
 
 static uint32_t congestion_room(const struct tcp_conn *c)
 {
-    uint32_t flight = c->in_recovery && c->sack_ok ? tcp_pipe(c) : c->snd_nxt - c->snd_una;
     uint32_t allowed = c->cwnd;
-    if (c->in_recovery && !c->sack_ok)
-        allowed += c->dup_acks * (uint32_t)c->mss; /* what left the network */
-    else if (!c->in_recovery && c->dup_acks != 0)
+    if (!c->sack_ok && c->mode == TCP_MODE_RECOVERY)
+        allowed += c->dup_acks * (uint32_t)c->mss; /* what left the network (RFC 5681 3.2) */
+    else if (!c->sack_ok && c->mode == TCP_MODE_OPEN)
         allowed += TIDE_MIN(c->dup_acks, 2) * (uint32_t)c->mss; /* RFC 3042 */
-    return flight < allowed ? allowed - flight : 0;
+    return c->in_flight < allowed ? allowed - c->in_flight : 0;
+}
+
+static bool choose_retransmission(struct tcp_conn *c, struct send *ret)
+{
+    struct tcp_record *r = tcp_record_lost(c);
+    uint32_t len;
+    if (r == NULL) {
+        c->rtx_forced = false;
+        return false;
+    }
+    len = TIDE_MIN(r->end - r->resent, payload_max(c));
+    if (!c->rtx_forced && congestion_room(c) < len) {
+        c->cwnd_limited = true;
+        return false;
+    }
+    again(c, r, r->resent, r->resent + len, SEND_AGAIN, ret);
+    return true;
+}
+
+/* Bytes of the queue that were never sent. */
+static uint32_t unsent(const struct tcp_conn *c)
+{
+    return c->fin_sent ? 0 : c->snd_una + c->send_queue.len - c->snd_max;
 }
 
 static bool choose_new(struct tcp_conn *c, struct send *ret)
 {
-    uint32_t queue_end = c->snd_una + c->send_queue.len;
     uint32_t window_end = c->snd_una + c->snd_wnd;
     uint32_t max = payload_max(c);
-    uint32_t waiting;
+    uint32_t waiting = unsent(c);
+    uint32_t room;
     uint32_t len;
 
-    if (seq_lt(queue_end, c->snd_nxt))
-        return false; /* the FIN is out */
-    waiting = queue_end - c->snd_nxt;
-    len = seq_lt(c->snd_nxt, window_end) ? TIDE_MIN(waiting, window_end - c->snd_nxt) : 0;
-    len = TIDE_MIN(len, congestion_room(c));
-    len = TIDE_MIN(len, max);
-    /* Silly windows (RFC 9293 3.8.6.2.1): no small packet because of a small opening. */
-    if (len < waiting && len < max && !(len != 0 && len >= c->snd_wnd_max / 2 && len == window_end - c->snd_nxt))
+    if (c->fin_sent || (waiting == 0 && !c->fin_queued) || !tcp_record_room(c))
+        return false;
+    if (c->snd_una == c->snd_max && c->last_out_ns != 0 && c->stack->now_ns - c->last_out_ns > c->rto_ns)
+        tcp_cc_restart(c);
+    len = seq_lt(c->snd_max, window_end) ? TIDE_MIN(waiting, window_end - c->snd_max) : 0;
+    room = c->tail_probe ? max : congestion_room(c);
+    if (len < waiting && len < max)
+        c->stack->stats.window_limited++;
+    if (len > room) {
+        c->cwnd_limited = true;
+        c->stack->stats.cwnd_limited += room < max;
+    } else if (c->in_flight < c->cwnd / 2) {
+        c->cwnd_limited = false; /* what is not used is not earned (RFC 7661 4.1) */
+    }
+    len = TIDE_MIN(TIDE_MIN(len, room), max);
+    /* Silly windows (RFC 9293 3.8.6.2.1): no small packet because of a small opening, for a while. */
+    if (len < waiting && len < max && !c->override && !(len != 0 && len >= c->snd_wnd_max / 2 && len == window_end - c->snd_max))
         len = 0;
-    *ret = (struct send){.seq = c->snd_nxt, .len = len};
+    *ret = (struct send){.seq = c->snd_max, .len = len, .kind = SEND_NEW};
     if (len == waiting) {
         if (len != 0)
             ret->flags |= TCP_PSH;
-        if (c->fin_queued && (len != 0 || seq_le(c->snd_nxt, window_end)))
+        if (c->fin_queued && (len != 0 || seq_le(c->snd_max, window_end)))
             ret->flags |= TCP_FIN;
     }
+    if (len != 0 && c->cwr_due)
+        ret->flags |= TCP_CWR;
     return len != 0 || (ret->flags & TCP_FIN);
+}
+
+/* RFC 8985 7.3: something new if there is, else the last segment once more. */
+static bool choose_tail(struct tcp_conn *c, struct send *ret)
+{
+    struct tcp_record *r;
+    if (choose_new(c, ret))
+        return true;
+    r = tcp_record_tail(c, payload_max(c));
+    if (r == NULL)
+        return false;
+    again(c, r, r->end - TIDE_MIN(r->end - r->start, payload_max(c)), r->end, SEND_TAIL, ret);
+    return true;
+}
+
+/* In RFC 5682's second step new bytes go before what counts as lost, to see whether it is. */
+static bool choose(struct tcp_conn *c, struct send *ret)
+{
+    if (c->tail_probe)
+        return choose_tail(c, ret);
+    if (c->mode == TCP_MODE_LOSS && c->frto && c->undo_una != c->snd_una && choose_new(c, ret))
+        return true;
+    if (choose_retransmission(c, ret))
+        return true;
+    return c->lost_bytes == 0 && choose_new(c, ret);
+}
+
+static void sent_new(struct tcp_conn *c, const struct send *x, uint32_t end)
+{
+    uint64_t now = c->stack->now_ns;
+    if (c->snd_una == c->snd_max)
+        c->progress_ns = c->rto_base_ns = now;
+    tcp_record_sent(c, x->seq, end);
+    c->snd_max = end;
+    c->last_out_ns = now;
+    c->bytes_out += x->len;
+    c->stack->stats.bytes_out += x->len;
+    c->override = false;
+    if (x->flags & TCP_FIN)
+        c->fin_sent = true;
+    if (x->flags & TCP_CWR)
+        c->cwr_due = false;
+}
+
+static void sent_again(struct tcp_conn *c, const struct send *x, uint32_t end)
+{
+    uint64_t now = c->stack->now_ns;
+    c->stack->stats.retransmits++;
+    c->retransmits++;
+    c->rtx_forced = false;
+    if (x->kind == SEND_TAIL) {
+        tcp_record_copied(c, x->record);
+        return;
+    }
+    if (x->seq == c->snd_una)
+        c->rto_base_ns = now;
+    if (c->can_undo) {
+        if (c->undo_ts == 0)
+            c->undo_ts = TIDE_MAX(tcp_ts_now(c->stack), 1u);
+        c->undo_bytes += end - x->seq;
+    }
+    tcp_record_resent(c, x->record, end);
 }
 
 static void sent(struct tcp_conn *c, const struct send *x)
 {
-    struct tcp_stack *s = c->stack;
     uint32_t end = x->seq + x->len + !!(x->flags & TCP_FIN);
-    if (x->hole || seq_lt(x->seq, c->snd_max)) {
-        s->stats.retransmits++;
-        if (c->rtt_timing && seq_lt(x->seq, c->rtt_seq))
-            c->rtt_timing = false; /* Karn */
-    } else if (!c->rtt_timing) {
-        c->rtt_timing = true;
-        c->rtt_seq = end;
-        c->rtt_start_ns = s->now_ns;
+    if (x->kind == SEND_NEW)
+        sent_new(c, x, end);
+    else
+        sent_again(c, x, end);
+    if (c->tail_probe) {
+        c->tail_probe = false;
+        c->tail_probing = true;
+        c->tail_probe_is_copy = x->kind != SEND_NEW;
+        c->tail_probe_end = c->snd_max;
+        c->rto_base_ns = c->stack->now_ns; /* RFC 8985 7.3: the timeout begins again */
     }
-    if (x->flags & TCP_FIN)
-        c->fin_sent = true;
-    if (x->hole) {
-        c->rtx_due = false;
-        c->high_rxt = seq_max(c->high_rxt, end);
-    } else {
-        if (c->snd_una == c->snd_max)
-            c->progress_ns = s->now_ns;
-        c->snd_nxt = end;
-        c->snd_max = seq_max(c->snd_max, end);
-    }
-    if (c->send_deadline_ns == 0 || c->persist || (x->hole && x->seq == c->snd_una))
-        tcp_arm_send(c);
+    tcp_arm_send(c);
 }
 
 /* An ACK below what is expected: the peer must answer with its window (RFC 9293 3.8.4). */
@@ -425,10 +503,15 @@ static struct rte_mbuf *send_probe(struct tcp_conn *c, struct tcp_meta *meta)
     struct rte_mbuf *m = build(c, c->snd_una - 1, &none, 0, meta);
     if (m == NULL)
         return NULL;
-    c->probe_due = false;
-    if (c->persist)
+    c->window_probe = false;
+    if (c->send_timer == TCP_TIMER_OFF)
         tcp_arm_send(c);
     return m;
+}
+
+static bool is_open(const struct tcp_conn *c)
+{
+    return c->state != TCP_CLOSED && c->state != TCP_SYN_SENT && c->state != TCP_SYN_RECEIVED;
 }
 
 /* 1: a packet; 0: nothing more to send; -1: no mbuf. */
@@ -436,35 +519,38 @@ static int conn_output(struct tcp_conn *c, struct rte_mbuf **ret, struct tcp_met
 {
     struct send x;
     uint32_t none = 0;
-    if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RECEIVED) {
-        if (c->snd_nxt != c->iss)
+    if (!is_open(c)) {
+        if (!c->syn_due)
             return 0;
         *ret = send_syn(c, meta);
         return *ret != NULL ? 1 : -1;
     }
-    if (c->state == TCP_CLOSED)
-        return 0;
-    if (choose_retransmission(c, &x) || choose_new(c, &x)) {
+    if (choose(c, &x)) {
+        uint32_t len = x.len;
         *ret = build(c, x.seq, &x.len, x.flags, meta);
         if (*ret == NULL)
             return -1;
-        if (x.seq + x.len != c->snd_una + c->send_queue.len)
+        if (x.len != len)
             x.flags &= (uint16_t)~TCP_FIN;
+        if (c->ecn_ok && x.kind == SEND_NEW && x.len != 0)
+            meta->ecn = ECT_0; /* RFC 3168 6.1.5: nothing that is sent again */
         sent(c, &x);
         return 1;
     }
-    c->rtx_due = false;
-    if (c->probe_due) {
+    if (c->tail_probe) { /* nothing to probe with: the timeout takes over */
+        c->tail_probe = false;
+        c->tail_probing = true;
+        tcp_arm_send(c);
+    }
+    if (c->window_probe) {
         *ret = send_probe(c, meta);
         return *ret != NULL ? 1 : -1;
     }
     if (c->ack_now) {
-        /* After a timeout snd_nxt lies behind what the peer may have: an ACK from there would be old
-         * to it and not be looked at, and two ends in this state would wait for one another. */
         *ret = build(c, c->snd_max, &none, 0, meta);
         return *ret != NULL ? 1 : -1;
     }
-    if (c->send_deadline_ns == 0)
+    if (c->send_timer == TCP_TIMER_OFF)
         tcp_arm_send(c); /* a closed window may keep bytes back */
     return 0;
 }
@@ -473,6 +559,7 @@ unsigned tcp_output(struct tcp_stack *s, uint64_t now_ns, struct rte_mbuf **pack
 {
     unsigned n = 0;
     s->now_ns = now_ns;
+    s->syns_answered = 0;
     while (n < max && s->control_count != 0) {
         packets[n] = build_control(s, &s->controls[s->control_head], &metas[n]);
         if (packets[n] == NULL)

@@ -6,6 +6,8 @@
 
 #include <rte_malloc.h>
 
+enum { RECORDS = 32768, MSS_LEAST = 536 };
+
 /* ---- keyed hash (SipHash-2-4), for sequence numbers, cookies and the table --------------------------- */
 
 #define ROTL(x, b) ((x) << (b) | (x) >> (64 - (b)))
@@ -69,8 +71,9 @@ static bool make_tables(struct tcp_stack *s)
     s->conns = rte_zmalloc("tcp", s->config.connections_max * sizeof(*s->conns), TIDE_CACHE_LINE);
     s->free_conns = rte_zmalloc("tcp", s->config.connections_max * sizeof(*s->free_conns), TIDE_CACHE_LINE);
     s->buckets = rte_zmalloc("tcp", buckets * sizeof(*s->buckets), TIDE_CACHE_LINE);
+    s->records = rte_zmalloc("tcp", (s->config.connections_max + s->config.records) * sizeof(*s->records), TIDE_CACHE_LINE);
     s->syns = rte_zmalloc("tcp", (s->config.syn_backlog + 1) * sizeof(*s->syns), TIDE_CACHE_LINE);
-    return s->conns != NULL && s->free_conns != NULL && s->buckets != NULL && s->syns != NULL;
+    return s->conns != NULL && s->free_conns != NULL && s->buckets != NULL && s->syns != NULL && s->records != NULL;
 }
 
 struct tcp_stack *tcp_stack_create(const struct tcp_config *config)
@@ -83,6 +86,8 @@ struct tcp_stack *tcp_stack_create(const struct tcp_config *config)
         s->config.user_timeout_ms = 120000;
     if (s->config.rto_start_ms == 0)
         s->config.rto_start_ms = 1000;
+    if (s->config.records == 0)
+        s->config.records = RECORDS;
     if (!make_tables(s)) {
         tcp_stack_destroy(s);
         return NULL;
@@ -90,6 +95,7 @@ struct tcp_stack *tcp_stack_create(const struct tcp_config *config)
     while (s->wscale < 14 && (config->receive_window_bytes >> s->wscale) > 65535)
         s->wscale++;
     tcp_wheel_init(s);
+    tcp_records_init(s);
     tcp_list_init(&s->output);
     tcp_list_init(&s->events);
     tcp_list_init(&s->time_wait);
@@ -105,23 +111,13 @@ struct tcp_stack *tcp_stack_create(const struct tcp_config *config)
     return s;
 }
 
-static void drop_held(struct tcp_conn *c)
-{
-    while (c->held != NULL) {
-        struct rte_mbuf *m = c->held;
-        c->held = m->next;
-        rte_pktmbuf_free_seg(m);
-    }
-    c->held_count = 0;
-}
-
 static void drop_all(struct tcp_conn *c)
 {
     tide_rope_clear(&c->send_queue);
     tide_rope_clear(&c->receive_queue);
-    drop_held(c);
+    tcp_hold_drop(c);
+    tcp_records_clear(c);
     c->cursor = NULL;
-    c->range_count = 0;
 }
 
 void tcp_stack_destroy(struct tcp_stack *s)
@@ -136,6 +132,7 @@ void tcp_stack_destroy(struct tcp_stack *s)
     rte_free(s->free_conns);
     rte_free(s->buckets);
     rte_free(s->syns);
+    rte_free(s->records);
     rte_free(s);
 }
 
@@ -209,6 +206,8 @@ struct tcp_conn *tcp_take(struct tcp_stack *s, const struct tide_addr *local, ui
     tcp_list_init(&c->in_output);
     tcp_list_init(&c->in_events);
     tcp_list_init(&c->in_time_wait);
+    c->rack_multiplier = 1;
+    tcp_ack_delay_init(c);
     c->challenge_limit = (uint16_t)(5 + (tcp_hash(s, local, local_port, remote, remote_port, s->now_ns) & 7));
     bucket = bucket_of(s, local, local_port, remote, remote_port);
     c->hash_next = *bucket;
@@ -263,10 +262,11 @@ void tcp_end(struct tcp_conn *c)
         return;
     c->state = TCP_CLOSED;
     tide_rope_clear(&c->send_queue);
-    drop_held(c);
+    tcp_hold_drop(c);
+    tcp_records_clear(c);
     c->cursor = NULL;
-    c->range_count = 0;
     c->send_deadline_ns = c->ack_deadline_ns = c->life_deadline_ns = 0;
+    c->send_timer = TCP_TIMER_OFF;
     tcp_list_remove(&c->in_wheel);
     tcp_list_remove(&c->in_output);
     tcp_list_remove(&c->in_time_wait);
@@ -283,6 +283,7 @@ void tcp_enter_time_wait(struct tcp_conn *c)
     struct tcp_stack *s = c->stack;
     c->state = TCP_TIME_WAIT;
     c->send_deadline_ns = 0;
+    c->send_timer = TCP_TIMER_OFF;
     c->life_deadline_ns = s->now_ns + s->config.time_wait_ms * TIDE_NS_PER_MS;
     tcp_list_remove(&c->in_time_wait);
     tcp_list_append(&s->time_wait, &c->in_time_wait);
@@ -302,7 +303,9 @@ struct tcp_conn *tcp_connect(struct tcp_stack *s, uint64_t now_ns, const struct 
         return NULL;
     c->state = TCP_SYN_SENT;
     c->iss = tcp_isn(s, &c->local, c->local_port, &c->remote, c->remote_port);
-    c->snd_una = c->snd_nxt = c->snd_max = c->iss;
+    c->snd_una = c->snd_max = c->iss;
+    c->progress_ns = now_ns;
+    c->syn_due = true;
     c->mss = TIDE_MIN(s->config.mss, 536);
     c->sack_ok = c->ts_ok = c->wscale_ok = true; /* offered */
     c->rcv_wscale = s->wscale;
@@ -422,6 +425,7 @@ void tcp_ack_now(struct tcp_conn *c)
 void *tcp_user(const struct tcp_conn *c) { return c->user; }
 void tcp_set_user(struct tcp_conn *c, void *user) { c->user = user; }
 const struct tcp_stats *tcp_stats(const struct tcp_stack *s) { return &s->stats; }
+static_assert(sizeof(struct tcp_stats) == TCP_STAT_COUNT * sizeof(uint64_t), "a statistic that is not in the list");
 uint32_t tcp_connection_count(const struct tcp_stack *s) { return s->config.connections_max - s->free_count; }
 
 struct tcp_endpoint tcp_local(const struct tcp_conn *c)
@@ -439,29 +443,80 @@ uint64_t tcp_stalled_since(const struct tcp_conn *c)
     return c->send_queue.len != 0 ? c->progress_ns : 0;
 }
 
+/* ---- errors from the road ------------------------------------------------------------------------------------- */
+
+void tcp_on_icmp(struct tcp_stack *s, uint64_t now_ns, const struct tcp_endpoint *local, const struct tcp_endpoint *remote,
+                 uint32_t sequence, enum tcp_icmp kind, uint32_t next_mtu)
+{
+    struct tcp_conn *c = tcp_find(s, &local->addr, local->port, &remote->addr, remote->port);
+    uint32_t headers = tide_addr_is_v4(&remote->addr) ? 40 : 60;
+    struct tcp_record *r;
+    s->now_ns = now_ns;
+    if (c == NULL || c->gone || seq_lt(sequence, c->snd_una) || !seq_lt(sequence, c->snd_max))
+        return; /* RFC 5927 4.1 */
+    if (kind == TCP_ICMP_UNREACHABLE) {
+        if (c->state == TCP_SYN_SENT) /* later it may come from anybody on the road, and pass (RFC 5927 5.2) */
+            tcp_end(c);
+        return;
+    }
+    if (next_mtu < headers + MSS_LEAST || next_mtu - headers >= c->mss)
+        return; /* no link is so narrow: it would be an attack (RFC 5927 7.2) */
+    tcp_shrink_mss(c, (uint16_t)(next_mtu - headers));
+    r = tcp_record_at(c, c->first);
+    if (r != NULL && r->end - r->start > c->mss) { /* again at once, and no sign of congestion (RFC 1191 6.5) */
+        tcp_record_lose(c, r);
+        c->rtx_forced = true;
+        tcp_want_output(c);
+    }
+}
+
+/* ---- what a connection knows ------------------------------------------------------------------------------------ */
+
+bool tcp_info_at(const struct tcp_stack *s, uint64_t now_ns, uint32_t i, struct tcp_conn_info *ret)
+{
+    static const char *const names[TCP_STATE_COUNT] = {"CLOSED", "SYN-SENT", "SYN-RECEIVED", "ESTABLISHED", "FIN-WAIT-1",
+                                                       "FIN-WAIT-2", "CLOSING", "TIME-WAIT", "CLOSE-WAIT", "LAST-ACK"};
+    const struct tcp_conn *c = &s->conns[i];
+    if (c->stack == NULL)
+        return false;
+    *ret = (struct tcp_conn_info){
+        .local = tcp_local(c), .remote = tcp_peer(c), .state = names[c->state],
+        .srtt_ns = c->srtt_ns, .rttvar_ns = c->rttvar_ns, .rto_ns = c->rto_ns, .min_rtt_ns = c->min_rtt_ns,
+        .cwnd = c->cwnd, .ssthresh = c->ssthresh, .in_flight = c->in_flight, .mss = c->mss,
+        .send_queue = c->send_queue.len, .send_window = c->snd_wnd,
+        .receive_queue = c->rcv_charged, .receive_window = c->rcv_adv - c->rcv_nxt, .held = c->held_count,
+        .bytes_in = c->bytes_in, .bytes_out = c->bytes_out, .retransmits = c->retransmits,
+        .idle_ns = now_ns > c->last_in_ns ? now_ns - c->last_in_ns : 0,
+        .sack = c->sack_ok, .timestamps = c->ts_ok, .window_scaling = c->wscale_ok, .ecn = c->ecn_ok,
+    };
+    return true;
+}
+
 /* ---- invariants ------------------------------------------------------------------------------------------------- */
 
 static void check_conn(const struct tcp_conn *c)
 {
     uint32_t span = c->snd_max - c->snd_una;
-    uint32_t edge = c->snd_una;
+    uint32_t edge;
+    unsigned held = 0;
     if (c->gone)
         return;
-    TIDE_ASSERT(seq_le(c->snd_una, c->snd_nxt)); /* T1 */
-    TIDE_ASSERT(seq_le(c->snd_nxt, c->snd_max));
-    if (c->state >= TCP_ESTABLISHED)
+    TIDE_ASSERT(seq_le(c->snd_una, c->snd_max)); /* T1 */
+    if (c->state >= TCP_ESTABLISHED) {
         TIDE_ASSERT(span <= c->send_queue.len + 1);
-    for (unsigned i = 0; i < c->range_count; i++) { /* T2 */
-        TIDE_ASSERT(seq_lt(edge, c->ranges[i].start) || (i == 0 && edge == c->ranges[i].start));
-        TIDE_ASSERT(seq_lt(c->ranges[i].start, c->ranges[i].end));
-        edge = c->ranges[i].end;
-        TIDE_ASSERT(seq_le(edge, c->snd_max));
+        tcp_records_check(c); /* T2 */
     }
     edge = c->rcv_nxt;
-    unsigned held = 0;
-    for (struct rte_mbuf *m = c->held; m != NULL; m = m->next, held++) { /* T3 */
-        TIDE_ASSERT(seq_le(edge, *tcp_held_seq(m)));
-        edge = *tcp_held_seq(m) + m->data_len;
+    for (unsigned i = 0; i < c->run_count; i++) { /* T3 */
+        const struct tcp_run *run = &c->runs[i];
+        uint32_t len = 0;
+        TIDE_ASSERT(seq_lt(edge, run->start) && seq_lt(run->start, run->end));
+        for (const struct rte_mbuf *m = run->head; m != NULL; m = m->next, held++) {
+            TIDE_ASSERT(m->next != NULL || m == run->tail);
+            len += m->data_len;
+        }
+        TIDE_ASSERT(len == run->end - run->start);
+        edge = run->end;
     }
     TIDE_ASSERT(held == c->held_count);
 }

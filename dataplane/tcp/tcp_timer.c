@@ -1,17 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Timers of a connection, each a deadline of its own, all on one hashed wheel:
- *   send  retransmission (RFC 6298, doubled each time), or probes of a closed window while nothing
- *         is in flight (RFC 9293 3.8.6.1)
+ *   send  one of: retransmission (RFC 6298, doubled each time), probe of the tail and end of the
+ *         reordering window (RFC 8985), probes of a closed window (RFC 9293 3.8.6.1)
  *   ack   a delayed acknowledgement, 40 ms at most (RFC 9293 3.8.6.3 allows 500)
  *   life  keepalive while established (RFC 9293 3.8.4), the end of TIME-WAIT, and the patience with
  *         a peer that does not finish closing
  * A connection lies in the slot of its earliest deadline; when a deadline moves back it stays where
  * it is and is put right when the slot comes. SYN-ACKs of the cache have a list of their own.
+ *
+ * The floor of the retransmission timeout is how long the peer may keep an ACK back: 200 ms until it
+ * has been seen to acknowledge single segments at once many times over, then four times the worst
+ * that was seen, and tcp.rto.min.us at the least. One spurious timeout, and it has to prove itself
+ * four times as long.
  */
 #include "tcp/tcp_conn.h"
 
-enum { RTO_FLOOR_MS = 200, RTO_MAX_MS = 60000, KEEPALIVE_PROBES = 9, KEEPALIVE_INTERVAL_MS = 75000, SYN_RETRIES = 5 };
+enum {
+    ACK_DELAY_MS = 200,
+    PROMPT_NEED = 64,
+    RTO_MAX_MS = 60000,
+    KEEPALIVE_PROBES = 9,
+    KEEPALIVE_INTERVAL_MS = 75000,
+    SYN_RETRIES = 5,
+    SYN_PATIENCE_MS = 180000, /* RFC 9293 3.8.3, MUST-23 */
+};
 
 static uint64_t slot_of(uint64_t ns)
 {
@@ -53,73 +66,185 @@ void tcp_timers_changed(struct tcp_conn *c)
     s->wheel_bits[slot / 64] |= 1ull << slot % 64;
 }
 
+/* ---- round trips ---------------------------------------------------------------------------------------- */
+
+static uint64_t rto_min_ns(const struct tcp_conn *c)
+{
+    return (uint64_t)c->stack->config.rto_min_us * 1000;
+}
+
+static void set_rto(struct tcp_conn *c)
+{
+    uint64_t floor_ns = TIDE_MAX(c->ack_delay_ns, rto_min_ns(c));
+    uint64_t rto = c->srtt_ns + 4 * c->rttvar_ns;
+    if (c->srtt_ns == 0)
+        return;
+    rto = TIDE_MAX(rto, floor_ns);
+    c->rto_ns = TIDE_MIN(rto, RTO_MAX_MS * TIDE_NS_PER_MS);
+}
+
 /* RFC 6298 2, with the time in nanoseconds. */
 void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt)
 {
-    uint64_t floor_ns = TIDE_MAX((uint64_t)RTO_FLOOR_MS * TIDE_NS_PER_MS, (uint64_t)c->stack->config.rto_min_us * 1000);
     if (c->srtt_ns == 0) {
-        c->srtt_ns = rtt;
+        c->srtt_ns = TIDE_MAX(rtt, 1u);
         c->rttvar_ns = rtt / 2;
     } else {
         uint64_t delta = rtt > c->srtt_ns ? rtt - c->srtt_ns : c->srtt_ns - rtt;
         c->rttvar_ns = (3 * c->rttvar_ns + delta) / 4;
         c->srtt_ns = (7 * c->srtt_ns + rtt) / 8;
     }
-    c->rto_ns = TIDE_MIN(TIDE_MAX(c->srtt_ns + 4 * c->rttvar_ns, floor_ns), RTO_MAX_MS * TIDE_NS_PER_MS);
+    set_rto(c);
 }
 
-/* The send timer: on while something is in flight or a closed window keeps bytes back. */
-void tcp_arm_send(struct tcp_conn *c)
+void tcp_ack_delay_sample(struct tcp_conn *c, uint64_t rtt)
 {
-    uint64_t rto = TIDE_MIN(c->rto_ns << TIDE_MIN(c->backoff, 16), RTO_MAX_MS * TIDE_NS_PER_MS);
-    bool in_flight = c->snd_una != c->snd_max;
-    bool waiting = c->send_queue.len != 0 || c->fin_queued;
-    c->persist = !in_flight && waiting && c->state >= TCP_ESTABLISHED && c->state != TCP_TIME_WAIT;
-    if (in_flight || c->persist || c->state == TCP_SYN_SENT)
-        c->send_deadline_ns = c->stack->now_ns + rto;
-    else
-        c->send_deadline_ns = 0;
+    uint64_t most = ACK_DELAY_MS * TIDE_NS_PER_MS;
+    uint64_t delay = rtt > c->min_rtt_ns ? rtt - c->min_rtt_ns : 0;
+    uint64_t safe = TIDE_MIN(4 * delay, most);
+    c->ack_delay_seen_ns = TIDE_MAX(c->ack_delay_seen_ns, delay);
+    if (c->ack_delay_ns < safe && safe > rto_min_ns(c)) { /* slower than believed */
+        c->ack_delay_ns = safe;
+        c->prompt_count = 0;
+        set_rto(c);
+        return;
+    }
+    if (++c->prompt_count < c->prompt_need)
+        return;
+    c->ack_delay_ns = TIDE_MIN(4 * c->ack_delay_seen_ns, most);
+    c->ack_delay_seen_ns = 0;
+    c->prompt_count = 0;
+    set_rto(c);
+}
+
+void tcp_ack_delay_init(struct tcp_conn *c)
+{
+    c->ack_delay_ns = ACK_DELAY_MS * TIDE_NS_PER_MS;
+    c->prompt_need = PROMPT_NEED;
+}
+
+void tcp_ack_delay_reset(struct tcp_conn *c)
+{
+    c->ack_delay_ns = ACK_DELAY_MS * TIDE_NS_PER_MS;
+    c->ack_delay_seen_ns = 0;
+    c->prompt_count = 0;
+    c->prompt_need = (uint16_t)TIDE_MIN(c->prompt_need * 4, UINT16_MAX);
+    set_rto(c);
+}
+
+void tcp_set_prompt_peer(struct tcp_conn *c)
+{
+    c->ack_delay_ns = 0;
+    set_rto(c);
+}
+
+/* ---- the send timer ---------------------------------------------------------------------------------------- */
+
+static void arm(struct tcp_conn *c, enum tcp_send_timer kind, uint64_t at_ns)
+{
+    c->send_timer = (uint8_t)kind;
+    c->send_deadline_ns = TIDE_MAX(at_ns, 1u);
     tcp_timers_changed(c);
 }
 
+void tcp_arm_send(struct tcp_conn *c)
+{
+    uint64_t now = c->stack->now_ns;
+    uint64_t rto = TIDE_MIN(c->rto_ns << TIDE_MIN(c->backoff, 16), RTO_MAX_MS * TIDE_NS_PER_MS);
+    uint64_t timeout = c->rto_base_ns + rto;
+    if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RECEIVED) {
+        arm(c, TCP_TIMER_RTO, timeout);
+        return;
+    }
+    if (c->snd_una != c->snd_max) {
+        uint64_t probe_in = tcp_tail_probe_in(c);
+        if (c->reorder_ns != 0 && c->reorder_ns < timeout)
+            arm(c, TCP_TIMER_REORDER, c->reorder_ns);
+        else if (probe_in != TIDE_NEVER && now + probe_in < timeout)
+            arm(c, TCP_TIMER_PROBE, now + probe_in);
+        else
+            arm(c, TCP_TIMER_RTO, timeout);
+        return;
+    }
+    if ((c->send_queue.len != 0 || (c->fin_queued && !c->fin_sent)) && c->state != TCP_CLOSED && c->state != TCP_TIME_WAIT) {
+        arm(c, TCP_TIMER_PERSIST, now + rto);
+        return;
+    }
+    c->send_timer = TCP_TIMER_OFF;
+    c->send_deadline_ns = 0;
+}
+
+/* Nothing got through for the whole user timeout. A peer that keeps its window closed and says so is
+ * waited for (RFC 9293 3.8.6.1, MUST-37). */
 static bool gave_up(const struct tcp_conn *c)
 {
+    uint64_t now = c->stack->now_ns;
     uint64_t patience = c->stack->config.user_timeout_ms * TIDE_NS_PER_MS;
-    return c->stack->now_ns - c->progress_ns >= patience;
+    if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RECEIVED)
+        patience = TIDE_MAX(patience, SYN_PATIENCE_MS * TIDE_NS_PER_MS);
+    else if (c->send_timer == TCP_TIMER_PERSIST || c->snd_wnd == 0)
+        return now - TIDE_MAX(c->progress_ns, c->last_in_ns) >= patience;
+    return now - c->progress_ns >= patience;
+}
+
+static void on_timeout(struct tcp_conn *c)
+{
+    c->rto_base_ns = c->stack->now_ns;
+    if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RECEIVED) {
+        c->stack->stats.timeouts++;
+        c->backoff += c->backoff < 16;
+        c->syn_due = true;
+        tcp_want_output(c);
+        return;
+    }
+    tcp_recovery_on_timeout(c);
+}
+
+static void on_persist(struct tcp_conn *c)
+{
+    c->backoff += c->backoff < 16;
+    if (c->snd_wnd != 0) {
+        c->override = true; /* RFC 9293 3.8.6.2.1, the override timeout */
+    } else {
+        c->stack->stats.probes++;
+        c->window_probe = true;
+    }
+    tcp_want_output(c);
 }
 
 static void on_send_timer(struct tcp_conn *c)
 {
-    struct tcp_stack *s = c->stack;
-    uint32_t in_flight = c->snd_max - c->snd_una;
+    enum tcp_send_timer kind = c->send_timer;
     if (c->progress_ns == 0)
-        c->progress_ns = s->now_ns;
-    if (gave_up(c) && (!c->persist || s->now_ns - c->last_in_ns >= s->config.user_timeout_ms * TIDE_NS_PER_MS)) {
+        c->progress_ns = c->stack->now_ns;
+    if ((kind == TCP_TIMER_RTO || kind == TCP_TIMER_PERSIST) && gave_up(c)) {
         tcp_abort_now(c);
         return;
     }
-    if (c->backoff < 16)
-        c->backoff++;
-    if (c->persist) {
-        s->stats.probes++;
-        c->probe_due = true;
-    } else {
-        s->stats.timeouts++;
-        tcp_cc_on_timeout(c, in_flight);
-        c->in_recovery = false;
-        c->dup_acks = 0;
-        c->range_count = 0; /* the peer may have dropped what it reported (RFC 2018 8) */
-        c->high_rxt = c->snd_una;
-        c->snd_nxt = c->snd_una;
-        c->recovery = c->snd_max;
-        c->recovery_set = true;
-        c->rtx_due = false;
-        c->rtt_timing = false; /* Karn */
-        c->cursor = NULL;
-    }
+    c->send_timer = TCP_TIMER_OFF;
     c->send_deadline_ns = 0;
-    tcp_want_output(c);
+    switch (kind) {
+    case TCP_TIMER_RTO:
+        on_timeout(c);
+        break;
+    case TCP_TIMER_PROBE:
+        c->stack->stats.tail_probes++;
+        c->tail_probe = true;
+        tcp_want_output(c);
+        break;
+    case TCP_TIMER_REORDER:
+        tcp_recovery_on_reorder_timer(c);
+        tcp_arm_send(c);
+        break;
+    case TCP_TIMER_PERSIST:
+        on_persist(c);
+        break;
+    case TCP_TIMER_OFF:
+        break;
+    }
 }
+
+/* ---- the others --------------------------------------------------------------------------------------------- */
 
 static void on_life_timer(struct tcp_conn *c)
 {
@@ -143,7 +268,7 @@ static void on_life_timer(struct tcp_conn *c)
     }
     c->probes++;
     s->stats.probes++;
-    c->probe_due = true;
+    c->window_probe = true;
     c->life_deadline_ns = s->now_ns + KEEPALIVE_INTERVAL_MS * TIDE_NS_PER_MS;
     tcp_want_output(c);
 }

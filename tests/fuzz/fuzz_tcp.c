@@ -18,6 +18,7 @@ enum { OPERATIONS_MAX = 400, PEERS = 4, OUT_MAX = 16 };
 struct peer {
     uint16_t port, local_port;
     uint32_t seq, ack; /* what a well-behaved peer would send next */
+    uint32_t ts;       /* of the stack, last seen */
     bool known;
 };
 
@@ -30,8 +31,6 @@ struct fuzz {
     struct peer peers[PEERS];
     uint64_t now_ns;
 };
-
-static const struct tcp_meta from_peer_template;
 
 static uint8_t byte(struct fuzz *f)
 {
@@ -47,11 +46,9 @@ static uint16_t word(struct fuzz *f)
     return (uint16_t)(hi << 8 | byte(f));
 }
 
-static void input(struct fuzz *f, const uint8_t *bytes, uint16_t len)
+static void input(struct fuzz *f, const uint8_t *bytes, uint16_t len, uint8_t ecn)
 {
-    struct tcp_meta meta = from_peer_template;
-    meta.src = tide_addr_v4(0x0a000002);
-    meta.dst = tide_addr_v4(0x0a000001);
+    struct tcp_meta meta = {.src = tide_addr_v4(0x0a000002), .dst = tide_addr_v4(0x0a000001), .ecn = ecn & 3};
     tcp_input(f->stack, f->now_ns, unit_exact_mbuf(f->pool, bytes, len), &meta);
 }
 
@@ -68,6 +65,8 @@ static void look(struct fuzz *f, struct rte_mbuf *m)
         p->ack = load_be32(h + 4) + len;
         if (h[13] & 16)
             p->seq = load_be32(h + 8);
+        if (header >= 32 && h[20] == 1 && h[21] == 1 && h[22] == 8)
+            p->ts = load_be32(h + 24);
         p->local_port = load_be16(h);
         p->known = true;
     }
@@ -90,14 +89,14 @@ static void raw(struct fuzz *f)
     uint8_t bytes[256];
     for (uint16_t i = 0; i < len; i++)
         bytes[i] = byte(f);
-    input(f, bytes, len);
+    input(f, bytes, len, 0);
 }
 
 static void made(struct fuzz *f)
 {
     uint8_t which = byte(f), flags = byte(f), shape = byte(f);
     struct peer *p = &f->peers[which % PEERS];
-    uint8_t bytes[60 + 1460];
+    uint8_t bytes[128 + 1460];
     uint16_t header = 20;
     uint16_t len = 0;
     uint32_t seq = p->seq, ack = p->ack;
@@ -111,6 +110,26 @@ static void made(struct fuzz *f)
     if (shape & 8)
         for (unsigned options = byte(f) % 41 & ~3u; header < 20 + options;)
             bytes[header++] = byte(f);
+    if (shape & 128) { /* the timestamps of an honest peer */
+        static const uint8_t ts[4] = {1, 1, 8, 10};
+        memcpy(bytes + 20, ts, sizeof(ts));
+        store_be32(bytes + 24, (uint32_t)(f->now_ns / 1000000));
+        store_be32(bytes + 28, p->ts - (shape & 1 ? byte(f) : 0));
+        header = 32;
+    }
+    if (shape & 64) { /* blocks around what was sent */
+        unsigned n = 1 + byte(f) % 3;
+        uint8_t *o = bytes + header;
+        o[0] = o[1] = 1;
+        o[2] = 5;
+        o[3] = (uint8_t)(2 + 8 * n);
+        for (unsigned i = 0; i < n; i++) {
+            uint32_t start = p->ack - word(f) % 20000;
+            store_be32(o + 4 + 8 * i, start);
+            store_be32(o + 8 + 8 * i, start + word(f) % 6000);
+        }
+        header = (uint16_t)(header + 4 + 8 * n);
+    }
     if (shape & 16) { /* the options of a usual SYN */
         static const uint8_t usual[20] = {2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7};
         memcpy(bytes + 20, usual, sizeof(usual));
@@ -123,7 +142,7 @@ static void made(struct fuzz *f)
     bytes[12] = (uint8_t)(header / 4 << 4);
     bytes[13] = flags;
     store_be16(bytes + 14, shape & 32 ? word(f) : 65535);
-    input(f, bytes, (uint16_t)(header + len));
+    input(f, bytes, (uint16_t)(header + len), which >> 2);
 }
 
 static void application(struct fuzz *f)
@@ -193,6 +212,14 @@ static void operate(struct fuzz *f)
             }
         break;
     }
+    case 4: {
+        const struct peer *p = &f->peers[op >> 6];
+        struct tcp_endpoint local = {tide_addr_v4(0x0a000001), p->local_port};
+        struct tcp_endpoint remote = {tide_addr_v4(0x0a000002), p->port};
+        uint32_t mtu = word(f);
+        tcp_on_icmp(f->stack, f->now_ns, &local, &remote, p->ack - (mtu & 0xfff), op & 8 ? TCP_ICMP_UNREACHABLE : TCP_ICMP_TOO_BIG, mtu);
+        break;
+    }
     default:
         made(f);
     }
@@ -208,6 +235,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                            .rto_min_us = 5000, .time_wait_ms = 1000, .keepalive_ms = 60000, .secret = {7}};
     struct fuzz f = {.p = data, .left = size, .now_ns = 1000000000};
     unsigned before;
+    uint8_t kind = byte(&f);
+    c.congestion = kind & 1 ? TCP_RENO : TCP_CUBIC;
+    c.ecn = kind >> 1 & 3 ? TCP_ECN_ON : TCP_ECN_PASSIVE;
+    c.records = kind & 8 ? 4 : 512;
+    c.mss = kind & 16 ? 536 : 1460;
+    c.syn_backlog = kind & 32 ? 1 : 8;
+    c.receive_window_bytes = kind & 64 ? 300000 : 30000;
+    c.user_timeout_ms = kind & 128 ? 5000 : 0;
     unit_eal();
     if (pool == NULL)
         pool = unit_pool("fuzz_tcp", 2047, 1800);

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Two stacks back to back in virtual time: the product's object files, a wire that loses, doubles
- * and reorders, both directions busy. Checked after every event: invariants of both stacks, the
- * streams byte for byte, progress. At the end every mbuf is back. A seed is a run: the digest of
- * all packets is printed, and each seed is run twice.
+ * Two stacks back to back in virtual time: the product's object files, a wire that loses, doubles,
+ * reorders and corrupts, both directions busy. Checked after every event: invariants of both stacks,
+ * the streams byte for byte, and progress: an end that times out more than three times without any
+ * of its bytes being acknowledged must have lost a packet for each of the others. At the end every
+ * mbuf is back. A seed is a run: the digest of all packets is printed, some seeds are run twice.
  *
  *   sim_tcp [--seeds N] [--from SEED] [--bytes N] [--verbose]
+ *   sim_tcp --grid [--every N] [--bytes N] [--verbose]
+ *
+ * The grid is loss x duplication x reordering x corruption x round trip; every Nth point of it.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -15,6 +19,7 @@
 #include "../unit/unit.h"
 #include "tcp/tcp.h"
 #include "tidemark/random.h"
+#include "tidemark/checksum.h"
 
 enum { WIRE_MAX = 4096, PIECE_MAX = 5000, MTU_PAYLOAD = 1448, STUCK_MS = 300000, TURN_PACKETS = 64 };
 
@@ -27,6 +32,9 @@ struct flight {
 };
 
 struct end {
+    uint64_t acked_ns;         /* last time that bytes of ours were acknowledged */
+    uint64_t timeouts, losses; /* as they were then */
+    uint32_t queue;
     struct tcp_stack *stack;
     struct tcp_conn *conn;
     uint64_t wrote, read, consumed;
@@ -37,14 +45,19 @@ struct end {
 };
 
 struct profile {
-    unsigned loss, duplicate, reorder; /* one in so many; 0: never */
+    double loss, duplicate, reorder, corrupt; /* chance of a packet */
     uint64_t delay_ns;
     uint32_t window;
     bool slow_reader;
+    bool prompt; /* both ends know that the other acknowledges at once */
+    enum tcp_congestion congestion;
+    enum tcp_ecn ecn;
+    uint32_t records;
 };
 
 struct sim {
     struct profile profile;
+    bool exact; /* so many bytes, not up to so many */
     struct tide_random random;
     uint64_t now_ns;
     uint64_t order;
@@ -87,6 +100,24 @@ static struct rte_mbuf *flatten(struct sim *s, struct rte_mbuf *chain)
     return unit_exact_mbuf(s->pool, bytes, (uint16_t)at);
 }
 
+static bool hits(struct sim *s, double chance)
+{
+    return (double)(tide_random_u64(&s->random) >> 11) < chance * (double)(1ull << 53);
+}
+
+/* A flipped bit never escapes the checksum, which net verifies: to TCP it is a loss. */
+static bool is_corrupted(struct sim *s, struct rte_mbuf *m)
+{
+    uint8_t *bytes = rte_pktmbuf_mtod(m, uint8_t *);
+    uint32_t sum = tide_sum_fold(tide_sum_add(0, bytes, m->data_len));
+    if (!hits(s, s->profile.corrupt))
+        return false;
+    bytes[tide_random_below(&s->random, m->data_len)] ^= (uint8_t)(1 << tide_random_below(&s->random, 8));
+    if (tide_sum_fold(tide_sum_add(0, bytes, m->data_len)) == sum)
+        give_up(s, "a checksum did not see a flipped bit");
+    return true;
+}
+
 static void fly(struct sim *s, unsigned to, struct rte_mbuf *m, const struct tcp_meta *meta)
 {
     uint64_t at = s->now_ns + s->profile.delay_ns;
@@ -94,7 +125,7 @@ static void fly(struct sim *s, unsigned to, struct rte_mbuf *m, const struct tcp
         rte_pktmbuf_free(m);
         return;
     }
-    if (tide_random_hits(&s->random, s->profile.reorder))
+    if (hits(s, s->profile.reorder))
         at += tide_random_below(&s->random, 4 * s->profile.delay_ns + 100000);
     s->wire[s->count++] = (struct flight){.at_ns = at, .order = s->order++, .to = to, .m = m, .meta = *meta};
 }
@@ -109,12 +140,14 @@ static void transmit(struct sim *s, unsigned from)
         s->packets++;
         if (m->data_len > MTU_PAYLOAD + 60)
             give_up(s, "a packet exceeds the mss");
-        if (tide_random_hits(&s->random, s->profile.loss)) {
+        if (hits(s, s->profile.loss) || is_corrupted(s, m)) {
             s->lost++;
             rte_pktmbuf_free(m);
             continue;
         }
-        if (tide_random_hits(&s->random, s->profile.duplicate))
+        if (metas[i].ecn != 0 && hits(s, 0.01))
+            metas[i].ecn = 3;
+        if (hits(s, s->profile.duplicate))
             fly(s, 1 - from, unit_exact_mbuf(s->pool, rte_pktmbuf_mtod(m, void *), m->data_len), &metas[i]);
         fly(s, 1 - from, m, &metas[i]);
     }
@@ -168,8 +201,11 @@ static void serve(struct sim *s, unsigned i)
     struct end *e = &s->ends[i];
     struct tcp_event ev;
     while (tcp_next_event(e->stack, &ev)) {
-        if (ev.bits & TCP_EVENT_ACCEPTED)
+        if (ev.bits & TCP_EVENT_ACCEPTED) {
             e->conn = ev.conn;
+            if (s->profile.prompt)
+                tcp_set_prompt_peer(e->conn);
+        }
         if (ev.conn != e->conn)
             continue;
         if (ev.bits & TCP_EVENT_READABLE)
@@ -200,6 +236,20 @@ static unsigned earliest(const struct sim *s)
     return best;
 }
 
+static void check_progress(struct sim *s, unsigned i)
+{
+    struct end *e = &s->ends[i];
+    const struct tcp_stats *t = tcp_stats(e->stack);
+    uint64_t waits = e->conn != NULL ? tcp_stalled_since(e->conn) : 0;
+    if (waits == 0 || waits != e->acked_ns) {
+        e->acked_ns = waits;
+        e->timeouts = t->timeouts;
+        e->losses = s->lost;
+    } else if (t->timeouts - e->timeouts > 3 + s->lost - e->losses) {
+        give_up(s, "timeouts without a loss");
+    }
+}
+
 static void step(struct sim *s)
 {
     uint64_t timer = TIDE_MIN(tcp_deadline_ns(s->ends[0].stack), tcp_deadline_ns(s->ends[1].stack));
@@ -219,19 +269,43 @@ static void step(struct sim *s)
         serve(s, i);
         transmit(s, i);
         tcp_check(s->ends[i].stack);
+        check_progress(s, i);
     }
 }
 
 static struct profile profile_of(struct tide_random *r)
 {
-    static const unsigned losses[] = {0, 1000, 100, 20, 10, 4};
+    static const double losses[] = {0, 0.001, 0.01, 0.05, 0.1, 0.25};
     static const uint64_t delays[] = {25000, 500000, 10000000};
     struct profile p = {.loss = losses[tide_random_below(r, TIDE_ARRAY_LEN(losses))],
-                        .duplicate = tide_random_hits(r, 2) ? 20 : 0,
-                        .reorder = tide_random_hits(r, 2) ? 4 : 0,
+                        .duplicate = tide_random_hits(r, 2) ? 0.05 : 0,
+                        .reorder = tide_random_hits(r, 2) ? 0.25 : 0,
+                        .corrupt = tide_random_hits(r, 4) ? 0.01 : 0,
                         .delay_ns = delays[tide_random_below(r, TIDE_ARRAY_LEN(delays))],
                         .window = 16384u << tide_random_below(r, 5),
-                        .slow_reader = tide_random_hits(r, 3)};
+                        .slow_reader = tide_random_hits(r, 3),
+                        .prompt = tide_random_hits(r, 3),
+                        .congestion = tide_random_hits(r, 4) ? TCP_RENO : TCP_CUBIC,
+                        .ecn = tide_random_hits(r, 3) ? TCP_ECN_ON : TCP_ECN_PASSIVE,
+                        .records = tide_random_hits(r, 4) ? 3 : 0};
+    return p;
+}
+
+/* The grid: number `i` of GRID_POINTS. */
+enum { GRID_LOSS = 6, GRID_DELAY = 3, GRID_POINTS = GRID_LOSS * 2 * 2 * 2 * GRID_DELAY };
+
+static struct profile grid_point(unsigned i)
+{
+    static const double losses[GRID_LOSS] = {0, 0.001, 0.01, 0.05, 0.1, 0.3};
+    static const uint64_t delays[GRID_DELAY] = {25000, 500000, 10000000}; /* one way */
+    struct profile p = {.window = 262144};
+    p.loss = losses[i % GRID_LOSS];
+    i /= GRID_LOSS;
+    p.delay_ns = delays[i % GRID_DELAY];
+    i /= GRID_DELAY;
+    p.duplicate = i & 1 ? 0.05 : 0;
+    p.reorder = i & 2 ? 0.25 : 0;
+    p.corrupt = i & 4 ? 0.01 : 0;
     return p;
 }
 
@@ -239,12 +313,13 @@ static void make_end(struct sim *s, unsigned i, uint64_t seed, uint64_t bytes)
 {
     struct tcp_config c = {.connections_max = 8, .syn_backlog = 8, .receive_window_bytes = s->profile.window, .send_buffer_bytes = 65536,
                            .mss = MTU_PAYLOAD + 12, .rto_min_us = 5000, .time_wait_ms = 1000, .keepalive_ms = 3600000,
-                           .user_timeout_ms = 600000, .tx_pool = s->pool};
+                           .user_timeout_ms = 3600000, .congestion = s->profile.congestion, .ecn = s->profile.ecn,
+                           .records = s->profile.records, .tx_pool = s->pool};
     struct end *e = &s->ends[i];
     for (unsigned k = 0; k < sizeof(c.secret); k++)
         c.secret[k] = (uint8_t)tide_random_u64(&s->random);
     e->stack = tcp_stack_create(&c);
-    e->to_write = tide_random_below(&s->random, bytes) + 1;
+    e->to_write = s->exact ? bytes : tide_random_below(&s->random, bytes) + 1;
     e->pattern_out.state = seed * 2 + i;
     e->pattern_in.state = seed * 2 + 1 - i;
     e->chance.state = seed * 7 + i;
@@ -258,24 +333,27 @@ static bool finished(const struct sim *s)
            tcp_connection_count(s->ends[1].stack) == 0;
 }
 
-static uint64_t run(struct rte_mempool *pool, uint64_t seed, uint64_t bytes, bool verbose)
+static uint64_t run(struct rte_mempool *pool, uint64_t seed, uint64_t bytes, const struct profile *profile, bool verbose)
 {
     struct tcp_endpoint a = {tide_addr_v4(0x0a000001), 40000}, b = {tide_addr_v4(0x0a000002), 9092};
     struct sim *s = calloc(1, sizeof(*s));
     unsigned before = rte_mempool_avail_count(pool);
-    uint64_t moved_ns = 0, seen = 0, digest;
+    uint64_t moved_ns, began_ns, seen = 0, digest;
     s->random.state = seed;
     s->pool = pool;
     s->digest = 0xcbf29ce484222325ull;
     s->now_ns = 1000000000ull + tide_random_below(&s->random, 1ull << 45);
-    s->profile = profile_of(&s->random);
+    s->exact = profile != NULL;
+    s->profile = profile != NULL ? *profile : profile_of(&s->random);
     make_end(s, 0, seed, bytes);
     make_end(s, 1, seed, bytes);
     if (tcp_listen(s->ends[1].stack, b.port) != TIDE_OK)
         abort();
     s->ends[0].conn = tcp_connect(s->ends[0].stack, s->now_ns, &a, &b);
+    if (s->profile.prompt)
+        tcp_set_prompt_peer(s->ends[0].conn);
     transmit(s, 0);
-    moved_ns = s->now_ns;
+    moved_ns = began_ns = s->now_ns;
     while (!finished(s)) {
         uint64_t now = s->ends[0].read + s->ends[1].read;
         step(s);
@@ -293,9 +371,13 @@ static uint64_t run(struct rte_mempool *pool, uint64_t seed, uint64_t bytes, boo
         give_up(s, "a stream is short");
     if (verbose) {
         const struct tcp_stats *t = tcp_stats(s->ends[0].stack);
-        printf("seed %lu: loss 1/%u dup 1/%u reorder 1/%u delay %lu us window %u: %lu packets, %lu lost, %lu retransmits, %lu timeouts, "
-               "%lu ms, digest %016lx\n", seed, s->profile.loss, s->profile.duplicate, s->profile.reorder, s->profile.delay_ns / 1000,
-               s->profile.window, s->packets, s->lost, t->retransmits, t->timeouts, (moved_ns - 0) / 1000000 % 10000000, s->digest);
+        const struct profile *p = &s->profile;
+        double seconds = (double)(moved_ns - began_ns) / 1e9;
+        printf("seed %lu: loss %g%% dup %g%% reorder %g%% corrupt %g%% rtt %g ms window %u%s%s%s%s: %lu packets, %lu lost, %lu sent again, "
+               "%lu timeouts, %lu tail probes, %lu undone, %.3f s, %.1f Mbit/s, digest %016lx\n", seed, p->loss * 100, p->duplicate * 100,
+               p->reorder * 100, p->corrupt * 100, (double)p->delay_ns / 5e5, p->window, p->slow_reader ? " slow" : "",
+               p->prompt ? " prompt" : "", p->ecn == TCP_ECN_ON ? " ecn" : "", p->congestion == TCP_RENO ? " reno" : "", s->packets, s->lost,
+               t->retransmits, t->timeouts, t->tail_probes, t->spurious, seconds, (double)s->ends[1].read * 8e-6 / seconds, s->digest);
     }
     while (s->count != 0)
         rte_pktmbuf_free(s->wire[--s->count].m);
@@ -308,12 +390,45 @@ static uint64_t run(struct rte_mempool *pool, uint64_t seed, uint64_t bytes, boo
     return digest;
 }
 
+/* Returns a digest over all points. */
+static uint64_t run_grid(struct rte_mempool *pool, unsigned every, uint64_t bytes, bool verbose)
+{
+    uint64_t all = 0;
+    unsigned points = 0;
+    for (unsigned i = 0; i < GRID_POINTS; i += every, points++) {
+        struct profile p = grid_point(i);
+        all = all * 31 + run(pool, 1000 + i, bytes, &p, verbose);
+        fflush(stdout);
+    }
+    printf("%u of %d points of the grid, %lu bytes each way, digest %016lx\n", points, GRID_POINTS, bytes, all);
+    return all;
+}
+
+static void run_seeds(struct rte_mempool *pool, uint64_t from, uint64_t seeds, uint64_t bytes, bool verbose)
+{
+    uint64_t all = 0;
+    for (uint64_t seed = from; seed < from + seeds; seed++) {
+        uint64_t digest = run(pool, seed, bytes, NULL, verbose);
+        if (seed % 4 == 0 && run(pool, seed, bytes, NULL, false) != digest) {
+            fprintf(stderr, "seed %lu: two runs differ\n", seed);
+            exit(1);
+        }
+        all ^= digest * (seed + 1);
+        if (verbose)
+            fflush(stdout);
+    }
+    printf("%lu seeds from %lu, digest %016lx\n", seeds, from, all);
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {{"seeds", required_argument, NULL, 's'}, {"from", required_argument, NULL, 'f'},
-                                            {"bytes", required_argument, NULL, 'b'}, {"verbose", no_argument, NULL, 'v'}, {0}};
-    uint64_t seeds = 60, from = 1, bytes = 400000, all = 0;
-    bool verbose = false;
+                                            {"bytes", required_argument, NULL, 'b'}, {"verbose", no_argument, NULL, 'v'},
+                                            {"grid", no_argument, NULL, 'g'}, {"every", required_argument, NULL, 'e'}, {0}};
+    uint64_t seeds = 60, from = 1, bytes = 0;
+    unsigned every = 0;
+    bool verbose = false, grid = false;
+    bool full = getenv("TIDE_FULL") != NULL && strcmp(getenv("TIDE_FULL"), "1") == 0;
     struct rte_mempool *pool;
     int c;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -321,25 +436,17 @@ int main(int argc, char **argv)
         case 's': seeds = strtoull(optarg, NULL, 10); break;
         case 'f': from = strtoull(optarg, NULL, 10); break;
         case 'b': bytes = strtoull(optarg, NULL, 10); break;
+        case 'e': every = (unsigned)strtoul(optarg, NULL, 10); break;
+        case 'g': grid = true; break;
         case 'v': verbose = true; break;
         default: return 2;
         }
     }
-    if (getenv("TIDE_FULL") != NULL && strcmp(getenv("TIDE_FULL"), "1") == 0)
-        seeds *= 20;
     unit_eal();
     pool = unit_pool("sim", 16383, 1800);
-    for (uint64_t seed = from; seed < from + seeds; seed++) {
-        uint64_t digest;
-        digest = run(pool, seed, bytes, verbose);
-        if (seed % 4 == 0 && run(pool, seed, bytes, false) != digest) {
-            fprintf(stderr, "seed %lu: two runs differ\n", seed);
-            return 1;
-        }
-        all ^= digest * (seed + 1);
-        if (verbose)
-            fflush(stdout);
-    }
-    printf("%lu seeds from %lu, digest %016lx\n", seeds, from, all);
+    if (grid)
+        (void)run_grid(pool, every != 0 ? every : full ? 1 : 11, bytes != 0 ? bytes : full ? 4000000 : 300000, verbose);
+    else
+        run_seeds(pool, from, full ? seeds * 20 : seeds, bytes != 0 ? bytes : 400000, verbose);
     return 0;
 }
