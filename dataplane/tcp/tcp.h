@@ -43,7 +43,7 @@ struct tcp_config {
     uint32_t syn_backlog;          /* half-open connections; beyond it cookies are sent */
     uint32_t receive_window_bytes; /* per connection */
     uint32_t send_buffer_bytes;    /* per connection: tcp_send_room */
-    uint16_t mss;                  /* payload of a packet that our link carries */
+    uint16_t mss;                  /* payload of a packet that our link carries over IPv4; over IPv6 20 less */
     uint32_t rto_min_us;           /* floor of the retransmission timeout toward prompt peers, and of probes */
     uint32_t rto_start_ms;         /* before the first measurement; 0: 1000 (RFC 6298 2.1) */
     uint32_t time_wait_ms;

@@ -184,6 +184,7 @@ struct tcp_conn {
     /* timers: 0 = off */
     uint64_t send_deadline_ns, ack_deadline_ns, life_deadline_ns, wheel_ns;
     uint64_t last_in_ns, last_out_ns, progress_ns;
+    uint64_t patience_ns; /* the peer keeps its window closed, and said so at this time */
     struct tcp_list in_wheel, in_output, in_events, in_time_wait;
     uint32_t events;
     uint32_t hash_next; /* connection number + 1 */
@@ -276,7 +277,6 @@ struct tcp_packet {
     unsigned sack_count;
     struct tcp_range sacks[4];
     uint8_t ecn;
-    bool drop_data; /* beyond the window: only the header counts */
 };
 
 /* What an ACK told us. */
@@ -304,6 +304,8 @@ void tcp_abort_now(struct tcp_conn *);
 uint32_t tcp_isn(struct tcp_stack *, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote, uint16_t remote_port);
 uint64_t tcp_hash(const struct tcp_stack *, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote, uint16_t remote_port, uint64_t salt);
 uint32_t tcp_receive_window(const struct tcp_conn *);
+/* Payload of a packet to there on our link. */
+uint16_t tcp_link_mss(const struct tcp_stack *, const struct tide_addr *remote);
 
 /* tcp_output.c */
 void tcp_want_output(struct tcp_conn *);
@@ -381,6 +383,12 @@ void tcp_recovery_on_ece(struct tcp_conn *);
 void tcp_shrink_mss(struct tcp_conn *, uint16_t mss);
 
 /* tcp_hold.c */
+/* Drops n bytes of the front of a packet, fewer than it has. Returns what is left. */
+struct rte_mbuf *tcp_cut_front(struct rte_mbuf *, uint32_t n);
+/* Keeps the first `len` bytes, not 0. */
+void tcp_cut_to(struct rte_mbuf *, uint32_t len);
+/* Copies a small segment into the room behind another one and frees it; false: not possible. */
+bool tcp_copy_behind(struct rte_mbuf *tail, struct rte_mbuf *);
 /* Takes a segment from beyond a hole: what is there already wins over what comes. */
 void tcp_hold(struct tcp_conn *, struct rte_mbuf *, uint32_t seq);
 /* Runs that follow rcv_nxt now; *ret_len bytes, NULL. */

@@ -12,20 +12,65 @@
 
 enum { COPY_BELOW = 256 };
 
+struct rte_mbuf *tcp_cut_front(struct rte_mbuf *m, uint32_t n)
+{
+    while (n >= m->data_len && m->next != NULL) {
+        struct rte_mbuf *next = m->next;
+        n -= m->data_len;
+        next->pkt_len = m->pkt_len - m->data_len;
+        next->nb_segs = (uint16_t)(m->nb_segs - 1);
+        rte_pktmbuf_free_seg(m);
+        m = next;
+    }
+    (void)rte_pktmbuf_adj(m, (uint16_t)n);
+    return m;
+}
+
+void tcp_cut_to(struct rte_mbuf *m, uint32_t len)
+{
+    struct rte_mbuf *at = m;
+    uint32_t left = len;
+    m->pkt_len = len;
+    m->nb_segs = 1;
+    while (left > at->data_len) {
+        left -= at->data_len;
+        at = at->next;
+        m->nb_segs++;
+    }
+    at->data_len = (uint16_t)left;
+    rte_pktmbuf_free(at->next);
+    at->next = NULL;
+}
+
+static struct rte_mbuf *last_of(struct rte_mbuf *m)
+{
+    while (m->next != NULL)
+        m = m->next;
+    return m;
+}
+
+bool tcp_copy_behind(struct rte_mbuf *tail, struct rte_mbuf *m)
+{
+    if (m->next != NULL || m->data_len > COPY_BELOW || m->data_len > rte_pktmbuf_tailroom(tail) || rte_mbuf_refcnt_read(tail) != 1 ||
+        !RTE_MBUF_DIRECT(tail))
+        return false;
+    memcpy(rte_pktmbuf_mtod_offset(tail, uint8_t *, tail->data_len), rte_pktmbuf_mtod(m, uint8_t *), m->data_len);
+    tail->data_len = (uint16_t)(tail->data_len + m->data_len);
+    rte_pktmbuf_free_seg(m);
+    return true;
+}
+
 /* Behind the last mbuf of a run. */
 static void append(struct tcp_conn *c, struct tcp_run *run, struct rte_mbuf *m)
 {
-    struct rte_mbuf *tail = run->tail;
-    run->end += m->data_len;
-    if (m->data_len <= COPY_BELOW && m->data_len <= rte_pktmbuf_tailroom(tail) && rte_mbuf_refcnt_read(tail) == 1 && RTE_MBUF_DIRECT(tail)) {
-        memcpy(rte_pktmbuf_mtod_offset(tail, uint8_t *, tail->data_len), rte_pktmbuf_mtod(m, uint8_t *), m->data_len);
-        tail->data_len = (uint16_t)(tail->data_len + m->data_len);
-        rte_pktmbuf_free_seg(m);
+    run->end += m->pkt_len;
+    c->held_count = (uint16_t)(c->held_count + m->nb_segs);
+    if (tcp_copy_behind(run->tail, m)) {
+        c->held_count--;
         return;
     }
-    tail->next = m;
-    run->tail = m;
-    c->held_count++;
+    run->tail->next = m;
+    run->tail = last_of(m);
 }
 
 static void join_with_next(struct tcp_conn *c, unsigned i)
@@ -43,12 +88,12 @@ static void join_with_next(struct tcp_conn *c, unsigned i)
 static void drop(struct tcp_conn *c, struct rte_mbuf *m)
 {
     c->stack->stats.out_of_order_dropped++;
-    rte_pktmbuf_free_seg(m);
+    rte_pktmbuf_free(m);
 }
 
 void tcp_hold(struct tcp_conn *c, struct rte_mbuf *m, uint32_t seq)
 {
-    uint32_t end = seq + m->data_len;
+    uint32_t end = seq + m->pkt_len;
     unsigned i = 0;
     c->stack->stats.out_of_order++;
     while (i < c->run_count && seq_lt(c->runs[i].end, seq))
@@ -56,7 +101,7 @@ void tcp_hold(struct tcp_conn *c, struct rte_mbuf *m, uint32_t seq)
     /* Run i is the first that is touched or lies behind. */
     if (i < c->run_count && seq_le(c->runs[i].start, seq)) { /* it is touched from behind */
         uint32_t have = c->runs[i].end - seq;
-        if (have >= m->data_len) {
+        if (have >= m->pkt_len) {
             c->dsack = (struct tcp_range){seq, end};
             c->held_last_seq = seq; /* the block behind it is the one around it */
             drop(c, m);
@@ -64,11 +109,11 @@ void tcp_hold(struct tcp_conn *c, struct rte_mbuf *m, uint32_t seq)
         }
         if (have != 0)
             c->dsack = (struct tcp_range){seq, seq + have};
-        (void)rte_pktmbuf_adj(m, (uint16_t)have);
+        m = tcp_cut_front(m, have);
         seq += have;
         if (i + 1 < c->run_count && seq_lt(c->runs[i + 1].start, end))
-            (void)rte_pktmbuf_trim(m, (uint16_t)(end - c->runs[i + 1].start));
-        if (c->held_count == TCP_HELD_MAX) {
+            tcp_cut_to(m, c->runs[i + 1].start - seq);
+        if (c->held_count + m->nb_segs > TCP_HELD_MAX) {
             drop(c, m);
             return;
         }
@@ -78,16 +123,15 @@ void tcp_hold(struct tcp_conn *c, struct rte_mbuf *m, uint32_t seq)
         return;
     }
     if (i < c->run_count && seq_lt(c->runs[i].start, end)) /* the rest comes again when its time is there */
-        (void)rte_pktmbuf_trim(m, (uint16_t)(end - c->runs[i].start));
-    if (c->run_count == TCP_RUNS_MAX || c->held_count == TCP_HELD_MAX) {
+        tcp_cut_to(m, c->runs[i].start - seq);
+    if (c->run_count == TCP_RUNS_MAX || c->held_count + m->nb_segs > TCP_HELD_MAX) {
         drop(c, m);
         return;
     }
     memmove(&c->runs[i + 1], &c->runs[i], (c->run_count - i) * sizeof(c->runs[0]));
-    c->runs[i] = (struct tcp_run){.start = seq, .end = seq + m->data_len, .head = m, .tail = m};
-    m->next = NULL;
+    c->runs[i] = (struct tcp_run){.start = seq, .end = seq + m->pkt_len, .head = m, .tail = last_of(m)};
     c->run_count++;
-    c->held_count++;
+    c->held_count = (uint16_t)(c->held_count + m->nb_segs);
     c->held_last_seq = seq;
     join_with_next(c, i);
 }

@@ -157,8 +157,9 @@ static void update_window(struct tcp_conn *c, const struct tcp_packet *p)
     c->snd_wl1 = p->seq;
     c->snd_wl2 = p->ack;
     if (c->snd_wnd > before) {
-        if (c->send_timer == TCP_TIMER_PERSIST) {
+        if (before == 0) { /* what was sent into the closed window is repeated soon */
             c->backoff = 0;
+            c->rto_base_ns = c->stack->now_ns;
             tcp_arm_send(c);
         }
         tcp_want_output(c);
@@ -185,6 +186,8 @@ static bool ack_step(struct tcp_conn *c, const struct tcp_packet *p)
         return false;
     }
     update_window(c, p);
+    if (c->snd_wnd == 0 || c->send_timer == TCP_TIMER_PERSIST)
+        c->patience_ns = c->stack->now_ns;
     if (c->sack_ok && p->sack_count != 0)
         tcp_records_sacked(c, p, &d);
     if (seq_lt(c->snd_una, p->ack))
@@ -222,8 +225,14 @@ static void deliver(struct tcp_conn *c, struct rte_mbuf *m, uint32_t len)
     c->stack->stats.bytes_in += len;
     while (m != NULL) {
         struct rte_mbuf *next = m->next;
+        struct rte_mbuf *tail = c->receive_queue.tail;
+        uint32_t n = m->data_len;
         m->nb_segs = 1;
-        tide_rope_push(&c->receive_queue, m);
+        m->next = NULL;
+        if (tail != NULL && tcp_copy_behind(tail, m)) /* tiny segments must not hold a packet each */
+            c->receive_queue.len += n;
+        else
+            tide_rope_push(&c->receive_queue, m);
         m = next;
     }
 }
@@ -241,12 +250,7 @@ static void data_step(struct tcp_conn *c, const struct tcp_packet *p, struct rte
         return;
     }
     if (p->seq != c->rcv_nxt) {
-        if (m->nb_segs != 1) {
-            c->stack->stats.out_of_order_dropped++;
-            rte_pktmbuf_free(m);
-        } else {
-            tcp_hold(c, m, p->seq);
-        }
+        tcp_hold(c, m, p->seq);
         tcp_ack_now(c);
         return;
     }
@@ -312,7 +316,7 @@ static void syn_sent_input(struct tcp_conn *c, const struct tcp_packet *p)
     c->irs = p->seq;
     c->rcv_nxt = c->last_ack_sent = p->seq + 1;
     c->rcv_adv = c->rcv_nxt + TIDE_MIN(c->stack->config.receive_window_bytes, 65535u);
-    c->mss = TIDE_MIN(TIDE_MAX(p->has_mss ? p->mss : (uint16_t)536, (uint16_t)TCP_MSS_MIN), c->stack->config.mss);
+    c->mss = TIDE_MIN(TIDE_MAX(p->has_mss ? p->mss : (uint16_t)536, (uint16_t)TCP_MSS_MIN), tcp_link_mss(c->stack, &c->remote));
     c->sack_ok &= p->sack_permitted;
     c->ts_ok &= p->has_ts;
     c->wscale_ok &= p->has_wscale;
@@ -354,8 +358,9 @@ static bool paws_refuses(struct tcp_conn *c, const struct tcp_packet *p)
     return c->stack->now_ns - c->ts_recent_ns < (uint64_t)PAWS_IDLE_DAYS * 86400 * TIDE_NS_PER_S;
 }
 
-/* Step 1: is any of it in the window? Trims what is not. m may lose bytes at both ends. */
-static bool sequence_step(struct tcp_conn *c, struct tcp_packet *p, struct rte_mbuf *m)
+/* Step 1: is any of it in the window? Trims what is not: the packet may lose bytes at both
+ * ends. */
+static bool sequence_step(struct tcp_conn *c, struct tcp_packet *p, struct rte_mbuf **m)
 {
     uint32_t window = c->rcv_adv - c->rcv_nxt;
     uint32_t end = p->seq + p->len;
@@ -382,8 +387,8 @@ static bool sequence_step(struct tcp_conn *c, struct tcp_packet *p, struct rte_m
         c->stack->stats.duplicate_bytes += old;
         if (old != 0)
             c->dsack = (struct tcp_range){p->seq, c->rcv_nxt};
-        if (old != 0 && rte_pktmbuf_adj(m, (uint16_t)old) == NULL)
-            return false;
+        if (old != 0)
+            *m = tcp_cut_front(*m, old);
         p->seq += old;
         p->len -= old;
         if (p->seq != c->rcv_nxt)
@@ -397,11 +402,11 @@ static bool sequence_step(struct tcp_conn *c, struct tcp_packet *p, struct rte_m
         uint32_t over = end - c->rcv_adv;
         p->flags &= (uint16_t)~(TCP_FIN | TCP_PSH);
         tcp_ack_now(c);
-        if (over >= p->len || rte_pktmbuf_trim(m, (uint16_t)over) != 0) {
+        if (over >= p->len) {
             p->len = 0; /* a probe of a closed window: only its ACK counts */
-            p->drop_data = true;
         } else {
             p->len -= over;
+            tcp_cut_to(*m, p->len);
         }
     }
     return true;
@@ -439,7 +444,7 @@ static void conn_input(struct tcp_conn *c, struct tcp_packet *p, struct rte_mbuf
         goto done;
     }
     if (p->flags & TCP_RST) { /* step 2, with the window looked at by its own rule */
-        if (p->seq - c->rcv_nxt <= c->rcv_adv - c->rcv_nxt)
+        if (c->state != TCP_TIME_WAIT && p->seq - c->rcv_nxt <= c->rcv_adv - c->rcv_nxt) /* RFC 1337: it waits in peace */
             reset_step(c, p);
         goto done;
     }
@@ -447,7 +452,7 @@ static void conn_input(struct tcp_conn *c, struct tcp_packet *p, struct rte_mbuf
         challenge(c);
         goto done;
     }
-    if (!sequence_step(c, p, m)) { /* step 1 */
+    if (!sequence_step(c, p, &m)) { /* step 1 */
         if (p->len != 0 || p->flags & TCP_FIN)
             tcp_ack_now(c); /* our ACK was lost */
         else

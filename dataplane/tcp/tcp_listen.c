@@ -150,7 +150,7 @@ static struct tcp_conn *establish(struct tcp_stack *s, const struct tcp_meta *m,
     c->snd_una = c->snd_max = c->rack_fack = y->iss + 1;
     c->rcv_nxt = c->last_ack_sent = y->irs + 1;
     c->rcv_adv = c->rcv_nxt + TIDE_MIN(s->config.receive_window_bytes, 65535u);
-    c->mss = TIDE_MIN(TIDE_MAX(y->mss, (uint16_t)TCP_MSS_MIN), s->config.mss);
+    c->mss = TIDE_MIN(TIDE_MAX(y->mss, (uint16_t)TCP_MSS_MIN), tcp_link_mss(s, &m->src));
     c->sack_ok = y->sack_ok;
     c->ts_ok = y->ts_ok;
     c->ecn_ok = y->ecn_ok;

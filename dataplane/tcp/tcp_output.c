@@ -62,7 +62,7 @@ void tcp_send_syn_ack(struct tcp_stack *s, const struct tcp_syn *y)
 {
     struct tcp_control k = {.src = y->local, .dst = y->remote, .src_port = y->local_port, .dst_port = y->remote_port,
                             .seq = y->iss, .ack = y->irs + 1, .flags = TCP_SYN | TCP_ACK,
-                            .window = (uint16_t)TIDE_MIN(s->config.receive_window_bytes, 65535u), .mss = s->config.mss,
+                            .window = (uint16_t)TIDE_MIN(s->config.receive_window_bytes, 65535u), .mss = tcp_link_mss(s, &y->remote),
                             .ts_ok = y->ts_ok, .sack_ok = y->sack_ok, .wscale_ok = y->wscale_ok, .wscale = s->wscale,
                             .ts_value = tcp_ts_now(s), .ts_echo = y->ts_recent};
     if (y->ecn_ok)
@@ -293,7 +293,7 @@ static struct rte_mbuf *send_syn(struct tcp_conn *c, struct tcp_meta *meta)
 {
     struct tcp_stack *s = c->stack;
     struct tcp_control k = {.src = c->local, .dst = c->remote, .src_port = c->local_port, .dst_port = c->remote_port, .seq = c->iss,
-                            .ack = c->rcv_nxt, .flags = TCP_SYN, .mss = s->config.mss,
+                            .ack = c->rcv_nxt, .flags = TCP_SYN, .mss = tcp_link_mss(s, &c->remote),
                             .window = (uint16_t)TIDE_MIN(s->config.receive_window_bytes, 65535u), .ts_ok = c->ts_ok,
                             .sack_ok = c->sack_ok, .wscale_ok = c->wscale_ok, .wscale = s->wscale, .ts_value = tcp_ts_now(s),
                             .ts_echo = c->ts_recent};

@@ -321,6 +321,11 @@ uint32_t tcp_read(struct tcp_conn *c, struct tide_rope *into)
     return n;
 }
 
+uint16_t tcp_link_mss(const struct tcp_stack *s, const struct tide_addr *remote)
+{
+    return tide_addr_is_v4(remote) ? s->config.mss : (uint16_t)(s->config.mss - 20); /* its header is longer */
+}
+
 uint32_t tcp_receive_window(const struct tcp_conn *c)
 {
     uint32_t limit = c->stack->config.receive_window_bytes;

@@ -182,9 +182,7 @@ static bool gave_up(const struct tcp_conn *c)
     uint64_t patience = c->stack->config.user_timeout_ms * TIDE_NS_PER_MS;
     if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RECEIVED)
         patience = TIDE_MAX(patience, SYN_PATIENCE_MS * TIDE_NS_PER_MS);
-    else if (c->send_timer == TCP_TIMER_PERSIST || c->snd_wnd == 0)
-        return now - TIDE_MAX(c->progress_ns, c->last_in_ns) >= patience;
-    return now - c->progress_ns >= patience;
+    return now - TIDE_MAX(c->progress_ns, c->patience_ns) >= patience;
 }
 
 static void on_timeout(struct tcp_conn *c)
