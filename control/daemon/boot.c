@@ -336,12 +336,17 @@ static bool start_cores(struct world *w)
     return i == w->core_count;
 }
 
-static void stop_cores(struct world *w)
+static void wake_cores(const struct world *w)
 {
     uint64_t one = 1;
-    atomic_store(&w->stop, true);
     for (uint32_t i = 0; i < w->core_count; i++)
         (void)!write(w->office->parties[i].wake_fd, &one, sizeof(one));
+}
+
+static void stop_cores(struct world *w)
+{
+    atomic_store(&w->stop, true);
+    wake_cores(w);
     rte_eal_mp_wait_lcore();
     TIDE_ASSERT(atomic_load(&w->ended) == atomic_load(&w->running)); /* and so all that they wrote is seen */
 }
@@ -451,9 +456,31 @@ static void watch_signals(struct world *w)
     uv_signal_start(&w->sigint, on_signal, SIGINT);
 }
 
+static void ask_for_conns(void *arg)
+{
+    struct world *w = arg;
+    for (uint32_t i = 0; i < w->core_count; i++)
+        core_conns_ask(w->cores[i]);
+    wake_cores(w);
+}
+
+static bool conns_are_ready(void *arg)
+{
+    const struct world *w = arg;
+    bool ready = true;
+    for (uint32_t i = 0; i < w->core_count; i++)
+        ready &= core_conns_ready(w->cores[i]);
+    return ready;
+}
+
 static bool start_control(struct world *w, char *error, size_t size)
 {
-    struct http_handlers handlers = {.metrics = metrics_render, .health = health_render, .arg = w};
+    static const struct http_page pages[] = {
+        {.path = "/metrics", .render = metrics_render},
+        {.path = "/healthz", .render = health_render},
+        {.path = "/conns", .ask = ask_for_conns, .is_ready = conns_are_ready, .render = conns_render},
+    };
+    struct http_pages http = {.pages = pages, .count = TIDE_ARRAY_LEN(pages), .arg = w};
     struct control_config config = {.loop = &w->loop,
                                     .settings = w->settings,
                                     .log_dir = w->log_dir,
@@ -475,7 +502,7 @@ static bool start_control(struct world *w, char *error, size_t size)
     w->control = control_start(&config, error, size);
     if (w->control == NULL)
         return false;
-    return http_start(&w->loop, w->settings->control_address, &handlers, &w->http, error, size) == TIDE_OK;
+    return http_start(&w->loop, w->settings->control_address, &http, &w->http, error, size) == TIDE_OK;
 }
 
 /* ---- identity and history ---------------------------------------------------------------------------------- */

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <arpa/inet.h>
+
 #include "daemon/world.h"
 #include "log/buffers.h"
 
@@ -141,4 +143,48 @@ int health_render(void *arg, char **ret_text)
     if (asprintf(ret_text, "%s\n", well ? "ok" : !w->ready ? "starting" : !link ? "the data link is down" : "a replica has failed") < 0)
         return 500;
     return well ? 200 : 503;
+}
+
+static void endpoint(char *to, size_t size, const struct tcp_endpoint *e)
+{
+    char host[INET6_ADDRSTRLEN];
+    bool v4 = tide_addr_is_v4(&e->addr);
+    (void)inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? e->addr.bytes + 12 : e->addr.bytes, host, sizeof(host));
+    snprintf(to, size, v4 ? "%s:%u" : "[%s]:%u", host, e->port);
+}
+
+static void conn(FILE *f, uint32_t core, const struct tcp_conn_info *i)
+{
+    char local[64], peer[64];
+    endpoint(local, sizeof(local), &i->local);
+    endpoint(peer, sizeof(peer), &i->remote);
+    fprintf(f, "%-4u %-21s %-21s %-12s %9.1f %8.2f %9u %9u %9u %9u %8u %8u %5u %12lu %12lu %6lu %9.1f %s%s%s%s\n", core, local, peer, i->state,
+            (double)i->srtt_ns / 1e3, (double)i->rto_ns / 1e6, i->cwnd, i->in_flight, i->send_queue, i->send_window, i->receive_queue,
+            i->receive_window, i->held, i->bytes_in, i->bytes_out, i->retransmits, (double)i->idle_ns / 1e9, i->timestamps ? "ts," : "",
+            i->sack ? "sack," : "", i->window_scaling ? "wscale," : "", i->ecn ? "ecn" : "");
+}
+
+int conns_render(void *arg, char **ret_text)
+{
+    const struct world *w = arg;
+    size_t size;
+    FILE *f = open_memstream(ret_text, &size);
+    int status = 200;
+    if (f == NULL)
+        return 500;
+    fprintf(f, "%-4s %-21s %-21s %-12s %9s %8s %9s %9s %9s %9s %8s %8s %5s %12s %12s %6s %9s %s\n", "core", "local", "peer", "state", "rtt_us",
+            "rto_ms", "cwnd", "in_flight", "send_q", "send_wnd", "recv_q", "recv_wnd", "held", "bytes_in", "bytes_out", "resent", "idle_s",
+            "options");
+    for (uint32_t core = 0; core < w->core_count; core++) {
+        uint32_t count;
+        const struct tcp_conn_info *rows = core_conns(w->cores[core], &count);
+        if (!core_conns_ready(w->cores[core])) {
+            fprintf(f, "core %u has not answered\n", core);
+            status = 503;
+            continue;
+        }
+        for (uint32_t i = 0; i < count; i++)
+            conn(f, core, &rows[i]);
+    }
+    return fclose(f) == 0 ? status : 500;
 }

@@ -10,13 +10,24 @@
 
 #include <microhttpd.h>
 
-enum { HTTP_CONNECTIONS_MAX = 32, HTTP_TIMEOUT_S = 10 };
+enum { HTTP_CONNECTIONS_MAX = 32, HTTP_TIMEOUT_S = 10, LOOK_MS = 1, PATIENCE_MS = 1000 };
+
+/* A request that waits for its page to be ready. */
+struct wait {
+    struct MHD_Connection *connection;
+    const struct http_page *page;
+    uint64_t until_ms;
+};
 
 struct http {
     struct MHD_Daemon *daemon;
-    struct http_handlers handlers;
+    struct http_pages pages;
+    struct wait waits[HTTP_CONNECTIONS_MAX];
+    unsigned wait_count;
+    uv_loop_t *loop;
     uv_poll_t poll;
-    uv_timer_t timer;
+    uv_timer_t timer; /* MHD's own */
+    uv_timer_t look;  /* after those that wait */
 };
 
 static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, char *text, enum MHD_ResponseMemoryMode mode, const char *type)
@@ -31,24 +42,46 @@ static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, char *te
     return result;
 }
 
+static const struct http_page *find(const struct http *h, const char *path)
+{
+    for (unsigned i = 0; i < h->pages.count; i++)
+        if (strcmp(path, h->pages.pages[i].path) == 0)
+            return &h->pages.pages[i];
+    return NULL;
+}
+
+static void on_look(uv_timer_t *t);
+
+static void wait_for(struct http *h, struct MHD_Connection *c, const struct http_page *page)
+{
+    page->ask(h->pages.arg);
+    MHD_suspend_connection(c);
+    h->waits[h->wait_count++] = (struct wait){c, page, uv_now(h->loop) + PATIENCE_MS};
+    uv_timer_start(&h->look, on_look, LOOK_MS, LOOK_MS);
+}
+
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const char *url, const char *method, const char *version,
                                   const char *body, size_t *body_size, void **state)
 {
-    static char not_found[] = "only /metrics and /healthz are here\n";
+    static char not_found[] = "no such page; /metrics and /healthz are here\n";
     static char not_allowed[] = "GET only\n";
     struct http *h = arg;
-    http_render render = strcmp(url, "/metrics") == 0 ? h->handlers.metrics : strcmp(url, "/healthz") == 0 ? h->handlers.health : NULL;
+    const struct http_page *page = find(h, url);
     char *text = NULL;
     int status;
     (void)version;
     (void)body;
-    (void)state;
     *body_size = 0;
     if (strcmp(method, "GET") != 0)
         return reply(c, MHD_HTTP_METHOD_NOT_ALLOWED, not_allowed, MHD_RESPMEM_PERSISTENT, "text/plain");
-    if (render == NULL)
+    if (page == NULL)
         return reply(c, MHD_HTTP_NOT_FOUND, not_found, MHD_RESPMEM_PERSISTENT, "text/plain");
-    status = render(h->handlers.arg, &text);
+    if (page->ask != NULL && *state == NULL && h->wait_count < HTTP_CONNECTIONS_MAX) {
+        *state = h; /* the next call is after the wait */
+        wait_for(h, c, page);
+        return MHD_YES;
+    }
+    status = page->render(h->pages.arg, &text);
     if (text == NULL)
         return MHD_NO;
     return reply(c, (unsigned)status, text, MHD_RESPMEM_MUST_FREE, "text/plain; version=0.0.4");
@@ -78,6 +111,26 @@ static void on_timer(uv_timer_t *t)
     run(t->data);
 }
 
+static void on_look(uv_timer_t *t)
+{
+    struct http *h = t->data;
+    unsigned left = 0;
+    bool resumed = false;
+    for (unsigned i = 0; i < h->wait_count; i++) {
+        if (h->waits[i].page->is_ready(h->pages.arg) || uv_now(h->loop) >= h->waits[i].until_ms) {
+            MHD_resume_connection(h->waits[i].connection);
+            resumed = true;
+        } else {
+            h->waits[left++] = h->waits[i];
+        }
+    }
+    h->wait_count = left;
+    if (left == 0)
+        uv_timer_stop(&h->look);
+    if (resumed)
+        run(h);
+}
+
 static bool parse(const char *address, struct sockaddr_in *ret)
 {
     char host[256];
@@ -94,7 +147,7 @@ static bool parse(const char *address, struct sockaddr_in *ret)
     return *end == 0 && port > 0 && port < 65536 && inet_pton(AF_INET, host, &ret->sin_addr) == 1;
 }
 
-enum tide_status http_start(uv_loop_t *loop, const char *address, const struct http_handlers *handlers, struct http **ret, char *error,
+enum tide_status http_start(uv_loop_t *loop, const char *address, const struct http_pages *pages, struct http **ret, char *error,
                             size_t size)
 {
     struct http *h = calloc(1, sizeof(*h));
@@ -105,8 +158,9 @@ enum tide_status http_start(uv_loop_t *loop, const char *address, const struct h
         free(h);
         return TIDE_BAD;
     }
-    h->handlers = *handlers;
-    h->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, h, MHD_OPTION_SOCK_ADDR, &at, MHD_OPTION_CONNECTION_LIMIT,
+    h->pages = *pages;
+    h->loop = loop;
+    h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, h, MHD_OPTION_SOCK_ADDR, &at, MHD_OPTION_CONNECTION_LIMIT,
                                  (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_TIMEOUT_S, MHD_OPTION_END);
     if (h->daemon == NULL) {
         snprintf(error, size, "control.address: %s cannot be listened on: %s", address, strerror(errno));
@@ -116,7 +170,8 @@ enum tide_status http_start(uv_loop_t *loop, const char *address, const struct h
     info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     uv_poll_init(loop, &h->poll, info->epoll_fd);
     uv_timer_init(loop, &h->timer);
-    h->poll.data = h->timer.data = h;
+    uv_timer_init(loop, &h->look);
+    h->poll.data = h->timer.data = h->look.data = h;
     uv_poll_start(&h->poll, UV_READABLE, on_readable);
     *ret = h;
     return TIDE_OK;
@@ -128,6 +183,9 @@ void http_stop(struct http *h)
         return;
     uv_poll_stop(&h->poll);
     uv_timer_stop(&h->timer);
+    uv_timer_stop(&h->look);
+    for (unsigned i = 0; i < h->wait_count; i++)
+        MHD_resume_connection(h->waits[i].connection);
     MHD_stop_daemon(h->daemon);
     free(h);
 }

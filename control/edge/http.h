@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * /metrics and /healthz on the management network, by libmicrohttpd driven from the control
+ * Pages of text, /metrics among them, on the management network, by libmicrohttpd driven from the control
  * thread's loop: handlers run on that thread.
  */
 #ifndef TIDEMARK_CONTROL_EDGE_HTTP_H
 #define TIDEMARK_CONTROL_EDGE_HTTP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <uv.h>
@@ -14,17 +15,23 @@
 
 struct http;
 
-/* HTTP status; *ret_text is malloc'ed and becomes the caller's. */
-typedef int (*http_render)(void *arg, char **ret_text);
+/* A page of text. When `ask` is set it is called first, and render only when is_ready says so, or
+ * after a second: what comes from other threads needs a while. */
+struct http_page {
+    const char *path;
+    void (*ask)(void *arg);
+    bool (*is_ready)(void *arg);
+    int (*render)(void *arg, char **ret_text); /* HTTP status; *ret_text is malloc'ed and becomes the caller's */
+};
 
-struct http_handlers {
-    http_render metrics;
-    http_render health;
+struct http_pages {
+    const struct http_page *pages; /* stay where they are */
+    unsigned count;
     void *arg;
 };
 
 /* `address` is host:port. TIDE_BAD: not an address; TIDE_IO: taken or not ours. */
-TIDE_MUST_USE enum tide_status http_start(uv_loop_t *, const char *address, const struct http_handlers *, struct http **ret,
+TIDE_MUST_USE enum tide_status http_start(uv_loop_t *, const char *address, const struct http_pages *, struct http **ret,
                                           char *error, size_t size);
 void http_stop(struct http *);
 

@@ -11,6 +11,7 @@ static const struct {
 } commands[] = {
     {"topic", tool_topic, "create, list, describe or delete topics"},
     {"log", tool_log, "dump or verify a segment file"},
+    {"conns", tool_conns, "the connections of a broker"},
     {"doctor", tool_doctor, "what this machine lacks, and what to do about it"},
 };
 

@@ -14,6 +14,7 @@ enum {
     STEER_MAX = 32,     /* frames taken from each sibling per turn */
     ICMP_ERRORS_MAX = 16,
     TCP_PUBLISH_MS = 10,
+    CONNS_PER_TURN = 64, /* looked at for a list */
     PACKETS_MAX = 32,   /* packets asked of TCP at once */
     SLOW_LOOK_MS = 100,       /* how often slow readers are looked for while read buffers are short */
     SLOW_AFTER_MS = 3000,     /* a reader without progress for so long may be reset then */
@@ -31,6 +32,10 @@ struct core {
     bool receive_low;
     uint64_t slow_look_ns;
     uint64_t pool_look_ns;
+    _Atomic uint32_t conns_asked;    /* control adds one... */
+    _Atomic uint32_t conns_answered; /* ...and we follow when the list is whole */
+    uint32_t conns_at, conns_count;
+    struct tcp_conn_info *conns;
     uint64_t tcp_publish_ns;
     bool tcp_unpublished;
     unsigned did;
@@ -61,7 +66,8 @@ struct core *core_create(const struct core_config *config)
     }
     c->tcp = tcp_stack_create(&c->config.tcp);
     c->broker = broker_create(&c->config.broker);
-    if (c->tcp == NULL || c->broker == NULL) {
+    c->conns = rte_zmalloc("core", c->config.tcp.connections_max * sizeof(*c->conns), TIDE_CACHE_LINE);
+    if (c->tcp == NULL || c->broker == NULL || c->conns == NULL) {
         core_destroy(c);
         return NULL;
     }
@@ -78,6 +84,7 @@ void core_destroy(struct core *c)
         tcp_stack_destroy(c->tcp);
     broker_destroy(c->broker);
     net_deinit(&c->net);
+    rte_free(c->conns);
     rte_free(c);
 }
 
@@ -383,6 +390,43 @@ static void publish_tcp(struct core *c, const struct tide_time *t)
         tide_pub64_set(&c->gauges.tcp[i], values[i]);
 }
 
+/* ---- the list of connections ---------------------------------------------------------------------------- */
+
+void core_conns_ask(struct core *c)
+{
+    if (core_conns_ready(c))
+        atomic_fetch_add_explicit(&c->conns_asked, 1, memory_order_release);
+}
+
+bool core_conns_ready(const struct core *c)
+{
+    return atomic_load_explicit(&c->conns_asked, memory_order_relaxed) == atomic_load_explicit(&c->conns_answered, memory_order_acquire);
+}
+
+const struct tcp_conn_info *core_conns(const struct core *c, uint32_t *ret_count)
+{
+    *ret_count = c->conns_count;
+    return c->conns;
+}
+
+static void list_conns(struct core *c, const struct tide_time *t)
+{
+    uint32_t asked = atomic_load_explicit(&c->conns_asked, memory_order_acquire);
+    uint32_t until = TIDE_MIN(c->conns_at + CONNS_PER_TURN, c->config.tcp.connections_max);
+    if (asked == atomic_load_explicit(&c->conns_answered, memory_order_relaxed))
+        return;
+    if (c->conns_at == 0)
+        c->conns_count = 0;
+    for (; c->conns_at < until; c->conns_at++)
+        if (tcp_info_at(c->tcp, t->now_ns, c->conns_at, &c->conns[c->conns_count]))
+            c->conns_count++;
+    c->did++; /* no waiting before it is whole */
+    if (until != c->config.tcp.connections_max)
+        return;
+    c->conns_at = 0;
+    atomic_store_explicit(&c->conns_answered, asked, memory_order_release);
+}
+
 unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io)
 {
     c->did = 0;
@@ -405,6 +449,7 @@ unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io
     transmit(c, t, io);
     if (c->did != 0)
         publish_gauges(c);
+    list_conns(c, t);
     publish_tcp(c, t);
     return c->did;
 }

@@ -87,6 +87,11 @@ struct core_gauges {
     struct tide_pub64 tcp[TCP_STAT_COUNT]; /* every 10 ms, and before the core waits */
 };
 const struct core_gauges *core_gauges(const struct core *); /* [any] */
+/* Connections as the core last listed them: asked for by one thread, listed by the core over some of
+ * its turns, to be read when ready and until asked for again. After asking the core is woken. [control] */
+void core_conns_ask(struct core *);
+bool core_conns_ready(const struct core *);
+const struct tcp_conn_info *core_conns(const struct core *, uint32_t *ret_count);
 void core_check(const struct core *);
 
 #endif

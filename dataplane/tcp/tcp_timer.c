@@ -9,15 +9,18 @@
  * A connection lies in the slot of its earliest deadline; when a deadline moves back it stays where
  * it is and is put right when the slot comes. SYN-ACKs of the cache have a list of their own.
  *
- * The floor of the retransmission timeout is how long the peer may keep an ACK back: 200 ms until it
- * has been seen to acknowledge single segments at once many times over, then four times the worst
- * that was seen, and tcp.rto.min.us at the least. One spurious timeout, and it has to prove itself
- * four times as long.
+ * The timeout is the smoothed round trip and at least as long again as the peer may keep an ACK back:
+ * 200 ms until it has acknowledged single segments by ACKs of their own many times over, then four
+ * times the slowest of those, but not below 100 ms. However promptly a Linux peer has acknowledged,
+ * the next ACK it may keep back for 40 ms and the slack of its timers. After a spurious timeout it is
+ * 200 ms again, and coming down takes four times as many. Only a peer that is known to acknowledge at
+ * once (tcp_set_prompt_peer) has tcp.rto.min.us instead.
  */
 #include "tcp/tcp_conn.h"
 
 enum {
     ACK_DELAY_MS = 200,
+    ACK_DELAY_LEAST_MS = 100,
     PROMPT_NEED = 64,
     RTO_MAX_MS = 60000,
     KEEPALIVE_PROBES = 9,
@@ -75,12 +78,11 @@ static uint64_t rto_min_ns(const struct tcp_conn *c)
 
 static void set_rto(struct tcp_conn *c)
 {
-    uint64_t floor_ns = TIDE_MAX(c->ack_delay_ns, rto_min_ns(c));
-    uint64_t rto = c->srtt_ns + 4 * c->rttvar_ns;
+    uint64_t slack = TIDE_MAX(c->ack_delay_ns, rto_min_ns(c));
     if (c->srtt_ns == 0)
         return;
-    rto = TIDE_MAX(rto, floor_ns);
-    c->rto_ns = TIDE_MIN(rto, RTO_MAX_MS * TIDE_NS_PER_MS);
+    slack = TIDE_MAX(slack, 4 * c->rttvar_ns);
+    c->rto_ns = TIDE_MIN(c->srtt_ns + slack, RTO_MAX_MS * TIDE_NS_PER_MS);
 }
 
 /* RFC 6298 2, with the time in nanoseconds. */
@@ -97,21 +99,23 @@ void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt)
     set_rto(c);
 }
 
+static uint64_t safe_delay(uint64_t seen_ns)
+{
+    uint64_t most = ACK_DELAY_MS * TIDE_NS_PER_MS, least = ACK_DELAY_LEAST_MS * TIDE_NS_PER_MS;
+    return TIDE_MIN(TIDE_MAX(4 * seen_ns, least), most);
+}
+
 void tcp_ack_delay_sample(struct tcp_conn *c, uint64_t rtt)
 {
-    uint64_t most = ACK_DELAY_MS * TIDE_NS_PER_MS;
-    uint64_t delay = rtt > c->min_rtt_ns ? rtt - c->min_rtt_ns : 0;
-    uint64_t safe = TIDE_MIN(4 * delay, most);
-    c->ack_delay_seen_ns = TIDE_MAX(c->ack_delay_seen_ns, delay);
-    if (c->ack_delay_ns < safe && safe > rto_min_ns(c)) { /* slower than believed */
-        c->ack_delay_ns = safe;
-        c->prompt_count = 0;
-        set_rto(c);
+    if (c->ack_delay_ns == 0)
+        return; /* it is known */
+    c->ack_delay_seen_ns = TIDE_MAX(c->ack_delay_seen_ns, rtt);
+    if (c->ack_delay_ns < safe_delay(rtt)) /* slower than believed */
+        c->ack_delay_ns = safe_delay(rtt);
+    else if (++c->prompt_count < c->prompt_need)
         return;
-    }
-    if (++c->prompt_count < c->prompt_need)
-        return;
-    c->ack_delay_ns = TIDE_MIN(4 * c->ack_delay_seen_ns, most);
+    else
+        c->ack_delay_ns = safe_delay(c->ack_delay_seen_ns);
     c->ack_delay_seen_ns = 0;
     c->prompt_count = 0;
     set_rto(c);

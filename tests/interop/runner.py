@@ -5,18 +5,21 @@ import argparse
 import os
 import pathlib
 import shutil
+import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import wire
-from world import BOOT, BROKER, Failure, ROOT, World, expect, sh
+from world import BOOT, BROKER, PORT, Failure, ROOT, World, expect, sh
 
 HERE = pathlib.Path(__file__).resolve().parent
 CASES = []
+FULL = os.environ.get('TIDE_FULL') == '1'
 
 
 class Skip(Exception):
@@ -525,6 +528,103 @@ def metadata_of_many_empty_names(w):
     for name in ('..', '.', 'a' * 250, 'sp ace', 'nul\0', '\xff'):
         response = ask(s, wire.frame(3, 1, struct.pack('>i', 1) + wire.text(name)))
         expect(response is not None and struct.pack('>h', 17) in response, f'{name!r}')
+    healthy(w)
+
+
+# ---- TCP against the kernel's ------------------------------------------------------------------------------------------------
+
+@case
+def a_cable_that_loses(w):
+    path = w.dir / 'in'
+    sent = lines(200000 if FULL else 40000)
+    path.write_text(sent)
+    try:
+        for percent in (0.1, 1, 5, 10) if FULL else (1, 10):
+            topic = f'lossy-{percent}'
+            w.lossy(0)
+            w.topic(topic)
+            before = w.metrics()
+            w.lossy(percent)
+            w.produce(topic, path, '-X', 'acks=all', '-X', 'enable.idempotence=true', timeout=300)
+            got = w.consume(topic, timeout=300)
+            expect(got == sent, f'{percent} %: {len(got)} of {len(sent)} bytes')
+            again = w.total('tidemark_tcp_retransmits_total') - w.total('tidemark_tcp_retransmits_total', before)
+            expect(again > 0 or percent < 1, f'{percent} % were lost and nothing was sent again')
+    finally:
+        w.lossy(0)
+    healthy(w)
+
+
+def listed(w, s):
+    """What the broker says of the connection behind a socket."""
+    out = sh('ip', 'netns', 'exec', w.ns_broker, w.tools / 'control/tool/tidemark', 'conns').stdout.splitlines()
+    rows = [dict(zip(out[0].split(), r.split())) for r in out if '%s:%d' % s.getsockname() in r]
+    expect(len(rows) == 1, '\n'.join(out))
+    return rows[0]
+
+
+@case
+def nothing_is_sent_again_for_a_peer_that_delays_its_acks(w):
+    """Requests 100 ms apart: the kernel keeps each ACK back for 40 ms."""
+    s = w.connect()
+    count = 1000 if FULL else 80
+    request = wire.frame(18, 0, b'')
+    for _ in range(count):
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+        expect(ask(s, request) is not None, 'no answer')
+        time.sleep(0.1)
+    row = listed(w, s)
+    expect(row['resent'] == '0', row)
+    expect(float(row['rto_ms']) > 100, f'the timeout must leave room for ACKs that are kept back: {row}')
+    # struct tcp_info: tcpi_total_retrans
+    info = s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    expect(struct.unpack_from('=I', info, 100)[0] == 0, 'the kernel sent something again')
+
+
+@case
+def connections_are_listed(w):
+    s = w.connect()
+    expect(ask(s, wire.frame(18, 0, b'')) is not None, 'no answer')
+    row = listed(w, s)
+    expect(row['state'] == 'ESTABLISHED' and 'sack' in row['options'] and int(row['bytes_in']) > 0, row)
+    r = sh('ip', 'netns', 'exec', w.ns_broker, w.tools / 'control/tool/tidemark', 'conns', '--control', '127.0.0.1:1', check=False)
+    expect(r.returncode == 1 and 'tidemark: http://127.0.0.1:1/conns' in r.stderr, r.stderr)
+
+
+@case
+def a_flood_of_syns(w):
+    """Strangers' SYNs as fast as one sender can; the client's records go on, and new clients come in."""
+    healthy(w)
+    resident = w.resident()
+    before = w.metrics()
+    hardware = w.hardware_address()
+    seconds = 8 if FULL else 3
+
+    def flood():
+        link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        link.bind((w.dev_client, 0))
+        until, sent = time.monotonic() + seconds, 0
+        while time.monotonic() < until:
+            for _ in range(64):
+                sent += 1
+                link.send(wire.syn(hardware, f'10.78.{1 + sent % 250}.{sent // 250 % 250}', BROKER, 1024 + sent % 60000, PORT, sent))
+        link.close()
+        return sent
+
+    sent = []
+    t = threading.Thread(target=lambda: sent.append(w.inside(flood)))
+    t.start()
+    time.sleep(0.3)
+    healthy(w, 'flood-health')
+    path = w.dir / 'in'
+    path.write_text(lines(20000))
+    w.produce('flood', path, '-X', 'acks=all')
+    t.join()
+    after = w.metrics()
+    told = lambda name: w.total(f'tidemark_{name}_total', after) - w.total(f'tidemark_{name}_total', before)
+    expect(told('tcp_syn_cookies_sent') > 0, f'{sent} SYNs and no cookie')
+    expect(told('mbuf_empty') == 0 and told('tcp_no_memory') == 0, 'a pool ran out')
+    expect(w.resident() < resident + 32 * 1024, 'memory grew')
     healthy(w)
 
 

@@ -85,3 +85,20 @@ def produce_result(response, topic):
     at = 4 + 4 + 2 + len(topic) + 4
     index, error, base = struct.unpack_from('>ihq', response, at)
     return error, base
+
+
+def _sum(data):
+    total = sum(struct.unpack(f'>{len(data) // 2}H', data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return total ^ 0xffff
+
+
+def syn(hardware, source, destination, source_port, port, seq):
+    """A whole Ethernet frame with a SYN of somebody."""
+    src, dst = (bytes(int(x) for x in a.split('.')) for a in (source, destination))
+    tcp = struct.pack('>HHIIBBHHH', source_port, port, seq & 0xffffffff, 0, 0x60, 2, 65535, 0, 0) + b'\2\4\5\xb4'
+    tcp = tcp[:16] + struct.pack('>H', _sum(src + dst + struct.pack('>HH', 6, len(tcp)) + tcp)) + tcp[18:]
+    ip = struct.pack('>BBHHHBBH', 0x45, 0, 20 + len(tcp), 0, 0x4000, 64, 6, 0) + src + dst
+    ip = ip[:10] + struct.pack('>H', _sum(ip)) + ip[12:]
+    return hardware + b'\2\0\0\0\0\1\x08\0' + ip + tcp

@@ -134,6 +134,15 @@ class World:
                 values[found.group(1)] = float(found.group(2))
         return values
 
+    def resident(self):
+        """KiB of memory in use by the broker."""
+        return int(re.search(r'VmRSS:\s+(\d+)', pathlib.Path(f'/proc/{self.process.pid}/status').read_text()).group(1))
+
+    def hardware_address(self):
+        """Of the broker's port."""
+        found = sh('ip', '-n', self.ns_client, 'neigh', 'show', BROKER).stdout
+        return bytes.fromhex(re.search(r'lladdr ([0-9a-f:]+)', found).group(1).replace(':', ''))
+
     def total(self, name, values=None):
         values = values or self.metrics()
         return sum(v for k, v in values.items() if k.split('{')[0] == name)
@@ -171,25 +180,45 @@ class World:
     def consume(self, topic, *args, **kw):
         return self.client('kcat', '-b', BOOT, '-C', '-t', topic, '-o', 'beginning', '-e', '-q', *args, **kw).stdout
 
-    def connect(self):
-        """A socket of the client namespace."""
+    def inside(self, f):
+        """Runs f() in a thread that lives in the client namespace."""
         result = []
 
-        def inside():
+        def run():
             libc = __import__('ctypes').CDLL(None, use_errno=True)
-            with open(f'/run/netns/{self.ns_client}') as ns:
-                expect(libc.setns(ns.fileno(), 0x40000000) == 0, 'setns')
-            s = socket.socket()
-            s.settimeout(15)
             try:
-                s.connect((BROKER, PORT))
-                result.append(s)
-            except OSError as e:
+                with open(f'/run/netns/{self.ns_client}') as ns:
+                    expect(libc.setns(ns.fileno(), 0x40000000) == 0, 'setns')
+                result.append(f())
+            except Exception as e:  # pylint: disable=broad-except
                 result.append(e)
 
-        t = threading.Thread(target=inside)  # a namespace belongs to a thread
+        t = threading.Thread(target=run)  # a namespace belongs to a thread
         t.start()
         t.join()
-        if isinstance(result[0], OSError):
-            raise Failure(f'connect: {result[0]}')
+        if isinstance(result[0], Exception):
+            raise result[0]
         return result[0]
+
+    def lossy(self, percent):
+        """The cable drops so many of the frames in both directions; 0: none any more."""
+        sh('ip', 'netns', 'exec', self.ns_client, 'nft', 'delete', 'table', 'netdev', 'lossy', check=False)
+        if percent == 0:
+            return
+        rule = f'numgen random mod 10000 < {int(percent * 100)} drop'
+        chains = ''.join(f'chain {c} {{ type filter hook {c} device "{self.dev_client}" priority 0; ether type ip {rule}; }}\n'
+                         for c in ('ingress', 'egress'))
+        sh('ip', 'netns', 'exec', self.ns_client, 'nft', '-f', '-', input=f'table netdev lossy {{\n{chains}}}\n')
+
+    def connect(self):
+        """A socket of the client namespace."""
+        def connected():
+            s = socket.socket()
+            s.settimeout(15)
+            s.connect((BROKER, PORT))
+            return s
+
+        try:
+            return self.inside(connected)
+        except OSError as e:
+            raise Failure(f'connect: {e}') from e
