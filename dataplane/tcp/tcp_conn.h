@@ -131,6 +131,7 @@ struct tcp_conn {
     uint8_t backoff;
     uint8_t probes;     /* keepalive probes without an answer */
     uint16_t mss;
+    uint16_t mss_full; /* before it was reduced; 0: it was not */
     uint32_t snd_una, snd_max;
     uint32_t snd_wnd, snd_wl1, snd_wl2, snd_wnd_max;
     uint32_t rcv_nxt, rcv_adv, rcv_charged; /* bytes delivered or queued and not yet consumed */
@@ -156,8 +157,8 @@ struct tcp_conn {
     uint8_t rack_multiplier, rack_persist;
     bool reordering_seen;
     bool rack_dsack_seen;
-    bool tail_probing;       /* a tail probe is unanswered... */
-    bool tail_probe_is_copy; /* ...and was a retransmission */
+    uint8_t tail_probes;     /* probes of the tail that are unanswered... */
+    bool tail_probe_is_copy; /* ...and the last was a retransmission */
     bool frto;               /* the last timeout may prove spurious (RFC 5682) */
     bool can_undo;
     uint8_t dup_acks;        /* without SACK */
@@ -169,6 +170,7 @@ struct tcp_conn {
     uint32_t cwr_point;      /* an ECE before this is about what was already answered */
     bool cwr_set;
     uint64_t rto_base_ns;    /* the timeout counts from here */
+    uint64_t mss_retry_ns;
     uint64_t reorder_ns;     /* 0, or when the reordering window ends */
 
     /* how long the peer may keep an ACK back */
@@ -228,18 +230,27 @@ struct tcp_control {
 };
 
 enum {
-    TCP_WHEEL_SHIFT = 17, /* 0.13 ms a slot */
+    TCP_FINE_SHIFT = 14,   /* 16 us a slot, 67 ms around */
+    TCP_COARSE_SHIFT = 26, /* 67 ms a slot, 275 s around */
     TCP_WHEEL_SLOTS = 4096,
     TCP_CONTROL_MAX = 512,
+    TCP_TAIL_PROBES = 3,
+};
+
+/* Deadlines by slots of time; a slot is looked at when all of it is past. */
+struct tcp_wheel {
+    unsigned shift;
+    uint64_t at; /* slots below are done */
+    struct tcp_list slots[TCP_WHEEL_SLOTS];
+    uint64_t bits[TCP_WHEEL_SLOTS / 64];
 };
 
 struct tcp_stack {
     struct tcp_config config;
     struct tcp_stats stats;
     uint64_t now_ns;
-    uint64_t wheel_at; /* slots below are done */
-    struct tcp_list wheel[TCP_WHEEL_SLOTS];
-    uint64_t wheel_bits[TCP_WHEEL_SLOTS / 64];
+    struct tcp_wheel fine;   /* what is due soon */
+    struct tcp_wheel coarse; /* and later: a slot moves to the fine wheel when it begins */
     struct tcp_list output, events, time_wait;
     struct tcp_list syns_free, syns_used;
     struct tcp_conn *conns;

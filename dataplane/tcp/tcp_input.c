@@ -150,7 +150,9 @@ static bool fin_is_acked(const struct tcp_conn *c)
 static void update_window(struct tcp_conn *c, const struct tcp_packet *p)
 {
     uint32_t before = c->snd_wnd;
-    if (!(seq_lt(c->snd_wl1, p->seq) || (c->snd_wl1 == p->seq && seq_le(c->snd_wl2, p->ack))))
+    /* RFC 9293 3.10.7.4; and when the ACK is new: what is sent again has an old sequence number, but it
+     * would be wrong to count the old window from the new edge. */
+    if (!(seq_lt(c->snd_una, p->ack) || seq_lt(c->snd_wl1, p->seq) || (c->snd_wl1 == p->seq && seq_le(c->snd_wl2, p->ack))))
         return;
     c->snd_wnd = (uint32_t)p->window << c->snd_wscale;
     c->snd_wnd_max = TIDE_MAX(c->snd_wnd_max, c->snd_wnd);

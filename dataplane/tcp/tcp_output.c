@@ -417,16 +417,26 @@ static bool choose_new(struct tcp_conn *c, struct send *ret)
     return len != 0 || (ret->flags & TCP_FIN);
 }
 
-/* RFC 8985 7.3: something new if there is, else the last segment once more. */
+/* RFC 8985 7.3: something new if there is, else the last segment once more; during recovery what is
+ * known to be lost comes first, and the front stands in for a tail that has arrived. A peer whose
+ * application is slow may keep the ACK of anything new back for long, but not that of a copy: a second
+ * probe is one. */
 static bool choose_tail(struct tcp_conn *c, struct send *ret)
 {
+    uint32_t max = payload_max(c);
     struct tcp_record *r;
-    if (choose_new(c, ret))
+    c->rtx_forced = c->lost_bytes != 0;
+    if (choose_retransmission(c, ret) || (c->tail_probes == 0 && choose_new(c, ret)))
         return true;
-    r = tcp_record_tail(c, payload_max(c));
-    if (r == NULL)
-        return false;
-    again(c, r, r->end - TIDE_MIN(r->end - r->start, payload_max(c)), r->end, SEND_TAIL, ret);
+    r = tcp_record_tail(c, max);
+    if (r != NULL) {
+        again(c, r, r->end - TIDE_MIN(r->end - r->start, max), r->end, SEND_TAIL, ret);
+        return true;
+    }
+    r = tcp_record_at(c, c->first);
+    if (r == NULL || r->flags & (RECORD_SACKED | RECORD_LOST))
+        return choose_new(c, ret);
+    again(c, r, r->start, r->start + TIDE_MIN(r->end - r->start, max), SEND_TAIL, ret);
     return true;
 }
 
@@ -488,7 +498,7 @@ static void sent(struct tcp_conn *c, const struct send *x)
         sent_again(c, x, end);
     if (c->tail_probe) {
         c->tail_probe = false;
-        c->tail_probing = true;
+        c->tail_probes++;
         c->tail_probe_is_copy = x->kind != SEND_NEW;
         c->tail_probe_end = c->snd_max;
         c->rto_base_ns = c->stack->now_ns; /* RFC 8985 7.3: the timeout begins again */
@@ -539,7 +549,7 @@ static int conn_output(struct tcp_conn *c, struct rte_mbuf **ret, struct tcp_met
     }
     if (c->tail_probe) { /* nothing to probe with: the timeout takes over */
         c->tail_probe = false;
-        c->tail_probing = true;
+        c->tail_probes = TCP_TAIL_PROBES;
         tcp_arm_send(c);
     }
     if (c->window_probe) {

@@ -10,6 +10,7 @@ enum {
     MULTIPLIER_MAX = 64,
     PERSIST_RECOVERIES = 16,
     FIRST_PROBE_MS = 1000,
+    PROBE_LEAST_US = 250,   /* busy machines answer late */
 };
 
 static bool sent_after(uint64_t ns1, uint32_t end1, uint64_t ns2, uint32_t end2)
@@ -86,35 +87,46 @@ bool tcp_rack_detect(struct tcp_conn *c)
     return lost;
 }
 
-/* ---- the tail (7) ---- */
+/* ---- the tail (7) ----
+ * Unlike RFC 8985 7.2 we probe during recovery as well: when the repair itself and all that followed it
+ * are lost, nothing else would happen before the timeout. And there may be TCP_TAIL_PROBES of them, each
+ * after twice the time, before the timeout takes over: a probe is lost as easily as what it asks about. */
 
 uint64_t tcp_tail_probe_in(const struct tcp_conn *c)
 {
     uint64_t in;
-    if (!c->sack_ok || c->mode != TCP_MODE_OPEN || c->tail_probing || c->sacked_bytes != 0 || c->in_flight == 0 || c->backoff != 0)
+    if (!c->sack_ok || c->mode == TCP_MODE_LOSS || c->tail_probes >= TCP_TAIL_PROBES || c->in_flight == 0 || c->backoff != 0)
         return TIDE_NEVER;
+    if (c->mode == TCP_MODE_OPEN && c->sacked_bytes != 0)
+        return TIDE_NEVER; /* the reordering timer has it */
     if (c->srtt_ns == 0)
         return FIRST_PROBE_MS * TIDE_NS_PER_MS;
-    in = 2 * c->srtt_ns;
-    if (c->in_flight < 2u * c->mss) /* the peer may keep the ACK of so little back */
+    in = 2 * c->srtt_ns + 4 * c->rttvar_ns;
+    if (c->in_flight <= c->mss) /* the peer may keep the ACK of a single segment back */
         in += c->ack_delay_ns;
-    return TIDE_MAX(in, (uint64_t)c->stack->config.rto_min_us * 1000);
+    return TIDE_MAX(in, PROBE_LEAST_US * 1000ull) << c->tail_probes;
 }
 
 /* 7.4: was the probe the repair of a loss, which the congestion window must hear of? */
 void tcp_tail_probe_on_ack(struct tcp_conn *c, const struct tcp_packet *p, const struct tcp_delivery *d)
 {
-    if (!c->tail_probing || seq_lt(p->ack, c->tail_probe_end))
+    if (c->tail_probes == 0)
+        return;
+    if (c->mode != TCP_MODE_OPEN && (d->acked != 0 || d->sacked != 0)) { /* the repair goes on */
+        c->tail_probes = 0;
+        return;
+    }
+    if (seq_lt(p->ack, c->tail_probe_end))
         return;
     if (!c->tail_probe_is_copy) {
-        c->tail_probing = false;
+        c->tail_probes = 0;
     } else if (d->dsack && p->sacks[0].end == c->tail_probe_end) {
-        c->tail_probing = false; /* both copies arrived */
+        c->tail_probes = 0; /* both copies arrived */
     } else if (seq_lt(c->tail_probe_end, p->ack)) {
-        c->tail_probing = false;
+        c->tail_probes = 0;
         if (c->mode == TCP_MODE_OPEN)
             tcp_cc_of(c)->on_loss(c, c->snd_max - c->snd_una + d->acked);
     } else if (d->acked == 0 && d->sacked == 0 && p->len == 0 && p->sack_count == 0) {
-        c->tail_probing = false; /* a duplicate ACK: the copy came second */
+        c->tail_probes = 0; /* a duplicate ACK: the copy came second */
     }
 }

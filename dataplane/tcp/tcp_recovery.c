@@ -9,7 +9,7 @@
  */
 #include "tcp/tcp_conn.h"
 
-enum { DUP_THRESHOLD = 3, BLACK_HOLE_BACKOFF = 2, MSS_V6_MINIMUM = 1220, MSS_LEAST = 536 };
+enum { DUP_THRESHOLD = 3, BLACK_HOLE_BACKOFF = 4, BLACK_HOLE_RETRY_S = 600, MSS_V6_MINIMUM = 1220, MSS_LEAST = 536 };
 
 /* ---- undoing ---- */
 
@@ -55,16 +55,22 @@ static bool was_needless(const struct tcp_conn *c, const struct tcp_packet *p, c
 
 /* ---- beginnings ---- */
 
+/* FlightSize (RFC 5681 2), what was sacked included: the window that met the loss. */
+static uint32_t flight(const struct tcp_conn *c)
+{
+    return TIDE_MIN(c->snd_max - c->snd_una, c->cwnd);
+}
+
 static void enter_recovery(struct tcp_conn *c)
 {
     c->stack->stats.fast_retransmits++;
     remember(c);
-    tcp_cc_of(c)->on_loss(c, c->in_flight + c->lost_bytes);
+    tcp_cc_of(c)->on_loss(c, flight(c));
     c->mode = TCP_MODE_RECOVERY;
     c->recovery = c->snd_max;
     c->recovery_set = true;
     c->rtx_forced = true;
-    c->tail_probing = false;
+    c->tail_probes = 0;
     tcp_want_output(c);
 }
 
@@ -82,7 +88,10 @@ void tcp_shrink_mss(struct tcp_conn *c, uint16_t mss)
 {
     if (mss >= c->mss)
         return;
+    if (c->mss_full == 0)
+        c->mss_full = c->mss;
     c->mss = mss;
+    c->mss_retry_ns = c->stack->now_ns + BLACK_HOLE_RETRY_S * TIDE_NS_PER_S; /* roads change (RFC 8201 4) */
     c->stack->stats.mss_reduced++;
 }
 
@@ -94,7 +103,7 @@ void tcp_recovery_on_timeout(struct tcp_conn *c)
     if (!again) { /* RFC 5681: ssthresh falls once for the same data */
         if (c->mode == TCP_MODE_OPEN || !c->can_undo)
             remember(c);
-        tcp_cc_of(c)->on_timeout(c, c->in_flight + c->lost_bytes);
+        tcp_cc_of(c)->on_timeout(c, flight(c));
     }
     c->cwnd = c->mss;
     /* RFC 5682: not when the same data has timed out before. */
@@ -103,7 +112,7 @@ void tcp_recovery_on_timeout(struct tcp_conn *c)
     c->recovery = c->snd_max;
     c->recovery_set = true;
     c->rtx_forced = true;
-    c->tail_probing = false;
+    c->tail_probes = 0;
     c->dup_acks = 0;
     c->reorder_ns = 0;
     if (c->backoff < 16)
@@ -145,7 +154,7 @@ void tcp_recovery_on_ece(struct tcp_conn *c)
     if (c->mode != TCP_MODE_OPEN || (c->cwr_set && seq_lt(c->snd_una, c->cwr_point)))
         return;
     c->stack->stats.ecn_reductions++;
-    tcp_cc_of(c)->on_loss(c, c->in_flight);
+    tcp_cc_of(c)->on_loss(c, flight(c));
     c->cwr_point = c->snd_max;
     c->cwr_set = true;
     c->cwr_due = true;
@@ -222,8 +231,17 @@ static void count_duplicates(struct tcp_conn *c, const struct tcp_delivery *d, b
     }
 }
 
+static void maybe_grow_mss(struct tcp_conn *c)
+{
+    if (c->mss_full == 0 || c->stack->now_ns < c->mss_retry_ns)
+        return;
+    c->mss = c->mss_full;
+    c->mss_full = 0;
+}
+
 void tcp_recovery_on_ack(struct tcp_conn *c, const struct tcp_packet *p, struct tcp_delivery *d, bool duplicate)
 {
+    maybe_grow_mss(c);
     tcp_tail_probe_on_ack(c, p, d);
     if (d->dsack)
         tcp_rack_on_dsack(c);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Timers of a connection, each a deadline of its own, all on one hashed wheel:
+ * Timers of a connection, each a deadline of its own, on a fine and a coarse hashed wheel:
  *   send  one of: retransmission (RFC 6298, doubled each time), probe of the tail and end of the
  *         reordering window (RFC 8985), probes of a closed window (RFC 9293 3.8.6.1)
  *   ack   a delayed acknowledgement, 40 ms at most (RFC 9293 3.8.6.3 allows 500)
@@ -29,15 +29,65 @@ enum {
     SYN_PATIENCE_MS = 180000, /* RFC 9293 3.8.3, MUST-23 */
 };
 
-static uint64_t slot_of(uint64_t ns)
+/* ---- the wheels ------------------------------------------------------------------------------------------ */
+
+static void wheel_init(struct tcp_wheel *w, unsigned shift)
 {
-    return ns >> TCP_WHEEL_SHIFT;
+    w->shift = shift;
+    for (unsigned i = 0; i < TCP_WHEEL_SLOTS; i++)
+        tcp_list_init(&w->slots[i]);
 }
 
 void tcp_wheel_init(struct tcp_stack *s)
 {
-    for (unsigned i = 0; i < TCP_WHEEL_SLOTS; i++)
-        tcp_list_init(&s->wheel[i]);
+    wheel_init(&s->fine, TCP_FINE_SHIFT);
+    wheel_init(&s->coarse, TCP_COARSE_SHIFT);
+}
+
+static void wheel_add(struct tcp_wheel *w, uint64_t slot, struct tcp_list *l)
+{
+    slot %= TCP_WHEEL_SLOTS;
+    tcp_list_append(&w->slots[slot], l);
+    w->bits[slot / 64] |= 1ull << slot % 64;
+}
+
+/* The first slot in use, UINT64_MAX. */
+static uint64_t wheel_first(const struct tcp_wheel *w)
+{
+    for (uint64_t i = 0; i < TCP_WHEEL_SLOTS;) {
+        uint64_t slot = (w->at + i) % TCP_WHEEL_SLOTS;
+        uint64_t word = w->bits[slot / 64] >> slot % 64;
+        if (word != 0)
+            return w->at + i + (uint64_t)__builtin_ctzll(word);
+        i += 64 - slot % 64;
+    }
+    return UINT64_MAX;
+}
+
+/* Slots that are past and empty are done. */
+static void wheel_advance(struct tcp_wheel *w, uint64_t now_ns)
+{
+    w->at = TIDE_MAX(w->at, TIDE_MIN(wheel_first(w), now_ns >> w->shift));
+}
+
+/* Moves what lies in the next slot that is due to `due`; false: none is. All before it is done. */
+static bool wheel_take(struct tcp_wheel *w, uint64_t now_ns, struct tcp_list *due)
+{
+    uint64_t until = now_ns >> w->shift;
+    uint64_t slot = wheel_first(w);
+    if (slot > until) {
+        w->at = TIDE_MAX(w->at, until + 1);
+        return false;
+    }
+    w->at = slot + 1; /* what is armed now goes into later slots */
+    slot %= TCP_WHEEL_SLOTS;
+    w->bits[slot / 64] &= ~(1ull << slot % 64);
+    while (!tcp_list_empty(&w->slots[slot])) {
+        struct tcp_list *l = w->slots[slot].next;
+        tcp_list_remove(l);
+        tcp_list_append(due, l);
+    }
+    return true;
 }
 
 static uint64_t earliest(const struct tcp_conn *c)
@@ -56,17 +106,22 @@ void tcp_timers_changed(struct tcp_conn *c)
 {
     struct tcp_stack *s = c->stack;
     uint64_t e = earliest(c);
-    uint64_t slot;
+    uint64_t fine, coarse;
     if (e == TIDE_NEVER || (tcp_listed(&c->in_wheel) && c->wheel_ns <= e))
         return; /* the slot it lies in comes early enough */
     tcp_list_remove(&c->in_wheel);
-    slot = TIDE_MAX(slot_of(e) + 1, s->wheel_at); /* a slot is looked at when all of it is past */
-    if (slot >= s->wheel_at + TCP_WHEEL_SLOTS)
-        slot = s->wheel_at + TCP_WHEEL_SLOTS - 1; /* far away: looked at and put right in between */
-    c->wheel_ns = slot << TCP_WHEEL_SHIFT;
-    slot %= TCP_WHEEL_SLOTS;
-    tcp_list_append(&s->wheel[slot], &c->in_wheel);
-    s->wheel_bits[slot / 64] |= 1ull << slot % 64;
+    wheel_advance(&s->fine, s->now_ns);
+    wheel_advance(&s->coarse, s->now_ns);
+    fine = TIDE_MAX((e >> TCP_FINE_SHIFT) + 1, s->fine.at);
+    coarse = TIDE_MAX(e >> TCP_COARSE_SHIFT, s->coarse.at);
+    if (fine < s->fine.at + TCP_WHEEL_SLOTS) {
+        c->wheel_ns = fine << TCP_FINE_SHIFT;
+        wheel_add(&s->fine, fine, &c->in_wheel);
+        return;
+    }
+    coarse = TIDE_MIN(coarse, s->coarse.at + TCP_WHEEL_SLOTS - 1); /* far away: put right in between */
+    c->wheel_ns = coarse << TCP_COARSE_SHIFT;
+    wheel_add(&s->coarse, coarse, &c->in_wheel);
 }
 
 /* ---- round trips ---------------------------------------------------------------------------------------- */
@@ -311,22 +366,12 @@ static void run_syns(struct tcp_stack *s)
     }
 }
 
-static uint64_t first_slot(const struct tcp_stack *s)
-{
-    for (uint64_t i = 0; i < TCP_WHEEL_SLOTS;) {
-        uint64_t slot = (s->wheel_at + i) % TCP_WHEEL_SLOTS;
-        uint64_t word = s->wheel_bits[slot / 64] >> slot % 64;
-        if (word != 0)
-            return s->wheel_at + i + (uint64_t)__builtin_ctzll(word);
-        i += 64 - slot % 64;
-    }
-    return UINT64_MAX;
-}
-
 uint64_t tcp_deadline_ns(const struct tcp_stack *s)
 {
-    uint64_t slot = first_slot(s);
-    uint64_t e = slot == UINT64_MAX ? TIDE_NEVER : slot << TCP_WHEEL_SHIFT;
+    uint64_t fine = wheel_first(&s->fine), coarse = wheel_first(&s->coarse);
+    uint64_t e = fine == UINT64_MAX ? TIDE_NEVER : fine << TCP_FINE_SHIFT;
+    if (coarse != UINT64_MAX)
+        e = TIDE_MIN(e, coarse << TCP_COARSE_SHIFT);
     if (!tcp_list_empty(&s->syns_used)) {
         const struct tcp_syn *y = (const struct tcp_syn *)((const char *)s->syns_used.next - offsetof(struct tcp_syn, in_list));
         e = TIDE_MIN(e, TIDE_MAX(y->deadline_ns, s->syn_look_ns));
@@ -334,32 +379,25 @@ uint64_t tcp_deadline_ns(const struct tcp_stack *s)
     return e;
 }
 
-void tcp_on_time(struct tcp_stack *s, uint64_t now_ns)
+/* Those of one wheel that are due. */
+static void run_wheel(struct tcp_wheel *w, uint64_t now_ns)
 {
-    uint64_t until = slot_of(now_ns);
-    s->now_ns = now_ns;
-    if (s->wheel_at + TCP_WHEEL_SLOTS <= until) /* away for long: every slot is due once */
-        s->wheel_at = until - TCP_WHEEL_SLOTS + 1;
-    for (; s->wheel_at <= until; s->wheel_at++) {
-        uint64_t slot = s->wheel_at % TCP_WHEEL_SLOTS;
-        struct tcp_list due;
-        if (!(s->wheel_bits[slot / 64] >> slot % 64 & 1))
-            continue;
-        s->wheel_bits[slot / 64] &= ~(1ull << slot % 64);
-        tcp_list_init(&due);
-        while (!tcp_list_empty(&s->wheel[slot])) {
-            struct tcp_list *l = s->wheel[slot].next;
-            tcp_list_remove(l);
-            tcp_list_append(&due, l);
-        }
-        s->wheel_at++; /* what is armed now goes into later slots */
+    struct tcp_list due;
+    tcp_list_init(&due);
+    while (wheel_take(w, now_ns, &due)) {
         while (!tcp_list_empty(&due)) {
             struct tcp_conn *c = (struct tcp_conn *)((char *)due.next - offsetof(struct tcp_conn, in_wheel));
             tcp_list_remove(&c->in_wheel);
             run_timers(c);
         }
-        s->wheel_at--;
     }
+}
+
+void tcp_on_time(struct tcp_stack *s, uint64_t now_ns)
+{
+    s->now_ns = now_ns;
+    run_wheel(&s->coarse, now_ns);
+    run_wheel(&s->fine, now_ns);
     if (!tcp_list_empty(&s->syns_used) && s->syn_look_ns <= now_ns) {
         run_syns(s);
         s->syn_look_ns = now_ns + 50 * TIDE_NS_PER_MS;

@@ -7,7 +7,7 @@
  * mbuf is back. A seed is a run: the digest of all packets is printed, some seeds are run twice.
  *
  *   sim_tcp [--seeds N] [--from SEED] [--bytes N] [--verbose]
- *   sim_tcp --grid [--every N] [--bytes N] [--verbose]
+ *   sim_tcp --grid [--from POINT] [--every N] [--bytes N] [--one-way] [--verbose]
  *
  * The grid is loss x duplication x reordering x corruption x round trip; every Nth point of it.
  */
@@ -58,6 +58,7 @@ struct profile {
 struct sim {
     struct profile profile;
     bool exact; /* so many bytes, not up to so many */
+    bool one_way;
     struct tide_random random;
     uint64_t now_ns;
     uint64_t order;
@@ -66,7 +67,7 @@ struct sim {
     struct flight wire[WIRE_MAX];
     struct end ends[2];
     struct rte_mempool *pool;
-    uint64_t packets, lost;
+    uint64_t packets, lost, seed;
 };
 
 static void mix(struct sim *s, const void *bytes, size_t n)
@@ -78,8 +79,20 @@ static void mix(struct sim *s, const void *bytes, size_t n)
 
 static void give_up(const struct sim *s, const char *what)
 {
+    const struct profile *p = &s->profile;
     fprintf(stderr, "%s at %lu ns after %lu packets: written %lu/%lu read %lu/%lu\n", what, s->now_ns, s->packets, s->ends[0].wrote,
             s->ends[1].wrote, s->ends[0].read, s->ends[1].read);
+    fprintf(stderr, "seed %lu: loss %g%% dup %g%% reorder %g%% corrupt %g%% rtt %g ms window %u%s%s\n", s->seed, p->loss * 100,
+            p->duplicate * 100, p->reorder * 100, p->corrupt * 100, (double)p->delay_ns / 5e5, p->window, p->slow_reader ? " slow" : "",
+            p->prompt ? " prompt" : "");
+    for (unsigned e = 0; e < 2; e++) {
+        struct tcp_conn_info i;
+        if (s->ends[e].conn == NULL || !tcp_info_at(s->ends[e].stack, s->now_ns, 0, &i))
+            continue;
+        fprintf(stderr, "end %u: %s srtt %lu us rto %lu us cwnd %u in flight %u send queue %u window %u receive queue %u window %u held %u\n",
+                e, i.state, i.srtt_ns / 1000, i.rto_ns / 1000, i.cwnd, i.in_flight, i.send_queue, i.send_window, i.receive_queue,
+                i.receive_window, i.held);
+    }
     abort();
 }
 
@@ -319,7 +332,7 @@ static void make_end(struct sim *s, unsigned i, uint64_t seed, uint64_t bytes)
     for (unsigned k = 0; k < sizeof(c.secret); k++)
         c.secret[k] = (uint8_t)tide_random_u64(&s->random);
     e->stack = tcp_stack_create(&c);
-    e->to_write = s->exact ? bytes : tide_random_below(&s->random, bytes) + 1;
+    e->to_write = s->one_way && i == 1 ? 1 : s->exact ? bytes : tide_random_below(&s->random, bytes) + 1;
     e->pattern_out.state = seed * 2 + i;
     e->pattern_in.state = seed * 2 + 1 - i;
     e->chance.state = seed * 7 + i;
@@ -333,17 +346,18 @@ static bool finished(const struct sim *s)
            tcp_connection_count(s->ends[1].stack) == 0;
 }
 
-static uint64_t run(struct rte_mempool *pool, uint64_t seed, uint64_t bytes, const struct profile *profile, bool verbose)
+static uint64_t run(struct rte_mempool *pool, uint64_t seed, uint64_t bytes, const struct profile *profile, bool one_way, bool verbose)
 {
     struct tcp_endpoint a = {tide_addr_v4(0x0a000001), 40000}, b = {tide_addr_v4(0x0a000002), 9092};
     struct sim *s = calloc(1, sizeof(*s));
     unsigned before = rte_mempool_avail_count(pool);
     uint64_t moved_ns, began_ns, seen = 0, digest;
-    s->random.state = seed;
+    s->random.state = s->seed = seed;
     s->pool = pool;
     s->digest = 0xcbf29ce484222325ull;
     s->now_ns = 1000000000ull + tide_random_below(&s->random, 1ull << 45);
     s->exact = profile != NULL;
+    s->one_way = one_way;
     s->profile = profile != NULL ? *profile : profile_of(&s->random);
     make_end(s, 0, seed, bytes);
     make_end(s, 1, seed, bytes);
@@ -391,13 +405,13 @@ static uint64_t run(struct rte_mempool *pool, uint64_t seed, uint64_t bytes, con
 }
 
 /* Returns a digest over all points. */
-static uint64_t run_grid(struct rte_mempool *pool, unsigned every, uint64_t bytes, bool verbose)
+static uint64_t run_grid(struct rte_mempool *pool, unsigned from, unsigned every, uint64_t bytes, bool one_way, bool verbose)
 {
     uint64_t all = 0;
     unsigned points = 0;
-    for (unsigned i = 0; i < GRID_POINTS; i += every, points++) {
+    for (unsigned i = from; i < GRID_POINTS; i += every, points++) {
         struct profile p = grid_point(i);
-        all = all * 31 + run(pool, 1000 + i, bytes, &p, verbose);
+        all = all * 31 + run(pool, 1000 + i, bytes, &p, one_way, verbose);
         fflush(stdout);
     }
     printf("%u of %d points of the grid, %lu bytes each way, digest %016lx\n", points, GRID_POINTS, bytes, all);
@@ -408,8 +422,8 @@ static void run_seeds(struct rte_mempool *pool, uint64_t from, uint64_t seeds, u
 {
     uint64_t all = 0;
     for (uint64_t seed = from; seed < from + seeds; seed++) {
-        uint64_t digest = run(pool, seed, bytes, NULL, verbose);
-        if (seed % 4 == 0 && run(pool, seed, bytes, NULL, false) != digest) {
+        uint64_t digest = run(pool, seed, bytes, NULL, false, verbose);
+        if (seed % 4 == 0 && run(pool, seed, bytes, NULL, false, false) != digest) {
             fprintf(stderr, "seed %lu: two runs differ\n", seed);
             exit(1);
         }
@@ -424,10 +438,11 @@ int main(int argc, char **argv)
 {
     static const struct option options[] = {{"seeds", required_argument, NULL, 's'}, {"from", required_argument, NULL, 'f'},
                                             {"bytes", required_argument, NULL, 'b'}, {"verbose", no_argument, NULL, 'v'},
-                                            {"grid", no_argument, NULL, 'g'}, {"every", required_argument, NULL, 'e'}, {0}};
-    uint64_t seeds = 60, from = 1, bytes = 0;
+                                            {"grid", no_argument, NULL, 'g'}, {"every", required_argument, NULL, 'e'},
+                                            {"one-way", no_argument, NULL, 'o'}, {0}};
+    uint64_t seeds = 60, from = 1, bytes = 0; /* points of the grid are counted from 1 too */
     unsigned every = 0;
-    bool verbose = false, grid = false;
+    bool verbose = false, grid = false, one_way = false;
     bool full = getenv("TIDE_FULL") != NULL && strcmp(getenv("TIDE_FULL"), "1") == 0;
     struct rte_mempool *pool;
     int c;
@@ -438,6 +453,7 @@ int main(int argc, char **argv)
         case 'b': bytes = strtoull(optarg, NULL, 10); break;
         case 'e': every = (unsigned)strtoul(optarg, NULL, 10); break;
         case 'g': grid = true; break;
+        case 'o': one_way = true; break;
         case 'v': verbose = true; break;
         default: return 2;
         }
@@ -445,7 +461,7 @@ int main(int argc, char **argv)
     unit_eal();
     pool = unit_pool("sim", 16383, 1800);
     if (grid)
-        (void)run_grid(pool, every != 0 ? every : full ? 1 : 11, bytes != 0 ? bytes : full ? 4000000 : 300000, verbose);
+        (void)run_grid(pool, (unsigned)(from - 1), every != 0 ? every : full ? 1 : 11, bytes != 0 ? bytes : full ? 4000000 : 300000, one_way, verbose);
     else
         run_seeds(pool, from, full ? seeds * 20 : seeds, bytes != 0 ? bytes : 400000, verbose);
     return 0;
