@@ -186,7 +186,8 @@ struct tcp_conn {
     /* timers: 0 = off */
     uint64_t send_deadline_ns, ack_deadline_ns, life_deadline_ns, wheel_ns;
     uint64_t last_in_ns, last_out_ns, progress_ns;
-    uint64_t patience_ns; /* the peer keeps its window closed, and said so at this time */
+    uint64_t closed_ns;     /* when the peer said last that its window is closed */
+    uint64_t unanswered_ns; /* first probe or timeout since the peer was heard last; 0: none */
     struct tcp_list in_wheel, in_output, in_events, in_time_wait;
     uint32_t events;
     uint32_t hash_next; /* connection number + 1 */
@@ -298,6 +299,7 @@ struct tcp_delivery {
     bool again;        /* a piece that was sent again is among them: the ACK may be about either copy */
     bool dsack;
     bool lost;         /* something was found to be lost */
+    bool reduced;      /* the congestion window fell because of a mark */
     bool pure;         /* the ACK came without data: nothing made the peer send it early */
     uint64_t rtt_ns;   /* of the newest piece that was sent once; 0: none */
 };
@@ -389,7 +391,8 @@ void tcp_tail_probe_on_ack(struct tcp_conn *, const struct tcp_packet *, const s
 void tcp_recovery_on_ack(struct tcp_conn *, const struct tcp_packet *, struct tcp_delivery *, bool duplicate);
 void tcp_recovery_on_timeout(struct tcp_conn *);
 void tcp_recovery_on_reorder_timer(struct tcp_conn *);
-void tcp_recovery_on_ece(struct tcp_conn *);
+/* A mark was told; true if the window was reduced. */
+bool tcp_recovery_on_ece(struct tcp_conn *);
 /* Segments get smaller: something on the road swallows the large ones. */
 void tcp_shrink_mss(struct tcp_conn *, uint16_t mss);
 

@@ -189,7 +189,8 @@ static bool ack_step(struct tcp_conn *c, const struct tcp_packet *p)
     }
     update_window(c, p);
     if (c->snd_wnd == 0 || c->send_timer == TCP_TIMER_PERSIST)
-        c->patience_ns = c->stack->now_ns;
+        c->closed_ns = c->stack->now_ns;
+    c->unanswered_ns = 0;
     if (c->sack_ok && p->sack_count != 0)
         tcp_records_sacked(c, p, &d);
     if (seq_lt(c->snd_una, p->ack))
@@ -198,7 +199,7 @@ static bool ack_step(struct tcp_conn *c, const struct tcp_packet *p)
     if (d.acked != 0 && (c->ts_ok || d.rtt_ns != 0))
         c->backoff = 0; /* RFC 6298 5.7: there is a measurement, with timestamps even of what was sent again */
     if (c->ecn_ok && p->flags & TCP_ECE)
-        tcp_recovery_on_ece(c);
+        d.reduced = tcp_recovery_on_ece(c);
     tcp_recovery_on_ack(c, p, &d, is_duplicate(c, p, una, window));
     if (d.acked != 0 || d.sacked != 0 || d.lost || c->reorder_ns != 0) {
         tcp_arm_send(c);
@@ -276,6 +277,7 @@ static void fin_step(struct tcp_conn *c)
     c->rcv_nxt++;
     c->rcv_adv = seq_max(c->rcv_adv, c->rcv_nxt);
     c->fin_received = true;
+    tcp_hold_drop(c); /* nothing lies behind a FIN */
     tcp_ack_now(c);
     switch (c->state) {
     case TCP_ESTABLISHED:
@@ -440,6 +442,11 @@ static void conn_input(struct tcp_conn *c, struct tcp_packet *p, struct rte_mbuf
         syn_sent_input(c, p);
         goto done;
     }
+    if (c->state == TCP_SYN_RECEIVED && (p->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK) && p->seq + 1 == c->rcv_nxt &&
+        p->ack == c->iss + 1) { /* both opened at once, and this is the peer's second SYN (RFC 9293 3.5, figure 8) */
+        p->flags &= (uint16_t)~TCP_SYN;
+        p->seq++;
+    }
     if (paws_refuses(c, p)) {
         s->stats.paws_dropped++;
         tcp_ack_now(c);
@@ -455,6 +462,8 @@ static void conn_input(struct tcp_conn *c, struct tcp_packet *p, struct rte_mbuf
         goto done;
     }
     if (!sequence_step(c, p, &m)) { /* step 1 */
+        if (c->state == TCP_TIME_WAIT && p->flags & TCP_FIN) /* the peer missed our last ACK */
+            c->life_deadline_ns = s->now_ns + s->config.time_wait_ms * TIDE_NS_PER_MS;
         if (p->len != 0 || p->flags & TCP_FIN)
             tcp_ack_now(c); /* our ACK was lost */
         else
@@ -466,7 +475,11 @@ static void conn_input(struct tcp_conn *c, struct tcp_packet *p, struct rte_mbuf
         c->ts_recent_ns = s->now_ns;
     }
     c->last_in_ns = s->now_ns;
-    c->probes = 0;
+    if (c->probes != 0) { /* it lives: idle time counts from here */
+        c->probes = 0;
+        c->life_deadline_ns = s->now_ns + s->config.keepalive_ms * TIDE_NS_PER_MS;
+        tcp_timers_changed(c);
+    }
     if (c->ecn_ok) { /* RFC 3168 6.1.3 */
         if (p->flags & TCP_CWR)
             c->ece_due = false;
@@ -487,13 +500,8 @@ static void conn_input(struct tcp_conn *c, struct tcp_packet *p, struct rte_mbuf
         tcp_arm_send(c);
         tcp_event_raise(c, TCP_EVENT_WRITABLE);
     }
-    if (c->state == TCP_TIME_WAIT) { /* the peer missed our last ACK */
-        if (p->flags & TCP_FIN) {
-            tcp_ack_now(c);
-            c->life_deadline_ns = s->now_ns + s->config.time_wait_ms * TIDE_NS_PER_MS;
-        }
-        goto done;
-    }
+    if (c->state == TCP_TIME_WAIT)
+        goto done; /* nothing new can come */
     if (!ack_step(c, p))
         goto done;
     if (p->len != 0) { /* m is gone afterwards, p is not */

@@ -342,8 +342,10 @@ static void again(const struct tcp_conn *c, struct tcp_record *r, uint32_t seq, 
     *ret = (struct send){.seq = seq, .len = end - seq, .kind = (uint8_t)kind, .record = r};
     if (seq_lt(queue_end, end)) {
         ret->len = queue_end - seq;
-        ret->flags = TCP_FIN | TCP_PSH;
+        ret->flags = TCP_FIN;
     }
+    if (ret->len != 0 && seq + ret->len == queue_end)
+        ret->flags |= TCP_PSH;
 }
 
 static uint32_t congestion_room(const struct tcp_conn *c)

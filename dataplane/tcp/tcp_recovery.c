@@ -105,7 +105,7 @@ void tcp_recovery_on_timeout(struct tcp_conn *c)
             remember(c);
         tcp_cc_of(c)->on_timeout(c, flight(c));
     }
-    c->cwnd = c->mss;
+    c->cwnd_limited = true;
     /* RFC 5682: not when the same data has timed out before. */
     c->frto = !again && c->first != 0 && c->mode != TCP_MODE_RECOVERY;
     c->mode = TCP_MODE_LOSS;
@@ -135,6 +135,7 @@ void tcp_recovery_on_timeout(struct tcp_conn *c)
     if (again)
         c->sacked_last = 0;
     maybe_black_hole(c);
+    c->cwnd = c->mss;
     tcp_want_output(c);
 }
 
@@ -149,16 +150,17 @@ void tcp_recovery_on_reorder_timer(struct tcp_conn *c)
 }
 
 /* RFC 3168 6.1.2: as one loss, once a round trip. */
-void tcp_recovery_on_ece(struct tcp_conn *c)
+bool tcp_recovery_on_ece(struct tcp_conn *c)
 {
     if (c->mode != TCP_MODE_OPEN || (c->cwr_set && seq_lt(c->snd_una, c->cwr_point)))
-        return;
+        return false;
     c->stack->stats.ecn_reductions++;
     tcp_cc_of(c)->on_loss(c, flight(c));
     c->cwr_point = c->snd_max;
     c->cwr_set = true;
     c->cwr_due = true;
     c->can_undo = false;
+    return true;
 }
 
 /* ---- ACKs ---- */
@@ -239,8 +241,15 @@ static void maybe_grow_mss(struct tcp_conn *c)
     c->mss_full = 0;
 }
 
+/* Not during the repair, nor by the ACK that ends it, nor while RFC 5682 sends its two. */
+static bool may_grow(const struct tcp_conn *c)
+{
+    return c->mode == TCP_MODE_OPEN || (c->mode == TCP_MODE_LOSS && !c->frto);
+}
+
 void tcp_recovery_on_ack(struct tcp_conn *c, const struct tcp_packet *p, struct tcp_delivery *d, bool duplicate)
 {
+    bool grows = d->acked != 0 && c->cwnd_limited && !d->reduced && c->mode != TCP_MODE_RECOVERY;
     maybe_grow_mss(c);
     tcp_tail_probe_on_ack(c, p, d);
     if (d->dsack)
@@ -260,6 +269,6 @@ void tcp_recovery_on_ack(struct tcp_conn *c, const struct tcp_packet *p, struct 
     } else {
         count_duplicates(c, d, duplicate);
     }
-    if (c->mode != TCP_MODE_RECOVERY && d->acked != 0 && c->cwnd_limited)
+    if (grows && may_grow(c))
         tcp_cc_of(c)->on_ack(c, d->acked);
 }

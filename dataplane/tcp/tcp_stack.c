@@ -329,7 +329,8 @@ uint16_t tcp_link_mss(const struct tcp_stack *s, const struct tide_addr *remote)
 uint32_t tcp_receive_window(const struct tcp_conn *c)
 {
     uint32_t limit = c->stack->config.receive_window_bytes;
-    return c->rcv_charged >= limit ? 0 : limit - c->rcv_charged;
+    uint32_t room = c->rcv_charged >= limit ? 0 : limit - c->rcv_charged;
+    return TIDE_MIN(room, 65535u << c->rcv_wscale); /* what can be said */
 }
 
 /* Tells the peer when the window grew by two segments or half of it (RFC 9293 3.8.6.2.2). */

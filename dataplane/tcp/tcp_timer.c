@@ -241,7 +241,9 @@ static bool gave_up(const struct tcp_conn *c)
     uint64_t patience = c->stack->config.user_timeout_ms * TIDE_NS_PER_MS;
     if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RECEIVED)
         patience = TIDE_MAX(patience, SYN_PATIENCE_MS * TIDE_NS_PER_MS);
-    return now - TIDE_MAX(c->progress_ns, c->patience_ns) >= patience;
+    else if (c->send_timer == TCP_TIMER_PERSIST || c->snd_wnd == 0)
+        return c->unanswered_ns != 0 && now - c->unanswered_ns >= patience;
+    return now - TIDE_MAX(c->progress_ns, c->closed_ns) >= patience;
 }
 
 static void on_timeout(struct tcp_conn *c)
@@ -280,6 +282,8 @@ static void on_send_timer(struct tcp_conn *c)
     }
     c->send_timer = TCP_TIMER_OFF;
     c->send_deadline_ns = 0;
+    if (c->unanswered_ns == 0)
+        c->unanswered_ns = c->stack->now_ns;
     switch (kind) {
     case TCP_TIMER_RTO:
         on_timeout(c);
