@@ -172,14 +172,14 @@ static unsigned send_unsent(struct broker *b)
     return did;
 }
 
-void broker_tell_neighbour(struct broker *b, const struct tide_addr *addr, const uint8_t mac[6], bool directed)
+void broker_tell_neighbour(struct broker *b, const struct tide_addr *addr, const uint8_t mac[6], uint8_t source)
 {
     for (uint32_t to = 0; to < b->config.office->core_count; to++) {
         struct tide_mail *m = to == b->config.core ? NULL : mail_take(b, MAIL_NEIGHBOUR);
         if (m == NULL)
             continue; /* ourselves, or no letter left: the sibling will ask the wire */
         m->neighbour.addr = *addr;
-        m->neighbour.directed = directed;
+        m->neighbour.source = source;
         memcpy(m->neighbour.mac, mac, sizeof(m->neighbour.mac));
         mail_out(b, to, m);
     }

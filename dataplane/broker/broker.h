@@ -69,7 +69,7 @@ void broker_on_disk(struct broker *, const struct tide_time *, const struct disk
 void broker_on_job(struct broker *, const struct tide_time *, struct tide_job *, struct tide_out *);
 
 /* Tells the other cores an address that ours has learned. */
-void broker_tell_neighbour(struct broker *, const struct tide_addr *, const uint8_t mac[6], bool directed);
+void broker_tell_neighbour(struct broker *, const struct tide_addr *, const uint8_t mac[6], uint8_t source);
 
 /* ---- sessions ----------------------------------------------------------------------------- */
 /* NULL when all slots are taken. `transport` is the caller's. */

@@ -289,12 +289,12 @@ static void neighbours_out(struct core *c)
     struct net_neighbour learned[NET_LEARNED_MAX];
     unsigned n = net_take_learned(&c->net, learned, NET_LEARNED_MAX);
     for (unsigned i = 0; i < n; i++)
-        broker_tell_neighbour(c->broker, &learned[i].addr, learned[i].mac.addr_bytes, learned[i].directed);
+        broker_tell_neighbour(c->broker, &learned[i].addr, learned[i].mac.addr_bytes, learned[i].source);
 }
 
 static void on_neighbour(struct core *c, const struct tide_time *t, struct tide_mail *m)
 {
-    struct net_neighbour n = {.addr = m->neighbour.addr, .directed = m->neighbour.directed};
+    struct net_neighbour n = {.addr = m->neighbour.addr, .source = m->neighbour.source};
     memcpy(n.mac.addr_bytes, m->neighbour.mac, sizeof(n.mac.addr_bytes));
     net_neighbour_learn(&c->net, t->now_ns, &n);
     rte_mempool_put(m->pool, m);

@@ -31,6 +31,7 @@ enum eth_type {
     ETH_TYPE_IPV4 = 0x0800,
     ETH_TYPE_ARP = 0x0806,
     ETH_TYPE_VLAN = 0x8100,
+    ETH_TYPE_IPV6 = 0x86dd,
 };
 
 enum ip_protocol {

@@ -1,19 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The network layer of one core on one port: Ethernet, VLAN, ARP, IPv4, ICMP. Frames in, TCP
- * packets out, and the other way round. No I/O: frames to be sent wait in an outbox.
+ * The network layer of one core on one port: Ethernet, VLAN, ARP, IPv4, ICMP, IPv6, ICMPv6, neighbour discovery. Frames
+ * in, TCP packets out, and the other way round. No I/O: frames to be sent wait in an outbox.
  *
  * Owner: one core. Checksums of received frames have been verified below (nic_rx, soft_rx_check),
- * except ICMP's, which is verified here.
+ * except those of ICMP and ICMPv6, which are verified here.
  *
- * Timers: repetition of ARP requests and refreshing of entries (arp.h); the announcement of our
- * address at start, NET_ANNOUNCE_COUNT times NET_ANNOUNCE_NS apart (RFC 5227 2.3); defence of our
- * address at most every NET_DEFEND_NS (RFC 5227 2.4).
+ * IPv6 is there when addr6 is set: that address and a link-local one made of the mac (RFC 4291 appendix A), which
+ * answers echo and neighbour discovery and is the source of solicitations for link-local targets. TCP is taken for
+ * addr6 only. Addresses and the router are static: router advertisements and redirects are ignored, and there is no
+ * autoconfiguration. Our address is used at once; a probe (RFC 4862 5.4) and every later claim of another station only
+ * count (nd_conflicts), and the address is defended, as in IPv4.
+ *
+ * Timers: repetition of requests and refreshing of entries (neighbour.h); the announcement of our
+ * addresses at start, NET_ANNOUNCE_COUNT times NET_ANNOUNCE_NS apart (RFC 5227 2.3, RFC 4861 7.2.6), in IPv6 after the
+ * probe and a wait of NET_PROBE_NS; defence of our address at most every NET_DEFEND_NS (RFC 5227 2.4), in each family;
+ * a report of our groups to who asks (RFC 3810) at most every NET_REPORT_NS.
  *
  * Invariants (net_check):
  *   N1  tx_count <= NET_TX_MAX, and every frame in the outbox is whole: its segments add up.
  *   N2  learned_count and icmp_error_count fit their outboxes.
- *   N3  the neighbour cache holds (arp_check).
+ *   N3  the neighbour cache holds (neighbour_check).
  */
 #ifndef TIDEMARK_NET_NET_H
 #define TIDEMARK_NET_NET_H
@@ -25,7 +32,7 @@
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 
-#include "net/arp.h"
+#include "net/neighbour.h"
 #include "tidemark/counters.h"
 #include "tidemark/status.h"
 #include "tidemark/types.h"
@@ -34,20 +41,25 @@ enum net_limit {
     NET_TX_MAX = 1024, /* frames that may wait for the port */
     NET_LEARNED_MAX = 32,
     NET_ICMP_ERRORS_MAX = 16,
-    NET_HEADROOM = 64, /* what net_output asks of a packet; it uses 38 at most */
+    NET_HEADROOM = 64, /* what net_output asks of a packet; it uses 58 at most */
     NET_MTU_MIN = 576, /* RFC 791: what every host must take */
     NET_ANNOUNCE_COUNT = 2,
 };
 #define NET_ANNOUNCE_NS (2 * TIDE_NS_PER_S)
 #define NET_DEFEND_NS   (10 * TIDE_NS_PER_S)
+#define NET_PROBE_NS    (1 * TIDE_NS_PER_S)
+#define NET_REPORT_NS   (1 * TIDE_NS_PER_S)
 
 struct net_config {
     struct rte_ether_addr mac;
     struct tide_addr addr;
     uint8_t prefix_len;       /* 0..32 */
     struct tide_addr gateway; /* all zero: none */
+    struct tide_addr addr6;    /* all zero: no IPv6; else a global or unique local address, no link-local one */
+    uint8_t prefix6_len;       /* 0..128 */
+    struct tide_addr gateway6; /* all zero: none; may be link-local */
     uint16_t vlan;            /* 0: none, and tagged frames are not ours */
-    uint16_t mtu;             /* bytes of an IP packet */
+    uint16_t mtu;             /* bytes of an IP packet; at least NET_MTU_MIN, with IPv6 TIDE_IPV6_MTU_MIN */
     uint16_t port;            /* index of the nic's port; stamped on every frame sent (m->port) */
     bool announce;            /* this core announces the address; one per port is enough */
     struct rte_mempool *tx_pool;
@@ -56,7 +68,7 @@ struct net_config {
 
 enum net_verdict {
     NET_DROPPED,  /* freed and counted */
-    NET_CONSUMED, /* ARP or ICMP: answered or learned, and freed */
+    NET_CONSUMED, /* no TCP: answered or learned, and freed */
     NET_TCP,      /* the caller's: starts at the TCP header and ends with the IP payload */
 };
 
@@ -68,21 +80,21 @@ struct net_packet {
     uint8_t protocol;
 };
 
-/* Something that an ARP packet said. */
+/* Something that an ARP packet or an advertisement said. */
 struct net_neighbour {
     struct tide_addr addr;
     struct rte_ether_addr mac;
-    bool directed; /* to us; otherwise it only updates what is known (RFC 826) */
+    uint8_t source; /* enum neighbour_source: what it may change */
 };
 
-/* An ICMP error about one of our TCP packets. Whoever acts on it checks that the sequence number
- * is in flight (RFC 5927 4.1). */
+/* An ICMP error about one of our TCP packets, with the type and code of ICMP or, when peer is no IPv4 address, of
+ * ICMPv6. Whoever acts on it checks that the sequence number is in flight (RFC 5927 4.1). */
 struct net_icmp_error {
     struct tide_addr peer; /* the destination of our packet */
     uint16_t local_port;
     uint16_t peer_port;
     uint32_t sequence;
-    uint16_t next_mtu; /* when type 3 code 4; may be 0 */
+    uint16_t next_mtu; /* when type 3 code 4, may be 0; in IPv6 when type 2, at least 1280 */
     uint8_t type;
     uint8_t code;
 };
@@ -92,10 +104,17 @@ struct net {
     uint32_t addr;    /* config.addr in host order, and so on */
     uint32_t gateway; /* 0: none */
     uint32_t mask;
+    bool has6;
+    bool has_gateway6;
+    struct tide_addr link_local; /* ours */
 
     uint64_t announce_ns; /* TIDE_NEVER when done */
     uint64_t defended_ns; /* 0: never */
     uint8_t announced;
+    uint64_t announce6_ns; /* TIDE_NEVER when done */
+    uint64_t defended6_ns; /* 0: never */
+    uint64_t reported_ns;  /* groups, to a query; 0: never */
+    uint8_t announced6;    /* the first one is the probe */
 
     uint16_t tx_head;
     uint16_t tx_count;
@@ -106,10 +125,10 @@ struct net {
     struct rte_mbuf *tx[NET_TX_MAX];
     struct net_neighbour learned[NET_LEARNED_MAX];
     struct net_icmp_error icmp_errors[NET_ICMP_ERRORS_MAX];
-    struct arp_cache arp;
+    struct neighbour_cache neighbours;
 };
 
-/* TIDE_BAD when the address cannot be a host's on that prefix, the mac is no single station, or
+/* TIDE_BAD when an address cannot be a host's on its prefix, the mac is no single station, or
  * vlan or mtu are out of range; `n` is then unusable. About 80 KiB: keep it in pool memory. */
 TIDE_MUST_USE enum tide_status net_init(struct net *n, const struct net_config *config,
                                         uint64_t now_ns);
@@ -123,7 +142,7 @@ enum net_verdict net_input(struct net *n, uint64_t now_ns, struct rte_mbuf *m,
 
 /* [core] Sends one TCP packet: `m` starts at the TCP header, may be a chain, and its first segment
  * is written to: it is direct, held by nobody else, with NET_HEADROOM bytes in front and the whole
- * TCP header in it. Prepends IPv4, the VLAN tag and Ethernet, and sets the offload fields: the TCP
+ * TCP header in it. Prepends IPv4 or, when `destination` is none of IPv4, IPv6, the VLAN tag and Ethernet, and sets the offload fields: the TCP
  * checksum field gets the pseudo-header sum, and m->l4_len is taken from the TCP header.
  *   TIDE_OK      taken: in the outbox, waiting for its next hop, or lost because too many do
  *                (neighbour_full counts those; to TCP it is a loss on the wire).
@@ -135,10 +154,10 @@ TIDE_MUST_USE enum tide_status net_output(struct net *n, uint64_t now_ns, struct
                                           const struct tide_addr *source,
                                           const struct tide_addr *destination, uint8_t ecn);
 
-/* Largest TCP packet (header and payload) that net_output takes. */
-static inline uint16_t net_packet_max(const struct net *n)
+/* Largest TCP packet (header and payload) that net_output takes to this address. */
+static inline uint16_t net_packet_max(const struct net *n, const struct tide_addr *destination)
 {
-    return (uint16_t)(n->config.mtu - 20);
+    return (uint16_t)(n->config.mtu - (tide_addr_is_v4(destination) ? 20 : 40));
 }
 
 /* How many packets net_output can still put into the outbox. */
@@ -150,14 +169,14 @@ static inline unsigned net_tx_room(const struct net *n)
 /* [core] Moves up to `max` frames out of the outbox, oldest first; they are the caller's. */
 unsigned net_take_tx(struct net *n, struct rte_mbuf **frames, unsigned max);
 
-/* [core] Another core heard an ARP packet: the same as hearing it here, but it is not passed on. */
+/* [core] Another core heard it: the same as hearing it here, but it is not passed on. */
 void net_neighbour_learn(struct net *n, uint64_t now_ns, const struct net_neighbour *entry);
 
-/* [core] What ARP packets to this core taught it, for its siblings. Bounded: when nobody takes
+/* [core] What ARP and neighbour discovery taught this core, for its siblings. Bounded: when nobody takes
  * them the newest are lost, which costs a sibling a repeated request. */
 unsigned net_take_learned(struct net *n, struct net_neighbour *entries, unsigned max);
 
-/* [core] ICMP errors about our packets; the newest are lost when nobody takes them. */
+/* [core] ICMP and ICMPv6 errors about our packets; the newest are lost when nobody takes them. */
 unsigned net_take_icmp_errors(struct net *n, struct net_icmp_error *errors, unsigned max);
 
 /* [core] Earliest time at which net_on_time has something to do. */

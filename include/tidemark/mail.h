@@ -92,7 +92,7 @@ struct mail_order {
 struct mail_neighbour {
     struct tide_addr addr;
     uint8_t mac[6];
-    bool directed;
+    uint8_t source; /* enum neighbour_source of the network layer: what it may change */
 };
 
 struct tide_mail {

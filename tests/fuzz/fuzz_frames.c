@@ -180,7 +180,7 @@ static void step(struct input *in, uint64_t *now_ns)
     case 6: {
         struct net_neighbour sibling = {.addr = tide_addr_v4(next_addr(in)),
                                         .mac = {{2, 1, 1, 1, 1, next(in)}},
-                                        .directed = how >> 7};
+                                        .source = next(in) % NEIGHBOUR_SOURCE_COUNT};
         net_neighbour_learn(&net, *now_ns, &sibling);
         break;
     }

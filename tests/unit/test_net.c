@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "unit.h"
 
+#include "net/arp.h"
 #include "net/ip.h"
 #include "net/net.h"
 #include "tidemark/bytes.h"
@@ -510,7 +511,7 @@ static void a_packet_goes_out_as_a_frame(void **state)
         struct net_config c = config_plain();
         c.vlan = vlan;
         struct net *n = net_new(&c);
-        struct net_neighbour peer = {tide_addr_v4(PEER), peer_mac, true};
+        struct net_neighbour peer = {tide_addr_v4(PEER), peer_mac, NEIGHBOUR_FROM_ASK};
         struct eth_view eth;
         struct ip_view ip;
         net_neighbour_learn(n, S, &peer);
@@ -570,15 +571,15 @@ static void too_many_waiting_are_lost_and_counted(void **state)
 {
     struct net_config c = config_plain();
     struct net *n = net_new(&c);
-    for (unsigned i = 0; i < ARP_PENDING_EACH + 3; i++)
+    for (unsigned i = 0; i < NEIGHBOUR_PENDING_EACH + 3; i++)
         assert_int_equal(send_to(n, S, PEER), TIDE_OK);
     assert_int_equal(counters.values[COUNTER_neighbour_full], 3);
-    for (unsigned i = 1; i <= ARP_TRIES; i++) {
+    for (unsigned i = 1; i <= NEIGHBOUR_TRIES; i++) {
         assert_int_equal(net_deadline_ns(n), S + i * S);
         net_on_time(n, S + i * S);
     }
-    assert_int_equal(n->tx_count, ARP_TRIES); /* requests only */
-    assert_int_equal(counters.values[COUNTER_neighbour_full], 3 + ARP_PENDING_EACH);
+    assert_int_equal(n->tx_count, NEIGHBOUR_TRIES); /* requests only */
+    assert_int_equal(counters.values[COUNTER_neighbour_full], 3 + NEIGHBOUR_PENDING_EACH);
     assert_int_equal(net_deadline_ns(n), TIDE_NEVER);
     net_end(n);
 }
@@ -599,7 +600,8 @@ static void who_spoke_to_us_needs_no_request(void **state)
     assert_int_equal(feed(n, S, &f), NET_TCP);
     assert_int_equal(send_to(n, S, FAR), TIDE_OK);
     assert_int_equal(n->tx_count, 1); /* the request for the gateway */
-    assert_int_equal(arp_learn(&n->arp, S, FAR, &peer_mac, ARP_FROM_OTHER), ARP_NONE);
+    struct tide_addr far = tide_addr_v4(FAR);
+    assert_int_equal(neighbour_learn(&n->neighbours, S, &far, &peer_mac, NEIGHBOUR_FROM_OTHER), NEIGHBOUR_NONE);
     net_end(n);
 }
 
@@ -638,7 +640,7 @@ static void packets_that_cannot_go_stay_the_callers(void **state)
     memset(rte_pktmbuf_mtod(m, void *), 0x50, 70);
     assert_int_equal(net_output(n, S, m, &from, &to, 0), TIDE_REFUSED);
     rte_pktmbuf_free(m);
-    m = tcp_packet((uint16_t)(net_packet_max(n) - 20 + 1));
+    m = tcp_packet((uint16_t)(net_packet_max(n, &to) - 20 + 1));
     assert_int_equal(net_output(n, S, m, &from, &to, 0), TIDE_REFUSED);
     rte_pktmbuf_free(m);
     net_end(n);
@@ -648,7 +650,7 @@ static void a_full_outbox_refuses_without_a_trace(void **state)
 {
     struct net_config c = config_plain();
     struct net *n = net_new(&c);
-    struct net_neighbour peer = {tide_addr_v4(PEER), peer_mac, true};
+    struct net_neighbour peer = {tide_addr_v4(PEER), peer_mac, NEIGHBOUR_FROM_ASK};
     net_neighbour_learn(n, S, &peer);
     for (unsigned i = 0; i < NET_TX_MAX; i++)
         assert_int_equal(send_to(n, S, PEER), TIDE_OK);
@@ -730,7 +732,7 @@ static void siblings_pass_on_what_they_hear(void **state)
     memcpy(f.bytes + 14 + 8, &other_mac, 6);
     assert_int_equal(feed(hears, S, &f), NET_CONSUMED);
     assert_int_equal(net_take_learned(hears, learned, 2), 1);
-    assert_false(learned[0].directed);
+    assert_int_equal(learned[0].source, NEIGHBOUR_FROM_OTHER);
     net_neighbour_learn(asks, S, &learned[0]);
     assert_int_equal(send_to(asks, S, PEER), TIDE_OK);
     struct rte_mbuf *m[3];
