@@ -114,6 +114,7 @@ static unsigned split_devices(const char *text, char *store, size_t size, const 
     return n;
 }
 
+/* Settings have looked at the text: settings_check. */
 static bool parse_addr(const char *text, struct tide_addr *ret, uint8_t *ret_prefix)
 {
     char copy[64];
@@ -125,6 +126,8 @@ static bool parse_addr(const char *text, struct tide_addr *ret, uint8_t *ret_pre
         *slash = 0;
         *ret_prefix = (uint8_t)atoi(slash + 1);
     }
+    if (strchr(copy, ':') != NULL)
+        return inet_pton(AF_INET6, copy, ret->bytes) == 1;
     if (inet_pton(AF_INET, copy, &a) != 1)
         return false;
     *ret = tide_addr_v4(ntohl(a.s_addr));
@@ -205,6 +208,19 @@ static struct rte_mempool *dense_pool(const char *name, uint32_t core, unsigned 
     return rte_pktmbuf_pool_create(full, count, 0, 0, (uint16_t)(room + RTE_PKTMBUF_HEADROOM), SOCKET_ID_ANY);
 }
 
+/* The addresses of the data port. */
+static bool set_addresses(const struct tide_settings *s, struct net_config *ret)
+{
+    uint8_t ignored;
+    if (!parse_addr(s->data_address, &ret->addr, &ret->prefix_len))
+        return false;
+    if (s->data_gateway[0] != 0 && !parse_addr(s->data_gateway, &ret->gateway, &ignored))
+        return false;
+    if (s->data_address6[0] != 0 && !parse_addr(s->data_address6, &ret->addr6, &ret->prefix6_len))
+        return false;
+    return s->data_gateway6[0] == 0 || parse_addr(s->data_gateway6, &ret->gateway6, &ignored);
+}
+
 static bool make_core(struct world *w, uint32_t i, const uint16_t *ports, unsigned port_count)
 {
     const struct tide_settings *s = w->settings;
@@ -238,11 +254,11 @@ static bool make_core(struct world *w, uint32_t i, const uint16_t *ports, unsign
     c.receive_pool = nic_rx_pool(w->nic, 0);
     c.net = (struct net_config){.mac = port.mac, .vlan = (uint16_t)s->data_vlan, .mtu = port.mtu,
                                 .announce = i == 0, .tx_pool = nic_tx_pool(w->nic)};
-    if (!parse_addr(s->data_address, &c.net.addr, &c.net.prefix_len))
+    if (!set_addresses(s, &c.net))
         return false;
-    if (s->data_gateway[0] != 0) {
-        uint8_t ignored;
-        (void)parse_addr(s->data_gateway, &c.net.gateway, &ignored);
+    if (i == 0) {
+        struct rte_ether_addr groups[NET_GROUPS_MAX];
+        nic_hear_groups(w->nic, 0, groups, net_groups(&c.net, groups));
     }
     c.tcp = (struct tcp_config){.connections_max = (uint32_t)s->tcp_connections_max / w->core_count + 64,
                                 .syn_backlog = 1024,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "settings/settings.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
@@ -296,7 +297,100 @@ enum tide_status settings_load(const char *path, struct tide_settings *ret, char
 
 /* ---- rules between settings --------------------------------------------------------------------------- */
 
-/* NAME://host:port */
+/* "address/length", or without a length when `with_length` is false. */
+static bool parse_address(const char *text, int family, bool with_length, uint8_t ret_bytes[16])
+{
+    char host[SETTING_TEXT_MAX];
+    const char *slash = strchr(text, '/');
+    size_t host_len = slash != NULL ? (size_t)(slash - text) : strlen(text);
+    if (with_length != (slash != NULL))
+        return false;
+    memcpy(host, text, host_len);
+    host[host_len] = 0;
+    if (inet_pton(family, host, ret_bytes) != 1)
+        return false;
+    if (slash == NULL)
+        return true;
+    size_t digits = strspn(slash + 1, "0123456789");
+    return digits >= 1 && digits <= 3 && slash[1 + digits] == 0 && atoi(slash + 1) <= (family == AF_INET ? 32 : 128);
+}
+
+/* An address that clients or routers may have: no group, not in ::/80 (loopback, IPv4 inside), and link-local, which is
+ * no address without its interface, only for the router. */
+static bool is_usable6(const uint8_t a[16], bool may_be_link_local)
+{
+    static const uint8_t zero[10];
+    if (a[0] == 0xff || memcmp(a, zero, sizeof(zero)) == 0)
+        return false;
+    return may_be_link_local || a[0] != 0xfe || (a[1] & 0xc0) != 0x80;
+}
+
+/* The address of the network itself is its routers' anycast address (RFC 4291 2.6.1). */
+static bool has_host_bits6(const uint8_t a[16], int prefix_len)
+{
+    for (int bit = prefix_len; bit < 128; bit++)
+        if ((a[bit / 8] & 0x80u >> bit % 8) != 0)
+            return true;
+    return prefix_len >= 127;
+}
+
+static enum tide_status check_addresses(const struct tide_settings *s, char *error, size_t size)
+{
+    uint8_t a[16];
+    if (!parse_address(s->data_address, AF_INET, true, a)) {
+        snprintf(error, size, "data.address: '%.100s' is no IPv4 address with a prefix length; write data.address=10.0.0.1/24", s->data_address);
+        return TIDE_BAD;
+    }
+    if (s->data_gateway[0] != 0 && !parse_address(s->data_gateway, AF_INET, false, a)) {
+        snprintf(error, size, "data.gateway: '%.100s' is no IPv4 address; write data.gateway=10.0.0.254", s->data_gateway);
+        return TIDE_BAD;
+    }
+    if (s->data_gateway6[0] != 0 && s->data_address6[0] == 0) {
+        snprintf(error, size, "data.gateway6 is given, but data.address6 is not; without an address there is no IPv6");
+        return TIDE_BAD;
+    }
+    if (s->data_address6[0] == 0)
+        return TIDE_OK;
+    if (!parse_address(s->data_address6, AF_INET6, true, a)) {
+        snprintf(error, size, "data.address6: '%.100s' is no IPv6 address with a prefix length; write data.address6=fd00::1/64", s->data_address6);
+        return TIDE_BAD;
+    }
+    if (!is_usable6(a, false)) {
+        snprintf(error, size, "data.address6: '%.100s' is link-local, a group, loopback or IPv4; write a global or unique local "
+                 "address as fd00::1/64", s->data_address6);
+        return TIDE_BAD;
+    }
+    if (!has_host_bits6(a, atoi(strchr(s->data_address6, '/') + 1))) {
+        snprintf(error, size, "data.address6: '%.100s' is the address of the network, not of a host; write data.address6=fd00::1/64",
+                 s->data_address6);
+        return TIDE_BAD;
+    }
+    if (s->data_gateway6[0] != 0 && (!parse_address(s->data_gateway6, AF_INET6, false, a) || !is_usable6(a, true))) {
+        snprintf(error, size, "data.gateway6: '%.100s' is no router's IPv6 address; write data.gateway6=fe80::1", s->data_gateway6);
+        return TIDE_BAD;
+    }
+    if (s->data_mtu < 1280) { /* RFC 8200 5 */
+        snprintf(error, size, "data.mtu: %lld is too small for IPv6 (data.address6), which needs 1280", (long long)s->data_mtu);
+        return TIDE_BAD;
+    }
+    return TIDE_OK;
+}
+
+/* "[fd00::1]" becomes "fd00::1". False for an IPv6 address that is none, or has no brackets. */
+static bool take_brackets(char host[LISTENER_HOST_MAX])
+{
+    uint8_t a[16];
+    size_t len = strlen(host);
+    if (host[0] != '[')
+        return strpbrk(host, ":]") == NULL;
+    if (host[len - 1] != ']')
+        return false;
+    memmove(host, host + 1, len - 2);
+    host[len - 2] = 0;
+    return inet_pton(AF_INET6, host, a) == 1;
+}
+
+/* NAME://host:port; an IPv6 address stands in brackets, which do not belong to the host. */
 static bool parse_listener(const char *text, char name[LISTENER_NAME_MAX], char host[LISTENER_HOST_MAX], uint16_t *port)
 {
     const char *colon = strstr(text, "://");
@@ -307,6 +401,8 @@ static bool parse_listener(const char *text, char name[LISTENER_NAME_MAX], char 
         return false;
     snprintf(name, LISTENER_NAME_MAX, "%.*s", (int)(colon - text), text);
     snprintf(host, LISTENER_HOST_MAX, "%.*s", (int)(last - colon - 3), colon + 3);
+    if (!take_brackets(host))
+        return false;
     for (const char *digit = last + 1; *digit != 0; digit++) {
         if (*digit < '0' || *digit > '9' || number > 65535)
             return false;
@@ -360,7 +456,11 @@ static enum tide_status derive_listeners(struct tide_settings *s, char *error, s
     for (char *one = strtok_r(copy, ", ", &save); one != NULL; one = strtok_r(NULL, ", ", &save)) {
         struct settings_listener *l = &s->listener[s->listener_count];
         if (s->listener_count == SETTINGS_LISTENERS_MAX || !parse_listener(one, l->name, l->host, &l->port)) {
-            snprintf(error, size, "listeners: '%.200s' is not NAME://host:port", one);
+            snprintf(error, size, "listeners: '%.200s' is not NAME://host:port or NAME://[IPv6 address]:port", one);
+            return TIDE_BAD;
+        }
+        if (strchr(l->host, ':') != NULL && s->data_address6[0] == 0) {
+            snprintf(error, size, "listeners: '%.200s' names an IPv6 address, but data.address6 is not given", one);
             return TIDE_BAD;
         }
         if (!has_protocol(s, l->name)) {
@@ -376,6 +476,8 @@ static enum tide_status derive_listeners(struct tide_settings *s, char *error, s
         l->advertised_port = l->port;
         if (l->host[0] == 0 || strcmp(l->host, "0.0.0.0") == 0)
             copy_host(l->advertised_host, s->data_address);
+        else if (strcmp(l->host, "::") == 0)
+            copy_host(l->advertised_host, s->data_address6);
         s->listener_count++;
     }
     if (s->listener_count == 0) {
@@ -395,7 +497,7 @@ static enum tide_status derive_advertised(struct tide_settings *s, char *error, 
         uint16_t port;
         bool found = false;
         if (!parse_listener(one, name, host, &port) || host[0] == 0) {
-            snprintf(error, size, "advertised.listeners: '%.200s' is not NAME://host:port", one);
+            snprintf(error, size, "advertised.listeners: '%.200s' is not NAME://host:port or NAME://[IPv6 address]:port", one);
             return TIDE_BAD;
         }
         for (uint32_t i = 0; i < s->listener_count; i++) {
@@ -431,6 +533,8 @@ enum tide_status settings_check(struct tide_settings *s, char *error, size_t siz
         snprintf(error, size, "data.address is missing or has no prefix length; write data.address=10.0.0.1/24");
         return TIDE_BAD;
     }
+    if (check_addresses(s, error, size) != TIDE_OK)
+        return TIDE_BAD;
     if (s->data_ports[0] == 0) {
         snprintf(error, size, "data.ports is missing; write data.ports=vdev:net_af_xdp0,iface=eth1 or a PCI address");
         return TIDE_BAD;

@@ -6,6 +6,8 @@
 #include <rte_malloc.h>
 
 #include "log/buffers.h"
+#include "net/ip.h"
+#include "net/ip6.h"
 
 enum {
     EVENTS_MAX = 256,   /* connections looked at per turn */
@@ -100,19 +102,31 @@ static void take_frame(struct core *c, const struct tide_time *t, struct rte_mbu
     tcp_input(c->tcp, t->now_ns, m, &meta);
 }
 
-/* RFC 1122 4.2.3.9: only "protocol" and "port unreachable" are final. */
+/* What an error means to TCP. RFC 1122 4.2.3.9: only "protocol" and "port unreachable" are final; in ICMPv6 these are
+ * "port unreachable" and "unrecognized next header" (RFC 5461 3). False: it means nothing. */
+static bool icmp_meaning(const struct net_icmp_error *e, enum tcp_icmp *ret)
+{
+    bool v4 = tide_addr_is_v4(&e->peer);
+    bool too_big = v4 ? e->type == ICMP_UNREACHABLE && e->code == ICMP_CODE_FRAG_NEEDED : e->type == ICMP6_TOO_BIG;
+    bool final = v4 ? e->type == ICMP_UNREACHABLE && (e->code == ICMP_CODE_PROTOCOL || e->code == ICMP_CODE_PORT)
+                    : (e->type == ICMP6_UNREACHABLE && e->code == ICMP6_CODE_PORT_UNREACHABLE) ||
+                          (e->type == ICMP6_PARAMETER && e->code == ICMP6_CODE_UNKNOWN_NEXT_HEADER);
+    *ret = too_big ? TCP_ICMP_TOO_BIG : TCP_ICMP_UNREACHABLE;
+    return too_big || final;
+}
+
 static void icmp_errors(struct core *c, const struct tide_time *t)
 {
     struct net_icmp_error errors[ICMP_ERRORS_MAX];
     unsigned n = net_take_icmp_errors(&c->net, errors, ICMP_ERRORS_MAX);
     for (unsigned i = 0; i < n; i++) {
         const struct net_icmp_error *e = &errors[i];
-        struct tcp_endpoint local = {c->config.net.addr, e->local_port};
+        const struct net_config *net = &c->config.net;
+        struct tcp_endpoint local = {tide_addr_is_v4(&e->peer) ? net->addr : net->addr6, e->local_port};
         struct tcp_endpoint peer = {e->peer, e->peer_port};
-        if (e->type == 3 && e->code == 4)
-            tcp_on_icmp(c->tcp, t->now_ns, &local, &peer, e->sequence, TCP_ICMP_TOO_BIG, e->next_mtu);
-        else if (e->type == 3 && (e->code == 2 || e->code == 3))
-            tcp_on_icmp(c->tcp, t->now_ns, &local, &peer, e->sequence, TCP_ICMP_UNREACHABLE, 0);
+        enum tcp_icmp meaning;
+        if (icmp_meaning(e, &meaning))
+            tcp_on_icmp(c->tcp, t->now_ns, &local, &peer, e->sequence, meaning, e->next_mtu);
     }
 }
 

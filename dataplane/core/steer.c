@@ -9,6 +9,7 @@
 
 #include "tidemark/assert.h"
 #include "tidemark/bytes.h"
+#include "tidemark/ipv6.h"
 
 enum { VLAN_BYTES = 4, IPV4_MIN = 20, PORTS_BYTES = 4 };
 
@@ -55,37 +56,71 @@ void steer_destroy(struct steer *s)
     rte_free(s);
 }
 
-uint32_t steer_flow(uint32_t addr_a, uint16_t port_a, uint32_t addr_b, uint16_t port_b, uint32_t core_count)
+static uint64_t mix(uint64_t x)
 {
-    uint64_t x = (uint64_t)(addr_a ^ addr_b) << 32 | (uint32_t)(port_a ^ port_b) << 16 |
-                 (uint16_t)(port_a + port_b);
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+    return (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+}
+
+/* In IPv4 the upper halves are the same, and what remains of both addresses are their last 32 bits. */
+uint32_t steer_flow(const struct tide_addr *addr_a, uint16_t port_a, const struct tide_addr *addr_b, uint16_t port_b,
+                    uint32_t core_count)
+{
+    uint64_t upper = load_be64(addr_a->bytes) ^ load_be64(addr_b->bytes);
+    uint64_t lower = load_be64(addr_a->bytes + 8) ^ load_be64(addr_b->bytes + 8);
+    uint64_t ports = (uint64_t)(port_a ^ port_b) << 16 | (uint16_t)(port_a + port_b);
+    uint64_t x = mix(mix(upper) ^ (lower << 32 | lower >> 32) ^ ports);
     return (uint32_t)(((x >> 32) * core_count) >> 32);
+}
+
+/* Where TCP begins; 0 when it is none, or when its ports are not there. */
+static uint32_t find_tcp4(const uint8_t *p, uint32_t left, struct tide_addr *ret_source, struct tide_addr *ret_destination)
+{
+    if (left < IPV4_MIN || p[0] >> 4 != 4 || p[9] != IPPROTO_TCP)
+        return 0;
+    uint32_t header = (p[0] & 15u) * 4u;
+    if (header < IPV4_MIN || left < header + PORTS_BYTES || (load_be16(p + 6) & 0x3fff) != 0)
+        return 0;
+    *ret_source = tide_addr_v4(load_be32(p + 12));
+    *ret_destination = tide_addr_v4(load_be32(p + 16));
+    return header;
+}
+
+static uint32_t find_tcp6(const uint8_t *p, uint32_t left, uint32_t packet_len, struct tide_addr *ret_source,
+                          struct tide_addr *ret_destination)
+{
+    struct tide_ipv6_view v;
+    if (tide_ipv6_parse(p, left, packet_len, &v) != TIDE_OK || v.protocol != TIDE_IPV6_TCP)
+        return 0;
+    if (left < v.header_len + (uint32_t)PORTS_BYTES)
+        return 0;
+    *ret_source = v.source;
+    *ret_destination = v.destination;
+    return v.header_len;
 }
 
 uint32_t steer_core(const struct rte_mbuf *frame, uint32_t core_count, uint32_t here)
 {
     const uint8_t *p = rte_pktmbuf_mtod(frame, const uint8_t *);
-    uint32_t left = frame->data_len;
+    struct tide_addr source;
+    struct tide_addr destination;
+    uint32_t front = RTE_ETHER_HDR_LEN;
+    uint32_t header = 0;
     uint16_t type;
-    uint32_t header;
 
-    if (left < RTE_ETHER_HDR_LEN + IPV4_MIN)
+    if (frame->data_len < RTE_ETHER_HDR_LEN + IPV4_MIN)
         return here;
     type = load_be16(p + 12);
-    p += RTE_ETHER_HDR_LEN;
-    left -= RTE_ETHER_HDR_LEN;
     if (type == RTE_ETHER_TYPE_VLAN) {
-        type = load_be16(p + 2);
-        p += VLAN_BYTES;
-        left -= VLAN_BYTES;
+        type = load_be16(p + 16);
+        front += VLAN_BYTES;
     }
-    if (type != RTE_ETHER_TYPE_IPV4 || left < IPV4_MIN || p[0] >> 4 != 4 || p[9] != IPPROTO_TCP)
+    if (type == RTE_ETHER_TYPE_IPV4)
+        header = find_tcp4(p + front, frame->data_len - front, &source, &destination);
+    else if (type == RTE_ETHER_TYPE_IPV6)
+        header = find_tcp6(p + front, frame->data_len - front, frame->pkt_len - front, &source, &destination);
+    if (header == 0)
         return here;
-    header = (p[0] & 15u) * 4u;
-    if (header < IPV4_MIN || left < header + PORTS_BYTES || (load_be16(p + 6) & 0x3fff) != 0)
-        return here;
-    return steer_flow(load_be32(p + 12), load_be16(p + header), load_be32(p + 16),
-                      load_be16(p + header + 2), core_count);
+    const uint8_t *ports = p + front + header;
+    return steer_flow(&source, load_be16(ports), &destination, load_be16(ports + 2), core_count);
 }

@@ -24,7 +24,7 @@ enum ip_limit {
     IP_HEADER_MAX = 60, /* RFC 791 3.1: IHL has four bits */
     IP_TTL = 64,        /* RFC 1700, RFC 9293 3.9.2 (MUST-49 lets it be configurable) */
     ICMP_HEADER = 8,
-    TCP_HEADER_MAX = 60, /* what net_input keeps contiguous in front of a TCP payload */
+    IP_TCP_FRONT = 60, /* what net_input keeps contiguous in front of a TCP payload */
 };
 
 enum eth_type {
@@ -94,7 +94,7 @@ enum icmp_type {
     ICMP_ECHO = 8,
     ICMP_TIME_EXCEEDED = 11,
 };
-enum { ICMP_CODE_FRAG_NEEDED = 4 };
+enum { ICMP_CODE_PROTOCOL = 2, ICMP_CODE_PORT = 3, ICMP_CODE_FRAG_NEEDED = 4 };
 
 /* What an ICMP error quotes of one of our TCP packets (RFC 792: the IP header and 64 bits). */
 struct icmp_quote {

@@ -44,6 +44,7 @@ enum net_limit {
     NET_HEADROOM = 64, /* what net_output asks of a packet; it uses 58 at most */
     NET_MTU_MIN = 576, /* RFC 791: what every host must take */
     NET_ANNOUNCE_COUNT = 2,
+    NET_GROUPS_MAX = 3,
 };
 #define NET_ANNOUNCE_NS (2 * TIDE_NS_PER_S)
 #define NET_DEFEND_NS   (10 * TIDE_NS_PER_S)
@@ -107,6 +108,8 @@ struct net {
     bool has6;
     bool has_gateway6;
     struct tide_addr link_local; /* ours */
+    uint8_t group_count;
+    struct rte_ether_addr groups[NET_GROUPS_MAX]; /* of Ethernet: net_groups */
 
     uint64_t announce_ns; /* TIDE_NEVER when done */
     uint64_t defended_ns; /* 0: never */
@@ -134,6 +137,10 @@ TIDE_MUST_USE enum tide_status net_init(struct net *n, const struct net_config *
                                         uint64_t now_ns);
 /* Frees every frame it holds. */
 void net_deinit(struct net *n);
+
+/* [any] The Ethernet groups whose frames the port must hear for this configuration, at most NET_GROUPS_MAX: all nodes and
+ * the solicited-node groups (RFC 4291 2.8). None without IPv6. Returns how many. */
+unsigned net_groups(const struct net_config *config, struct rte_ether_addr ret_groups[NET_GROUPS_MAX]);
 
 /* [core] Takes one received frame. *ret is written only with NET_TCP. In a chain the first segment
  * must hold the headers and 60 bytes of TCP or all of it; m->nb_segs may exceed 1 on NET_TCP. */

@@ -223,7 +223,7 @@ enum net_verdict net4_input(struct net *n, uint64_t now_ns, struct rte_mbuf *m, 
     if (ip.protocol != IP_PROTOCOL_TCP && ip.protocol != IP_PROTOCOL_ICMP)
         return net_drop(n, m, COUNTER_rx_unknown);
     (void)rte_pktmbuf_adj(m, ip.header_len);
-    if (m->data_len < TIDE_MIN((uint32_t)ip.payload_len, (uint32_t)TCP_HEADER_MAX))
+    if (m->data_len < TIDE_MIN((uint32_t)ip.payload_len, (uint32_t)IP_TCP_FRONT))
         return net_drop(n, m, COUNTER_rx_malformed);
     net_trim(m, ip.payload_len);
     struct tide_addr source = tide_addr_v4(ip.source);

@@ -33,10 +33,10 @@ bool net6_is_neighbour(const struct net *n, const struct tide_addr *a)
 }
 
 /* The groups of our addresses, at most two (RFC 4291 2.8); all nodes are the other group we are in. */
-static unsigned own_groups(const struct net *n, struct tide_addr ret_groups[2])
+static unsigned own_groups(const struct tide_addr *addr, const struct tide_addr *link_local, struct tide_addr ret_groups[2])
 {
-    ret_groups[0] = ip6_solicited_node(&n->config.addr6);
-    ret_groups[1] = ip6_solicited_node(&n->link_local);
+    ret_groups[0] = ip6_solicited_node(addr);
+    ret_groups[1] = ip6_solicited_node(link_local);
     return ip6_is_equal(&ret_groups[0], &ret_groups[1]) ? 1 : 2;
 }
 
@@ -44,7 +44,7 @@ static bool is_our_group(const struct net *n, const struct tide_addr *a)
 {
     struct tide_addr groups[2];
     struct tide_addr all = ip6_all_nodes();
-    unsigned count = own_groups(n, groups);
+    unsigned count = own_groups(&n->config.addr6, &n->link_local, groups);
     if (ip6_is_equal(a, &all))
         return true;
     for (unsigned i = 0; i < count; i++)
@@ -53,17 +53,23 @@ static bool is_our_group(const struct net *n, const struct tide_addr *a)
     return false;
 }
 
+unsigned net_groups(const struct net_config *config, struct rte_ether_addr ret_groups[NET_GROUPS_MAX])
+{
+    struct tide_addr groups[NET_GROUPS_MAX] = {ip6_all_nodes()};
+    struct tide_addr link_local = ip6_link_local(&config->mac);
+    if (ip6_is_unspecified(&config->addr6))
+        return 0;
+    unsigned count = 1 + own_groups(&config->addr6, &link_local, groups + 1);
+    for (unsigned i = 0; i < count; i++)
+        ret_groups[i] = ip6_group_mac(&groups[i]);
+    return count;
+}
+
 bool net6_is_group_mac(const struct net *n, const struct rte_ether_addr *mac)
 {
-    struct tide_addr groups[3] = {ip6_all_nodes()};
-    if (!n->has6)
-        return false;
-    unsigned count = 1 + own_groups(n, groups + 1);
-    for (unsigned i = 0; i < count; i++) {
-        struct rte_ether_addr group_mac = ip6_group_mac(&groups[i]);
-        if (rte_is_same_ether_addr(mac, &group_mac))
+    for (unsigned i = 0; i < n->group_count; i++)
+        if (rte_is_same_ether_addr(mac, &n->groups[i]))
             return true;
-    }
     return false;
 }
 
@@ -82,6 +88,7 @@ enum tide_status net6_init(struct net *n, uint64_t now_ns)
     n->has6 = !ip6_is_unspecified(&config->addr6);
     n->has_gateway6 = !ip6_is_unspecified(&config->gateway6);
     n->link_local = ip6_link_local(&config->mac);
+    n->group_count = (uint8_t)net_groups(config, n->groups);
     if (!n->has6)
         return n->has_gateway6 ? TIDE_BAD : TIDE_OK;
     if (config->prefix6_len > 128 || config->mtu < TIDE_IPV6_MTU_MIN)
@@ -191,7 +198,7 @@ static bool send_report(struct net *n, bool joins)
 {
     struct tide_addr groups[2];
     struct tide_addr destination;
-    unsigned count = own_groups(n, groups);
+    unsigned count = own_groups(&n->config.addr6, &n->link_local, groups);
     struct rte_mbuf *m = net_frame_alloc(n);
     if (m == NULL)
         return false;
@@ -401,7 +408,7 @@ enum net_verdict net6_input(struct net *n, uint64_t now_ns, struct rte_mbuf *m, 
         return net_drop(n, m, COUNTER_rx_unknown);
     uint64_t pseudo_sum = tide_ipv6_pseudo_sum(header + ADDRESSES_IN_HEADER, TIDE_IPV6_ICMP, ip.payload_len);
     (void)rte_pktmbuf_adj(m, ip.header_len);
-    if (m->data_len < TIDE_MIN((uint32_t)ip.payload_len, (uint32_t)TCP_HEADER_MAX))
+    if (m->data_len < TIDE_MIN((uint32_t)ip.payload_len, (uint32_t)IP_TCP_FRONT))
         return net_drop(n, m, COUNTER_rx_malformed);
     net_trim(m, ip.payload_len);
     if (ip.protocol == TIDE_IPV6_ICMP)

@@ -104,6 +104,12 @@ TIDE_MUST_USE enum tide_status nic_open(struct nic **ret, const struct nic_confi
  * nic any more and nobody holds an mbuf of its pools. */
 void nic_close(struct nic *nic);
 
+/* [start] Has the port receive frames to these Ethernet groups as well: by its filter, or if it has none for that, all
+ * groups, or everything; the layer above drops what is not ours. Logs which. A port that can do none of these is taken to
+ * filter nothing. At most NIC_GROUPS_MAX. */
+enum { NIC_GROUPS_MAX = 8 };
+void nic_hear_groups(struct nic *nic, unsigned port, const struct rte_ether_addr *groups, unsigned count);
+
 /* [core] Up to `max` (at most TIDE_BURST per port are asked for) frames of this core's queues, the
  * ports in turn. Sums are verified; bad and partial ones are counted and freed. */
 unsigned nic_rx(struct nic *nic, unsigned queue, struct rte_mbuf **frames, unsigned max);

@@ -24,6 +24,7 @@ struct nic_port {
     bool is_configured;
     bool is_started;
     bool is_probed; /* the vdev was made by us */
+    bool is_promiscuous;
     int claim_fd;   /* of its kernel interface; -1: there is none, or an earlier port has it */
     struct port_device device;
     struct port_plan plan;

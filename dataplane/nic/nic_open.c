@@ -398,9 +398,33 @@ static enum tide_status start_port(struct nic *nic, struct nic_port *p, struct c
         return TIDE_IO;
     }
     p->is_started = true;
-    if (nic->config.promiscuous)
-        (void)rte_eth_promiscuous_enable(p->id); /* a wish: without it the port just hears less */
+    if (nic->config.promiscuous) /* a wish: without it the port just hears less */
+        p->is_promiscuous = rte_eth_promiscuous_enable(p->id) == 0;
     return TIDE_OK;
+}
+
+void nic_hear_groups(struct nic *nic, unsigned port, const struct rte_ether_addr *groups, unsigned count)
+{
+    struct nic_port *p = &nic->ports[port];
+    struct rte_ether_addr list[NIC_GROUPS_MAX];
+    const char *how = "filters nothing";
+    char line[160];
+    TIDE_ASSERT(port < nic->port_count);
+    TIDE_ASSERT(count <= NIC_GROUPS_MAX);
+    if (count == 0)
+        return;
+    memcpy(list, groups, count * sizeof(list[0])); /* ethdev wants to be able to write */
+    if (p->is_promiscuous)
+        how = "promiscuous";
+    else if (rte_eth_dev_set_mc_addr_list(p->id, list, count) == 0)
+        how = "filters them";
+    else if (rte_eth_allmulticast_enable(p->id) == 0)
+        how = "all groups";
+    else if (rte_eth_promiscuous_enable(p->id) == 0)
+        how = "promiscuous, it knows no groups";
+    p->is_promiscuous = rte_eth_promiscuous_get(p->id) == 1;
+    snprintf(line, sizeof(line), "port %u: hears %u Ethernet groups for IPv6: %s", port, count, how);
+    log_line(nic, line);
 }
 
 static void log_port(const struct nic *nic, unsigned index)
@@ -601,6 +625,8 @@ static void free_backlogs(struct nic_port *p)
 static void close_port(struct nic_port *p)
 {
     free_backlogs(p);
+    if (p->is_promiscuous) /* a kernel interface would keep it */
+        (void)rte_eth_promiscuous_disable(p->id);
     if (p->is_started)
         (void)rte_eth_dev_stop(p->id);
     if (p->is_configured)

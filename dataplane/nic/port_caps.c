@@ -52,7 +52,7 @@ static uint16_t data_room(const struct port_caps *caps, uint16_t mtu)
 enum tide_status port_plan_make(const struct port_caps *caps, const struct port_wish *wish,
                                 struct port_plan *ret)
 {
-    const uint64_t rss = RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP;
+    const uint64_t rss = RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_NONFRAG_IPV6_TCP;
     struct port_plan p = {0};
     if (caps->max_rx_queues == 0 || caps->max_tx_queues == 0 || wish->queues == 0)
         return TIDE_REFUSED;

@@ -16,14 +16,14 @@
 
 enum soft_verdict {
     SOFT_PASS,    /* right, or nothing here that has a sum we know (the layer above decides) */
-    SOFT_BAD,     /* an IP header or TCP sum is wrong */
+    SOFT_BAD,     /* an IPv4 header or TCP sum is wrong */
     SOFT_PARTIAL, /* the TCP sum is the bare pseudo-header sum: the sender left it to its card */
 };
 
 /* Verifies a received frame (starting at Ethernet, one VLAN tag at most) as far as the port has
  * not: by the port's flags where `port_checks_*`, by arithmetic where not or where the port does
- * not know. Frames that are too short or inconsistent pass: the parser refuses them. Fragments
- * are not looked into. */
+ * not know; in IPv6 behind the extension headers that the network layer skips (ipv6.h). Frames that are too short or
+ * inconsistent pass: the parser refuses them. Fragments are not looked into. */
 enum soft_verdict soft_rx_check(const struct rte_mbuf *m, bool port_checks_ip,
                                 bool port_checks_tcp);
 

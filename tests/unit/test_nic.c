@@ -17,6 +17,7 @@
 #include "nic/soft.h"
 #include "tidemark/bytes.h"
 #include "tidemark/checksum.h"
+#include "tidemark/ipv6.h"
 #include "tidemark/random.h"
 
 enum { POOL = 2047 };
@@ -435,6 +436,123 @@ static void both_zeros_are_right(void **state)
     rte_pktmbuf_free(m);
 }
 
+/* A TCP frame of IPv6 with `options` bytes of a destination options header, its payload in pieces, sums left to the port. */
+static struct rte_mbuf *tx_frame6(uint16_t payload, uint16_t piece, uint8_t options, uint64_t seed)
+{
+    struct tide_random r = {seed};
+    struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+    uint8_t bytes[2048];
+    uint8_t *at = (uint8_t *)rte_pktmbuf_append(m, (uint16_t)(74 + options));
+    memset(at, 0, 74u + options);
+    at[12] = 0x86;
+    at[13] = 0xdd;
+    at[14] = 0x60;
+    store_be16(at + 18, (uint16_t)(20 + options + payload));
+    at[20] = options != 0 ? 60 : 6;
+    at[21] = 64;
+    for (unsigned i = 22; i < 54; i++)
+        at[i] = seed % 3 == 0 ? 0xff : (uint8_t)tide_random_u64(&r);
+    if (options != 0) {
+        at[54] = 6;
+        at[55] = (uint8_t)(options / 8 - 1);
+    }
+    uint8_t *tcp = at + 54 + options;
+    tcp[12] = 5 << 4;
+    uint16_t pseudo = tide_sum_fold(tide_ipv6_pseudo_sum(at + 22, 6, 20u + payload));
+    memcpy(tcp + 16, &pseudo, 2);
+    for (unsigned i = 0; i < payload; i++)
+        bytes[i] = seed % 3 == 0 ? 0xff : (uint8_t)tide_random_u64(&r);
+    for (uint16_t done = 0; done < payload;) {
+        uint16_t n = piece == 0 ? payload : (uint16_t)TIDE_MIN(piece, payload - done);
+        if (piece == 0)
+            memcpy(rte_pktmbuf_append(m, n), bytes, n);
+        else
+            rte_pktmbuf_chain(m, unit_exact_mbuf(payload_pool, bytes + done, n));
+        done = (uint16_t)(done + n);
+    }
+    m->l2_len = 14;
+    m->l3_len = 40u + options;
+    m->l4_len = 20;
+    m->ol_flags |= RTE_MBUF_F_TX_IPV6 | RTE_MBUF_F_TX_TCP_CKSUM;
+    return m;
+}
+
+static void sums_of_ipv6_in_software_are_right(void **state)
+{
+    static const uint16_t pieces[] = {0, 1, 3, 7, 64, 333};
+    for (unsigned p = 0; p < TIDE_ARRAY_LEN(pieces); p++) {
+        for (uint16_t payload = 0; payload < 1440; payload = (uint16_t)(payload + 97)) {
+            struct rte_mbuf *m = tx_frame6(payload, pieces[p], 0, payload + 1u);
+            struct rte_mbuf *one;
+            assert_int_equal(soft_rx_check(m, false, false), SOFT_PARTIAL);
+            soft_tx_sums(m, true, true);
+            assert_int_equal(m->ol_flags & RTE_MBUF_F_TX_OFFLOAD_MASK, 0);
+            assert_int_equal(soft_rx_check(m, false, false), SOFT_PASS);
+            assert_int_equal(soft_linearise(m, pool, &one), TIDE_OK);
+            uint8_t *at = rte_pktmbuf_mtod(one, uint8_t *);
+            uint16_t tcp_sum;
+            memcpy(&tcp_sum, at + 70, 2);
+            memset(at + 70, 0, 2);
+            assert_int_equal(tcp_sum, rte_ipv6_udptcp_cksum((const struct rte_ipv6_hdr *)(at + 14), at + 54));
+            rte_pktmbuf_free(one);
+        }
+    }
+    struct rte_mbuf *m = tx_frame6(100, 0, 0, 1);
+    soft_tx_sums(m, true, false);
+    assert_int_equal(m->ol_flags & RTE_MBUF_F_TX_OFFLOAD_MASK, RTE_MBUF_F_TX_IPV6 | RTE_MBUF_F_TX_TCP_CKSUM);
+    rte_pktmbuf_free(m);
+    pools_are_whole();
+}
+
+/* Rows change one byte of a right frame of 74 + 100 bytes or, with options, of 90 + 100, and cut it. */
+static void received_sums_of_ipv6_are_judged(void **state)
+{
+    const uint64_t ip_good = RTE_MBUF_F_RX_IP_CKSUM_GOOD;
+    const uint64_t tcp_good = RTE_MBUF_F_RX_L4_CKSUM_GOOD;
+    const uint64_t tcp_bad = RTE_MBUF_F_RX_L4_CKSUM_BAD;
+    const struct {
+        const char *what;
+        uint8_t options, at, flip;
+        bool port_knows;
+        uint64_t flags;
+        uint16_t cut;
+        enum soft_verdict verdict;
+    } rows[] = {
+        {"right", 0, 0, 0, false, 0, 0, SOFT_PASS},
+        {"payload changed", 0, 100, 1, false, 0, 0, SOFT_BAD},
+        {"last byte changed", 0, 173, 128, false, 0, 0, SOFT_BAD},
+        {"source changed", 0, 23, 1, false, 0, 0, SOFT_BAD},
+        {"destination changed", 0, 53, 1, false, 0, 0, SOFT_BAD},
+        {"hop limit changed", 0, 21, 1, false, 0, 0, SOFT_PASS},
+        {"right behind options", 16, 0, 0, false, 0, 0, SOFT_PASS},
+        {"changed behind options", 16, 120, 1, false, 0, 0, SOFT_BAD},
+        {"options changed", 16, 60, 1, false, 0, 0, SOFT_PASS},
+        {"port says good, it is not", 0, 100, 1, true, ip_good | tcp_good, 0, SOFT_PASS},
+        {"port knows nothing of IPv6", 0, 100, 1, true, 0, 0, SOFT_BAD},
+        {"port says bad, it is right", 0, 0, 0, true, tcp_bad, 0, SOFT_PASS},
+        {"port says bad, it is", 0, 100, 1, true, tcp_bad, 0, SOFT_BAD},
+        {"version 4: not ours to judge", 0, 14, 0x20, false, 0, 0, SOFT_PASS},
+        {"UDP", 0, 20, 6 ^ 17, false, 0, 0, SOFT_PASS},
+        {"a fragment", 0, 20, 6 ^ 44, false, 0, 0, SOFT_PASS},
+        {"cut short: the parser's", 0, 100, 1, false, 0, 1, SOFT_PASS},
+        {"cut in the options", 16, 100, 1, false, 0, 130, SOFT_PASS},
+        {"cut in the IP header", 0, 22, 1, false, 0, 121, SOFT_PASS},
+    };
+    for (unsigned i = 0; i < TIDE_ARRAY_LEN(rows); i++) {
+        struct rte_mbuf *m = tx_frame6(100, 0, rows[i].options, 5);
+        uint8_t *at = rte_pktmbuf_mtod(m, uint8_t *);
+        print_message("  %s\n", rows[i].what);
+        soft_tx_sums(m, true, true);
+        at[rows[i].at] ^= rows[i].flip;
+        struct rte_mbuf *exact = unit_exact_mbuf(pool, at, (uint16_t)(174 + rows[i].options - rows[i].cut));
+        exact->ol_flags |= rows[i].flags;
+        assert_int_equal(soft_rx_check(exact, rows[i].port_knows, rows[i].port_knows), rows[i].verdict);
+        rte_pktmbuf_free(m);
+        rte_pktmbuf_free(exact);
+    }
+    pools_are_whole();
+}
+
 static void a_chain_becomes_one_mbuf(void **state)
 {
     struct rte_mbuf *m = tx_frame(1400, 100, 2);
@@ -759,6 +877,8 @@ int main(void)
         cmocka_unit_test(received_sums_are_judged),
         cmocka_unit_test(an_ip_header_in_two_segments_is_left_to_the_parser),
         cmocka_unit_test(both_zeros_are_right),
+        cmocka_unit_test(sums_of_ipv6_in_software_are_right),
+        cmocka_unit_test(received_sums_of_ipv6_are_judged),
         cmocka_unit_test(a_chain_becomes_one_mbuf),
         cmocka_unit_test(what_cannot_be_joined_is_untouched),
         cmocka_unit_test(the_array_flavour_is_an_array),

@@ -232,7 +232,16 @@ static void test_listeners(void **state)
         {"PLAINTEXT://h:65535", "PLAINTEXT://out:7", true, 1, "out", 7},
         {"PLAINTEXT://h:1,INNER://h:2", "INNER://x:3", true, 2, "h", 1},
         {"PLAINTEXT://h:1, INNER://h:2", "", true, 2, "h", 1},
-        {"PLAINTEXT://[fd00::1]:9092", "", true, 1, "[fd00::1]", 9092},
+        {"PLAINTEXT://[fd00::1]:9092", "", true, 1, "fd00::1", 9092},
+        {"PLAINTEXT://[::]:9092", "", true, 1, "fd00::7", 9092},
+        {"PLAINTEXT://h:1", "PLAINTEXT://[2001:db8::5]:2", true, 1, "2001:db8::5", 2},
+        {"PLAINTEXT://fd00::1:9092", "", false, 0, NULL, 0},
+        {"PLAINTEXT://[fd00::1:9092", "", false, 0, NULL, 0},
+        {"PLAINTEXT://fd00::1]:9092", "", false, 0, NULL, 0},
+        {"PLAINTEXT://[]:9092", "", false, 0, NULL, 0},
+        {"PLAINTEXT://[:9092", "", false, 0, NULL, 0},
+        {"PLAINTEXT://[10.0.0.1]:9092", "", false, 0, NULL, 0},
+        {"PLAINTEXT://h:1", "PLAINTEXT://[::g]:2", false, 0, NULL, 0},
         {"PLAINTEXT://h:0", "", false, 0, NULL, 0},
         {"PLAINTEXT://h:65536", "", false, 0, NULL, 0},
         {"PLAINTEXT://h:+9", "", false, 0, NULL, 0},
@@ -254,6 +263,7 @@ static void test_listeners(void **state)
     };
     for (size_t i = 0; i < TIDE_ARRAY_LEN(cases); i++) {
         minimum();
+        assert_int_equal(set("data.address6", "fd00::7/64"), TIDE_OK);
         assert_int_equal(set("listeners", cases[i].listeners), TIDE_OK);
         assert_int_equal(set("advertised.listeners", cases[i].advertised), TIDE_OK);
         assert_int_equal(set("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,INNER:PLAINTEXT,SECURE:SSL"), TIDE_OK);
@@ -269,6 +279,63 @@ static void test_listeners(void **state)
         assert_string_equal(s.listener[0].advertised_host, cases[i].host);
         assert_int_equal(s.listener[0].advertised_port, cases[i].port);
     }
+}
+
+static void test_addresses(void **state)
+{
+    static const struct {
+        const char *address, *gateway, *address6, *gateway6, *mtu, *mention; /* NULL: good */
+    } cases[] = {
+        {"10.0.0.1/24", "", "", "", "1500", NULL},
+        {"10.0.0.1/24", "10.0.0.254", "fd00::1/64", "fe80::1", "1280", NULL},
+        {"10.0.0.1/0", "", "2001:db8::1/128", "fd00::2", "9000", NULL},
+        {"10.0.0.1", "", "", "", "1500", "data.address"},
+        {"10.0.0/24", "", "", "", "1500", "data.address: "},
+        {"10.0.0.1/33", "", "", "", "1500", "data.address: "},
+        {"10.0.0.1/", "", "", "", "1500", "data.address: "},
+        {"10.0.0.1/+4", "", "", "", "1500", "data.address: "},
+        {"fd00::1/64", "", "", "", "1500", "data.address: "},
+        {"10.0.0.1/24", "10.0.0", "", "", "1500", "data.gateway: "},
+        {"10.0.0.1/24", "fe80::1", "", "", "1500", "data.gateway: "},
+        {"10.0.0.1/24", "", "fd00::1", "", "1500", "data.address6: "},
+        {"10.0.0.1/24", "", "fd00::1/129", "", "1500", "data.address6: "},
+        {"10.0.0.1/24", "", "fd00::1/0064", "", "1500", "data.address6: "},
+        {"10.0.0.1/24", "", "fd00::1%eth0/64", "", "1500", "data.address6: "},
+        {"10.0.0.1/24", "", "10.0.0.2/24", "", "1500", "data.address6: "},
+        {"10.0.0.1/24", "", "fe80::1/64", "", "1500", "link-local"},
+        {"10.0.0.1/24", "", "ff02::1/64", "", "1500", "group"},
+        {"10.0.0.1/24", "", "::1/64", "", "1500", "loopback"},
+        {"10.0.0.1/24", "", "::ffff:10.0.0.2/96", "", "1500", "IPv4"},
+        {"10.0.0.1/24", "", "fd00::/64", "", "1500", "of the network"},
+        {"10.0.0.1/24", "", "fd00::/127", "", "1500", NULL},
+        {"10.0.0.1/24", "", "", "fe80::1", "1500", "data.address6 is not"},
+        {"10.0.0.1/24", "", "fd00::1/64", "10.0.0.254", "1500", "data.gateway6: "},
+        {"10.0.0.1/24", "", "fd00::1/64", "fd00::2/64", "1500", "data.gateway6: "},
+        {"10.0.0.1/24", "", "fd00::1/64", "ff02::2", "1500", "data.gateway6: "},
+        {"10.0.0.1/24", "", "fd00::1/64", "", "1279", "1280"},
+        {"10.0.0.1/24", "", "", "", "1279", NULL},
+    };
+    for (size_t i = 0; i < TIDE_ARRAY_LEN(cases); i++) {
+        settings_defaults(&s);
+        assert_int_equal(set("node.id", "1"), TIDE_OK);
+        assert_int_equal(set("data.ports", "vdev:net_tap0"), TIDE_OK);
+        assert_int_equal(set("data.address", cases[i].address), TIDE_OK);
+        assert_int_equal(set("data.gateway", cases[i].gateway), TIDE_OK);
+        assert_int_equal(set("data.address6", cases[i].address6), TIDE_OK);
+        assert_int_equal(set("data.gateway6", cases[i].gateway6), TIDE_OK);
+        assert_int_equal(set("data.mtu", cases[i].mtu), TIDE_OK);
+        if (check() != (cases[i].mention == NULL ? TIDE_OK : TIDE_BAD))
+            fail_msg("%s %s %s: %s", cases[i].address, cases[i].address6, cases[i].gateway6, error);
+        mentions(cases[i].mention == NULL ? "" : cases[i].mention);
+    }
+}
+
+static void test_an_ipv6_listener_needs_an_address(void **state)
+{
+    minimum();
+    assert_int_equal(set("listeners", "PLAINTEXT://[fd00::1]:9092"), TIDE_OK);
+    assert_int_equal(check(), TIDE_BAD);
+    mentions("data.address6 is not given");
 }
 
 static void test_too_many_listeners(void **state)
@@ -421,6 +488,8 @@ int main(void)
         cmocka_unit_test(test_rules),
         cmocka_unit_test(test_what_is_missing_is_named),
         cmocka_unit_test(test_listeners),
+        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_an_ipv6_listener_needs_an_address),
         cmocka_unit_test(test_too_many_listeners),
         cmocka_unit_test(test_no_listener_is_refused_with_a_sentence),
         cmocka_unit_test(test_files),

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit.h"
+
+#include "core/steer.h"
+#include "net/ip.h"
+#include "net/ip6.h"
+#include "tidemark/bytes.h"
+#include "tidemark/random.h"
+
+enum { CORES = 7, HERE = CORES }; /* no core that a hash can name */
+
+static struct rte_mempool *pool;
+
+/* A TCP frame between two ends, IPv6 with a header of options when `options`. */
+static uint16_t frame(uint8_t *at, const struct tide_addr *source, uint16_t source_port, const struct tide_addr *destination,
+                      uint16_t destination_port, uint16_t vlan, bool options)
+{
+    bool v4 = tide_addr_is_v4(source);
+    struct eth_view eth = {.type = v4 ? ETH_TYPE_IPV4 : ETH_TYPE_IPV6, .vlan = vlan};
+    uint16_t len = eth_write(at, &eth);
+    if (v4) {
+        ip_write(at + len, &(struct ip_fields){tide_addr_to_v4(source), tide_addr_to_v4(destination), 20, 6, 0});
+        len = (uint16_t)(len + IP_HEADER);
+    } else {
+        ip6_write(at + len, &(struct ip6_fields){*source, *destination, options ? 28 : 20, options ? TIDE_IPV6_OPTIONS : 6, 64, 0});
+        len = (uint16_t)(len + TIDE_IPV6_HEADER);
+        if (options) {
+            memcpy(at + len, (const uint8_t[]){6, 0, 1, 4, 0, 0, 0, 0}, 8);
+            len = (uint16_t)(len + 8);
+        }
+    }
+    memset(at + len, 0, 20);
+    store_be16(at + len, source_port);
+    store_be16(at + len + 2, destination_port);
+    return (uint16_t)(len + 20);
+}
+
+static uint32_t core_of(const uint8_t *bytes, uint16_t len)
+{
+    struct rte_mbuf *m = unit_exact_mbuf(pool, bytes, len);
+    uint32_t core = steer_core(m, CORES, HERE);
+    rte_pktmbuf_free(m);
+    return core;
+}
+
+/* Whatever the family, the tag and the options: both directions and steer_flow name the same core, and all cores get work. */
+static void a_flow_has_one_core(void **state)
+{
+    struct tide_random r = {5};
+    unsigned flows[2][CORES] = {{0}};
+    enum { ROUNDS = 7000 };
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        bool v4 = i % 2 == 0;
+        struct tide_addr a = tide_addr_v4(0x0a000001);
+        struct tide_addr b = tide_addr_v4((uint32_t)(0x0a000100 + tide_random_below(&r, 40)));
+        uint16_t port = (uint16_t)(32768 + tide_random_below(&r, 20000));
+        uint8_t bytes[128];
+        if (!v4) {
+            a = (struct tide_addr){{0xfd, [15] = 1}};
+            b = (struct tide_addr){{0xfd, [15] = (uint8_t)(2 + tide_random_below(&r, 40))}};
+        }
+        uint32_t core = steer_flow(&a, 9092, &b, port, CORES);
+        assert_true(core < CORES);
+        flows[v4][core]++;
+        for (unsigned shape = 0; shape < 4; shape++) {
+            uint16_t vlan = shape & 1 ? 5 : 0;
+            uint16_t len = frame(bytes, &a, 9092, &b, port, vlan, (shape & 2) != 0);
+            assert_int_equal(core_of(bytes, len), core);
+            len = frame(bytes, &b, port, &a, 9092, vlan, (shape & 2) != 0);
+            assert_int_equal(core_of(bytes, len), core);
+        }
+    }
+    for (unsigned v4 = 0; v4 < 2; v4++)
+        for (unsigned c = 0; c < CORES; c++)
+            assert_in_range(flows[v4][c], ROUNDS / 2 / CORES * 3 / 4, ROUNDS / 2 / CORES * 5 / 4);
+}
+
+/* Flows that differ only in the prefix of the peer, only in its last bits, or only in the port are spread as well. */
+static void every_part_counts(void **state)
+{
+    static const uint8_t places[] = {1, 7, 8, 12, 15};
+    struct tide_addr a = {{0xfd, [15] = 1}};
+    for (unsigned p = 0; p < TIDE_ARRAY_LEN(places); p++) {
+        uint32_t seen = 0;
+        for (unsigned v = 0; v < 256; v++) {
+            struct tide_addr b = {{0xfd, [15] = 9}};
+            b.bytes[places[p]] = (uint8_t)v;
+            seen |= 1u << steer_flow(&a, 9092, &b, 40000, CORES);
+        }
+        assert_int_equal(seen, (1u << CORES) - 1);
+    }
+    uint32_t seen = 0;
+    for (unsigned v = 0; v < 256; v++)
+        seen |= 1u << steer_flow(&a, 9092, &(struct tide_addr){{0xfd, [15] = 9}}, (uint16_t)(40000 + v), CORES);
+    assert_int_equal(seen, (1u << CORES) - 1);
+}
+
+static void what_is_no_whole_tcp_packet_stays_here(void **state)
+{
+    static const struct {
+        const char *what;
+        bool v4;
+        uint8_t at, value;
+    } rows[] = {
+        {"ARP", true, 13, 6},           {"UDP", true, 23, 17},           {"a fragment", true, 20, 0x20},
+        {"version 6 in IPv4", true, 14, 0x65}, {"a short header", true, 14, 0x44}, {"a long header", true, 14, 0x4f},
+        {"ICMPv6", false, 20, 58},      {"UDP", false, 20, 17},          {"a fragment", false, 20, 44},
+        {"version 4 in IPv6", false, 14, 0x45}, {"options that are none", false, 20, 60}, {"longer than the frame", false, 18, 1},
+    };
+    struct tide_addr a4 = tide_addr_v4(0x0a000001), b4 = tide_addr_v4(0x0a000002);
+    struct tide_addr a6 = {{0xfd, [15] = 1}}, b6 = {{0xfd, [15] = 2}};
+    for (unsigned i = 0; i < TIDE_ARRAY_LEN(rows); i++) {
+        uint8_t bytes[128];
+        uint16_t len = frame(bytes, rows[i].v4 ? &a4 : &a6, 1, rows[i].v4 ? &b4 : &b6, 2, 0, false);
+        print_message("  %s\n", rows[i].what);
+        assert_int_not_equal(core_of(bytes, len), HERE);
+        memset(bytes + 54, 0xff, rows[i].v4 ? 0 : 20);
+        bytes[rows[i].at] = rows[i].value;
+        assert_int_equal(core_of(bytes, len), HERE);
+    }
+    for (unsigned shape = 0; shape < 4; shape++) {
+        uint8_t bytes[128];
+        bool v4 = (shape & 1) != 0;
+        uint16_t len = frame(bytes, v4 ? &a4 : &a6, 1, v4 ? &b4 : &b6, 2, shape & 2 ? 5 : 0, false);
+        for (uint16_t cut = 0; cut < len; cut++)
+            (void)core_of(bytes, cut);
+        assert_int_equal(core_of(bytes, (uint16_t)(len - 17)), HERE); /* half the ports */
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_flow_has_one_core),
+        cmocka_unit_test(every_part_counts),
+        cmocka_unit_test(what_is_no_whole_tcp_packet_stays_here),
+    };
+    unit_eal();
+    pool = unit_pool("steer", 63, 2048);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
