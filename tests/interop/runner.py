@@ -15,7 +15,7 @@ import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import wire
-from world import BOOT, BROKER, PORT, Failure, ROOT, World, expect, sh
+from world import BOOT, BOOT6, BROKER, BROKER6, PORT, PORT6, Failure, ROOT, World, expect, sh
 
 HERE = pathlib.Path(__file__).resolve().parent
 CASES = []
@@ -626,6 +626,69 @@ def a_flood_of_syns(w):
     expect(told('mbuf_empty') == 0 and told('tcp_no_memory') == 0, 'a pool ran out')
     expect(w.resident() < resident + 32 * 1024, 'memory grew')
     healthy(w)
+# ---- IPv6 ------------------------------------------------------------------------------------------------------------------
+
+@case
+def ipv6(w):
+    """Beside IPv4: echo, neighbour discovery, clients over an IPv6 listener, and the same records by either family."""
+    w.stop()
+    w.client_ipv6()
+    w.settings = {'data_address6': f'{BROKER6}/64', 'listeners': f'PLAINTEXT://{BOOT},SIX://{BOOT6}',
+                  'listener_security_protocol_map': 'PLAINTEXT:PLAINTEXT,SIX:PLAINTEXT'}
+    w.start()
+    for address, size in ((BROKER6, 56), (BROKER6, 1452), (f'{w.broker_link_local()}%{w.dev_client}', 56), (BROKER, 56)):
+        w.client(sys.executable, HERE / 'ping.py', address, 3, size)
+    path = w.dir / 'in'
+    sent = lines(20000)
+    path.write_text(sent)
+    w.client('kcat', '-b', BOOT6, '-P', '-t', 'six', '-l', path, '-X', 'acks=all', '-X', 'enable.idempotence=true')
+    got = w.client('kcat', '-b', BOOT6, '-C', '-t', 'six', '-o', 'beginning', '-e', '-q').stdout
+    expect(got == sent, f'{len(got)} of {len(sent)} bytes came back by IPv6')
+    expect(w.consume('six') == sent, 'by IPv4 they are others')
+    listed = w.client('kcat', '-b', BOOT6, '-L').stdout
+    expect(f'{BROKER6}:{PORT6}' in listed.replace('[', '').replace(']', '') and BROKER not in listed, listed)
+    expect(BROKER6 not in w.client('kcat', '-b', BOOT, '-L').stdout, 'a client of the IPv4 listener is told an IPv6 address')
+    big = w.dir / 'big'
+    big.write_bytes(b'm' * 1000000)
+    w.client('kcat', '-b', BOOT6, '-P', '-t', 'six-big', '-X', 'message.max.bytes=1040000', *[big] * 10)
+    got = w.client('kcat', '-b', BOOT6, '-C', '-t', 'six-big', '-o', 'beginning', '-e', '-q', '-f', '%S\n').stdout
+    expect(got == '1000000\n' * 10, got[:200])
+    # Who wants the broker's address finds out that it is taken (RFC 4862 5.4).
+    sh('ip', '-n', w.ns_client, '-6', 'addr', 'add', f'{BROKER6}/64', 'dev', w.dev_client)
+    try:
+        until = time.monotonic() + 15
+        while 'dadfailed' not in (seen := sh('ip', '-n', w.ns_client, '-6', 'addr', 'show', 'dev', w.dev_client).stdout) and time.monotonic() < until:
+            time.sleep(0.2)
+        expect('dadfailed' in seen, 'the broker did not defend its address')
+    finally:
+        sh('ip', '-n', w.ns_client, '-6', 'addr', 'del', f'{BROKER6}/64', 'dev', w.dev_client)
+    m = w.metrics()
+    expect(w.total('tidemark_nd_in_total', m) > 0 and w.total('tidemark_icmp_echo_total', m) >= 8, 'counters')
+    for name in ('rx_csum_bad', 'rx_malformed', 'rx_fragments', 'neighbour_full', 'nd_conflicts', 'heap_allocations'):
+        expect(w.total(f'tidemark_{name}_total', m) == 0, f'{name}: {w.total(f"tidemark_{name}_total", m)}')
+    w.stop()
+    w.settings = {}
+    w.start()
+
+
+@case
+def ipv6_with_kafka_python_and_two_cores(w):
+    w.stop()
+    w.client_ipv6()
+    w.settings = {'data_address6': f'{BROKER6}/64', 'listeners': f'PLAINTEXT://{BOOT},SIX://{BOOT6}',
+                  'listener_security_protocol_map': 'PLAINTEXT:PLAINTEXT,SIX:PLAINTEXT', 'data_core_count': 2, 'dpdk_memory_mb': 1400}
+    w.start()
+    w.client(debian_python(), HERE / 'kafka_python_client.py', BOOT6, 'kp-six', 1000, 'gzip', 'all', 'explicit')
+    path = w.dir / 'in'
+    sent = lines(5000)
+    path.write_text(sent)
+    for i in range(6):  # connections of both cores
+        w.client('kcat', '-b', BOOT6, '-P', '-t', f'six-{i}', '-l', path, '-X', 'acks=all')
+        expect(w.client('kcat', '-b', BOOT6, '-C', '-t', f'six-{i}', '-o', 'beginning', '-e', '-q').stdout == sent, f'six-{i} differs')
+    expect(w.total('tidemark_rx_csum_bad_total') == 0, 'sums')
+    w.stop()
+    w.settings = {}
+    w.start()
 
 
 # ---- starts that must fail --------------------------------------------------------------------------------------------------

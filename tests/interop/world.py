@@ -17,6 +17,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BROKER = '10.78.0.1'
 CLIENT = '10.78.0.100'
 PORT = 9092
+BROKER6 = 'fd78::1'
+CLIENT6 = 'fd78::100'
+PORT6 = 9093
+BOOT6 = f'[{BROKER6}]:{PORT6}'
 BOOT = f'{BROKER}:{PORT}'
 
 
@@ -66,6 +70,18 @@ class World:
         sh('ip', '-n', self.ns_client, 'addr', 'add', f'{CLIENT}/24', 'dev', self.dev_client)
         # The kernel must send whole checksums and whole frames to a port without offloads.
         sh('ip', 'netns', 'exec', self.ns_client, 'ethtool', '-K', self.dev_client, 'tx', 'off')
+
+    def client_ipv6(self):
+        """The client gets an IPv6 address; the broker's namespace has none, so nobody but the broker answers for it."""
+        sh('ip', 'netns', 'exec', self.ns_client, 'sysctl', '-qw', f'net.ipv6.conf.{self.dev_client}.disable_ipv6=0')
+        sh('ip', '-n', self.ns_client, '-6', 'addr', 'replace', f'{CLIENT6}/64', 'dev', self.dev_client, 'nodad')
+
+    def broker_link_local(self):
+        """The address that the broker makes of its port's mac (modified EUI-64)."""
+        mac = sh('ip', 'netns', 'exec', self.ns_broker, 'cat', f'/sys/class/net/{self.dev_broker}/address').stdout.strip()
+        m = [int(b, 16) for b in mac.split(':')]
+        m[0] ^= 2
+        return 'fe80::%02x%02x:%02xff:fe%02x:%02x%02x' % tuple(m)
 
     def close(self):
         if self.process is not None and self.process.poll() is None:
