@@ -221,7 +221,7 @@ static bool set_addresses(const struct tide_settings *s, struct net_config *ret)
     return s->data_gateway6[0] == 0 || parse_addr(s->data_gateway6, &ret->gateway6, &ignored);
 }
 
-static bool make_core(struct world *w, uint32_t i, const uint16_t *ports, unsigned port_count)
+static bool make_core(struct world *w, uint32_t i, const struct core_listener *listeners, unsigned listener_count)
 {
     const struct tide_settings *s = w->settings;
     struct log_core_config log = {.core = i,
@@ -237,8 +237,8 @@ static bool make_core(struct world *w, uint32_t i, const uint16_t *ports, unsign
                             .office = w->office,
                             .publication = &w->publication,
                             .start_ns = loop_now_ns(),
-                            .listener_ports = ports,
-                            .listener_count = port_count,
+                            .listeners = listeners,
+                            .listener_count = listener_count,
                             .steer = w->steer};
     struct nic_port_info port;
     unsigned requests = (unsigned)(s->core_request_memory_bytes / REQUEST_BLOCK);
@@ -372,8 +372,8 @@ static void stop_cores(struct world *w)
 static bool make_data_plane(struct world *w, char *error, size_t size)
 {
     const struct tide_settings *s = w->settings;
-    uint16_t ports[TIDE_LISTENERS_MAX];
-    unsigned port_count = 0;
+    struct core_listener listeners[TIDE_LISTENERS_MAX];
+    unsigned listener_count = 0;
 
     w->core_count = (uint32_t)s->data_core_count;
     w->nic_counters = calloc(w->core_count, sizeof(*w->nic_counters));
@@ -386,7 +386,7 @@ static bool make_data_plane(struct world *w, char *error, size_t size)
     snprintf(error, size, "not enough memory for %u data cores: raise dpdk.memory.mb (now %d), or lower core.request.memory.bytes, "
              "log.tail.buffers or log.read.buffers", w->core_count, (int)s->dpdk_memory_mb);
     for (unsigned i = 0; i < s->listener_count; i++)
-        ports[port_count++] = s->listener[i].port;
+        listeners[listener_count++] = (struct core_listener){s->listener[i].port, s->listener[i].family};
     w->office = post_office_create(w->core_count);
     w->publication.qsbr = rte_zmalloc("qsbr", rte_rcu_qsbr_get_memsize(TIDE_CORES_MAX), TIDE_CACHE_LINE);
     if (w->office == NULL || w->publication.qsbr == NULL ||
@@ -406,7 +406,7 @@ static bool make_data_plane(struct world *w, char *error, size_t size)
     if (w->response_pools[w->core_count] == NULL || (w->core_count > 1 && w->steer == NULL))
         return false;
     for (uint32_t i = 0; i < w->core_count; i++)
-        if (!make_core(w, i, ports, port_count))
+        if (!make_core(w, i, listeners, listener_count))
             return false;
     error[0] = 0;
     return true;

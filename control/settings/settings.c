@@ -439,10 +439,23 @@ static void copy_host(char to[LISTENER_HOST_MAX], const char *address)
     to[n] = 0;
 }
 
+/* Which of our addresses a listener serves: a name or nothing means both. */
+static uint8_t family_of(const char *host)
+{
+    uint8_t a[16];
+    if (strcmp(host, "::") == 0)
+        return 0;
+    if (inet_pton(AF_INET6, host, a) == 1)
+        return 6;
+    return inet_pton(AF_INET, host, a) == 1 ? 4 : 0;
+}
+
+/* Two listeners may share a port when each serves one family (KIP-797). */
 static bool is_taken(const struct tide_settings *s, const struct settings_listener *l)
 {
     for (uint32_t i = 0; i < s->listener_count; i++)
-        if (strcmp(s->listener[i].name, l->name) == 0 || s->listener[i].port == l->port)
+        if (strcmp(s->listener[i].name, l->name) == 0 ||
+            (s->listener[i].port == l->port && (l->family == 0 || s->listener[i].family == 0 || s->listener[i].family == l->family)))
             return true;
     return false;
 }
@@ -468,6 +481,7 @@ static enum tide_status derive_listeners(struct tide_settings *s, char *error, s
                      "(TLS and SASL are not served yet)", l->name, l->name);
             return TIDE_BAD;
         }
+        l->family = family_of(l->host);
         if (is_taken(s, l)) {
             snprintf(error, size, "listeners: '%.200s' has the name or the port of another listener", one);
             return TIDE_BAD;

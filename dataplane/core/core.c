@@ -21,11 +21,13 @@ enum {
     SLOW_LOOK_MS = 100,       /* how often slow readers are looked for while read buffers are short */
     SLOW_AFTER_MS = 3000,     /* a reader without progress for so long may be reset then */
     POOL_LOOK_US = 200,
+    LISTENER_NONE = TIDE_LISTENERS_MAX,
     RECEIVE_LOW_PERCENT = 50, /* sessions together hold at most the other half of the pool */
 };
 
 struct core {
     struct core_config config;
+    struct core_listener listeners[TIDE_LISTENERS_MAX];
     struct tide_counters counters;
     struct net net;
     struct tcp_stack *tcp;
@@ -53,7 +55,10 @@ struct core *core_create(const struct core_config *config)
     struct core *c = rte_zmalloc("core", sizeof(*c), TIDE_CACHE_LINE);
     if (c == NULL)
         return NULL;
+    TIDE_ASSERT(config->listener_count <= TIDE_LISTENERS_MAX);
     c->config = *config;
+    memcpy(c->listeners, config->listeners, config->listener_count * sizeof(c->listeners[0]));
+    c->config.listeners = c->listeners;
     c->config.net.counters = &c->counters;
     c->config.broker.core = config->number;
     c->config.broker.office = config->office;
@@ -73,8 +78,10 @@ struct core *core_create(const struct core_config *config)
         core_destroy(c);
         return NULL;
     }
-    for (unsigned i = 0; i < config->listener_count; i++)
-        TIDE_ASSERT(tcp_listen(c->tcp, config->listener_ports[i]) == TIDE_OK);
+    for (unsigned i = 0; i < config->listener_count; i++) {
+        enum tide_status status = tcp_listen(c->tcp, config->listeners[i].port);
+        TIDE_ASSERT(status == TIDE_OK || status == TIDE_EXISTS); /* the other family has the same port */
+    }
     return c;
 }
 
@@ -164,21 +171,30 @@ static void receive(struct core *c, const struct tide_time *t, struct core_io *i
 
 /* ---- connections and sessions ------------------------------------------------------------------ */
 
+/* LISTENER_NONE: the port listens, but to the other family. */
 static uint32_t listener_of(const struct core *c, struct tcp_conn *conn)
 {
-    uint16_t port = tcp_local(conn).port;
-    for (uint32_t i = 0; i < c->config.listener_count; i++)
-        if (c->config.listener_ports[i] == port)
+    struct tcp_endpoint local = tcp_local(conn);
+    uint8_t family = tide_addr_is_v4(&local.addr) ? 4 : 6;
+    for (uint32_t i = 0; i < c->config.listener_count; i++) {
+        const struct core_listener *l = &c->config.listeners[i];
+        if (l->port == local.port && (l->family == 0 || l->family == family))
             return i;
-    return 0;
+    }
+    return LISTENER_NONE;
 }
 
-static void open_session(struct core *c, const struct tide_time *t, struct tcp_conn *conn)
+/* False: there is no session for it, and the connection is gone with all that its event told. */
+static bool open_session(struct core *c, const struct tide_time *t, struct tcp_conn *conn)
 {
-    struct session *s = session_open(c->broker, t, listener_of(c, conn), conn);
-    if (s == NULL)
+    uint32_t listener = listener_of(c, conn);
+    struct session *s = listener != LISTENER_NONE ? session_open(c->broker, t, listener, conn) : NULL;
+    if (s == NULL) {
         tcp_abort(conn);
+        return false;
+    }
     tcp_set_user(conn, s);
+    return true;
 }
 
 /* Moves what the session wants into its connection. True while the session lives. */
@@ -207,8 +223,8 @@ static bool serve_session(struct core *c, struct session *s)
 static void on_event(struct core *c, const struct tide_time *t, const struct tcp_event *e, struct tide_out *out)
 {
     struct session *s;
-    if (e->bits & TCP_EVENT_ACCEPTED)
-        open_session(c, t, e->conn);
+    if (e->bits & TCP_EVENT_ACCEPTED && !open_session(c, t, e->conn))
+        return;
     s = tcp_user(e->conn);
     if (s == NULL) {
         struct tide_rope rest = {0};

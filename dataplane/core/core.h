@@ -47,6 +47,12 @@ struct core_io {
     struct tide_out out;
 };
 
+/* Where sessions come in; two may share a port when each has a family. */
+struct core_listener {
+    uint16_t port;
+    uint8_t family; /* 4 or 6: connections to that address of ours only; 0: to both */
+};
+
 struct core_config {
     uint32_t number;
     uint32_t core_count;
@@ -58,7 +64,7 @@ struct core_config {
     struct tcp_config tcp;
     struct broker_config broker;     /* its core, office, publication, log_core, counters are filled in */
     struct rte_mempool *receive_pool; /* for the low mark */
-    const uint16_t *listener_ports;  /* by listener number */
+    const struct core_listener *listeners; /* by listener number, at most TIDE_LISTENERS_MAX; copied */
     unsigned listener_count;
     uint64_t start_ns;
     struct steer *steer;             /* NULL with one core */

@@ -38,8 +38,9 @@ struct tide_topic_config {
 
 struct settings_listener {
     char name[LISTENER_NAME_MAX];
-    char host[LISTENER_HOST_MAX]; /* empty: every address of ours */
+    char host[LISTENER_HOST_MAX]; /* empty: every address of ours; an IPv6 address without brackets */
     uint16_t port;
+    uint8_t family; /* 4 or 6: connections to that address of ours only; 0: to both */
     char advertised_host[LISTENER_HOST_MAX];
     uint16_t advertised_port;
 };

@@ -15,7 +15,7 @@ import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import wire
-from world import BOOT, BOOT6, BROKER, BROKER6, PORT, PORT6, Failure, ROOT, World, expect, sh
+from world import BOOT, BOOT6, BROKER, BROKER6, PORT, Failure, ROOT, World, expect, sh
 
 HERE = pathlib.Path(__file__).resolve().parent
 CASES = []
@@ -626,6 +626,8 @@ def a_flood_of_syns(w):
     expect(told('mbuf_empty') == 0 and told('tcp_no_memory') == 0, 'a pool ran out')
     expect(w.resident() < resident + 32 * 1024, 'memory grew')
     healthy(w)
+
+
 # ---- IPv6 ------------------------------------------------------------------------------------------------------------------
 
 @case
@@ -646,8 +648,10 @@ def ipv6(w):
     expect(got == sent, f'{len(got)} of {len(sent)} bytes came back by IPv6')
     expect(w.consume('six') == sent, 'by IPv4 they are others')
     listed = w.client('kcat', '-b', BOOT6, '-L').stdout
-    expect(f'{BROKER6}:{PORT6}' in listed.replace('[', '').replace(']', '') and BROKER not in listed, listed)
+    expect(f'{BROKER6}:{PORT}' in listed.replace('[', '').replace(']', '') and BROKER not in listed, listed)
     expect(BROKER6 not in w.client('kcat', '-b', BOOT, '-L').stdout, 'a client of the IPv4 listener is told an IPv6 address')
+    r = w.client(w.tools / 'control/tool/tidemark', 'topic', 'describe', '--bootstrap', BOOT6, '--topic', 'six')
+    expect('PartitionCount: 1' in r.stdout, r.stdout)
     big = w.dir / 'big'
     big.write_bytes(b'm' * 1000000)
     w.client('kcat', '-b', BOOT6, '-P', '-t', 'six-big', '-X', 'message.max.bytes=1040000', *[big] * 10)
@@ -675,9 +679,11 @@ def ipv6(w):
 def ipv6_with_kafka_python_and_two_cores(w):
     w.stop()
     w.client_ipv6()
-    w.settings = {'data_address6': f'{BROKER6}/64', 'listeners': f'PLAINTEXT://{BOOT},SIX://{BOOT6}',
-                  'listener_security_protocol_map': 'PLAINTEXT:PLAINTEXT,SIX:PLAINTEXT', 'data_core_count': 2, 'dpdk_memory_mb': 1400}
+    w.settings = {'data_address6': f'{BROKER6}/64', 'listeners': f'PLAINTEXT://{BOOT},SIX://{BOOT6},FOUR://{BROKER}:9094',
+                  'listener_security_protocol_map': 'PLAINTEXT:PLAINTEXT,SIX:PLAINTEXT,FOUR:PLAINTEXT', 'data_core_count': 2, 'dpdk_memory_mb': 1400}
     w.start()
+    expect(w.client('kcat', '-b', f'{BROKER}:9094', '-L', '-m', 5).stdout.count(f'at {BROKER}:9094') == 1, 'IPv4 on 9094')
+    expect(w.client('kcat', '-b', f'[{BROKER6}]:9094', '-L', '-m', 3, check=False).returncode != 0, 'a listener of IPv4 serves IPv6')
     w.client(debian_python(), HERE / 'kafka_python_client.py', BOOT6, 'kp-six', 1000, 'gzip', 'all', 'explicit')
     path = w.dir / 'in'
     sent = lines(5000)

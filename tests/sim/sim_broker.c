@@ -181,11 +181,11 @@ static void open_partition(struct sim *s)
 
 static void boot(struct sim *s)
 {
-    static const uint16_t ports[] = {9092};
+    static const struct core_listener listeners[] = {{9092, 0}};
     struct log_core_config log = {.tail_buffer_bytes = 16384, .tail_buffers = 32, .read_buffer_bytes = 65536, .read_buffers = 16,
                                   .index_chunks = 64, .views = 4095, .counters = &s->counters};
     struct core_config c = {.core_count = 1, .settings = &s->settings, .publication = &s->publication, .start_ns = s->now_ns,
-                            .listener_ports = ports, .listener_count = 1};
+                            .listeners = listeners, .listener_count = 1};
     s->office = post_office_create(1);
     s->log_core = log_core_create(&log);
     s->disk = sim_disk_create(s->fs, &(struct sim_disk_config){.jitter_ns = 400000});
