@@ -7,14 +7,15 @@ import struct
 HERE = pathlib.Path(__file__).resolve().parent / 'corpus' / 'frames'
 PEER = bytes.fromhex('fd000000000000000000000000000002')
 US = bytes.fromhex('fd000000000000000000000000000001')
+ROUTER = bytes.fromhex('fe8000000000000000000000000000fe')
 TO_US, TO_LINK_LOCAL, TO_GROUP, TO_ALL = range(4)
 ON_LINK, NOBODY, HOPS, TARGET = 1, 2, 4, 8  # how put_right6 shall change the frame
 
 
-def frame(whom, how, following, payload, hops=64, vlan=b''):
+def frame(whom, how, following, payload, hops=64, vlan=b'', source=PEER):
     """A step that gives the frame to the broker, its sums put right; first byte 4: IPv6."""
     f = bytes([4, whom, how, 0, 0, 0]) + bytes.fromhex('020000000002') + vlan + b'\x86\xdd'
-    f += struct.pack('>IHBB', 0x60000000, len(payload), following, hops) + PEER + US + payload
+    f += struct.pack('>IHBB', 0x60000000, len(payload), following, hops) + source + US + payload
     return bytes([1 | len(f) % 8 << 5, len(f) // 8]) + f
 
 
@@ -46,7 +47,7 @@ SEEDS = {
     'advertisement': b'\0' + OUTPUT + frame(TO_US, ON_LINK | HOPS, 58, icmp(136, b'\x60\0\0\0' + PEER + b'\2' + MAC[1:])) + DRAIN,
     'claim': b'\0' + frame(TO_ALL, ON_LINK | HOPS | TARGET, 58, icmp(136, b'\x20\0\0\0' + US + b'\2' + MAC[1:])) + DRAIN,
     'announce': b'\x08' + TIME * 6 + DRAIN,
-    'query': b'\0' + frame(TO_ALL, 0, 58, icmp(130, bytes(20)), hops=1),
+    'query': b'\0' + frame(TO_ALL, 0, 58, icmp(130, bytes(20)), hops=1, source=ROUTER) + DRAIN,
     'too_big': b'\0' + frame(TO_US, ON_LINK, 58, icmp(2, struct.pack('>I', 1400) + QUOTE)) + DRAIN,
     'unreachable': b'\0' + frame(TO_US, ON_LINK, 58, icmp(1, bytes(4) + QUOTE, 4)) + DRAIN,
     'none': b'\x10' + frame(TO_US, ON_LINK, 6, tcp()) + OUTPUT + DRAIN,

@@ -676,6 +676,34 @@ def ipv6(w):
 
 
 @case
+def ipv6_through_a_router_with_a_narrow_link(w):
+    """The client's namespace routes to a third one over a link whose near end carries 1300 bytes: segments of the broker do
+    not fit, "packet too big" says so, and they get smaller."""
+    w.stop()
+    w.client_ipv6()
+    w.settings = {'data_address6': f'{BROKER6}/64', 'data_gateway6': w.client_link_local(), 'listeners': f'PLAINTEXT://{BOOT},SIX://{BOOT6}',
+                  'listener_security_protocol_map': 'PLAINTEXT:PLAINTEXT,SIX:PLAINTEXT'}
+    w.start()
+    path = w.dir / 'in'
+    sent = lines(200000)
+    path.write_text(sent)
+    w.client('kcat', '-b', BOOT6, '-P', '-t', 'narrow', '-l', path)
+    before = w.metrics()
+    with w.far_ipv6(1300) as far:
+        got = sh('ip', 'netns', 'exec', far, 'kcat', '-b', BOOT6, '-C', '-t', 'narrow', '-o', 'beginning', '-e', '-q', timeout=60).stdout
+        sh('ip', 'netns', 'exec', far, 'kcat', '-b', BOOT6, '-P', '-t', 'narrow-back', '-l', path, '-X', 'acks=all', timeout=60)
+    expect(got == sent, f'{len(got)} of {len(sent)} bytes came through the router')
+    expect(w.consume('narrow-back') == sent, 'what came from beyond the router differs')
+    after = w.metrics()
+    for name in ('icmp_errors', 'tcp_mss_reduced'):
+        told = w.total(f'tidemark_{name}_total', after) - w.total(f'tidemark_{name}_total', before)
+        expect(told > 0, f'{name}: {told}')
+    w.stop()
+    w.settings = {}
+    w.start()
+
+
+@case
 def ipv6_with_kafka_python_and_two_cores(w):
     w.stop()
     w.client_ipv6()

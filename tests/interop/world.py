@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A broker in a namespace of its own, a client namespace beside it, and what tests ask of both."""
 import atexit
+import contextlib
 import os
 import pathlib
 import re
@@ -74,6 +75,41 @@ class World:
         """The client gets an IPv6 address; the broker's namespace has none, so nobody but the broker answers for it."""
         sh('ip', 'netns', 'exec', self.ns_client, 'sysctl', '-qw', f'net.ipv6.conf.{self.dev_client}.disable_ipv6=0')
         sh('ip', '-n', self.ns_client, '-6', 'addr', 'replace', f'{CLIENT6}/64', 'dev', self.dev_client, 'nodad')
+
+    def client_link_local(self):
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            found = re.search(r'inet6 (fe80::[0-9a-f:]+)/64 scope link *$', sh('ip', '-n', self.ns_client, '-6', 'addr', 'show', 'dev',
+                              self.dev_client).stdout, re.MULTILINE)
+            if found:
+                return found.group(1)
+            time.sleep(0.1)  # it is tentative at first
+        raise Failure('the client has no link-local address')
+
+    @contextlib.contextmanager
+    def far_ipv6(self, mtu):
+        """A namespace behind the client's, which routes; the router's end of the link between them carries `mtu` bytes."""
+        far, near, end = f'{self.ns_client}-far', f'tdn{os.getpid() % 100000}', f'tdf{os.getpid() % 100000}'
+        sh('ip', 'netns', 'add', far)
+        try:
+            sh('ip', 'link', 'add', near, 'type', 'veth', 'peer', 'name', end)
+            sh('ip', 'link', 'set', near, 'netns', self.ns_client)
+            sh('ip', 'link', 'set', end, 'netns', far)
+            for ns, dev, address in ((self.ns_client, near, 'fd79::1/64'), (far, end, 'fd79::2/64')):
+                sh('ip', 'netns', 'exec', ns, 'sysctl', '-qw', f'net.ipv6.conf.{dev}.disable_ipv6=0')
+                sh('ip', '-n', ns, 'link', 'set', dev, 'up')
+                sh('ip', '-n', ns, '-6', 'addr', 'add', address, 'dev', dev, 'nodad')
+                sh('ip', 'netns', 'exec', ns, 'ethtool', '-K', dev, 'tx', 'off', 'tso', 'off', 'gso', 'off', 'gro', 'off', check=False)
+            sh('ip', '-n', self.ns_client, 'link', 'set', near, 'mtu', mtu)
+            # The far end knows what its own packets must keep to, and tells its peers nothing of it.
+            sh('ip', '-n', far, '-6', 'route', 'add', 'default', 'via', 'fd79::1', 'mtu', mtu, 'advmss', 1440)
+            sh('ip', 'netns', 'exec', self.ns_client, 'ethtool', '-K', self.dev_client, 'gro', 'off', check=False)
+            sh('ip', 'netns', 'exec', self.ns_client, 'sysctl', '-qw', 'net.ipv6.conf.all.forwarding=1')
+            yield far
+        finally:
+            sh('ip', 'netns', 'exec', self.ns_client, 'sysctl', '-qw', 'net.ipv6.conf.all.forwarding=0', check=False)
+            sh('ip', '-n', self.ns_client, 'link', 'del', near, check=False)
+            sh('ip', 'netns', 'del', far, check=False)
 
     def broker_link_local(self):
         """The address that the broker makes of its port's mac (modified EUI-64)."""

@@ -124,7 +124,12 @@ static void what_is_no_whole_tcp_packet_stays_here(void **state)
         uint16_t len = frame(bytes, v4 ? &a4 : &a6, 1, v4 ? &b4 : &b6, 2, shape & 2 ? 5 : 0, false);
         for (uint16_t cut = 0; cut < len; cut++)
             (void)core_of(bytes, cut);
-        assert_int_equal(core_of(bytes, (uint16_t)(len - 17)), HERE); /* half the ports */
+        for (uint16_t behind = 1; behind < len; behind++) { /* in a chain, the ports must be in the first segment */
+            struct rte_mbuf *m = unit_exact_mbuf(pool, bytes, (uint16_t)(len - behind));
+            rte_pktmbuf_chain(m, unit_exact_mbuf(pool, bytes + len - behind, behind));
+            assert_int_equal(steer_core(m, CORES, HERE) == HERE, behind > 16);
+            rte_pktmbuf_free(m);
+        }
     }
 }
 
