@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/steer.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include <rte_ether.h>
-#include <rte_ip.h>
 #include <rte_malloc.h>
 
+#include "net/ip.h"
+#include "net/ip6.h"
 #include "tidemark/assert.h"
 #include "tidemark/bytes.h"
 #include "tidemark/ipv6.h"
@@ -73,39 +75,52 @@ uint32_t steer_flow(const struct tide_addr *addr_a, uint16_t port_a, const struc
     return (uint32_t)(((x >> 32) * core_count) >> 32);
 }
 
-/* Where TCP begins; 0 when it is none, or when its ports are not there. */
-static uint32_t find_tcp4(const uint8_t *p, uint32_t left, struct tide_addr *ret_source, struct tide_addr *ret_destination)
+struct flow {
+    struct tide_addr source;
+    struct tide_addr destination;
+    uint16_t source_port;
+    uint16_t destination_port;
+};
+
+static bool find_flow4(const uint8_t *p, uint32_t left, struct flow *ret)
 {
-    if (left < IPV4_MIN || p[0] >> 4 != 4 || p[9] != IPPROTO_TCP)
-        return 0;
+    struct icmp_quote q;
+    if (left < IPV4_MIN || p[0] >> 4 != 4)
+        return false;
     uint32_t header = (p[0] & 15u) * 4u;
     if (header < IPV4_MIN || left < header + PORTS_BYTES || (load_be16(p + 6) & 0x3fff) != 0)
-        return 0;
-    *ret_source = tide_addr_v4(load_be32(p + 12));
-    *ret_destination = tide_addr_v4(load_be32(p + 16));
-    return header;
+        return false;
+    if (p[9] == IP_PROTOCOL_TCP)
+        *ret = (struct flow){tide_addr_v4(load_be32(p + 12)), tide_addr_v4(load_be32(p + 16)), load_be16(p + header), load_be16(p + header + 2)};
+    else if (p[9] == IP_PROTOCOL_ICMP && icmp_parse_error(p + header, left - header, &q) == TIDE_OK)
+        *ret = (struct flow){tide_addr_v4(q.source), tide_addr_v4(q.destination), q.source_port, q.destination_port};
+    else
+        return false;
+    return true;
 }
 
-static uint32_t find_tcp6(const uint8_t *p, uint32_t left, uint32_t packet_len, struct tide_addr *ret_source,
-                          struct tide_addr *ret_destination)
+static bool find_flow6(const uint8_t *p, uint32_t left, uint32_t packet_len, struct flow *ret)
 {
     struct tide_ipv6_view v;
-    if (tide_ipv6_parse(p, left, packet_len, &v) != TIDE_OK || v.protocol != TIDE_IPV6_TCP)
-        return 0;
-    if (left < v.header_len + (uint32_t)PORTS_BYTES)
-        return 0;
-    *ret_source = v.source;
-    *ret_destination = v.destination;
-    return v.header_len;
+    struct icmp6_quote q;
+    if (tide_ipv6_parse(p, left, packet_len, &v) != TIDE_OK || left < v.header_len + (uint32_t)PORTS_BYTES)
+        return false;
+    const uint8_t *payload = p + v.header_len;
+    if (v.protocol == TIDE_IPV6_TCP)
+        *ret = (struct flow){v.source, v.destination, load_be16(payload), load_be16(payload + 2)};
+    else if (v.protocol == TIDE_IPV6_ICMP && icmp6_parse_error(payload, left - v.header_len, &q) == TIDE_OK)
+        *ret = (struct flow){q.source, q.destination, q.source_port, q.destination_port};
+    else
+        return false;
+    return true;
 }
 
 uint32_t steer_core(const struct rte_mbuf *frame, uint32_t core_count, uint32_t here)
 {
     const uint8_t *p = rte_pktmbuf_mtod(frame, const uint8_t *);
-    struct tide_addr source;
-    struct tide_addr destination;
+    struct flow f;
     uint32_t front = RTE_ETHER_HDR_LEN;
-    uint32_t header = 0;
+    bool found = false;
     uint16_t type;
 
     if (frame->data_len < RTE_ETHER_HDR_LEN + IPV4_MIN)
@@ -116,11 +131,10 @@ uint32_t steer_core(const struct rte_mbuf *frame, uint32_t core_count, uint32_t 
         front += VLAN_BYTES;
     }
     if (type == RTE_ETHER_TYPE_IPV4)
-        header = find_tcp4(p + front, frame->data_len - front, &source, &destination);
+        found = find_flow4(p + front, frame->data_len - front, &f);
     else if (type == RTE_ETHER_TYPE_IPV6)
-        header = find_tcp6(p + front, frame->data_len - front, frame->pkt_len - front, &source, &destination);
-    if (header == 0)
+        found = find_flow6(p + front, frame->data_len - front, frame->pkt_len - front, &f);
+    if (!found)
         return here;
-    const uint8_t *ports = p + front + header;
-    return steer_flow(&source, load_be16(ports), &destination, load_be16(ports + 2), core_count);
+    return steer_flow(&f.source, f.source_port, &f.destination, f.destination_port, core_count);
 }

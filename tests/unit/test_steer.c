@@ -133,11 +133,43 @@ static void what_is_no_whole_tcp_packet_stays_here(void **state)
     }
 }
 
+/* An error comes from a router, and belongs to the core whose packet it quotes. */
+static void errors_go_to_the_flow_they_quote(void **state)
+{
+    struct tide_addr a4 = tide_addr_v4(0x0a000001), b4 = tide_addr_v4(0x0a000002), router4 = tide_addr_v4(0x0a0000fe);
+    struct tide_addr a6 = {{0xfd, [15] = 1}}, b6 = {{0xfd, [15] = 2}}, router6 = {{0xfe, 0x80, [15] = 9}};
+    for (uint16_t port = 40000; port < 40100; port++) {
+        uint8_t inner[128], bytes[256];
+        uint16_t quoted = frame(inner, &a4, 9092, &b4, port, 0, false);
+        (void)frame(bytes, &router4, 0, &a4, 0, 0, false);
+        ip_write(bytes + 14, &(struct ip_fields){0x0a0000fe, 0x0a000001, (uint16_t)(8 + quoted - 14), IP_PROTOCOL_ICMP, 0});
+        memcpy(bytes + 34, (const uint8_t[]){3, 4, 0, 0, 0, 0, 5, 0}, 8);
+        memcpy(bytes + 42, inner + 14, quoted - 14u);
+        uint16_t len = (uint16_t)(42 + quoted - 14);
+        assert_int_equal(core_of(bytes, len), steer_flow(&a4, 9092, &b4, port, CORES));
+        bytes[34] = 8; /* an echo request that looks like it */
+        assert_int_equal(core_of(bytes, len), HERE);
+
+        quoted = frame(inner, &a6, 9092, &b6, port, 0, false);
+        (void)frame(bytes, &router6, 0, &a6, 0, 0, false);
+        ip6_write(bytes + 14, &(struct ip6_fields){router6, a6, (uint16_t)(8 + quoted - 14), TIDE_IPV6_ICMP, 64, 0});
+        memcpy(bytes + 54, (const uint8_t[]){2, 0, 0, 0, 0, 0, 5, 0}, 8);
+        memcpy(bytes + 62, inner + 14, quoted - 14u);
+        len = (uint16_t)(62 + quoted - 14);
+        assert_int_equal(core_of(bytes, len), steer_flow(&a6, 9092, &b6, port, CORES));
+        for (uint16_t cut = 0; cut < len; cut++)
+            (void)core_of(bytes, cut);
+        bytes[54] = 128;
+        assert_int_equal(core_of(bytes, len), HERE);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_flow_has_one_core),
         cmocka_unit_test(every_part_counts),
+        cmocka_unit_test(errors_go_to_the_flow_they_quote),
         cmocka_unit_test(what_is_no_whole_tcp_packet_stays_here),
     };
     unit_eal();
