@@ -32,7 +32,7 @@ static struct tide_addr addr_of(uint32_t number)
 {
     struct tide_addr a = tide_addr_v4(number);
     if (number % 3 == 0)
-        a.bytes[0] = 0xfd, a.bytes[10] = 0, a.bytes[11] = 0;
+        memcpy(a.bytes, (const uint8_t[12]){0xfd}, 12);
     return a;
 }
 
