@@ -317,6 +317,8 @@ void tcp_abort_now(struct tcp_conn *);
 uint32_t tcp_isn(struct tcp_stack *, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote, uint16_t remote_port);
 uint64_t tcp_hash(const struct tcp_stack *, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote, uint16_t remote_port, uint64_t salt);
 uint32_t tcp_receive_window(const struct tcp_conn *);
+/* RFC 9293 3.7.1: what a peer takes that does not say. */
+uint16_t tcp_default_mss(const struct tide_addr *remote);
 /* Payload of a packet to there on our link. */
 uint16_t tcp_link_mss(const struct tcp_stack *, const struct tide_addr *remote);
 

@@ -320,7 +320,7 @@ static void syn_sent_input(struct tcp_conn *c, const struct tcp_packet *p)
     c->irs = p->seq;
     c->rcv_nxt = c->last_ack_sent = p->seq + 1;
     c->rcv_adv = c->rcv_nxt + TIDE_MIN(c->stack->config.receive_window_bytes, 65535u);
-    c->mss = TIDE_MIN(TIDE_MAX(p->has_mss ? p->mss : (uint16_t)536, (uint16_t)TCP_MSS_MIN), tcp_link_mss(c->stack, &c->remote));
+    c->mss = TIDE_MIN(TIDE_MAX(p->has_mss ? p->mss : tcp_default_mss(&c->remote), (uint16_t)TCP_MSS_MIN), tcp_link_mss(c->stack, &c->remote));
     c->sack_ok &= p->sack_permitted;
     c->ts_ok &= p->has_ts;
     c->wscale_ok &= p->has_wscale;

@@ -31,7 +31,7 @@ static void send_cookie(struct tcp_stack *s, const struct tcp_meta *m, const str
     uint32_t period = cookie_period(s);
     uint32_t i = 7;
     struct tcp_syn y = {.local = m->dst, .remote = m->src, .local_port = p->dst_port, .remote_port = p->src_port, .irs = p->seq};
-    while (i != 0 && cookie_mss[i] > (p->has_mss ? p->mss : 536))
+    while (i != 0 && cookie_mss[i] > (p->has_mss ? p->mss : tcp_default_mss(&m->src)))
         i--;
     y.iss = cookie_hash(s, m, p, p->seq, period, i) | (period & 31) << 3 | i;
     s->stats.syn_cookies_sent++;
@@ -114,7 +114,7 @@ static void on_syn(struct tcp_stack *s, const struct tcp_meta *m, const struct t
         y->remote_port = p->src_port;
         y->irs = p->seq;
         y->iss = tcp_isn(s, &m->dst, p->dst_port, &m->src, p->src_port);
-        y->mss = p->has_mss ? p->mss : 536;
+        y->mss = p->has_mss ? p->mss : tcp_default_mss(&m->src);
         y->sack_ok = p->sack_permitted;
         y->ts_ok = p->has_ts;
         y->ecn_ok = asks_for_ecn(s, p);

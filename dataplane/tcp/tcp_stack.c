@@ -321,6 +321,8 @@ uint32_t tcp_read(struct tcp_conn *c, struct tide_rope *into)
     return n;
 }
 
+uint16_t tcp_default_mss(const struct tide_addr *remote) { return tide_addr_is_v4(remote) ? 536 : 1220; }
+
 uint16_t tcp_link_mss(const struct tcp_stack *s, const struct tide_addr *remote)
 {
     return tide_addr_is_v4(remote) ? s->config.mss : (uint16_t)(s->config.mss - 20); /* its header is longer */
