@@ -19,14 +19,16 @@ struct help_pool {
     const struct tide_fs *fs;
     unsigned thread_count;
     uint32_t owner_count; /* cores, then control */
-    struct rte_ring *work;
+    /* A ring each, with one producer: on shared CPUs an owner may be preempted in the middle of an enqueue, and in
+     * a ring of many producers all others would spin until it runs again - and then be preempted by one another. */
+    struct rte_ring *work[TIDE_CORES_MAX + 1];
     struct rte_ring *back[TIDE_CORES_MAX + 1];
-    /* Helpers only, never a core. Helpers may be preempted in the middle of a ring: a ring of many
-     * consumers or producers would let all others spin until that one runs again. */
+    uint32_t next; /* the owner whose work is looked at first; under work_lock */
+    /* Helpers only, never a core: the same is true for them. */
     pthread_mutex_t work_lock;
     pthread_mutex_t back_locks[TIDE_CORES_MAX + 1];
     int doorbells[TIDE_CORES_MAX + 1];
-    sem_t waiting; /* counts jobs in `work` */
+    sem_t waiting; /* counts jobs in the rings of work */
     _Atomic bool stop;
     pthread_t threads[HELP_THREADS_MAX];
 };
@@ -48,7 +50,7 @@ static void give_back(struct help_pool *p, struct tide_job *job)
 {
     uint32_t i = owner_index(p, job->owner);
     uint64_t one = 1;
-    /* As large as `work`: what was taken from there fits, unless an owner forgets to take. */
+    /* As large as the ring of its work: what was taken from there fits, unless the owner forgets to take. */
     while (!push_back(p, i, job))
         usleep(100);
     if (p->doorbells[i] >= 0)
@@ -59,8 +61,11 @@ static struct tide_job *take_work(struct help_pool *p)
 {
     void *job = NULL;
     pthread_mutex_lock(&p->work_lock);
-    if (rte_ring_sc_dequeue(p->work, &job) != 0)
-        job = NULL;
+    for (uint32_t i = 0; i < p->owner_count && job == NULL; i++) {
+        p->next = (p->next + 1) % p->owner_count; /* in turn: one who has much to do does not delay the others */
+        if (rte_ring_sc_dequeue(p->work[p->next], &job) != 0)
+            job = NULL;
+    }
     pthread_mutex_unlock(&p->work_lock);
     return job;
 }
@@ -86,16 +91,16 @@ static bool make_rings(struct help_pool *p)
     static _Atomic unsigned pools;
     unsigned number = pools++;
     char name[RTE_RING_NAMESIZE];
-    snprintf(name, sizeof(name), "help%u", number);
-    p->work = rte_ring_create(name, HELP_RING, SOCKET_ID_ANY, RING_F_SC_DEQ);
     for (uint32_t i = 0; i < p->owner_count; i++) {
         snprintf(name, sizeof(name), "help%u_%u", number, i);
+        p->work[i] = rte_ring_create(name, HELP_RING, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+        snprintf(name, sizeof(name), "helped%u_%u", number, i);
         p->back[i] = rte_ring_create(name, HELP_RING, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
         p->doorbells[i] = -1;
-        if (p->back[i] == NULL)
+        if (p->work[i] == NULL || p->back[i] == NULL)
             return false;
     }
-    return p->work != NULL;
+    return true;
 }
 
 struct help_pool *help_pool_create(unsigned threads, uint32_t core_count, const struct tide_fs *fs)
@@ -136,8 +141,8 @@ void help_pool_destroy(struct help_pool *p)
         sem_post(&p->waiting);
     for (unsigned i = 0; i < p->thread_count; i++)
         pthread_join(p->threads[i], NULL);
-    rte_ring_free(p->work);
     for (uint32_t i = 0; i < p->owner_count; i++) {
+        rte_ring_free(p->work[i]);
         rte_ring_free(p->back[i]);
         pthread_mutex_destroy(&p->back_locks[i]);
     }
@@ -153,7 +158,7 @@ void help_pool_set_doorbell(struct help_pool *p, uint32_t owner, int fd)
 
 enum tide_status help_pool_submit(struct help_pool *p, struct tide_job *job)
 {
-    if (rte_ring_mp_enqueue(p->work, job) != 0)
+    if (rte_ring_sp_enqueue(p->work[owner_index(p, job->owner)], job) != 0)
         return TIDE_FULL;
     sem_post(&p->waiting);
     return TIDE_OK;

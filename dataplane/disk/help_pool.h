@@ -18,7 +18,7 @@ struct help_pool *help_pool_create(unsigned threads, uint32_t core_count, const 
 /* [start] After the owners stopped: runs what is queued, then ends the threads. */
 void help_pool_destroy(struct help_pool *);
 void help_pool_set_doorbell(struct help_pool *, uint32_t owner, int fd); /* [start] */
-/* [any] TIDE_FULL: not taken. */
+/* [owner] The owner named in the job is the thread that calls. TIDE_FULL: not taken. */
 TIDE_MUST_USE enum tide_status help_pool_submit(struct help_pool *, struct tide_job *);
 /* [owner] Jobs that came back. */
 unsigned help_pool_take(struct help_pool *, uint32_t owner, struct tide_job **jobs, unsigned max);
