@@ -101,6 +101,7 @@ static unsigned put_ts(uint8_t *o, uint32_t value, uint32_t echo)
     return TS_BYTES;
 }
 
+/* In an order that needs little padding. */
 static unsigned put_syn_options(uint8_t *o, const struct tcp_control *k)
 {
     unsigned n = 0;
@@ -108,18 +109,22 @@ static unsigned put_syn_options(uint8_t *o, const struct tcp_control *k)
     o[n++] = 4;
     store_be16(o + n, k->mss);
     n += 2;
-    if (k->sack_ok) {
-        static const uint8_t sack[4] = {1, 1, 4, 2};
-        memcpy(o + n, sack, sizeof(sack));
-        n += 4;
+    if (k->ts_ok)
+        n += put_ts(o + n, k->ts_value, k->ts_echo);
+    if (k->sack_ok) { /* in the place of the two NOPs before the timestamps, if there are any */
+        uint8_t *at = k->ts_ok ? o + n - TS_BYTES : o + n + 2;
+        if (!k->ts_ok) {
+            o[n] = o[n + 1] = 1;
+            n += 4;
+        }
+        at[0] = 4;
+        at[1] = 2;
     }
     if (k->wscale_ok) {
         const uint8_t scale[4] = {1, 3, 3, k->wscale};
         memcpy(o + n, scale, sizeof(scale));
         n += 4;
     }
-    if (k->ts_ok)
-        n += put_ts(o + n, k->ts_value, k->ts_echo);
     return n;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * libtide_tcp_packetdrill.so: the stack behind packetdrill's interface, in virtual time. Time passes
+ * libtide_tcp_packetdrill_stack.so: the stack behind packetdrill's interface, in virtual time. Time passes
  * only when packetdrill sleeps, asks for the time or waits for a packet, or when a call blocks.
  *
  * packetdrill calls from two threads (blocking calls have their own): one lock guards everything,
@@ -25,9 +25,10 @@
 #include "tidemark/bytes.h"
 #include "tidemark/checksum.h"
 
-enum { SOCKS = 64, FD_FIRST = 1000, ACCEPTS = 16, PACKETS = 512, PACKET_MAX = 66000, WAIT_MOST_S = 30, TICK_NS = 2000, PROTO_TCP = 6 };
+enum { SOCKS = 64, ACCEPTS = 16, PACKETS = 512, PACKET_MAX = 66000, WAIT_MOST_S = 30, TICK_NS = 2000, PROTO_TCP = 6 };
 
 struct sock {
+    int fd; /* a real one, of /dev/null: at its end packetdrill closes them itself */
     bool used, listening, connecting, nonblocking, closed_by_peer, gone, reset, read_shut, write_shut;
     uint16_t port;
     struct tcp_conn *conn;
@@ -146,7 +147,7 @@ static struct sock *new_sock(struct drill *d)
 {
     for (unsigned i = 0; i < SOCKS; i++)
         if (!d->socks[i].used) {
-            d->socks[i] = (struct sock){.used = true};
+            d->socks[i] = (struct sock){.used = true, .fd = open("/dev/null", O_RDWR | O_CLOEXEC)};
             return &d->socks[i];
         }
     return NULL;
@@ -256,11 +257,11 @@ static ssize_t leave(struct drill *d, ssize_t result, int error)
 
 static struct sock *sock_of(struct drill *d, int fd)
 {
-    struct sock *s = fd >= FD_FIRST && fd < FD_FIRST + SOCKS ? &d->socks[fd - FD_FIRST] : NULL;
-    return s != NULL && s->used ? s : NULL;
+    for (unsigned i = 0; i < SOCKS; i++)
+        if (d->socks[i].used && d->socks[i].fd == fd)
+            return &d->socks[i];
+    return NULL;
 }
-
-static int fd_of(const struct drill *d, const struct sock *s) { return FD_FIRST + (int)(s - d->socks); }
 
 /* ---- addresses -------------------------------------------------------------------------------------------------- */
 
@@ -307,7 +308,7 @@ static int drill_socket(void *u, int domain, int type, int protocol)
     (void)protocol;
     if (s != NULL)
         s->nonblocking = type & SOCK_NONBLOCK;
-    return (int)leave(d, s != NULL ? fd_of(d, s) : -1, s != NULL ? 0 : EPROTONOSUPPORT);
+    return (int)leave(d, s != NULL ? s->fd : -1, s != NULL ? 0 : EPROTONOSUPPORT);
 }
 
 static int drill_bind(void *u, int fd, const struct sockaddr *a, socklen_t len)
@@ -352,7 +353,7 @@ static int drill_accept(void *u, int fd, struct sockaddr *a, socklen_t *len)
         struct tcp_endpoint e = tcp_peer(s->conn);
         to_sockaddr(&e, a, len);
     }
-    return (int)leave(d, fd_of(d, s), 0);
+    return (int)leave(d, s->fd, 0);
 }
 
 static int drill_connect(void *u, int fd, const struct sockaddr *a, socklen_t len)
@@ -490,6 +491,7 @@ static int drill_close(void *u, int fd)
         else
             tcp_close(s->conn);
     }
+    close(s->fd);
     s->used = false;
     return (int)leave(d, 0, 0);
 }
@@ -781,7 +783,7 @@ static uint32_t flag(const char *flags, const char *name, uint32_t otherwise)
     return at != NULL ? (uint32_t)strtoul(at + strlen(name), NULL, 0) : otherwise;
 }
 
-void packetdrill_interface_init(const char *flags, struct packetdrill_interface *ifc)
+void tide_packetdrill_init(const char *flags, struct packetdrill_interface *ifc)
 {
     struct drill *d = calloc(1, sizeof(*d));
     const char *local = flags != NULL ? strstr(flags, "local=") : NULL;

@@ -54,6 +54,8 @@ struct packetdrill_interface {
     int (*splice)(void *, int, loff_t *, int, loff_t *, size_t, unsigned);
 };
 
+/* packetdrill_load.c; and what it calls in packetdrill.c. */
 void packetdrill_interface_init(const char *flags, struct packetdrill_interface *);
+void tide_packetdrill_init(const char *flags, struct packetdrill_interface *);
 
 #endif
