@@ -41,6 +41,7 @@
 #include "settings/settings.h"
 
 enum {
+    SEGMENTED_MAX = 65535 - 40 - 60, /* payload behind the largest headers */
     ERROR_MAX = 1024,
     RESPONSE_BLOCK = 8192,
     REQUEST_BLOCK = 16384,
@@ -268,6 +269,7 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
                                 .rto_min_us = (uint32_t)s->tcp_rto_min_us,
                                 .time_wait_ms = (uint32_t)s->tcp_time_wait_ms,
                                 .keepalive_ms = (uint32_t)s->tcp_keepalive_ms,
+                                .segmented_max = s->tcp_segmentation == TCP_SEGMENTATION_AUTO && nic_cuts_tcp(w->nic) ? SEGMENTED_MAX : 0,
                                 .congestion = (enum tcp_congestion)s->tcp_congestion_control,
                                 .ecn = (enum tcp_ecn)s->tcp_ecn,
                                 .tx_pool = nic_tx_pool(w->nic)};

@@ -217,10 +217,18 @@ enum net_verdict net_input(struct net *n, uint64_t now_ns, struct rte_mbuf *m,
 
 static bool is_sendable(const struct net *n, const struct rte_mbuf *m, const struct tide_addr *destination)
 {
-    if (m->pkt_len > net_packet_max(n, destination) || m->data_len < TCP_HEADER_MIN)
+    uint32_t header, largest = net_packet_max(n, destination);
+    if (m->data_len < TCP_HEADER_MIN)
         return false;
-    if ((rte_pktmbuf_mtod(m, const uint8_t *)[TCP_DATA_OFFSET] >> 4) * 4 > m->data_len)
+    header = (rte_pktmbuf_mtod(m, const uint8_t *)[TCP_DATA_OFFSET] >> 4) * 4u;
+    if (header > m->data_len)
         return false;
+    if (m->ol_flags & RTE_MBUF_F_TX_TCP_SEG) { /* the port makes packets of it, and none may be too large */
+        if (m->tso_segsz == 0 || header + m->tso_segsz > largest || m->pkt_len > NET_SEGMENTED_MAX)
+            return false;
+    } else if (m->pkt_len > largest) {
+        return false;
+    }
     return rte_pktmbuf_headroom(m) >= NET_HEADROOM && RTE_MBUF_DIRECT(m) &&
            rte_mbuf_refcnt_read(m) == 1;
 }

@@ -147,10 +147,14 @@ unsigned net_groups(const struct net_config *config, struct rte_ether_addr ret_g
 enum net_verdict net_input(struct net *n, uint64_t now_ns, struct rte_mbuf *m,
                            struct net_packet *ret);
 
+enum { NET_SEGMENTED_MAX = 65535 - 40 }; /* the length field of IP */
+
 /* [core] Sends one TCP packet: `m` starts at the TCP header, may be a chain, and its first segment
  * is written to: it is direct, held by nobody else, with NET_HEADROOM bytes in front and the whole
  * TCP header in it. Prepends IPv4 or, when `destination` is none of IPv4, IPv6, the VLAN tag and Ethernet, and sets the offload fields: the TCP
  * checksum field gets the pseudo-header sum, and m->l4_len is taken from the TCP header.
+ * With RTE_MBUF_F_TX_TCP_SEG in ol_flags the port cuts the payload into pieces of m->tso_segsz, and the
+ * packet may have NET_SEGMENTED_MAX bytes.
  *   TIDE_OK      taken: in the outbox, waiting for its next hop, or lost because too many do
  *                (neighbour_full counts those; to TCP it is a loss on the wire).
  *   TIDE_FULL    the outbox has no room; m is untouched and the caller's, and so below.

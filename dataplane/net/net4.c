@@ -262,7 +262,8 @@ uint16_t net4_prepend_tcp(struct rte_mbuf *m, const struct tide_addr *source, co
                           .protocol = IP_PROTOCOL_TCP,
                           .ecn = ecn};
     prepend_ip(m, &h);
-    return ip_pseudo_sum(h.source, h.destination, IP_PROTOCOL_TCP, len);
+    /* The length of each piece is added by whoever cuts them. */
+    return ip_pseudo_sum(h.source, h.destination, IP_PROTOCOL_TCP, m->ol_flags & RTE_MBUF_F_TX_TCP_SEG ? 0 : len);
 }
 
 void net4_on_time(struct net *n, uint64_t now_ns)

@@ -124,7 +124,7 @@ uint16_t net6_prepend_tcp(struct rte_mbuf *m, const struct tide_addr *source, co
                                         .ecn = ecn});
     m->ol_flags |= RTE_MBUF_F_TX_IPV6;
     const uint8_t *header = rte_pktmbuf_mtod(m, const uint8_t *);
-    return tide_sum_fold(tide_ipv6_pseudo_sum(header + ADDRESSES_IN_HEADER, TIDE_IPV6_TCP, len));
+    return tide_sum_fold(tide_ipv6_pseudo_sum(header + ADDRESSES_IN_HEADER, TIDE_IPV6_TCP, m->ol_flags & RTE_MBUF_F_TX_TCP_SEG ? 0 : len));
 }
 
 enum tide_status net6_route(const struct net *n, const struct tide_addr *source, const struct tide_addr *destination,

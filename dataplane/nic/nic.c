@@ -131,7 +131,8 @@ static enum tide_status make_ready(const struct nic *nic, const struct nic_port 
                                    struct tide_counters *c, struct rte_mbuf **m)
 {
     bool scattered = p->plan.one_segment && soft_is_scattered(*m);
-    if ((*m)->pkt_len > (uint32_t)p->plan.mtu + PORT_FRAME_OVERHEAD)
+    bool cut = ((*m)->ol_flags & RTE_MBUF_F_TX_TCP_SEG) != 0; /* by the port; the layer above looked at the pieces */
+    if (cut ? !p->plan.tx_segments_tcp : (*m)->pkt_len > (uint32_t)p->plan.mtu + PORT_FRAME_OVERHEAD)
         return refuse(c, *m);
     if (scattered || (*m)->nb_segs > p->plan.segments_max) {
         switch (soft_linearise(*m, nic->tx_pool, m)) {
@@ -260,6 +261,14 @@ void nic_port_info(const struct nic *nic, unsigned port, struct nic_port_info *r
     };
     snprintf(ret->name, sizeof(ret->name), "%s", p->device.name);
     snprintf(ret->driver, sizeof(ret->driver), "%s", p->driver);
+}
+
+bool nic_cuts_tcp(const struct nic *nic)
+{
+    for (unsigned i = 0; i < nic->port_count; i++)
+        if (!nic->ports[i].plan.tx_segments_tcp)
+            return false;
+    return true;
 }
 
 uint16_t nic_mtu(const struct nic *nic)

@@ -145,6 +145,8 @@ struct nic_port_info {
 
 unsigned nic_port_count(const struct nic *nic);
 void nic_port_info(const struct nic *nic, unsigned port, struct nic_port_info *ret);
+/* Every port cuts large TCP packets into segments (RTE_MBUF_F_TX_TCP_SEG with tso_segsz). */
+bool nic_cuts_tcp(const struct nic *nic);
 /* The smallest mtu of all ports. */
 uint16_t nic_mtu(const struct nic *nic);
 /* [any] Asks the driver without waiting. */

@@ -53,6 +53,7 @@ enum tide_status port_plan_make(const struct port_caps *caps, const struct port_
                                 struct port_plan *ret)
 {
     const uint64_t rss = RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_NONFRAG_IPV6_TCP;
+    const uint64_t for_segments = RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
     struct port_plan p = {0};
     if (caps->max_rx_queues == 0 || caps->max_tx_queues == 0 || wish->queues == 0)
         return TIDE_REFUSED;
@@ -67,7 +68,12 @@ enum tide_status port_plan_make(const struct port_caps *caps, const struct port_
         caps->rx_offload_capa & (RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM);
     p.tx_offloads =
         caps->tx_offload_capa & (RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM |
-                                 RTE_ETH_TX_OFFLOAD_MULTI_SEGS);
+                                 RTE_ETH_TX_OFFLOAD_MULTI_SEGS | RTE_ETH_TX_OFFLOAD_TCP_TSO);
+    if (strcmp(caps->driver, "net_tap") == 0) /* it gets the sums of chained packets wrong (22.11, seen on the wire) */
+        p.tx_offloads &= ~(RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_TSO);
+    if ((p.tx_offloads & for_segments) != for_segments)
+        p.tx_offloads &= ~RTE_ETH_TX_OFFLOAD_TCP_TSO;
+    p.tx_segments_tcp = (p.tx_offloads & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0;
     p.rss_types = p.rx_queues > 1 ? caps->rss_offloads & rss : 0;
     p.rx_ip_checked = (p.rx_offloads & RTE_ETH_RX_OFFLOAD_IPV4_CKSUM) != 0;
     p.rx_tcp_checked = (p.rx_offloads & RTE_ETH_RX_OFFLOAD_TCP_CKSUM) != 0;
@@ -105,11 +111,12 @@ size_t port_plan_text(const struct port_caps *caps, const struct port_wish *wish
         snprintf(text, size,
                  "driver %s, queues rx %u tx %u (of %u/%u, %u cores), descriptors %u/%u, %s, "
                  "rx checksums ip %s tcp %s, tx checksums ip %s tcp %s, "
-                 "segments %s, mtu %u%s",
+                 "segments %s, mtu %u%s%s",
                  caps->driver, p->rx_queues, p->tx_queues, caps->max_rx_queues, caps->max_tx_queues,
                  wish->queues, p->rx_descriptors, p->tx_descriptors, spread, who(p->rx_ip_checked),
                  who(p->rx_tcp_checked), who(p->tx_ip_summed), who(p->tx_tcp_summed),
-                 p->one_segment ? "joined in software" : "by the port", p->mtu, mtu);
+                 p->one_segment ? "joined in software" : "by the port", p->mtu, mtu,
+                 p->tx_segments_tcp ? ", large tcp packets cut by the port" : "");
     return n < 0 ? 0 : TIDE_MIN((size_t)n, size - 1);
 }
 

@@ -59,6 +59,7 @@ struct port_plan {
     bool rx_tcp_checked;   /* and TCP sums */
     bool tx_ip_summed;     /* the port fills in IP header sums */
     bool tx_tcp_summed;    /* and TCP sums */
+    bool tx_segments_tcp;  /* the port cuts a large TCP packet into segments */
     bool one_segment;      /* a frame must be one direct mbuf: others are copied together */
 };
 

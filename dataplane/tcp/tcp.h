@@ -49,6 +49,7 @@ struct tcp_config {
     uint32_t time_wait_ms;
     uint32_t keepalive_ms;         /* idle time before probes; 0: never */
     uint32_t user_timeout_ms;      /* unacknowledged for so long: gone; 0: 120000 */
+    uint32_t segmented_max;        /* payload of a packet that the port cuts into segments; 0: it does not */
     uint32_t records;              /* shared by all connections; 0: 32768 */
     uint32_t syns_per_turn;        /* SYNs of strangers answered between two tcp_output calls; 0: 64 */
     enum tcp_congestion congestion;
@@ -183,7 +184,8 @@ struct tcp_endpoint tcp_peer(const struct tcp_conn *);
 uint64_t tcp_stalled_since(const struct tcp_conn *);
 
 /* Next packets to send: each starts at the TCP header (checksum field 0), with at least 64 bytes
- * of headroom; payload is attached, not copied. */
+ * of headroom; payload is attached, not copied. One that is larger than a segment has
+ * RTE_MBUF_F_TX_TCP_SEG in ol_flags and the payload of a segment in tso_segsz. */
 unsigned tcp_output(struct tcp_stack *, uint64_t now_ns, struct rte_mbuf **packets, struct tcp_meta *metas, unsigned max);
 
 uint64_t tcp_deadline_ns(const struct tcp_stack *);

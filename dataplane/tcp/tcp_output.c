@@ -258,6 +258,28 @@ static uint32_t attach(struct tcp_conn *c, struct rte_mbuf *head, uint32_t seq, 
     return done;
 }
 
+static uint32_t payload_max(const struct tcp_conn *c)
+{
+    uint32_t options = c->ts_ok ? TS_BYTES : 0;
+    if (has_sacks(c))
+        options += 4 + 8 * (c->ts_ok ? 3 : 4);
+    return c->mss - options;
+}
+
+/* Payload that may be handed down at once: a multiple of a segment's. */
+static uint32_t packet_max(const struct tcp_conn *c, uint32_t max)
+{
+    uint32_t most = c->stack->config.segmented_max;
+    return most > max ? most / max * max : max;
+}
+
+/* A packet that could not take all ends with a whole segment. Returns how much it lost. */
+static uint32_t cut_to_segments(struct rte_mbuf *m, uint32_t len, uint32_t segment)
+{
+    uint32_t rest = len % segment;
+    return len > segment && rest != 0 && rte_pktmbuf_trim(m, (uint16_t)rest) == 0 ? rest : 0;
+}
+
 /* One packet of the connection; *len shrinks to what it carries. NULL: no mbuf. */
 static struct rte_mbuf *build(struct tcp_conn *c, uint32_t seq, uint32_t *len, uint16_t flags, struct tcp_meta *meta)
 {
@@ -265,6 +287,7 @@ static struct rte_mbuf *build(struct tcp_conn *c, uint32_t seq, uint32_t *len, u
     struct rte_mbuf *m = new_header(s);
     uint8_t *h;
     unsigned header = PLAIN_HEADER;
+    uint32_t segment = payload_max(c);
     if (m == NULL)
         return NULL;
     h = rte_pktmbuf_mtod(m, uint8_t *);
@@ -278,9 +301,15 @@ static struct rte_mbuf *build(struct tcp_conn *c, uint32_t seq, uint32_t *len, u
             rte_pktmbuf_free(m);
             return NULL;
         }
-        if (got < *len)
+        if (got < *len) {
             flags &= (uint16_t)~(TCP_FIN | TCP_PSH);
+            got -= cut_to_segments(m, got, segment);
+        }
         *len = got;
+        if (got > segment) {
+            m->tso_segsz = (uint16_t)segment;
+            m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
+        }
     }
     if (c->ece_due)
         flags |= TCP_ECE;
@@ -332,14 +361,6 @@ struct send {
     struct tcp_record *record; /* of what is sent again */
 };
 
-static uint32_t payload_max(const struct tcp_conn *c)
-{
-    uint32_t options = c->ts_ok ? TS_BYTES : 0;
-    if (has_sacks(c))
-        options += 4 + 8 * (c->ts_ok ? 3 : 4);
-    return c->mss - options;
-}
-
 /* [seq, end) of what was sent before; a FIN lies behind the queue. */
 static void again(const struct tcp_conn *c, struct tcp_record *r, uint32_t seq, uint32_t end, enum send_kind kind, struct send *ret)
 {
@@ -366,15 +387,19 @@ static uint32_t congestion_room(const struct tcp_conn *c)
 static bool choose_retransmission(struct tcp_conn *c, struct send *ret)
 {
     struct tcp_record *r = tcp_record_lost(c);
-    uint32_t len;
+    uint32_t len, max, room;
     if (r == NULL) {
         c->rtx_forced = false;
         return false;
     }
-    len = TIDE_MIN(r->end - r->resent, payload_max(c));
-    if (!c->rtx_forced && congestion_room(c) < len) {
+    max = payload_max(c);
+    len = TIDE_MIN(r->end - r->resent, packet_max(c, max));
+    room = c->rtx_forced ? TIDE_MAX(max, congestion_room(c)) : congestion_room(c);
+    if (room < len) { /* whole segments, as far as they go */
         c->cwnd_limited = true;
-        return false;
+        len = TIDE_MIN(len, room / max * max);
+        if (len == 0)
+            return false;
     }
     again(c, r, r->resent, r->resent + len, SEND_AGAIN, ret);
     return true;
@@ -408,7 +433,9 @@ static bool choose_new(struct tcp_conn *c, struct send *ret)
     } else if (c->in_flight < c->cwnd / 2) {
         c->cwnd_limited = false; /* what is not used is not earned (RFC 7661 4.1) */
     }
-    len = TIDE_MIN(TIDE_MIN(len, room), max);
+    len = TIDE_MIN(TIDE_MIN(len, room), c->tail_probe ? max : packet_max(c, max));
+    if (len < waiting && len > max)
+        len -= len % max; /* whole segments */
     /* Silly windows (RFC 9293 3.8.6.2.1): no small packet because of a small opening, for a while. */
     if (len < waiting && len < max && !c->override && !(len != 0 && len >= c->snd_wnd_max / 2 && len == window_end - c->snd_max))
         len = 0;

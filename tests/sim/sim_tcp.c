@@ -19,6 +19,7 @@
 #include "../unit/unit.h"
 #include "tcp/tcp.h"
 #include "tidemark/random.h"
+#include "tidemark/bytes.h"
 #include "tidemark/checksum.h"
 
 enum { WIRE_MAX = 4096, PIECE_MAX = 5000, MTU_PAYLOAD = 1448, STUCK_MS = 300000, TURN_PACKETS = 64 };
@@ -53,6 +54,7 @@ struct profile {
     enum tcp_congestion congestion;
     enum tcp_ecn ecn;
     uint32_t records;
+    uint32_t segmented; /* payload of a packet that the port cuts; 0: it does not */
 };
 
 struct sim {
@@ -98,19 +100,18 @@ static void give_up(const struct sim *s, const char *what)
 
 /* ---- the wire --------------------------------------------------------------------------------------- */
 
-static struct rte_mbuf *flatten(struct sim *s, struct rte_mbuf *chain)
+/* All bytes of a packet; returns how many. */
+static uint32_t flatten(struct sim *s, const struct rte_mbuf *chain, uint8_t *ret_bytes)
 {
-    uint8_t bytes[2048];
     uint32_t at = 0;
-    for (struct rte_mbuf *m = chain; m != NULL; m = m->next) {
-        memcpy(bytes + at, rte_pktmbuf_mtod(m, uint8_t *), m->data_len);
+    for (const struct rte_mbuf *m = chain; m != NULL; m = m->next) {
+        memcpy(ret_bytes + at, rte_pktmbuf_mtod(m, const uint8_t *), m->data_len);
         at += m->data_len;
     }
     if (at != chain->pkt_len)
         give_up(s, "pkt_len is wrong");
-    rte_pktmbuf_free(chain);
-    mix(s, bytes, at);
-    return unit_exact_mbuf(s->pool, bytes, (uint16_t)at);
+    mix(s, ret_bytes, at);
+    return at;
 }
 
 static bool hits(struct sim *s, double chance)
@@ -143,27 +144,54 @@ static void fly(struct sim *s, unsigned to, struct rte_mbuf *m, const struct tcp
     s->wire[s->count++] = (struct flight){.at_ns = at, .order = s->order++, .to = to, .m = m, .meta = *meta};
 }
 
+/* One packet of the wire. */
+static void send_packet(struct sim *s, unsigned from, const uint8_t *bytes, uint32_t len, struct tcp_meta meta)
+{
+    struct rte_mbuf *m = unit_exact_mbuf(s->pool, bytes, (uint16_t)len);
+    s->packets++;
+    if (len > MTU_PAYLOAD + 60)
+        give_up(s, "a packet exceeds the mss");
+    if (hits(s, s->profile.loss) || is_corrupted(s, m)) {
+        s->lost++;
+        rte_pktmbuf_free(m);
+        return;
+    }
+    if (meta.ecn != 0 && hits(s, 0.01))
+        meta.ecn = 3;
+    if (hits(s, s->profile.duplicate))
+        fly(s, 1 - from, unit_exact_mbuf(s->pool, rte_pktmbuf_mtod(m, void *), m->data_len), &meta);
+    fly(s, 1 - from, m, &meta);
+}
+
+/* What the stack sent, cut into segments as a port would: FIN and PSH in the last, CWR in the first. */
+static void send_one(struct sim *s, unsigned from, struct rte_mbuf *chain, const struct tcp_meta *meta)
+{
+    uint8_t bytes[65536], piece[2048];
+    uint32_t len = flatten(s, chain, bytes), header = (bytes[12] >> 4) * 4u;
+    uint32_t segment = chain->ol_flags & RTE_MBUF_F_TX_TCP_SEG ? chain->tso_segsz : len;
+    rte_pktmbuf_free(chain);
+    if (segment != len && s->profile.segmented == 0)
+        give_up(s, "a packet for a port that does not cut");
+    for (uint32_t at = 0; at == 0 || at < len - header; at += segment) {
+        uint32_t n = TIDE_MIN(segment, len - header - at);
+        memcpy(piece, bytes, header);
+        memcpy(piece + header, bytes + header + at, n);
+        store_be32(piece + 4, load_be32(bytes + 4) + at);
+        if (at + n < len - header)
+            piece[13] &= (uint8_t)~(1 | 8);
+        if (at != 0)
+            piece[13] &= (uint8_t)~128;
+        send_packet(s, from, piece, header + n, *meta);
+    }
+}
+
 static void transmit(struct sim *s, unsigned from)
 {
     struct rte_mbuf *packets[TURN_PACKETS];
     struct tcp_meta metas[TURN_PACKETS];
     unsigned n = tcp_output(s->ends[from].stack, s->now_ns, packets, metas, TURN_PACKETS);
-    for (unsigned i = 0; i < n; i++) {
-        struct rte_mbuf *m = flatten(s, packets[i]);
-        s->packets++;
-        if (m->data_len > MTU_PAYLOAD + 60)
-            give_up(s, "a packet exceeds the mss");
-        if (hits(s, s->profile.loss) || is_corrupted(s, m)) {
-            s->lost++;
-            rte_pktmbuf_free(m);
-            continue;
-        }
-        if (metas[i].ecn != 0 && hits(s, 0.01))
-            metas[i].ecn = 3;
-        if (hits(s, s->profile.duplicate))
-            fly(s, 1 - from, unit_exact_mbuf(s->pool, rte_pktmbuf_mtod(m, void *), m->data_len), &metas[i]);
-        fly(s, 1 - from, m, &metas[i]);
-    }
+    for (unsigned i = 0; i < n; i++)
+        send_one(s, from, packets[i], &metas[i]);
 }
 
 /* ---- the applications ----------------------------------------------------------------------------------- */
@@ -300,7 +328,8 @@ static struct profile profile_of(struct tide_random *r)
                         .prompt = tide_random_hits(r, 3),
                         .congestion = tide_random_hits(r, 4) ? TCP_RENO : TCP_CUBIC,
                         .ecn = tide_random_hits(r, 3) ? TCP_ECN_ON : TCP_ECN_PASSIVE,
-                        .records = tide_random_hits(r, 4) ? 3 : 0};
+                        .records = tide_random_hits(r, 4) ? 3 : 0,
+                        .segmented = tide_random_hits(r, 3) ? 60000 : 0};
     return p;
 }
 
@@ -319,6 +348,7 @@ static struct profile grid_point(unsigned i)
     p.duplicate = i & 1 ? 0.05 : 0;
     p.reorder = i & 2 ? 0.25 : 0;
     p.corrupt = i & 4 ? 0.01 : 0;
+    p.segmented = i & 2 ? 60000 : 0;
     return p;
 }
 
@@ -327,7 +357,7 @@ static void make_end(struct sim *s, unsigned i, uint64_t seed, uint64_t bytes)
     struct tcp_config c = {.connections_max = 8, .syn_backlog = 8, .receive_window_bytes = s->profile.window, .send_buffer_bytes = 65536,
                            .mss = MTU_PAYLOAD + 12, .rto_min_us = 5000, .time_wait_ms = 1000, .keepalive_ms = 3600000,
                            .user_timeout_ms = 3600000, .congestion = s->profile.congestion, .ecn = s->profile.ecn,
-                           .records = s->profile.records, .tx_pool = s->pool};
+                           .records = s->profile.records, .segmented_max = s->profile.segmented, .tx_pool = s->pool};
     struct end *e = &s->ends[i];
     for (unsigned k = 0; k < sizeof(c.secret); k++)
         c.secret[k] = (uint8_t)tide_random_u64(&s->random);

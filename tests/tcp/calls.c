@@ -38,7 +38,7 @@ bool script_configure(struct script *s, char *text)
         {"send_buffer", &s->config.send_buffer_bytes}, {"rto_min_us", &s->config.rto_min_us}, {"rto_start_ms", &s->config.rto_start_ms},
         {"time_wait_ms", &s->config.time_wait_ms}, {"keepalive_ms", &s->config.keepalive_ms},
         {"user_timeout_ms", &s->config.user_timeout_ms}, {"records", &s->config.records}, {"syns_per_turn", &s->config.syns_per_turn},
-        {"peer_isn", &s->peer_isn}};
+        {"peer_isn", &s->peer_isn}, {"segmented", &s->config.segmented_max}};
     for (char *at = strtok(text, " \t"); at != NULL; at = strtok(NULL, " \t")) {
         char *value = strchr(at, '=');
         bool found = false;

@@ -136,7 +136,7 @@ static void take_options(const uint8_t *o, unsigned len, struct packet *p, struc
 /* Notes what the stack sent. False: its bytes are not what was written. */
 static bool note(struct script *s, struct rte_mbuf *m, const struct tcp_meta *meta)
 {
-    uint8_t b[9200];
+    uint8_t b[66000];
     struct packet *p = &s->sent[s->sent_count % SENT_MAX];
     struct peer *peer;
     uint32_t n = 0, header;

@@ -646,6 +646,34 @@ static void packets_that_cannot_go_stay_the_callers(void **state)
     net_end(n);
 }
 
+static void a_large_packet_is_cut_by_the_port(void **state)
+{
+    struct net_config c = config_plain();
+    struct net *n = net_new(&c);
+    struct tide_addr from = tide_addr_v4(US), to = tide_addr_v4(PEER);
+    struct rte_mbuf *m = tcp_packet(2000);
+    struct net_neighbour peer = {to, peer_mac, NEIGHBOUR_FROM_ASK};
+    net_neighbour_learn(n, S, &peer);
+    assert_int_equal(net_output(n, S, m, &from, &to, 0), TIDE_REFUSED); /* nobody cuts it */
+    m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
+    assert_int_equal(net_output(n, S, m, &from, &to, 0), TIDE_REFUSED); /* into what */
+    m->tso_segsz = (uint16_t)(net_packet_max(n, &to) - 20 + 1);
+    assert_int_equal(net_output(n, S, m, &from, &to, 0), TIDE_REFUSED); /* pieces that are too large */
+    m->tso_segsz = 1460;
+    assert_int_equal(net_output(n, S, m, &from, &to, 0), TIDE_OK);
+    m = take_one(n);
+    const uint8_t *ip = rte_pktmbuf_mtod_offset(m, const uint8_t *, m->l2_len);
+    uint16_t sum = ip_pseudo_sum(US, PEER, 6, 0), field;
+    memcpy(&field, ip + 20 + 16, sizeof(field));
+    assert_int_equal(field, sum); /* each piece's length is added by the port */
+    assert_int_equal(load_be16(ip + 2), 20 + 20 + 2000);
+    assert_int_equal(m->tso_segsz, 1460);
+    assert_int_equal(m->l4_len, 20);
+    assert_true((m->ol_flags & RTE_MBUF_F_TX_TCP_SEG) != 0 && (m->ol_flags & RTE_MBUF_F_TX_IPV4) != 0);
+    rte_pktmbuf_free(m);
+    net_end(n);
+}
+
 static void a_full_outbox_refuses_without_a_trace(void **state)
 {
     struct net_config c = config_plain();
@@ -766,6 +794,7 @@ int main(void)
         cmocka_unit_test(too_many_waiting_are_lost_and_counted),
         cmocka_unit_test(who_spoke_to_us_needs_no_request),
         cmocka_unit_test(packets_that_cannot_go_stay_the_callers),
+        cmocka_unit_test(a_large_packet_is_cut_by_the_port),
         cmocka_unit_test(a_full_outbox_refuses_without_a_trace),
         cmocka_unit_test(an_empty_pool_loses_answers_only),
         cmocka_unit_test(the_address_is_announced_twice),

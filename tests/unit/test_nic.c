@@ -33,7 +33,7 @@ static void plans_follow_the_capabilities(void **state)
         struct port_wish wish;
         enum tide_status status;
         uint16_t rx_queues, mtu;
-        const char *done_by_port; /* letters: i, t of rx; I, T of tx; M segments; R rss */
+        const char *done_by_port; /* letters: i, t of rx; I, T of tx; M segments; C cuts tcp; R rss */
         enum pool_flavour flavour;
     } rows[] = {
         {{"net_af_xdp", 0, 0, 0, 3560, 3542, 68, 1, 1, 0, 0, 0, 0},
@@ -62,7 +62,7 @@ static void plans_follow_the_capabilities(void **state)
          TIDE_OK,
          2,
          1500,
-         "itITMR",
+         "itIMR",
          POOL_DEFAULT},
         {{"net_memif", 0, 0x8000, 0, 65535, 65535, 68, 255, 255, 0, 0, 0, 0},
          {8, 1500, 0, 0},
@@ -77,6 +77,20 @@ static void plans_follow_the_capabilities(void **state)
          1,
          9000,
          "tTM",
+         POOL_DEFAULT},
+        {{"net_virtio", 0x221d, 0x802d, 0, 9728, 9698, 68, 1, 1, 0, 0, 0, 0},
+         {1, 1500, 0, 0},
+         TIDE_OK,
+         1,
+         1500,
+         "tTMC",
+         POOL_DEFAULT},
+        {{"net_cuts_only", 0, 0x20, 0, 9728, 9698, 68, 1, 1, 0, 0, 0, 0},
+         {1, 1500, 0, 0},
+         TIDE_OK,
+         1,
+         1500,
+         "",
          POOL_DEFAULT},
         {{"net_e1000_em", 0x1220f, 0x800f, 0, 9234, 9216, 68, 2, 2, 0, 4096, 4096, 0},
          {4, 0, 0, 0},
@@ -122,6 +136,8 @@ static void plans_follow_the_capabilities(void **state)
         assert_int_equal(p.tx_ip_summed, strchr(rows[i].done_by_port, 'I') != NULL);
         assert_int_equal(p.tx_tcp_summed, strchr(rows[i].done_by_port, 'T') != NULL);
         assert_int_equal(p.one_segment, strchr(rows[i].done_by_port, 'M') == NULL);
+        assert_int_equal(p.tx_segments_tcp, strchr(rows[i].done_by_port, 'C') != NULL);
+        assert_int_equal((p.tx_offloads & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0, p.tx_segments_tcp);
         assert_int_equal(p.rss_types != 0, strchr(rows[i].done_by_port, 'R') != NULL);
         assert_true(p.data_room >= p.mtu + 18);
         assert_true(p.rx_descriptors >= 1 && p.tx_descriptors >= 1);
