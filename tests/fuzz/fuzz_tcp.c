@@ -238,6 +238,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t kind = byte(&f);
     c.congestion = kind & 1 ? TCP_RENO : TCP_CUBIC;
     c.ecn = kind >> 1 & 3 ? TCP_ECN_ON : TCP_ECN_PASSIVE;
+    c.segmented_max = (kind >> 1 & 3) == 3 ? 60000 : 0;
     c.records = kind & 8 ? 4 : 512;
     c.mss = kind & 16 ? 536 : 1460;
     c.syn_backlog = kind & 32 ? 1 : 8;
