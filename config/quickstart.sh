@@ -140,7 +140,6 @@ data.ports=$(port_of "$1" "$2")
 core.idle=wait
 control.address=127.0.0.1:9644
 dpdk.hugepages=auto
-dpdk.memory.mb=700
 CONF
 }
 

@@ -277,7 +277,7 @@ struct control *control_start(const struct control_config *config, char *error, 
     c->orders = rte_mempool_create("orders", ORDERS_MAX - 1, sizeof(struct tide_mail), 0, 0, NULL, NULL,
                                    NULL, NULL, SOCKET_ID_ANY, 0);
     if (c->orders == NULL) {
-        snprintf(error, size, "no memory for letters to the cores");
+        snprintf(error, size, "no memory for letters to the cores: raise dpdk.memory.mb");
         free(c);
         return NULL;
     }

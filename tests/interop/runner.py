@@ -747,6 +747,7 @@ def bad_starts_are_refused_with_a_sentence(w):
     refused('node.id', w.config(log_dirs=w.dir / 'elsewhere', node_id='-5'))
     refused('PLAINTEXT', w.config(listeners='SSL://10.78.0.1:9092'))
     w.stop()
+    refused('dpdk.memory.mb', w.config(dpdk_memory_mb=300))
     refused('belongs to node.id', w.config(node_id=7))
     refused('does not exist', w.config(log_dirs='/proc/nowhere/data'))
     fresh = w.dir / 'fresh'

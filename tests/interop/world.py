@@ -139,7 +139,7 @@ class World:
     def config(self, **settings):
         values = {'node.id': 1, 'log.dirs': self.data, 'listeners': f'PLAINTEXT://{BOOT}', 'data.address': f'{BROKER}/24',
                   'data.ports': self.port(), 'core.idle': 'wait', 'control.address': '127.0.0.1:9644',
-                  'dpdk.hugepages': 'off', 'dpdk.memory.mb': 700}
+                  'dpdk.hugepages': 'off'}
         values.update({k.replace('_', '.'): v for k, v in settings.items()})
         path = self.dir / 'broker.conf'
         path.write_text(''.join(f'{k}={v}\n' for k, v in values.items()))
