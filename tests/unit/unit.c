@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "unit.h"
 
+#include <sched.h>
+
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_lcore.h>
@@ -16,10 +18,15 @@ void unit_eal(void)
     char *argv[ARGS + 1] = {NULL};
     for (unsigned i = 0; i < ARGS; i++)
         argv[i] = args[i];
+    /* The EAL binds its caller to CPU 0, where two tests side by side would share one processor. */
+    cpu_set_t before;
+    bool restore = sched_getaffinity(0, sizeof(before), &before) == 0;
     if (rte_eal_init(ARGS, argv) < 0) {
         fprintf(stderr, "rte_eal_init: %s\n", rte_strerror(rte_errno));
         abort();
     }
+    if (restore)
+        (void)sched_setaffinity(0, sizeof(before), &before);
     started = 1;
 }
 
