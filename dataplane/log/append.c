@@ -81,6 +81,7 @@ static bool roll(struct log *log, struct tide_out *out)
     tide_pub64_set(&log->closed_bytes, tide_pub64_own(&log->closed_bytes) + log->position);
     log->active++;
     log->position = 0;
+    log->checkpoint_at = 0;
     log->first_timestamp = -1;
     log->zeroed_end = log->prepared_bytes;
     log->prepared = false;
@@ -99,7 +100,7 @@ enum tide_status log_make_room(struct log *log, const struct tide_time *t, uint3
     log->wall_ms = t->wall_ms;
     if (log->state == LOG_FAILED)
         return TIDE_IO;
-    if (log->state != LOG_RUNNING)
+    if (log->state != LOG_RUNNING || log->truncate_wanted >= 0)
         return TIDE_FULL;
     if (bytes < BATCH_HEADER || bytes > log_batch_bytes_max(log))
         return TIDE_REFUSED;
@@ -329,6 +330,14 @@ void log_flush(struct log *log, const struct tide_time *t, struct tide_out *out)
         log_extend_start(log, 0, out);
     if (log->state == LOG_RUNNING && prepare_is_due(log))
         log_prepare_start(log, out);
+    if (log->roll_wanted && log->state == LOG_RUNNING && log->truncate_wanted < 0)
+        log->roll_wanted = log->position != 0 && !roll(log, out);
+    if (log->state == LOG_RUNNING) {
+        log_trim_start(log, out);
+        log_truncate_start(log, out);
+        log_checkpoint_start(log, out);
+    }
+    log_reap_start(log, out);
     if (tide_pub64_own(&log->core->pins_stopped) != 0)
         log_core_relax(log->core);
 }
@@ -341,6 +350,10 @@ bool log_has_work(const struct log *log)
         return true;
     if (log->state != LOG_RUNNING || log_space_is_missing(log))
         return false;
+    if (log_upkeep_is_due(log))
+        return true;
+    if (log->roll_wanted && !log->seal_wanted && (log->prepared || !log->prepare_job.out))
+        return true;
     return (extend_is_due(log) && !log->extend_job.out) ||
            (prepare_is_due(log) && !log->prepare_job.out);
 }

@@ -175,6 +175,11 @@ void log_index_add(struct log_index *x, uint32_t last_relative, uint32_t positio
         bytes > UINT32_MAX - x->bytes_since_entry ? UINT32_MAX : x->bytes_since_entry + bytes;
 }
 
+void log_index_skip(struct log_index *x, uint32_t bytes)
+{
+    x->bytes_since_entry = bytes;
+}
+
 /* ---- lookups ---- */
 
 /* The number of leading entries whose key, offset or time, lies below `bound`. */
@@ -340,6 +345,51 @@ int log_index_image(const struct log_index *x, struct index_image *ret)
     image_add_time(&image, x->max_time, x->max_time_relative);
     *ret = image;
     return 0;
+}
+
+uint32_t log_index_entries(const struct log_index *x, uint64_t segment, uint32_t limit, uint8_t *to,
+                           uint32_t max)
+{
+    uint64_t version = tide_pub64_peek(&x->version);
+    uint32_t n = 0;
+    if ((version & 1) != 0 || tide_pub64_peek(&x->segment) != segment)
+        return 0;
+    uint64_t count = tide_pub64_peek(&x->count);
+    for (; n < count && n < max; n++) {
+        const struct log_index_entry *e = entry_at(x, n);
+        if (e == NULL)
+            return 0;
+        struct log_place p = place_unpack(tide_pub64_peek(&e->place));
+        if (p.position >= limit)
+            break;
+        uint8_t *at = to + (size_t)n * LOG_INDEX_STORED_BYTES;
+        store_be32(at, p.relative);
+        store_be32(at + 4, p.position);
+        store_be64(at + 8, tide_pub64_peek(&e->time));
+        store_be32(at + 16, (uint32_t)tide_pub64_peek(&e->time_relative));
+    }
+    tide_fence(); /* the entries before the second look at the version */
+    return tide_pub64_peek(&x->version) == version ? n : 0;
+}
+
+bool log_index_put_stored(struct log_index *x, const uint8_t bytes[LOG_INDEX_STORED_BYTES],
+                          uint64_t segment_bytes)
+{
+    uint64_t n = tide_pub64_own(&x->count);
+    uint32_t relative = load_be32(bytes);
+    uint32_t position = load_be32(bytes + 4);
+    int64_t time = (int64_t)load_be64(bytes + 8);
+    if (position >= segment_bytes || load_be32(bytes + 16) > relative)
+        return false;
+    if (n != 0) {
+        struct log_place last = place_unpack(tide_pub64_own(&entry_at(x, n - 1)->place));
+        if (relative <= last.relative || position <= last.position || time < x->max_time)
+            return false;
+    }
+    x->max_time = time;
+    x->max_time_relative = load_be32(bytes + 16);
+    entry_add(x, relative, position);
+    return true;
 }
 
 void index_image_free(struct index_image *image)

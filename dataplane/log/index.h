@@ -39,6 +39,7 @@ enum log_index_limit {
     LOG_INDEX_PER_CHUNK = 170, /* so that a chunk has 4080 bytes */
     LOG_INDEX_ENTRY_BYTES = 8,
     LOG_TIME_ENTRY_BYTES = 12,
+    LOG_INDEX_STORED_BYTES = 20, /* of an entry in active.checkpoint */
 };
 
 struct log_index_entry {
@@ -82,6 +83,9 @@ void log_index_deinit(struct log_index *);
 void log_index_add(struct log_index *, uint32_t last_relative, uint32_t position, uint32_t bytes,
                    int64_t max_timestamp);
 
+/* [helper] As log_index_add for a batch that has its entry already. */
+void log_index_skip(struct log_index *, uint32_t bytes);
+
 struct log_place {
     uint32_t relative; /* last offset of the batch at `position`, minus the base offset */
     uint32_t position; /* where a batch starts */
@@ -118,6 +122,15 @@ struct index_image {
 };
 int log_index_image(const struct log_index *, struct index_image *ret);
 void index_image_free(struct index_image *);
+
+/* [any] Copies the entries of `segment` whose batches start below `limit`, as active.checkpoint has
+ * them, at most `max`. 0: there are none, or they moved meanwhile. */
+uint32_t log_index_entries(const struct log_index *, uint64_t segment, uint32_t limit, uint8_t *to,
+                           uint32_t max);
+/* [helper] Adds such an entry. False when it does not follow the ones before, or lies behind the
+ * segment's bytes. */
+bool log_index_put_stored(struct log_index *, const uint8_t bytes[LOG_INDEX_STORED_BYTES],
+                          uint64_t segment_bytes);
 
 void log_index_check(const struct log_index *);
 

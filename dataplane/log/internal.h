@@ -19,6 +19,7 @@
  *   L4  bytes between written and appended lie in attached buffers, back to the start of the block.
  *   L5  at most one write is in flight, and it starts at the block of `written`.
  *   L6  a segment's base offset is its predecessor's next offset.
+ *   L8  the start lies between the first segment's base offset and next_offset.
  *   L7  at most one segment is SEALING, the one before the active; its index is index[number % 2].
  */
 #ifndef TIDEMARK_LOG_INTERNAL_H
@@ -41,6 +42,9 @@ enum log_limit {
     LOG_RECENT = 32,           /* batches whose place is remembered exactly */
     LOG_EXTENT_GROWTH = 16,    /* the largest extent, in first extents */
     LOG_SPACE_RETRY_MS = 1000, /* between attempts while the disk is full */
+    LOG_TRIM_MAX = 64,         /* segments that one job removes */
+    LOG_REAP_MAX = 64,
+    LOG_GONE_MS = 60000, /* the memory of a removed segment stays that long: far above any turn */
 };
 
 enum log_state {
@@ -82,8 +86,10 @@ struct log_prepare_job {
     const char *dir;
     uint64_t bytes;
     bool wants_chunk;
+    bool wants_segment;
     int ret_file;
     struct log_segment_chunk *ret_chunk;
+    struct log_segment *ret_segment;
 };
 
 struct log_seal_job {
@@ -93,6 +99,62 @@ struct log_seal_job {
     int64_t next_base;
     struct log_segment segment; /* a copy; its map goes into the table when the job is back */
     const struct log_index *index;
+};
+
+/* Raises the start of the log, removes the files of segments below it. */
+struct log_trim_job {
+    struct tide_job job;
+    bool out;
+    const char *dir;
+    int64_t start;
+    bool in_segment; /* the start is not where a segment begins: the file has to say it */
+    uint32_t count;
+    int64_t bases[LOG_TRIM_MAX];
+};
+
+/* Cuts the log behind `to` (truncate.c). */
+struct log_truncate_job {
+    struct tide_job job;
+    bool out;
+    const char *dir;
+    int64_t to;
+    uint32_t number; /* of the segment that holds `to` */
+    int64_t base;
+    int32_t epoch_before; /* no batch of it has a lower one, -1 */
+    uint64_t extent;
+    uint64_t cap;
+    uint32_t size;           /* of its bytes now */
+    struct log_index *index; /* for it */
+    struct log_epoch_lines lines;
+    /* out */
+    struct log_segment *ret_segment;
+    uint32_t ret_position;
+    int64_t ret_end;
+    int64_t ret_first_timestamp;
+    uint64_t ret_zeroed_end;
+    uint8_t ret_last_block[TIDE_BLOCK];
+};
+
+/* Writes down how far the active segment needs no second look (checkpoint.h). */
+struct log_checkpoint_job {
+    struct tide_job job;
+    bool out;
+    const char *dir;
+    int64_t base;
+    int64_t first_timestamp;
+    uint32_t limit; /* entries below this position */
+    const struct log_index *index;
+    uint64_t segment;
+};
+
+/* Closes the files of segments that are gone, frees the memory of older ones. */
+struct log_reap_job {
+    struct tide_job job;
+    bool out;
+    uint32_t close_count;
+    uint32_t free_count;
+    struct log_segment *close[LOG_REAP_MAX];
+    struct log_segment *free[LOG_REAP_MAX];
 };
 
 struct log_epoch_job {
@@ -152,6 +214,14 @@ struct log {
     uint64_t prepared_bytes;
     bool seal_wanted;
     struct log_segment_chunk *spare_chunk; /* for the table, from the prepare job */
+    struct log_segment *spare_segment;
+    struct log_segment *gone;   /* to be closed */
+    struct log_segment *closed; /* their memory may still be looked at; oldest first */
+    struct log_segment **closed_tail;
+    bool roll_wanted;        /* by age, though nothing is appended */
+    int64_t trim_wanted;     /* the start that was asked for, -1 none */
+    int64_t truncate_wanted; /* the end that was asked for, -1 none; no appends meanwhile */
+    uint32_t checkpoint_at;  /* position of the active segment that the checkpoint covers */
     uint32_t recent_at;
     struct log_write write;
 
@@ -159,6 +229,10 @@ struct log {
     struct log_prepare_job prepare_job;
     struct log_seal_job seal_job;
     struct log_epoch_job epoch_job;
+    struct log_trim_job trim_job;
+    struct log_reap_job reap_job;
+    struct log_truncate_job truncate_job;
+    struct log_checkpoint_job checkpoint_job;
 
     /* Published by the home core. next_pub is set last: who reads it first finds end_pub at least
      * as far. A stale end is a shorter log. written_pub tells what the file holds; stale, a read
@@ -167,10 +241,13 @@ struct log {
     struct tide_pub64 end_pub; /* log_end_pack(active, position) */
     struct tide_pub64 written_pub;
     struct tide_pub64 closed_bytes; /* of all segments before the active one */
+    struct tide_pub64 start_pub;    /* log start offset; stale, a read finds more than it need */
+    struct tide_pub64 first_pub;    /* number of the first segment */
     struct tide_pub64 failed_pub;
     struct log_recent recent[LOG_RECENT];
 
-    /* The table: entry n in chunk n / 64. Chunks are set before any entry in them is published. */
+    /* The table, a ring: segment n in slot n % LOG_SEGMENTS_MAX. Chunks are set before any entry in
+     * them is published and stay. */
     struct tide_pub64 chunks[LOG_SEGMENT_CHUNKS];
     struct log_index index[2];
     struct log_epochs epochs;
@@ -181,12 +258,21 @@ struct log {
     _Alignas(TIDE_CACHE_LINE) uint8_t last_block[TIDE_BLOCK];
 };
 
-/* [any] The entry of segment `n`, which is below or at the active one. */
-static inline struct log_segment *log_segment_at(const struct log *log, uint32_t n)
+static inline struct tide_pub64 *log_segment_slot(const struct log *log, uint32_t n)
 {
-    uint64_t chunk = tide_pub64_peek(&log->chunks[n / LOG_SEGMENTS_PER_CHUNK]);
+    uint64_t chunk = tide_pub64_peek(&log->chunks[n / LOG_SEGMENTS_PER_CHUNK % LOG_SEGMENT_CHUNKS]);
     return &((struct log_segment_chunk *)(uintptr_t)chunk)->segments[n % LOG_SEGMENTS_PER_CHUNK];
 }
+
+/* [any] Segment `n`, which is or was between the first and the active one. */
+static inline struct log_segment *log_segment_at(const struct log *log, uint32_t n)
+{
+    return (struct log_segment *)(uintptr_t)tide_pub64_peek(log_segment_slot(log, n));
+}
+
+/* [any] Segment `n` with its file and maps, until log_segment_unpin. NULL: it is gone. */
+struct log_segment *log_segment_pin(const struct log *, uint32_t n);
+void log_segment_unpin(struct log_segment *);
 
 static inline uint64_t log_block_floor(uint64_t position)
 {
@@ -209,8 +295,16 @@ uint32_t log_floor_position(const struct log *, uint32_t n, int64_t offset);
 /* [any] The exact place of a batch that begins at `offset`, if it is a recent one. */
 bool log_recent_find(const struct log *, int64_t offset, uint32_t *ret_segment,
                      uint32_t *ret_position);
-/* [home, helper before adoption] Puts an entry into the table; false without a chunk for it. */
-bool log_table_put(struct log *, uint32_t n, const struct log_segment *, enum log_segment_state);
+/* [home, helper before adoption] Takes the spare segment, fills it with `*s` and puts it into the
+ * table; false without one, or without a chunk for it. */
+bool log_table_put(struct log *, uint32_t n, const struct log_segment *s, enum log_segment_state);
+/* [home] Puts the segment onto the list of those that are to be closed. */
+void log_segment_leave(struct log *, struct log_segment *);
+static inline uint32_t log_first(const struct log *log)
+{
+    return (uint32_t)tide_pub64_peek(&log->first_pub);
+}
+struct log_segment *segment_alloc(void); /* [helper] */
 void log_move(struct log *, enum log_state);
 void log_fail(struct log *);
 

@@ -7,6 +7,8 @@
  * and log_make_room, which the partition calls while it has work.
  */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,13 +61,33 @@ struct log *log_create(const struct log_config *config)
         log_block_ceil(TIDE_MAX(config->preallocate_bytes, (uint64_t)TIDE_BLOCK));
     log->segment_cap = log_block_ceil(log->config.segment_bytes);
     log->extent = TIDE_MIN(log->config.preallocate_bytes, log->segment_cap);
+    if (log->config.checkpoint_bytes == 0)
+        log->config.checkpoint_bytes = LOG_CHECKPOINT_BYTES;
     log->prepared_file = -1;
     log->first_timestamp = -1;
+    log->trim_wanted = log->truncate_wanted = -1;
+    log->closed_tail = &log->closed;
     log_index_init(&log->index[0], config->index_interval_bytes);
     log_index_init(&log->index[1], config->index_interval_bytes);
     for (uint32_t i = 0; i < LOG_RECENT; i++)
         tide_pub64_set(&log->recent[i].offset, UINT64_MAX);
     return log;
+}
+
+static void segment_close(const struct tide_fs *fs, struct log_segment *s)
+{
+    segment_unmap_index(fs, s);
+    fs->close(fs->self, s->file);
+    s->file = -1;
+}
+
+static void free_list(struct log_segment *s)
+{
+    while (s != NULL) {
+        struct log_segment *next = s->next;
+        free(s);
+        s = next;
+    }
 }
 
 void log_destroy(struct log *log)
@@ -78,14 +100,29 @@ void log_destroy(struct log *log)
         struct log_segment_chunk *chunk =
             (struct log_segment_chunk *)(uintptr_t)tide_pub64_own(&log->chunks[c]);
         for (uint32_t i = 0; chunk != NULL && i < LOG_SEGMENTS_PER_CHUNK; i++) {
-            struct log_segment *s = &chunk->segments[i];
-            if (tide_pub64_own(&s->state) == LOG_SEGMENT_NONE)
+            struct log_segment *s =
+                (struct log_segment *)(uintptr_t)tide_pub64_own(&chunk->segments[i]);
+            if (s == NULL || tide_pub64_own(&s->state) == LOG_SEGMENT_GONE)
                 continue;
-            segment_unmap_index(fs, s);
-            fs->close(fs->self, s->file);
+            segment_close(fs, s);
+            s->next = log->closed;
+            log->closed = s;
+            tide_pub64_set(&s->state, LOG_SEGMENT_GONE); /* other slots may lead to it, too */
         }
         free(chunk);
     }
+    for (struct log_segment *s = log->gone; s != NULL; s = s->next)
+        segment_close(fs, s);
+    for (uint32_t i = 0; i < log->reap_job.close_count; i++) { /* it never came back */
+        if (log->reap_job.close[i]->file >= 0)
+            segment_close(fs, log->reap_job.close[i]);
+        free(log->reap_job.close[i]);
+    }
+    for (uint32_t i = 0; i < log->reap_job.free_count; i++)
+        free(log->reap_job.free[i]);
+    free_list(log->gone);
+    free_list(log->closed);
+    free(log->spare_segment);
     if (log->prepared_file >= 0)
         fs->close(fs->self, log->prepared_file);
     log_index_deinit(&log->index[0]);
@@ -98,19 +135,50 @@ void log_destroy(struct log *log)
 bool log_table_put(struct log *log, uint32_t n, const struct log_segment *s,
                    enum log_segment_state state)
 {
-    if (n >= LOG_SEGMENTS_PER_CHUNK * LOG_SEGMENT_CHUNKS)
+    struct tide_pub64 *chunk = &log->chunks[n / LOG_SEGMENTS_PER_CHUNK % LOG_SEGMENT_CHUNKS];
+    struct log_segment *entry = log->spare_segment;
+    if (n - log_first(log) >= LOG_SEGMENTS_MAX || entry == NULL)
         return false;
-    struct tide_pub64 *chunk = &log->chunks[n / LOG_SEGMENTS_PER_CHUNK];
     if (tide_pub64_own(chunk) == 0) {
         if (log->spare_chunk == NULL)
             return false;
         tide_pub64_set(chunk, (uintptr_t)log->spare_chunk);
         log->spare_chunk = NULL;
     }
-    struct log_segment *entry = log_segment_at(log, n);
+    log->spare_segment = NULL;
     *entry = *s;
+    entry->next = NULL;
+    atomic_init(&entry->pins, 0);
     tide_pub64_set(&entry->state, state);
+    tide_pub64_set(log_segment_slot(log, n), (uintptr_t)entry);
     return true;
+}
+
+/* The pin comes before the second look at the state, with a fence between; log_segment_leave sets
+ * the state, and whoever closes looks at the pins behind a fence. One of the two sees the other. */
+struct log_segment *log_segment_pin(const struct log *log, uint32_t n)
+{
+    struct log_segment *s = log_segment_at(log, n);
+    if (s == NULL)
+        return NULL;
+    atomic_fetch_add_explicit(&s->pins, 1, memory_order_acquire);
+    tide_fence();
+    if (tide_pub64_peek(&s->state) != LOG_SEGMENT_GONE)
+        return s;
+    log_segment_unpin(s);
+    return NULL;
+}
+
+void log_segment_unpin(struct log_segment *s)
+{
+    atomic_fetch_sub_explicit(&s->pins, 1, memory_order_release);
+}
+
+void log_segment_leave(struct log *log, struct log_segment *s)
+{
+    tide_pub64_set(&s->state, LOG_SEGMENT_GONE);
+    s->next = log->gone;
+    log->gone = s;
 }
 
 /* ---- with a core ---- */
@@ -128,7 +196,9 @@ void log_adopt(struct log *log, struct log_core *core)
 
 static bool job_is_out(const struct log *log)
 {
-    return log->extend_job.out || log->prepare_job.out || log->seal_job.out || log->epoch_job.out;
+    return log->extend_job.out || log->prepare_job.out || log->seal_job.out || log->epoch_job.out ||
+           log->trim_job.out || log->reap_job.out || log->truncate_job.out ||
+           log->checkpoint_job.out;
 }
 
 bool log_release(struct log *log, struct tide_out *out)
@@ -202,7 +272,7 @@ bool log_space_is_missing(const struct log *log)
     return log->space_missing && log->now_ns < log->space_retry_ns;
 }
 
-static void job_start(struct log *log, struct tide_job *job, uint32_t kind, struct tide_out *out)
+void log_job_start(struct log *log, struct tide_job *job, uint32_t kind, struct tide_out *out)
 {
     job->kind = kind;
     job->owner = log->core->config.core;
@@ -232,7 +302,12 @@ void log_extend_start(struct log *log, uint64_t need, struct tide_out *out)
     j->from = log->zeroed_end;
     j->to = to;
     j->out = true;
-    job_start(log, &j->job, JOB_LOG_EXTEND, out);
+    log_job_start(log, &j->job, JOB_LOG_EXTEND, out);
+}
+
+struct log_segment *segment_alloc(void)
+{
+    return calloc(1, sizeof(struct log_segment));
 }
 
 static void prepare_run(struct tide_job *job, const struct tide_fs *fs)
@@ -243,6 +318,11 @@ static void prepare_run(struct tide_job *job, const struct tide_fs *fs)
     if (e == 0 && j->wants_chunk) {
         j->ret_chunk = calloc(1, sizeof(*j->ret_chunk));
         if (j->ret_chunk == NULL)
+            e = -ENOMEM;
+    }
+    if (e == 0 && j->wants_segment) {
+        j->ret_segment = segment_alloc();
+        if (j->ret_segment == NULL)
             e = -ENOMEM;
     }
     if (e == 0)
@@ -259,16 +339,19 @@ void log_prepare_start(struct log *log, struct tide_out *out)
     if (log_space_is_missing(log) || !tide_out_has_job_room(out))
         return;
     uint32_t next = log->active + 1;
-    if (next >= LOG_SEGMENTS_PER_CHUNK * LOG_SEGMENT_CHUNKS)
+    if (next - log_first(log) >= LOG_SEGMENTS_MAX)
         return;
     j->job.run = prepare_run;
     j->dir = log->dir;
     j->bytes = TIDE_MIN(log->extent, log->segment_cap);
     j->wants_chunk = log->spare_chunk == NULL &&
-                     tide_pub64_own(&log->chunks[next / LOG_SEGMENTS_PER_CHUNK]) == 0;
+                     tide_pub64_own(&log->chunks[next / LOG_SEGMENTS_PER_CHUNK %
+                                                  LOG_SEGMENT_CHUNKS]) == 0;
+    j->wants_segment = log->spare_segment == NULL;
     j->ret_chunk = NULL;
+    j->ret_segment = NULL;
     j->out = true;
-    job_start(log, &j->job, JOB_LOG_PREPARE, out);
+    log_job_start(log, &j->job, JOB_LOG_PREPARE, out);
 }
 
 static void seal_run(struct tide_job *job, const struct tide_fs *fs)
@@ -296,7 +379,7 @@ void log_seal_start(struct log *log, struct tide_out *out)
     j->next_base = log_segment_at(log, log->active)->base_offset;
     j->index = &log->index[n % 2];
     j->out = true;
-    job_start(log, &j->job, JOB_LOG_SEAL, out);
+    log_job_start(log, &j->job, JOB_LOG_SEAL, out);
 }
 
 static void epoch_run(struct tide_job *job, const struct tide_fs *fs)
@@ -313,7 +396,7 @@ enum tide_status log_begin_epoch(struct log *log, int32_t epoch, struct tide_out
         return TIDE_IO;
     if (epoch < 0 || epoch < last || log->state != LOG_RUNNING)
         return TIDE_REFUSED;
-    if (j->out)
+    if (j->out || log->truncate_wanted >= 0)
         return TIDE_AGAIN;
     if (epoch == last)
         return TIDE_OK;
@@ -324,9 +407,245 @@ enum tide_status log_begin_epoch(struct log *log, int32_t epoch, struct tide_out
     j->job.run = epoch_run;
     j->dir = log->dir;
     j->out = true;
-    job_start(log, &j->job, JOB_LOG_EPOCH, out);
+    log_job_start(log, &j->job, JOB_LOG_EPOCH, out);
     return TIDE_AGAIN;
 }
+
+/* ---- the start of the log ---- */
+
+/* The file, like Kafka's checkpoints: "0" and a number. */
+int log_start_store(const struct tide_fs *fs, const char *dir, int64_t start)
+{
+    char text[32];
+    int n = snprintf(text, sizeof(text), "0\n%" PRId64 "\n", start);
+    return log_file_replace(fs, dir, LOG_START_NAME, text, (size_t)n);
+}
+
+/* Oldest first, each removal durable before the next: what is left has no hole. */
+static void trim_run(struct tide_job *job, const struct tide_fs *fs)
+{
+    struct log_trim_job *j = (struct log_trim_job *)job;
+    int e = j->in_segment ? log_start_store(fs, j->dir, j->start) : 0;
+    for (uint32_t i = 0; i < j->count && e == 0; i++)
+        e = segment_remove(fs, j->dir, j->bases[i]);
+    job->result = e;
+}
+
+/* How many of the oldest segments lie below `start` and may go. */
+static uint32_t segments_below(const struct log *log, int64_t start)
+{
+    uint32_t first = log_first(log);
+    uint32_t n = first;
+    while (n < log->active && n - first < LOG_TRIM_MAX &&
+           tide_pub64_own(&log_segment_at(log, n)->state) == LOG_SEGMENT_CLOSED &&
+           log_segment_at(log, n + 1)->base_offset <= start)
+        n++;
+    return n - first;
+}
+
+static bool trim_is_due(const struct log *log)
+{
+    return !log->trim_job.out && log->truncate_wanted < 0 &&
+           (log->trim_wanted > log_start_offset(log) ||
+            segments_below(log, log_start_offset(log)) != 0);
+}
+
+void log_trim_start(struct log *log, struct tide_out *out)
+{
+    struct log_trim_job *j = &log->trim_job;
+    if (!trim_is_due(log) || !tide_out_has_job_room(out) || log->state != LOG_RUNNING)
+        return;
+    j->start = TIDE_MAX(log->trim_wanted, log_start_offset(log));
+    j->count = segments_below(log, j->start);
+    for (uint32_t i = 0; i < j->count; i++)
+        j->bases[i] = log_segment_at(log, log_first(log) + i)->base_offset;
+    j->in_segment = log_segment_at(log, log_first(log) + j->count)->base_offset < j->start;
+    j->job.run = trim_run;
+    j->dir = log->dir;
+    j->out = true;
+    log_job_start(log, &j->job, JOB_LOG_TRIM, out);
+}
+
+enum tide_status log_trim(struct log *log, int64_t offset, struct tide_out *out)
+{
+    if (log->state == LOG_FAILED)
+        return TIDE_IO;
+    if (offset <= log_start_offset(log))
+        return TIDE_OK;
+    if (offset > log->next_offset || log->state != LOG_RUNNING)
+        return TIDE_REFUSED;
+    if (log_is_dirty(log) && offset > log->durable_end)
+        return TIDE_AGAIN; /* a start behind what is on the device would be a hole after a crash */
+    log->trim_wanted = TIDE_MAX(log->trim_wanted, offset);
+    log_trim_start(log, out);
+    return TIDE_AGAIN;
+}
+
+static void on_trimmed(struct log *log)
+{
+    struct log_trim_job *j = &log->trim_job;
+    uint32_t first = log_first(log);
+    uint64_t closed = tide_pub64_own(&log->closed_bytes);
+    tide_pub64_set(&log->start_pub, (uint64_t)j->start);
+    tide_pub64_set(&log->first_pub, first + j->count);
+    for (uint32_t i = 0; i < j->count; i++) {
+        struct log_segment *s = log_segment_at(log, first + i);
+        closed -= s->size;
+        if (i + 1 == j->count || log_segment_at(log, first + i + 1) != s)
+            log_segment_leave(log, s);
+    }
+    tide_pub64_set(&log->closed_bytes, closed);
+    tide_count_many(log->core->config.counters, COUNTER_log_segments_removed, j->count);
+    if (log->trim_wanted <= j->start)
+        log->trim_wanted = -1;
+}
+
+int64_t log_retention_start(const struct log *log, const struct log_retention *r)
+{
+    int64_t start = log_start_offset(log);
+    uint64_t size = (uint64_t)log_size_bytes(log);
+    for (uint32_t n = log_first(log); n < log->active; n++) {
+        const struct log_segment *s = log_segment_at(log, n);
+        int64_t next = log_segment_at(log, n + 1)->base_offset;
+        if (tide_pub64_own(&s->state) != LOG_SEGMENT_CLOSED || next > r->limit)
+            break;
+        bool old = r->ms >= 0 && s->max_timestamp >= 0 && r->now_ms > s->max_timestamp &&
+                   r->now_ms - s->max_timestamp > r->ms;
+        bool large = r->bytes >= 0 && size >= (uint64_t)r->bytes + s->size;
+        if (!old && !large && next > start)
+            break;
+        size -= s->size;
+        start = TIDE_MAX(start, next);
+    }
+    return start;
+}
+
+void log_retention_roll(struct log *log, const struct log_retention *r)
+{
+    int64_t newest = log->index[log->active % 2].max_time;
+    if (r->ms >= 0 && log->state == LOG_RUNNING && log->position != 0 && newest >= 0 &&
+        log->next_offset <= r->limit && r->now_ms > newest && r->now_ms - newest > r->ms)
+        log->roll_wanted = true;
+}
+
+/* ---- segments that are gone ---- */
+
+static void reap_run(struct tide_job *job, const struct tide_fs *fs)
+{
+    struct log_reap_job *j = (struct log_reap_job *)job;
+    for (uint32_t i = 0; i < j->close_count; i++)
+        segment_close(fs, j->close[i]);
+    for (uint32_t i = 0; i < j->free_count; i++)
+        free(j->free[i]);
+    job->result = 0;
+}
+
+static bool reap_is_due(const struct log *log)
+{
+    if (log->reap_job.out)
+        return false;
+    for (const struct log_segment *s = log->gone; s != NULL; s = s->next)
+        if (atomic_load_explicit(&s->pins, memory_order_acquire) == 0)
+            return true;
+    return false;
+}
+
+void log_reap_start(struct log *log, struct tide_out *out)
+{
+    struct log_reap_job *j = &log->reap_job;
+    if (log->gone == NULL || j->out || !tide_out_has_job_room(out))
+        return;
+    j->close_count = j->free_count = 0;
+    tide_fence(); /* pairs with the one in log_segment_pin */
+    for (struct log_segment **at = &log->gone; *at != NULL && j->close_count < LOG_REAP_MAX;) {
+        struct log_segment *s = *at;
+        if (atomic_load_explicit(&s->pins, memory_order_acquire) != 0) {
+            at = &s->next;
+            continue;
+        }
+        *at = s->next;
+        j->close[j->close_count++] = s;
+    }
+    if (j->close_count == 0)
+        return;
+    while (log->closed != NULL && j->free_count < LOG_REAP_MAX &&
+           log->now_ns - log->closed->gone_ns > LOG_GONE_MS * TIDE_NS_PER_MS) {
+        j->free[j->free_count++] = log->closed;
+        log->closed = log->closed->next;
+    }
+    if (log->closed == NULL)
+        log->closed_tail = &log->closed;
+    j->job.run = reap_run;
+    j->out = true;
+    log_job_start(log, &j->job, JOB_LOG_REAP, out);
+}
+
+static void on_reaped(struct log *log)
+{
+    for (uint32_t i = 0; i < log->reap_job.close_count; i++) {
+        struct log_segment *s = log->reap_job.close[i];
+        s->gone_ns = log->now_ns;
+        s->next = NULL;
+        *log->closed_tail = s;
+        log->closed_tail = &s->next;
+    }
+    log->reap_job.close_count = log->reap_job.free_count = 0;
+}
+
+/* ---- the checkpoint of recovery ---- */
+
+static void checkpoint_run(struct tide_job *job, const struct tide_fs *fs)
+{
+    struct log_checkpoint_job *j = (struct log_checkpoint_job *)job;
+    int e = log_checkpoint_store(fs, j->dir, j->base, j->first_timestamp, j->limit, j->index,
+                                 j->segment);
+    /* It saves time and nothing more: an error is not the log's. */
+    job->result = 0;
+    j->limit = e == 0 ? j->limit : 0;
+}
+
+static uint32_t checkpoint_limit(const struct log *log)
+{
+    return log->written_segment == log->active ? (uint32_t)log_block_floor(log->written) : 0;
+}
+
+bool log_checkpoint_is_due(const struct log *log)
+{
+    return !log->checkpoint_job.out && !log->seal_wanted && log->truncate_wanted < 0 &&
+           checkpoint_limit(log) > log->checkpoint_at &&
+           checkpoint_limit(log) - log->checkpoint_at >= log->config.checkpoint_bytes;
+}
+
+void log_checkpoint_start(struct log *log, struct tide_out *out)
+{
+    struct log_checkpoint_job *j = &log->checkpoint_job;
+    if (!log_checkpoint_is_due(log) || !tide_out_has_job_room(out))
+        return;
+    j->job.run = checkpoint_run;
+    j->dir = log->dir;
+    j->base = log_segment_at(log, log->active)->base_offset;
+    j->first_timestamp = log->first_timestamp;
+    j->limit = checkpoint_limit(log);
+    j->index = &log->index[log->active % 2];
+    j->segment = log->active;
+    j->out = true;
+    log->checkpoint_at = j->limit; /* whatever comes of it, the next one is as far away */
+    log_job_start(log, &j->job, JOB_LOG_CHECKPOINT, out);
+}
+
+void log_checkpointed(struct log *log, bool ok)
+{
+    if (ok && log->checkpoint_job.limit != 0)
+        tide_count(log->core->config.counters, COUNTER_log_checkpoints);
+}
+
+bool log_upkeep_is_due(const struct log *log)
+{
+    return trim_is_due(log) || reap_is_due(log) || log_truncate_is_due(log) ||
+           log_checkpoint_is_due(log);
+}
+
+/* ---- jobs that came back ---- */
 
 static void on_extended(struct log *log)
 {
@@ -370,6 +689,8 @@ void log_on_job(struct log *log, struct tide_job *job)
         log->prepare_job.out = false;
         if (log->spare_chunk == NULL)
             log->spare_chunk = log->prepare_job.ret_chunk;
+        if (log->spare_segment == NULL)
+            log->spare_segment = log->prepare_job.ret_segment;
         if (ok)
             on_prepared(log);
     } else if (job == &log->seal_job.job) {
@@ -382,6 +703,22 @@ void log_on_job(struct log *log, struct tide_job *job)
         log->epoch_job.out = false;
         if (ok)
             log_epochs_set(&log->epochs, &log->epoch_job.lines);
+    } else if (job == &log->trim_job.job) {
+        log->trim_job.out = false;
+        if (ok)
+            on_trimmed(log);
+    } else if (job == &log->reap_job.job) {
+        log->reap_job.out = false;
+        on_reaped(log);
+    } else if (job == &log->truncate_job.job) {
+        log->truncate_job.out = false;
+        if (ok)
+            log_truncated(log);
+        else
+            job->result = -EIO; /* half done: only recovery knows how far */
+    } else if (job == &log->checkpoint_job.job) {
+        log->checkpoint_job.out = false;
+        log_checkpointed(log, ok);
     } else {
         (void)TIDE_EXPECT(!"a job of this log");
         return;
@@ -427,7 +764,7 @@ const char *log_recovery_label(const struct log *log)
 
 int64_t log_start_offset(const struct log *log)
 {
-    return log_segment_at(log, 0)->base_offset;
+    return (int64_t)tide_pub64_peek(&log->start_pub);
 }
 
 int64_t log_size_bytes(const struct log *log)
@@ -465,7 +802,7 @@ uint32_t log_batch_bytes_max(const struct log *log)
 
 static void check_segments(const struct log *log)
 {
-    for (uint32_t n = 0; n <= log->active; n++) {
+    for (uint32_t n = log_first(log); n <= log->active; n++) {
         const struct log_segment *s = log_segment_at(log, n);
         uint64_t state = tide_pub64_own(&s->state);
         if (n == log->active) {
@@ -499,6 +836,8 @@ void log_check(const struct log *log)
     }
     if (log->write.out)
         TIDE_ASSERT(log->write.start == log_block_floor(log->written)); /* L5 */
+    TIDE_ASSERT(log_start_offset(log) >= log_segment_at(log, log_first(log))->base_offset); /* L8 */
+    TIDE_ASSERT(log_start_offset(log) <= log->next_offset);                                 /* L8 */
     log_index_check(&log->index[log->active % 2]);
     log_epochs_check(&log->epochs);
     check_segments(log);

@@ -52,6 +52,8 @@ struct log_config {
     uint32_t index_interval_bytes;
     uint64_t preallocate_bytes; /* first extent; doubles to 16 times that */
     bool durable;               /* RWF_DSYNC writes */
+    /* Bytes of the active segment between two checkpoints of recovery; 0: 16 MiB. */
+    uint32_t checkpoint_bytes;
 };
 struct log *log_create(const struct log_config *); /* [control] memory only */
 /* [helper] Creates or opens the directory, recovers the tail (truncates what is torn, keeps what
@@ -62,6 +64,10 @@ struct batch_header;
 int log_open(struct log *, const struct tide_fs *, int64_t replay_from,
              void (*on_batch)(void *arg, const struct batch_header *), void *arg, char *error,
              size_t error_size);
+/* [helper] The same calls for the batches that reach `from` or beyond; between log_open and
+ * log_adopt. 0 or -errno. */
+int log_replay(struct log *, const struct tide_fs *, int64_t from,
+               void (*on_batch)(void *arg, const struct batch_header *), void *arg);
 /* Which row of recovery's table fitted the last segment, for the boot log; after log_open. */
 const char *log_recovery_label(const struct log *);
 /* [helper] After the core let go: truncates the active segment to its length, writes its indexes,
@@ -132,6 +138,7 @@ struct log_read {
     uint32_t state;
     uint64_t disk_id;
     void *buffers[4];
+    struct log_segment *pinned; /* the segment that the disk read is from */
     uint64_t position;
     uint32_t segment;
     uint32_t wanted;
@@ -178,6 +185,29 @@ struct log_lookup {
     int32_t ret_epoch;
 };
 void log_lookup_prepare(struct log_lookup *, struct log *);
+
+/* [home] Raises the start of the log to `offset`: TIDE_AGAIN until that is durable, then TIDE_OK.
+ * Segments wholly below it are removed. TIDE_REFUSED: behind the end; the caller keeps it at or
+ * below the high watermark. TIDE_IO: FAILED. */
+enum tide_status log_trim(struct log *, int64_t offset, struct tide_out *);
+/* [home] Where the log may start by these rules (kafka-protocol 10.6): the base offset of the first
+ * segment that stays. The active segment always stays. */
+struct log_retention {
+    int64_t now_ms;
+    int64_t ms;    /* -1: for ever */
+    int64_t bytes; /* -1: without bound */
+    int64_t limit; /* nothing at or above it goes: the high watermark */
+};
+int64_t log_retention_start(const struct log *, const struct log_retention *);
+/* [home] Makes the active segment roll when its newest record is older than r->ms and it lies below
+ * the limit: then it can be removed like the others, although nobody appends. */
+void log_retention_roll(struct log *, const struct log_retention *);
+/* [home] Cuts the log so that it ends at `offset`, or at the base offset of the batch that contains
+ * it (KIP-101, KIP-279: where a leader's epoch ended). TIDE_AGAIN until it is done and durable, then
+ * TIDE_OK; appends wait meanwhile (TIDE_FULL). Old bytes are zeroed on the device before. Readers on
+ * other cores may still hold views of what was cut; the caller keeps `offset` at or above what they
+ * may see. TIDE_REFUSED: below the log start. TIDE_IO: FAILED. */
+enum tide_status log_truncate(struct log *, int64_t offset, struct tide_out *);
 
 int64_t log_start_offset(const struct log *); /* [any] */
 int64_t log_size_bytes(const struct log *);   /* [any] */

@@ -23,7 +23,8 @@ struct lookup {
     const struct log *log;
     struct segment_reader reader;
     uint32_t segment;
-    int64_t floor; /* no batch of the walk may begin below it */
+    struct log_segment *pinned; /* the segment that is read */
+    int64_t floor;              /* no batch of the walk may begin below it */
     int error;
 };
 
@@ -61,9 +62,22 @@ static int copy_out(struct lookup *u, uint64_t position, uint8_t *to, uint32_t n
 
 /* ---- walking ---- */
 
+/* 1: held until leave_segment; 0: it is gone. */
+static int hold_segment(struct lookup *u, uint32_t n)
+{
+    u->pinned = log_segment_pin(u->log, n);
+    return u->pinned != NULL;
+}
+
+static void leave_segment(struct lookup *u)
+{
+    log_segment_unpin(u->pinned);
+    u->pinned = NULL;
+}
+
 static int enter_segment(struct lookup *u, uint32_t segment)
 {
-    const struct log_segment *s = log_segment_at(u->log, segment);
+    struct log_segment *s = u->pinned;
     u->segment = segment;
     u->floor = s->base_offset;
     u->reader.file = s->file;
@@ -107,13 +121,14 @@ static int search_records(struct lookup *u, const struct batch_header *h, const 
 {
     struct batch_iter it;
     struct batch_record record;
+    int64_t start = log_start_offset(u->log);
     batch_iter_init(&it, h, records, len);
     while (batch_iter_next(&it, &record)) {
         if (record.offset < h->base_offset || record.offset > batch_last_offset(h))
             return -EILSEQ;
         if (record.offset >= u->l->end_offset)
             return 0;
-        if (record.timestamp >= timestamp) {
+        if (record.timestamp >= timestamp && record.offset >= start) {
             found(u, record.offset, record.timestamp, h->leader_epoch);
             return 1;
         }
@@ -160,7 +175,7 @@ static uint32_t time_floor(const struct log *log, uint32_t n, int64_t timestamp)
     return log_floor_position(log, n, s->base_offset + relative);
 }
 
-static int search_segment(struct lookup *u, uint32_t n, int64_t timestamp)
+static int search_held(struct lookup *u, uint32_t n, int64_t timestamp)
 {
     struct batch_header h;
     uint32_t size;
@@ -170,6 +185,15 @@ static int search_segment(struct lookup *u, uint32_t n, int64_t timestamp)
         e = h.max_timestamp >= timestamp ? search_batch(u, &h, position, size, timestamp) : 0;
         position += size;
     }
+    return e;
+}
+
+static int search_segment(struct lookup *u, uint32_t n, int64_t timestamp)
+{
+    if (!hold_segment(u, n))
+        return 0;
+    int e = search_held(u, n, timestamp);
+    leave_segment(u);
     return e;
 }
 
@@ -195,9 +219,9 @@ static int search(struct lookup *u, uint32_t first, int64_t timestamp)
 /* ---- the largest timestamp ---- */
 
 /* Largest maxTimestamp of the visible batches of a segment. */
-static int segment_max(struct lookup *u, uint32_t n, int64_t *max)
+static int held_max(struct lookup *u, uint32_t n, int64_t *max)
 {
-    const struct log_segment *s = log_segment_at(u->log, n);
+    const struct log_segment *s = u->pinned;
     struct batch_header h;
     struct log_place place;
     uint32_t size;
@@ -221,12 +245,21 @@ static int segment_max(struct lookup *u, uint32_t n, int64_t *max)
     return e;
 }
 
+static int segment_max(struct lookup *u, uint32_t n, int64_t *max)
+{
+    if (!hold_segment(u, n))
+        return 0;
+    int e = held_max(u, n, max);
+    leave_segment(u);
+    return e;
+}
+
 static int search_max(struct lookup *u)
 {
     uint32_t last = log_end_segment(tide_pub64_peek(&u->log->end_pub));
     uint32_t best_segment = 0;
     int64_t best = -1;
-    for (uint32_t n = 0; n <= last; n++) {
+    for (uint32_t n = log_first(u->log); n <= last; n++) {
         int64_t max = best;
         if (log_segment_at(u->log, n)->base_offset >= u->l->end_offset)
             break;
@@ -249,7 +282,7 @@ static void lookup_run(struct tide_job *job, const struct tide_fs *fs)
     job->result = segment_reader_init(&u.reader, fs, -1, UINT64_MAX);
     if (job->result != 0)
         return;
-    int e = l->timestamp == MAX_TIMESTAMP ? search_max(&u) : search(&u, 0, l->timestamp);
+    int e = l->timestamp == MAX_TIMESTAMP ? search_max(&u) : search(&u, log_first(u.log), l->timestamp);
     segment_reader_deinit(&u.reader);
     job->result = TIDE_MIN(e, 0);
 }

@@ -29,6 +29,8 @@ enum {
 uint32_t log_segment_end(const struct log *log, uint32_t n)
 {
     const struct log_segment *s = log_segment_at(log, n);
+    if (s == NULL)
+        return 0;
     if (tide_pub64_peek(&s->state) >= LOG_SEGMENT_SEALING)
         return s->size;
     /* A roll publishes SEALING before the end of its successor: an end that is not of n means
@@ -47,7 +49,7 @@ uint32_t log_segment_written(const struct log *log, uint32_t n)
 
 uint32_t log_segment_of(const struct log *log, uint32_t last, int64_t offset)
 {
-    uint32_t lo = 0;
+    uint32_t lo = TIDE_MIN(log_first(log), last); /* a race with the end: any answer will do */
     uint32_t hi = last;
     while (lo < hi) {
         uint32_t mid = hi - (hi - lo) / 2;
@@ -61,17 +63,20 @@ uint32_t log_segment_of(const struct log *log, uint32_t last, int64_t offset)
 
 uint32_t log_floor_position(const struct log *log, uint32_t n, int64_t offset)
 {
-    const struct log_segment *s = log_segment_at(log, n);
+    struct log_segment *s = log_segment_at(log, n);
     struct log_place place;
     if (offset <= s->base_offset)
         return 0;
     uint32_t relative = (uint32_t)TIDE_MIN(offset - s->base_offset, (int64_t)UINT32_MAX - 1);
-    if (tide_pub64_peek(&s->state) == LOG_SEGMENT_CLOSED) {
-        /* The file is not believed: a position behind the end is none. */
-        if (!index_file_floor(s->index, s->index_count, relative, &place) ||
-            place.position >= s->size)
+    if (tide_pub64_peek(&s->state) >= LOG_SEGMENT_CLOSED) {
+        s = log_segment_pin(log, n);
+        if (s == NULL)
             return 0;
-        return place.position;
+        /* The file is not believed: a position behind the end is none. */
+        bool found = index_file_floor(s->index, s->index_count, relative, &place) &&
+                     place.position < s->size;
+        log_segment_unpin(s);
+        return found ? place.position : 0;
     }
     return log_index_floor(&log->index[n % 2], n, relative, &place) ? place.position : 0;
 }
@@ -340,6 +345,9 @@ static struct log_buffer *buffer_of(const struct log_read *r, uint32_t i)
 
 static void give_buffers(struct log_read *r)
 {
+    if (r->pinned != NULL)
+        log_segment_unpin(r->pinned);
+    r->pinned = NULL;
     while (r->buffer_count != 0)
         log_buffer_drop(buffer_of(r, --r->buffer_count));
     r->state = READ_NEW;
@@ -356,7 +364,7 @@ static enum tide_status disk_submit(struct log *log, struct log_core *mine, uint
     uint32_t within = r->got % size;
     struct disk_op op = {
         .kind = DISK_READ,
-        .file = log_segment_at(log, r->segment)->file,
+        .file = r->pinned->file,
         .len = TIDE_MIN(size - within, r->wanted - r->got),
         .position = r->position + r->got,
         .buf = buffer_of(r, r->got / size)->base + within,
@@ -377,8 +385,20 @@ static enum tide_status disk_begin(struct log *log, struct log_core *mine, uint3
     uint32_t size = mine->config.read_buffer_bytes;
     uint64_t start = log_block_floor(position);
     uint64_t end = log_block_ceil(TIDE_MIN(position + bytes, limit));
-    if (position >= limit || !tide_out_has_op_room(out))
+    if (position >= limit || !tide_out_has_op_room(out)) {
+        give_buffers(r);
         return TIDE_FULL; /* not written yet, and not to be had from memory now */
+    }
+    if (r->pinned == NULL || r->segment != segment) {
+        struct log_segment *s = log_segment_pin(log, segment);
+        if (s == NULL) {
+            give_buffers(r);
+            return TIDE_FULL; /* just removed: the next call sees where the log starts now */
+        }
+        if (r->pinned != NULL)
+            log_segment_unpin(r->pinned);
+        r->pinned = s;
+    }
     uint64_t count = (end - start + size - 1) / size;
     if (count > TIDE_ARRAY_LEN(r->buffers)) {
         give_buffers(r);
@@ -513,12 +533,17 @@ static bool step_back(const struct log *log, int64_t offset, uint32_t *ret_segme
                       uint32_t *ret_position)
 {
     uint32_t n = log_segment_of(log, last_segment(log), offset);
-    const struct log_segment *s = log_segment_at(log, n);
+    struct log_segment *s = log_segment_pin(log, n);
     struct log_place place;
-    if (tide_pub64_peek(&s->state) != LOG_SEGMENT_CLOSED)
+    bool found = false;
+    if (s == NULL)
         return false;
-    uint32_t relative = (uint32_t)TIDE_MIN(offset - s->base_offset, (int64_t)UINT32_MAX - 1);
-    if (!index_file_floor(s->index, s->index_count, relative, &place))
+    if (tide_pub64_peek(&s->state) == LOG_SEGMENT_CLOSED) {
+        uint32_t relative = (uint32_t)TIDE_MIN(offset - s->base_offset, (int64_t)UINT32_MAX - 1);
+        found = index_file_floor(s->index, s->index_count, relative, &place);
+    }
+    log_segment_unpin(s);
+    if (!found)
         return false;
     *ret_segment = n;
     *ret_position =
@@ -560,7 +585,11 @@ enum tide_status log_read(struct log *log, struct log_core *mine, uint32_t read_
         status = disk_came(log, mine, read_slot, r, out);
     else
         status = read_begin(log, mine, read_slot, r, out);
-    if (status != TIDE_BAD || r->stepped_back)
+    if (status != TIDE_BAD)
+        return status;
+    if (r->offset < log_start_offset(log))
+        return TIDE_ABSENT; /* removed while we looked */
+    if (r->stepped_back)
         return status;
     /* One damaged index entry must not hide good batches: once more from the entry before it. */
     r->stepped_back = true;

@@ -3,12 +3,14 @@
  * log_open: from a directory to a log that can be appended to. [helper]
  *
  * Order of what is changed, so that a crash at any point leaves a directory that recovers the same:
- *   1 leftovers go (*.tmp, .deleted, .cleaned, .swap): nobody refers to them
+ *   1 leftovers go (*.tmp, .deleted, .cleaned, .swap, index files without a segment): nobody refers
+ *     to them; segments wholly below the log start (log-start-offset-checkpoint) go, oldest first
  *   2 partition.metadata is written when the directory is new
  *   3 next.prepared gets its name when it begins with a batch behind the last segment's base,
  *     else it goes: nothing in it was ever acknowledged
  *   4 segments are judged, oldest first, and cut and indexed as the table says
- *   5 the last segment's index files go: it is the active one again
+ *   5 the last segment's index files go: it is the active one again. What active.checkpoint vouches
+ *     for of it is not read again (checkpoint.h)
  *   6 the active segment is cut behind its end, synced, extended with zeroes, synced
  *   7 leader-epoch-checkpoint is cut to the log's end, or written anew when it was lost
  * A batch counts as long as nothing before it is wrong: length, magic, CRC, the expected base
@@ -89,12 +91,10 @@ struct found_segment {
 struct recovery {
     struct log *log;
     const struct tide_fs *fs;
-    int64_t replay_from;
-    void (*on_batch)(void *arg, const struct batch_header *);
-    void *arg;
     char *error;
     size_t error_size;
 
+    int64_t start;  /* of the log */
     int64_t *bases; /* of the .log files, sorted */
     size_t base_count;
     size_t base_room;
@@ -184,7 +184,8 @@ static int see_entry(void *arg, const char *name, bool is_dir)
     int64_t base;
     if (is_dir)
         return 0;
-    if (is_leftover(name))
+    if (is_leftover(name) || segment_name_parse(name, ".index", &base) ||
+        segment_name_parse(name, ".timeindex", &base))
         return keep_leftover(l, name);
     if (segment_name_parse(name, ".log", &base))
         return keep_base(l->r, base);
@@ -202,19 +203,36 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+static bool has_base(const struct recovery *r, int64_t base)
+{
+    return r->base_count != 0 &&
+           bsearch(&base, r->bases, r->base_count, sizeof(base), by_value) != NULL;
+}
+
+/* An index file is kept while its segment is there. */
+static bool is_wanted(const struct recovery *r, const char *name)
+{
+    int64_t base;
+    return (segment_name_parse(name, ".index", &base) ||
+            segment_name_parse(name, ".timeindex", &base)) &&
+           has_base(r, base);
+}
+
 static int list_directory(struct recovery *r)
 {
     struct listing l = {.r = r};
     char path[LOG_PATH_MAX];
     int e = r->fs->list(r->fs->self, r->log->dir, see_entry, &l);
+    if (r->base_count != 0)
+        qsort(r->bases, r->base_count, sizeof(r->bases[0]), by_value);
     for (size_t i = 0; e == 0 && i < l.count; i++) {
+        if (is_wanted(r, l.names[i]))
+            continue;
         e = log_path(path, r->log->dir, l.names[i]);
         if (e == 0)
             e = r->fs->unlink(r->fs->self, path);
     }
     free(l.names);
-    if (r->base_count != 0)
-        qsort(r->bases, r->base_count, sizeof(r->bases[0]), by_value);
     return e != 0 ? fail(r, e, "%s: cannot list it", r->log->dir) : 0;
 }
 
@@ -288,6 +306,27 @@ static int load_epochs(struct recovery *r)
         return 0;
     }
     return e != 0 ? fail(r, e, "%s/leader-epoch-checkpoint: cannot read it", r->log->dir) : 0;
+}
+
+/* Segments wholly below the start: a crash may have come before they were removed. A damaged file
+ * means that more is served than was asked for, which loses nothing. */
+static int settle_start(struct recovery *r)
+{
+    size_t gone = 0;
+    int e = log_start_load(r->fs, r->log->dir, &r->start);
+    if (e == -EBADMSG) {
+        r->start = 0;
+        e = 0;
+    }
+    while (e == 0 && gone + 1 < r->base_count && r->bases[gone + 1] <= r->start)
+        e = segment_remove(r->fs, r->log->dir, r->bases[gone++]);
+    if (gone != 0) {
+        r->base_count -= gone;
+        memmove(r->bases, r->bases + gone, r->base_count * sizeof(r->bases[0]));
+    }
+    if (r->base_count != 0)
+        r->start = TIDE_MAX(r->start, r->bases[0]);
+    return e != 0 ? fail(r, e, "%s/" LOG_START_NAME ": cannot settle it", r->log->dir) : 0;
 }
 
 /* ---- 3: the prepared segment ---- */
@@ -366,7 +405,7 @@ static int open_segment(struct recovery *r, struct found_segment *f, const char 
 }
 
 static int scan(struct recovery *r, struct found_segment *f, int32_t epoch_before,
-                struct log_index *index, struct segment_scan *ret)
+                bool from_checkpoint, struct log_index *index, struct segment_scan *ret)
 {
     struct segment_reader reader;
     int e = segment_reader_init(&reader, r->fs, f->s.file, f->file_bytes);
@@ -378,11 +417,22 @@ static int scan(struct recovery *r, struct found_segment *f, int32_t epoch_befor
         .lines = &r->lines,
         .learn_epochs = r->lines_lost,
         .index = index,
-        .replay_from = r->replay_from,
-        .on_batch = r->on_batch,
-        .arg = r->arg,
     };
-    e = segment_scan(&reader, ret);
+    struct log_checkpoint checkpoint;
+    if (from_checkpoint &&
+        log_checkpoint_load(r->fs, r->log->dir, f->s.base_offset, f->file_bytes, index,
+                            &checkpoint)) {
+        ret->from = &checkpoint;
+        e = segment_scan(&reader, ret);
+        ret->from = NULL;
+        if (e == -EBADMSG) { /* it does not fit: the whole segment, then */
+            log_index_reset(index, tide_pub64_own(&index->segment));
+            ret->last_epoch = epoch_before;
+            e = segment_scan(&reader, ret);
+        }
+    } else {
+        e = segment_scan(&reader, ret);
+    }
     segment_reader_deinit(&reader);
     f->s.size = (uint32_t)ret->position;
     f->s.next_offset = ret->next_offset;
@@ -417,9 +467,7 @@ static int check_sealed(struct recovery *r, struct found_segment *f, int64_t nex
         return fail(r, e, "%s", r->log->dir);
     *ret_sealed = segment_tail_fits(&reader, &f->s, next_base, &f->last_epoch);
     if (*ret_sealed && r->lines_lost)
-        e = segment_replay(&reader, &f->s, f->s.base_offset, learn_epoch, &r->lines);
-    if (*ret_sealed && e == 0 && r->on_batch != NULL && f->s.next_offset > r->replay_from)
-        e = segment_replay(&reader, &f->s, r->replay_from, r->on_batch, r->arg);
+        e = segment_replay(&reader, &f->s, 0, f->s.base_offset, learn_epoch, &r->lines);
     if (e == 0)
         e = reader.error;
     segment_reader_deinit(&reader);
@@ -451,7 +499,7 @@ static int judge(struct recovery *r, size_t i, const struct recovery_case **ret)
         struct log_index *index = &r->log->index[i % 2];
         log_index_reset(index, i);
         index->may_allocate = true;
-        e = scan(r, f, epoch_before, index, &s);
+        e = scan(r, f, epoch_before, last && !r->lines_lost, index, &s);
         if (e != 0)
             return e;
         facts |= s.end == SEGMENT_END_WHOLE  ? FACT_END_WHOLE
@@ -560,11 +608,14 @@ static int create_first(struct recovery *r)
     r->found = calloc(1, sizeof(*r->found));
     if (r->found == NULL)
         return fail(r, -ENOMEM, "%s", r->log->dir);
-    int e = segment_path(path, r->log->dir, 0, ".log");
+    int e = segment_path(path, r->log->dir, r->start, ".log");
     int file = e != 0 ? e : segment_create(r->fs, r->log->dir, path, bytes);
     if (file < 0)
         return fail(r, file, "%s: cannot create it", path);
-    r->found[0] = (struct found_segment){.s = {.file = file, .max_timestamp = -1},
+    r->found[0] = (struct found_segment){.s = {.file = file,
+                                               .base_offset = r->start,
+                                               .next_offset = r->start,
+                                               .max_timestamp = -1},
                                          .file_bytes = (uint32_t)bytes,
                                          .last_epoch = -1,
                                          .end = SEGMENT_END_ZERO};
@@ -667,6 +718,8 @@ static int fill_table(struct recovery *r)
         bool last = i + 1 == r->found_count;
         if (log->spare_chunk == NULL)
             log->spare_chunk = calloc(1, sizeof(*log->spare_chunk));
+        if (log->spare_segment == NULL)
+            log->spare_segment = segment_alloc();
         if (last)
             f->s.tail_base = 0;
         else
@@ -688,6 +741,8 @@ static void publish(struct recovery *r)
     log->position = log->written = s->size;
     log->next_offset = log->durable_end = s->next_offset;
     log->first_timestamp = r->first_timestamp;
+    tide_pub64_set(&log->first_pub, 0);
+    tide_pub64_set(&log->start_pub, (uint64_t)TIDE_MIN(r->start, s->next_offset));
     tide_pub64_set(&log->written_pub, log_end_pack(log->active, log->position));
     tide_pub64_set(&log->end_pub, log_end_pack(log->active, log->position));
     tide_pub64_set(&log->next_pub, (uint64_t)log->next_offset);
@@ -712,6 +767,8 @@ static int recover(struct recovery *r)
     if (e == 0)
         e = load_epochs(r);
     if (e == 0)
+        e = settle_start(r);
+    if (e == 0)
         e = settle_prepared(r);
     if (e == 0)
         e = open_segments(r);
@@ -726,15 +783,33 @@ static int recover(struct recovery *r)
     return e != 0 ? e : fill_table(r);
 }
 
+int log_replay(struct log *log, const struct tide_fs *fs, int64_t from,
+               void (*on_batch)(void *arg, const struct batch_header *), void *arg)
+{
+    struct segment_reader reader;
+    int e = 0;
+    TIDE_ASSERT(log->state == LOG_OPEN);
+    if (from >= log->next_offset)
+        return 0;
+    for (uint32_t n = log_segment_of(log, log->active, from); n <= log->active && e == 0; n++) {
+        struct log_segment s = *log_segment_at(log, n);
+        if (n == log->active)
+            s.size = log->position;
+        e = segment_reader_init(&reader, fs, s.file, s.size);
+        if (e != 0)
+            return e;
+        e = segment_replay(&reader, &s, log_floor_position(log, n, from), from, on_batch, arg);
+        segment_reader_deinit(&reader);
+    }
+    return e;
+}
+
 int log_open(struct log *log, const struct tide_fs *fs, int64_t replay_from,
              void (*on_batch)(void *arg, const struct batch_header *), void *arg, char *error,
              size_t error_size)
 {
     struct recovery r = {.log = log,
                          .fs = fs,
-                         .replay_from = replay_from,
-                         .on_batch = on_batch,
-                         .arg = arg,
                          .error = error,
                          .error_size = error_size};
     TIDE_ASSERT(log->state == LOG_NEW);
@@ -745,6 +820,10 @@ int log_open(struct log *log, const struct tide_fs *fs, int64_t replay_from,
     if (e == 0) {
         publish(&r);
         log_move(log, LOG_OPEN);
+        if (on_batch != NULL)
+            e = log_replay(log, fs, replay_from, on_batch, arg);
+        if (e != 0)
+            (void)fail(&r, e, "%s: cannot replay it from %" PRId64, log->dir, replay_from);
     }
     close_found(&r);
     free(r.found);

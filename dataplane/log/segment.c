@@ -168,6 +168,51 @@ int segment_create(const struct tide_fs *fs, const char *dir, const char *path, 
     return e;
 }
 
+static int remove_one(const struct tide_fs *fs, const char *dir, int64_t base, const char *suffix)
+{
+    char path[LOG_PATH_MAX];
+    int e = segment_path(path, dir, base, suffix);
+    if (e == 0)
+        e = fs->unlink(fs->self, path);
+    return e == -ENOENT ? 0 : e;
+}
+
+int segment_remove_index(const struct tide_fs *fs, const char *dir, int64_t base_offset)
+{
+    int e = remove_one(fs, dir, base_offset, ".index");
+    if (e == 0)
+        e = remove_one(fs, dir, base_offset, ".timeindex");
+    return e != 0 ? e : fs->sync_dir(fs->self, dir);
+}
+
+int segment_remove(const struct tide_fs *fs, const char *dir, int64_t base_offset)
+{
+    int e = remove_one(fs, dir, base_offset, ".log");
+    if (e == 0)
+        e = remove_one(fs, dir, base_offset, ".index");
+    if (e == 0)
+        e = remove_one(fs, dir, base_offset, ".timeindex");
+    return e != 0 ? e : fs->sync_dir(fs->self, dir);
+}
+
+int log_start_load(const struct tide_fs *fs, const char *dir, int64_t *ret_start)
+{
+    char *text;
+    size_t len;
+    int used = 0;
+    *ret_start = 0;
+    int e = log_file_load(fs, dir, LOG_START_NAME, 64, &text, &len);
+    if (e == -ENOENT)
+        return 0;
+    if (e != 0)
+        return e == -EFBIG ? -EBADMSG : e;
+    if (sscanf(text, "0\n%" SCNd64 "%n", ret_start, &used) != 1 || *ret_start < 0 ||
+        strcmp(text + used, "\n") != 0)
+        e = -EBADMSG;
+    free(text);
+    return e;
+}
+
 /* ---- index files ---- */
 
 static int write_one(const struct tide_fs *fs, const char *dir, int64_t base, const char *suffix,
@@ -390,8 +435,32 @@ static void batch_taken(struct segment_scan *s, const struct batch_header *h, ui
     s->last_epoch = h->leader_epoch;
     s->position += size;
     s->next_offset = last + 1;
-    if (s->on_batch != NULL && last >= s->replay_from)
-        s->on_batch(s->arg, h);
+}
+
+/* The batch of the checkpoint's last entry: its own base offset is where the walk begins. */
+static bool begin_at(struct segment_reader *r, struct segment_scan *s)
+{
+    struct batch_header h;
+    uint32_t size;
+    const struct log_checkpoint *from = s->from;
+    s->position = from->last.position;
+    if (!header_at(r, s->position, &h, &size) ||
+        batch_last_offset(&h) - s->base_offset != (int64_t)from->last.relative ||
+        h.base_offset < s->base_offset || !crc_is_right(r, s->position, size, h.crc))
+        return false;
+    s->next_offset = h.base_offset;
+    s->max_timestamp = from->last.time;
+    s->first_timestamp = from->first_timestamp;
+    /* Its entry is in the index: only what follows is added. */
+    struct log_index *index = s->index;
+    s->index = NULL;
+    bool belongs = batch_belongs(s, &h);
+    if (belongs)
+        batch_taken(s, &h, size);
+    s->index = index;
+    if (belongs)
+        log_index_skip(index, size);
+    return belongs;
 }
 
 int segment_scan(struct segment_reader *r, struct segment_scan *s)
@@ -401,9 +470,17 @@ int segment_scan(struct segment_reader *r, struct segment_scan *s)
     s->position = 0;
     s->next_offset = s->base_offset;
     s->max_timestamp = s->first_timestamp = -1;
+    s->stopped = false;
+    if (s->from != NULL && !begin_at(r, s))
+        return r->error != 0 ? r->error : -EBADMSG;
     while (header_at(r, s->position, &h, &size) && batch_belongs(s, &h) &&
-           crc_is_right(r, s->position, size, h.crc))
+           crc_is_right(r, s->position, size, h.crc)) {
+        if (s->stops && batch_last_offset(&h) >= s->stop_at) {
+            s->stopped = true;
+            break;
+        }
         batch_taken(s, &h, size);
+    }
     if (r->error != 0)
         return r->error;
     if (s->position == r->limit)
@@ -459,17 +536,12 @@ bool segment_tail_fits(struct segment_reader *r, struct log_segment *s, int64_t 
     return next == next_base;
 }
 
-int segment_replay(struct segment_reader *r, const struct log_segment *s, int64_t from,
-                   void (*on_batch)(void *arg, const struct batch_header *), void *arg)
+int segment_replay(struct segment_reader *r, const struct log_segment *s, uint64_t position,
+                   int64_t from, void (*on_batch)(void *arg, const struct batch_header *),
+                   void *arg)
 {
     struct batch_header h;
     uint32_t size;
-    struct log_place place = {0};
-    uint64_t position = 0;
-    int64_t relative = from - s->base_offset;
-    if (relative > 0 && relative <= UINT32_MAX &&
-        index_file_floor(s->index, s->index_count, (uint32_t)relative, &place))
-        position = place.position;
     for (; position < s->size; position += size) {
         if (!header_at(r, position, &h, &size))
             return r->error != 0 ? r->error : -EBADMSG;

@@ -25,8 +25,10 @@
  * the new file therefore imply the whole old one (with RWF_DSYNC writes; see recovery.c for
  * without).
  *
- * Threads: [helper] unless said otherwise. A table entry is written by the home core and constant
- * once its state says so (release; readers acquire).
+ * Threads: [helper] unless said otherwise. A struct log_segment is written by the home core and
+ * constant once its state says so (release; readers acquire). Its memory stays for LOG_GONE_MS after
+ * it is GONE and has been closed, so that whoever found it in the table may look at it; its file and
+ * its maps are used only under a pin.
  */
 #ifndef TIDEMARK_LOG_SEGMENT_H
 #define TIDEMARK_LOG_SEGMENT_H
@@ -35,6 +37,7 @@
 #include <stdint.h>
 
 #include "kafka/batch.h"
+#include "log/checkpoint.h"
 #include "log/epochs.h"
 #include "log/index.h"
 #include "tidemark/fs.h"
@@ -42,6 +45,8 @@
 #include "tidemark/types.h"
 
 #define LOG_PREPARED_NAME "next.prepared"
+#define LOG_START_NAME "log-start-offset-checkpoint"
+#define LOG_CHECKPOINT_NAME "active.checkpoint"
 
 enum log_segment_limit {
     LOG_PATH_MAX = 1024,
@@ -50,6 +55,7 @@ enum log_segment_limit {
     LOG_SCAN_BYTES = 1 << 20,
     LOG_SEGMENTS_PER_CHUNK = 64,
     LOG_SEGMENT_CHUNKS = 256,
+    LOG_SEGMENTS_MAX = LOG_SEGMENTS_PER_CHUNK * LOG_SEGMENT_CHUNKS, /* of a log at one time */
 };
 
 enum log_segment_state {
@@ -57,6 +63,7 @@ enum log_segment_state {
     LOG_SEGMENT_ACTIVE,
     LOG_SEGMENT_SEALING,
     LOG_SEGMENT_CLOSED,
+    LOG_SEGMENT_GONE, /* removed, or replaced by another: its file is closed when nobody pins it */
 };
 
 struct log_segment {
@@ -75,10 +82,16 @@ struct log_segment {
     uint32_t time_count;
 
     struct tide_pub64 state; /* enum log_segment_state; a stale one is a less finished segment */
+    _Atomic uint32_t pins;   /* [any] */
+
+    /* owned: list of those that are gone */
+    struct log_segment *next;
+    uint64_t gone_ns;
 };
 
+/* Slots of the table: struct log_segment *, 0 none yet. */
 struct log_segment_chunk {
-    struct log_segment segments[LOG_SEGMENTS_PER_CHUNK];
+    struct tide_pub64 segments[LOG_SEGMENTS_PER_CHUNK];
 };
 
 /* ---- files ------------------------------------------------------------------------------------
@@ -102,6 +115,15 @@ int segment_zero(const struct tide_fs *, int file, uint64_t from, uint64_t to);
 /* A new file of `bytes` zeroes under `path`, durable with its directory entry. A file of that name
  * is replaced. The handle, or -errno. */
 int segment_create(const struct tide_fs *, const char *dir, const char *path, uint64_t bytes);
+
+/* Removes a segment with its index files, durably. Files that are not there are fine. */
+int segment_remove(const struct tide_fs *, const char *dir, int64_t base_offset);
+/* Only the index files. */
+int segment_remove_index(const struct tide_fs *, const char *dir, int64_t base_offset);
+/* Writes log-start-offset-checkpoint, durably. */
+int log_start_store(const struct tide_fs *, const char *dir, int64_t start);
+/* 0 without the file; -EBADMSG when it is damaged. */
+int log_start_load(const struct tide_fs *, const char *dir, int64_t *ret_start);
 
 /* Both index files of a segment, S3. */
 int segment_write_index(const struct tide_fs *, const char *dir, int64_t base_offset,
@@ -149,18 +171,20 @@ struct segment_scan {
     struct log_epoch_lines *lines; /* what is allowed */
     bool learn_epochs;             /* the file was lost: epochs are taken from the batches */
     struct log_index *index;       /* filled; NULL: none */
-    int64_t replay_from;
-    void (*on_batch)(void *arg, const struct batch_header *);
-    void *arg;
+    bool stops;                    /* batches that reach `stop_at` or beyond are left */
+    int64_t stop_at;
+    const struct log_checkpoint *from; /* begin at its last entry; `index` has it. NULL: at 0 */
     /* out */
     uint64_t position; /* behind the last good batch */
     int64_t next_offset;
     int64_t max_timestamp;   /* -1: none */
     int64_t first_timestamp; /* max_timestamp of the first batch, -1: none */
     enum segment_end end;
+    bool stopped; /* at stop_at */
 };
 /* Walks the batches from the start of the file, checks each one (length, magic, offsets, epoch,
- * CRC-32C) and stops at the first that is not good. 0, or -errno when reading failed. */
+ * CRC-32C) and stops at the first that is not good. 0, or -errno when reading failed; -EBADMSG when
+ * there is no batch where the checkpoint says. */
 int segment_scan(struct segment_reader *, struct segment_scan *);
 
 /* Is there a good batch at position 0? Its base offset and epoch; for `next.prepared`. */
@@ -173,9 +197,10 @@ bool segment_first_batch(struct segment_reader *, const struct log_epoch_lines *
 bool segment_tail_fits(struct segment_reader *, struct log_segment *s, int64_t next_base,
                        int32_t *ret_epoch);
 
-/* Calls on_batch for the headers of a closed segment whose batches reach `from` or beyond. */
-int segment_replay(struct segment_reader *, const struct log_segment *s, int64_t from,
-                   void (*on_batch)(void *arg, const struct batch_header *), void *arg);
+/* Calls on_batch for the headers of a segment of s->size bytes whose batches reach `from` or beyond,
+ * beginning at `position`. */
+int segment_replay(struct segment_reader *, const struct log_segment *s, uint64_t position,
+                   int64_t from, void (*on_batch)(void *arg, const struct batch_header *), void *arg);
 
 /* S1 (when next_base >= 0) to S3 and the mapping. `s` is the job's own copy of the entry. */
 int segment_seal(const struct tide_fs *, const char *dir, struct log_segment *s, int64_t next_base,

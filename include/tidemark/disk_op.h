@@ -66,6 +66,12 @@ enum job_kind {
     JOB_LOG_CLOSE,       /* cookie: partition slot; last write-out at a clean stop */
     JOB_LOG_RECOVER,     /* cookie: partition slot; a FAILED log comes back */
     JOB_LOG_EPOCH,       /* cookie: partition slot; leader-epoch-checkpoint gets a new line */
+    JOB_LOG_TRIM,        /* cookie: partition slot; the start of the log rises */
+    JOB_LOG_REAP,        /* cookie: partition slot; files of removed segments are closed */
+    JOB_LOG_TRUNCATE,    /* cookie: partition slot; the end of the log falls */
+    JOB_LOG_CHECKPOINT,  /* cookie: partition slot; recovery has less to read */
+    JOB_LOG_COMPACT,     /* cookie: partition slot; closed segments are rewritten */
+    JOB_PARTITION_SNAPSHOT, /* cookie: partition slot; producer state is written */
     JOB_CONTROL_FIRST = 64
 };
 

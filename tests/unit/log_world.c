@@ -96,7 +96,8 @@ void world_crash(struct world *w, struct tide_random *r)
     w->op_count = w->job_count = 0;
     w->log->write.out = false;
     w->log->extend_job.out = w->log->prepare_job.out = w->log->seal_job.out =
-        w->log->epoch_job.out = false;
+        w->log->epoch_job.out = w->log->trim_job.out = w->log->reap_job.out =
+            w->log->truncate_job.out = w->log->checkpoint_job.out = false;
     if (w->log->state != LOG_FAILED)
         log_fail(w->log);
     assert_true(log_release(w->log, &w->out));
