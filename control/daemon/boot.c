@@ -75,6 +75,7 @@ static struct partition *data_create(void *self, const struct control_replica *r
                                       .dir = r->dir,
                                       .topic_config = *r->config,
                                       .preallocate_bytes = (uint64_t)w->settings->log_preallocate_bytes,
+                                      .retention_check_ms = w->settings->retention_check_ms,
                                       .producer_expiry_ms = w->settings->producer_id_expiration_ms,
                                       .producers_max = PRODUCERS_PER_PARTITION};
     return partition_create(&config);

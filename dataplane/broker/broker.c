@@ -93,8 +93,10 @@ static void give_all_back(struct broker *b)
         if (r->state == REQUEST_FREE)
             continue;
         r->outstanding = 0;
-        if (r->api_key == KAFKA_API_FETCH && r->fetch.reading != NULL)
+        if (r->api_key == KAFKA_API_FETCH && r->fetch.reading != NULL) {
             r->fetch.reading->reading = false;
+            log_read_lost(&r->fetch.reading->read);
+        }
         request_give(b, r);
     }
     for (uint32_t i = 0; i < b->config.sessions_max; i++) {

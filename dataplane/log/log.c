@@ -742,6 +742,11 @@ bool log_wants_retry(struct log *log)
     return retry;
 }
 
+int64_t log_active_base(const struct log *log)
+{
+    return log_segment_at(log, log->active)->base_offset;
+}
+
 int64_t log_next_offset(const struct log *log)
 {
     return log->next_offset;

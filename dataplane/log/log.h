@@ -112,6 +112,7 @@ enum tide_status log_append_stamped(struct log *, struct tide_slice batch,
 uint32_t log_batch_bytes_max(const struct log *);
 /* True once after an event that may let a refused log_make_room or log_begin_epoch succeed. */
 bool log_wants_retry(struct log *);
+int64_t log_active_base(const struct log *); /* [home] base offset of the active segment */
 int64_t log_next_offset(const struct log *); /* behind the last appended batch */
 /* Starts the next write if bytes wait and none is in flight, asks for jobs that are due. Cheap
  * when there is nothing to do. */
@@ -156,6 +157,8 @@ struct log_read {
 enum tide_status log_read(struct log *, struct log_core *mine, uint32_t read_slot,
                           struct log_read *r, struct tide_out *out);
 void log_read_on_disk(struct log_read *r, const struct disk_done *);
+/* The disk queue is gone, and the completion with it: the read counts as failed. */
+void log_read_lost(struct log_read *r);
 /* Gives back what an unfinished read holds. Not while its disk read is out. */
 void log_read_abandon(struct log_core *mine, struct log_read *r);
 

@@ -609,6 +609,14 @@ void log_read_on_disk(struct log_read *r, const struct disk_done *done)
         r->got += (uint32_t)done->result;
 }
 
+void log_read_lost(struct log_read *r)
+{
+    if (r->state != READ_OUT)
+        return;
+    r->state = READ_CAME;
+    r->error = -EIO;
+}
+
 void log_read_abandon(struct log_core *mine, struct log_read *r)
 {
     TIDE_ASSERT(r->state != READ_OUT);

@@ -16,10 +16,10 @@
 #include "kafka/batch.h"
 #include "kafka/errors.h"
 #include "partition/producer.h"
+#include "partition/snapshot.h"
 #include "tidemark/fs.h"
 
 enum {
-    SNAPSHOT_NAME = 20 + sizeof(".snapshot"),
     EXPIRE_LOOKS = 16,          /* producers looked at per turn */
     FIRST_ZSTD_VERSION = 7,     /* of Produce */
     DIR_ROOM = 4096,
@@ -53,6 +53,9 @@ struct partition {
     int32_t leader_epoch;
     struct log *log;
     struct producers *producers;
+    struct snapshot snapshot;
+    int64_t retention_check_ms;
+    uint64_t retention_at_ns; /* when segments are looked at next */
     struct tide_topic_config config;
     int64_t producer_expiry_ms;
     /* constant */
@@ -105,6 +108,7 @@ struct partition *partition_create(const struct partition_config *config)
     p->index = config->index;
     p->config = config->topic_config;
     p->producer_expiry_ms = config->producer_expiry_ms;
+    p->retention_check_ms = config->retention_check_ms;
     snprintf(p->topic, sizeof(p->topic), "%s", config->topic);
     snprintf(p->dir, sizeof(p->dir), "%s", config->dir);
     p->log = log_create(&log);
@@ -122,113 +126,12 @@ void partition_destroy(struct partition *p)
         return;
     if (p->log != NULL)
         log_destroy(p->log);
+    snapshot_end(&p->snapshot);
     producers_destroy(p->producers);
     free(p);
 }
 
-/* ---- producer snapshots on disk -------------------------------------------------------------------------- */
-
-struct newest {
-    int64_t offset; /* -1: none */
-    int64_t below;  /* only older ones than this */
-};
-
-static int visit_snapshot(void *arg, const char *name, bool is_dir)
-{
-    struct newest *n = arg;
-    char *end;
-    long long offset;
-    if (is_dir || strlen(name) != SNAPSHOT_NAME - 1 || strcmp(name + 20, ".snapshot") != 0)
-        return 0;
-    offset = strtoll(name, &end, 10);
-    if (end == name + 20 && offset < n->below && offset > n->offset)
-        n->offset = offset;
-    return 0;
-}
-
-static void snapshot_path(const struct partition *p, int64_t offset, char path[DIR_ROOM + 64])
-{
-    snprintf(path, DIR_ROOM + 64, "%s/%020lld.snapshot", p->dir, (long long)offset);
-}
-
-static bool load_snapshot(struct partition *p, const struct tide_fs *fs, int64_t offset)
-{
-    enum { SNAPSHOT_MAX = 64 << 20 };
-    char path[DIR_ROOM + 64];
-    int64_t size;
-    uint8_t *bytes = NULL;
-    bool good = false;
-    int file;
-    snapshot_path(p, offset, path);
-    file = fs->open(fs->self, path, TIDE_FS_READ);
-    if (file < 0)
-        return false;
-    size = fs->size(fs->self, file);
-    if (size > 0 && size <= SNAPSHOT_MAX)
-        bytes = malloc((size_t)size);
-    if (bytes != NULL && fs->pread(fs->self, file, bytes, (size_t)size, 0) == size)
-        good = producers_restore(p->producers, bytes, (size_t)size, INT64_MAX) == TIDE_OK;
-    free(bytes);
-    fs->close(fs->self, file);
-    return good;
-}
-
-/* The newest snapshot that is whole; its offset is where replay begins. 0 without one. */
-static int64_t load_newest_snapshot(struct partition *p, const struct tide_fs *fs)
-{
-    struct newest n = {.offset = -1, .below = INT64_MAX};
-    while (fs->list(fs->self, p->dir, visit_snapshot, &n) == 0 && n.offset >= 0) {
-        if (load_snapshot(p, fs, n.offset))
-            return n.offset;
-        n = (struct newest){.offset = -1, .below = n.offset};
-    }
-    return 0;
-}
-
-static int write_snapshot(struct partition *p, const struct tide_fs *fs, int64_t offset)
-{
-    char path[DIR_ROOM + 64];
-    size_t size = producers_snapshot_size(p->producers);
-    uint8_t *bytes = malloc(size);
-    int e = -ENOMEM;
-    int file;
-    if (bytes == NULL)
-        return e;
-    snapshot_path(p, offset, path);
-    (void)producers_snapshot(p->producers, bytes, size);
-    file = fs->open(fs->self, path, TIDE_FS_WRITE | TIDE_FS_CREATE);
-    if (file >= 0) {
-        e = fs->truncate(fs->self, file, 0);
-        if (e == 0)
-            e = fs->pwrite(fs->self, file, bytes, size, 0) == (int64_t)size ? 0 : -EIO;
-        if (e == 0)
-            e = fs->sync(fs->self, file);
-        fs->close(fs->self, file);
-    } else {
-        e = file;
-    }
-    free(bytes);
-    return e == 0 ? fs->sync_dir(fs->self, p->dir) : e;
-}
-
-/* A snapshot beyond the end of the log speaks of records that were cut. */
-struct stale {
-    const struct tide_fs *fs;
-    const struct partition *p;
-    int64_t end;
-};
-
-static int remove_stale(void *arg, const char *name, bool is_dir)
-{
-    struct stale *s = arg;
-    struct newest n = {.offset = -1, .below = INT64_MAX};
-    char path[DIR_ROOM + 64];
-    (void)visit_snapshot(&n, name, is_dir);
-    if (n.offset <= s->end)
-        return 0;
-    snapshot_path(s->p, n.offset, path);
-    return s->fs->unlink(s->fs->self, path);
-}
+/* ---- opening and closing ------------------------------------------------------------------------- */
 
 static void replay(void *arg, const struct batch_header *h)
 {
@@ -238,20 +141,19 @@ static void replay(void *arg, const struct batch_header *h)
 
 int partition_open(struct partition *p, const struct tide_fs *fs, char *error, size_t error_size)
 {
-    int64_t from = load_newest_snapshot(p, fs);
-    struct stale stale = {.fs = fs, .p = p};
-    int e = log_open(p->log, fs, from, replay, p, error, error_size);
+    int e = log_open(p->log, fs, 0, NULL, NULL, error, error_size);
     if (e != 0)
         return e;
-    stale.end = log_next_offset(p->log);
-    if (from > stale.end) { /* the log lost what the snapshot knows: begin anew from the log alone */
-        snprintf(error, error_size, "producer snapshot %lld is beyond the log's end %lld", (long long)from, (long long)stale.end);
-        (void)fs->list(fs->self, p->dir, remove_stale, &stale);
-        return -ESTALE;
-    }
-    e = fs->list(fs->self, p->dir, remove_stale, &stale);
+    int64_t end = log_next_offset(p->log);
+    /* A snapshot beyond the end speaks of records that the log lost. */
+    e = snapshot_remove_beyond(fs, p->dir, end);
     if (e != 0) {
         snprintf(error, error_size, "a stale producer snapshot in %s cannot be removed", p->dir);
+        return e;
+    }
+    e = log_replay(p->log, fs, snapshot_load_newest(p->producers, fs, p->dir, end), replay, p);
+    if (e != 0) {
+        snprintf(error, error_size, "%s cannot be read for its producers: %s", p->dir, strerror(-e));
         return e;
     }
     partition_move(p, PARTITION_OPEN);
@@ -264,7 +166,7 @@ int partition_close(struct partition *p, const struct tide_fs *fs)
     int e;
     if (p->state == PARTITION_CREATED)
         return 0;
-    e = failed ? 0 : write_snapshot(p, fs, log_next_offset(p->log));
+    e = failed ? 0 : snapshot_write(p->producers, fs, p->dir, log_next_offset(p->log));
     int closed = log_close(p->log, fs);
     return e != 0 ? e : failed ? -EIO : closed;
 }
@@ -276,6 +178,8 @@ void partition_adopt(struct partition *p, struct log_core *core, const struct ti
     uint32_t isr = isr_count >= 32 ? UINT32_MAX : (1u << isr_count) - 1;
     log_adopt(p->log, core);
     producers_loaded(p->producers, t->wall_ms);
+    snapshot_begin(&p->snapshot, p->dir, p->home_core, p->slot, log_active_base(p->log));
+    p->retention_at_ns = t->now_ns + (uint64_t)p->retention_check_ms * TIDE_NS_PER_MS;
     p->leader_epoch = leader_epoch;
     /* Everything recovered is on the device; alone in the ISR it is committed. */
     watermark_begin(&p->marks, leader_epoch, log_start_offset(p->log), end, end, TIDE_MAX(replica_count, 1u), isr | 1);
@@ -297,7 +201,7 @@ bool partition_release(struct partition *p, struct tide_out *out)
     }
     if (p->state == PARTITION_RELEASED)
         return true;
-    if (!log_release(p->log, out))
+    if (!log_release(p->log, out) || snapshot_job_is_out(&p->snapshot))
         return false;
     partition_move(p, PARTITION_RELEASED);
     return true;
@@ -467,6 +371,7 @@ static enum tide_status store(struct partition *p, const struct tide_time *t, co
     if (status != TIDE_OK)
         return refuse(ret, KAFKA_KAFKA_STORAGE_ERROR, NULL);
     stored.max_timestamp = stamp.max_timestamp;
+    snapshot_before_append(&p->snapshot, p->producers, base, log_active_base(p->log), a->records.len);
     producer_appended(p->producers, &stored, base, t->wall_ms);
     ret->error = 0;
     ret->base_offset = base;
@@ -528,12 +433,30 @@ static void check_failure(struct partition *p)
         partition_move(p, PARTITION_FAILED);
 }
 
+/* Old segments go (kafka-protocol 11: log.retention.*); the active one rolls first when it is old. */
+static void retain(struct partition *p, const struct tide_time *t, struct tide_out *out)
+{
+    struct log_retention r = {.now_ms = t->wall_ms,
+                              .ms = p->config.retention_ms,
+                              .bytes = p->config.retention_bytes,
+                              .limit = TIDE_MIN(watermark_high(&p->marks), log_durable_end(p->log))};
+    p->retention_at_ns = t->now_ns + (uint64_t)p->retention_check_ms * TIDE_NS_PER_MS;
+    if (p->config.cleanup_policy == CLEANUP_COMPACT)
+        return;
+    log_retention_roll(p->log, &r);
+    (void)log_trim(p->log, log_retention_start(p->log, &r), out);
+}
+
 void partition_turn(struct partition *p, const struct tide_time *t, struct tide_out *out)
 {
     if (p->state == PARTITION_STARTING && log_begin_epoch(p->log, p->leader_epoch, out) == TIDE_OK)
         partition_move(p, PARTITION_LEADER);
+    if (p->state == PARTITION_LEADER && p->retention_check_ms > 0 && t->now_ns >= p->retention_at_ns)
+        retain(p, t, out);
     if (p->state != PARTITION_RELEASED)
         log_flush(p->log, t, out);
+    if (serves(p))
+        snapshot_turn(&p->snapshot, p->producers, log_durable_end(p->log), out);
     if (t->wall_ms > p->producer_expiry_ms)
         producers_expire(p->producers, t->wall_ms - p->producer_expiry_ms, EXPIRE_LOOKS);
     check_failure(p);
@@ -543,7 +466,8 @@ void partition_turn(struct partition *p, const struct tide_time *t, struct tide_
 
 bool partition_has_work(const struct partition *p)
 {
-    return p->state == PARTITION_STARTING || (p->state != PARTITION_RELEASED && log_has_work(p->log));
+    return p->state == PARTITION_STARTING || (p->state != PARTITION_RELEASED && log_has_work(p->log)) ||
+           (serves(p) && snapshot_has_work(&p->snapshot, log_durable_end(p->log)));
 }
 
 void partition_on_disk(struct partition *p, const struct tide_time *t, const struct disk_done *done, struct tide_out *out)
@@ -559,9 +483,15 @@ void partition_on_disk(struct partition *p, const struct tide_time *t, const str
 
 void partition_on_job(struct partition *p, const struct tide_time *t, struct tide_job *job, struct tide_out *out)
 {
+    int64_t start = log_start_offset(p->log);
     (void)t;
     (void)out;
-    log_on_job(p->log, job);
+    if (job == &p->snapshot.job)
+        snapshot_on_job(&p->snapshot);
+    else
+        log_on_job(p->log, job);
+    if (log_start_offset(p->log) != start)
+        p->moved = true;
     check_failure(p);
 }
 

@@ -27,6 +27,7 @@ struct partition_config {
     struct tide_topic_config topic_config;
     uint64_t preallocate_bytes;
     int64_t producer_expiry_ms;
+    int64_t retention_check_ms; /* between two looks at what is too old; 0: never */
     uint32_t producers_max; /* producer ids remembered; beyond it the oldest is forgotten */
 };
 struct partition *partition_create(const struct partition_config *); /* [control] */

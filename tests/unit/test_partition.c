@@ -8,6 +8,7 @@
 #include "kafka/errors.h"
 #include "log_world.h"
 #include "partition/partition.h"
+#include "partition/snapshot.h"
 #include "tidemark/bytes.h"
 
 enum { CAP = 131072, EPOCH = 4, MESSAGE_MAX = 4000 };
@@ -28,6 +29,7 @@ static int open_partition(void)
                                             .topic_config = topic,
                                             .preallocate_bytes = 16384,
                                             .producer_expiry_ms = 3600000,
+                                            .retention_check_ms = 60000,
                                             .producers_max = 64};
     int e;
     p = partition_create(&config);
@@ -518,10 +520,9 @@ static void test_a_snapshot_beyond_the_end_is_removed(void **state)
     assert_true(size <= sizeof(copy));
     memcpy(copy, f->bytes, size);
     memory_fs_put(w.disk, path, copy, size);
-    assert_int_equal(open_partition(), -ESTALE);
+    start(1, 1);
     assert_null(memory_fs_find(w.disk, path));
     assert_non_null(memory_fs_find(w.disk, SNAPSHOT));
-    start(1, 1);
     knows_both();
 }
 
@@ -533,6 +534,78 @@ static void test_a_damaged_snapshot_beyond_the_end_is_removed(void **state)
     start(1, 1);
     assert_null(memory_fs_find(w.disk, path));
     knows_both();
+}
+
+/* ---- while it runs ---------------------------------------------------------------------------------------- */
+
+static unsigned snapshots(void)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < MEMORY_FILES; i++)
+        n += w.disk->names[i].used && strstr(w.disk->names[i].path, ".snapshot") != NULL;
+    return n;
+}
+
+/* Appends about `size` bytes in batches of one producer. */
+static int32_t append_bytes(size_t size, int32_t sequence)
+{
+    for (size_t done = 0; done < size; sequence += 60) {
+        size_t len = build(60, 9, 0, sequence);
+        assert_int_equal(append(len, &plain).error, 0);
+        pump();
+        done += len;
+    }
+    return sequence;
+}
+
+static void test_snapshots_are_made_while_it_runs(void **state)
+{
+    topic.segment_bytes = 8 << 20;
+    start(1, 1);
+    assert_int_equal(snapshots(), 0);
+    int32_t sequence = append_bytes(SNAPSHOT_BYTES + 200000, 0);
+    assert_in_range(snapshots(), 1, 2);
+    sequence = append_bytes(SNAPSHOT_BYTES + 200000, sequence);
+    assert_int_equal(snapshots(), 2); /* older ones are gone */
+    partition_check(p);
+    assert_int_equal(stop(), 0);
+    unsigned long before = w.disk->bytes_read;
+    start(1, 1);
+    assert_true(w.disk->bytes_read - before < SNAPSHOT_BYTES + 2000000); /* of twice as much, and more */
+    assert_int_equal(append(build(60, 9, 0, sequence - 60), &plain).duplicate, true);
+    assert_int_equal(append(build(60, 9, 0, sequence), &plain).error, 0);
+    assert_int_equal(append(build(60, 9, 0, sequence + 61), &plain).error, KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER);
+}
+
+static void test_retention(void **state)
+{
+    topic.retention_ms = -1;
+    topic.retention_bytes = 150000;
+    start(1, 1);
+    (void)append_bytes(400000, 0);
+    assert_int_equal(look().log_start, 0);
+    w.time.now_ns += 61ull * 1000 * TIDE_NS_PER_MS;
+    pump();
+    int64_t start_offset = look().log_start;
+    assert_in_range(start_offset, 1, look().high_watermark);
+    assert_true(log_size_bytes(partition_log(p)) < 150000 + 65536);
+    topic.cleanup_policy = CLEANUP_COMPACT; /* it keeps what is old */
+    topic.retention_bytes = 1;
+    partition_configure(p, &topic);
+    w.time.now_ns += 61ull * 1000 * TIDE_NS_PER_MS;
+    pump();
+    assert_int_equal(look().log_start, start_offset);
+    topic.cleanup_policy = CLEANUP_DELETE;
+    topic.retention_bytes = -1;
+    topic.retention_ms = 1000;
+    partition_configure(p, &topic);
+    w.time.now_ns += 61ull * 1000 * TIDE_NS_PER_MS;
+    w.time.wall_ms += 3600000;
+    pump();
+    pump();
+    w.time.now_ns += 61ull * 1000 * TIDE_NS_PER_MS;
+    pump();
+    assert_int_equal(look().log_start, look().high_watermark); /* all of it, the active segment too */
 }
 
 /* ---- a disk that fails ------------------------------------------------------------------------------------------ */
@@ -615,6 +688,8 @@ int main(void)
         TEST(test_an_empty_snapshot_file),
         TEST(test_a_snapshot_beyond_the_end_is_removed),
         TEST(test_a_damaged_snapshot_beyond_the_end_is_removed),
+        TEST(test_snapshots_are_made_while_it_runs),
+        TEST(test_retention),
         TEST(test_a_failed_write),
         TEST(test_a_write_that_took_nothing),
         TEST(test_a_write_that_took_too_much),
