@@ -190,6 +190,28 @@ void log_epochs_end_for(const struct log_epochs *e, int32_t epoch, int64_t log_e
     *ret_end = found.start;
 }
 
+static bool epoch_fits(const struct log_epochs *e, int32_t epoch, int64_t offset)
+{
+    for (uint64_t i = tide_pub64_peek(&e->count); i-- > 0;)
+        if ((int64_t)tide_pub64_peek(&e->lines[i].start) <= offset)
+            return (int64_t)tide_pub64_peek(&e->lines[i].epoch) == epoch;
+    return true; /* older than the first line */
+}
+
+bool log_epochs_allow(const struct log_epochs *e, int32_t epoch, int64_t offset)
+{
+    for (int i = 0; i < LOOKUP_TRIES; i++) {
+        uint64_t version = tide_pub64_peek(&e->version);
+        if ((version & 1) != 0)
+            continue;
+        bool fits = epoch_fits(e, epoch, offset);
+        tide_fence();
+        if (tide_pub64_peek(&e->version) == version)
+            return fits;
+    }
+    return true;
+}
+
 int32_t log_epochs_last(const struct log_epochs *e)
 {
     for (int i = 0; i < LOOKUP_TRIES; i++) {

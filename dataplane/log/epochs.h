@@ -64,6 +64,8 @@ void log_epochs_get(const struct log_epochs *, struct log_epoch_lines *ret); /* 
 /* [any] kafka-protocol 7.2, last line; `log_end` answers for the newest epoch. */
 void log_epochs_end_for(const struct log_epochs *, int32_t epoch, int64_t log_end,
                         int32_t *ret_epoch, int64_t *ret_end);
+/* [any] May the batch at `offset` be of `epoch`, as far as the lines know? True while they move. */
+bool log_epochs_allow(const struct log_epochs *, int32_t epoch, int64_t offset);
 int32_t log_epochs_last(const struct log_epochs *); /* [any] -1: none */
 void log_epochs_check(const struct log_epochs *);
 

@@ -118,6 +118,7 @@ struct log_truncate_job {
     bool out;
     const char *dir;
     int64_t to;
+    int64_t start;   /* of the log */
     uint32_t number; /* of the segment that holds `to` */
     int64_t base;
     int32_t epoch_before; /* no batch of it has a lower one, -1 */

@@ -63,7 +63,7 @@ struct log *log_create(const struct log_config *config)
     log->extent = TIDE_MIN(log->config.preallocate_bytes, log->segment_cap);
     if (log->config.checkpoint_bytes == 0)
         log->config.checkpoint_bytes = LOG_CHECKPOINT_BYTES;
-    log->prepared_file = -1;
+    log->prepared_file = log->prepare_job.ret_file = -1;
     log->first_timestamp = -1;
     log->trim_wanted = log->truncate_wanted = -1;
     log->closed_tail = &log->closed;
@@ -113,7 +113,17 @@ void log_destroy(struct log *log)
     }
     for (struct log_segment *s = log->gone; s != NULL; s = s->next)
         segment_close(fs, s);
-    for (uint32_t i = 0; i < log->reap_job.close_count; i++) { /* it never came back */
+    /* What jobs made that never came back. */
+    if (log->prepare_job.ret_file >= 0)
+        fs->close(fs->self, log->prepare_job.ret_file);
+    if (log->truncate_job.ret_segment != NULL)
+        segment_close(fs, log->truncate_job.ret_segment);
+    if (log->seal_job.out)
+        segment_unmap_index(fs, &log->seal_job.segment);
+    free(log->prepare_job.ret_chunk);
+    free(log->prepare_job.ret_segment);
+    free(log->truncate_job.ret_segment);
+    for (uint32_t i = 0; i < log->reap_job.close_count; i++) {
         if (log->reap_job.close[i]->file >= 0)
             segment_close(fs, log->reap_job.close[i]);
         free(log->reap_job.close[i]);
@@ -348,8 +358,7 @@ void log_prepare_start(struct log *log, struct tide_out *out)
                      tide_pub64_own(&log->chunks[next / LOG_SEGMENTS_PER_CHUNK %
                                                   LOG_SEGMENT_CHUNKS]) == 0;
     j->wants_segment = log->spare_segment == NULL;
-    j->ret_chunk = NULL;
-    j->ret_segment = NULL;
+    j->ret_file = -1;
     j->out = true;
     log_job_start(log, &j->job, JOB_LOG_PREPARE, out);
 }
@@ -412,14 +421,6 @@ enum tide_status log_begin_epoch(struct log *log, int32_t epoch, struct tide_out
 }
 
 /* ---- the start of the log ---- */
-
-/* The file, like Kafka's checkpoints: "0" and a number. */
-int log_start_store(const struct tide_fs *fs, const char *dir, int64_t start)
-{
-    char text[32];
-    int n = snprintf(text, sizeof(text), "0\n%" PRId64 "\n", start);
-    return log_file_replace(fs, dir, LOG_START_NAME, text, (size_t)n);
-}
 
 /* Oldest first, each removal durable before the next: what is left has no hole. */
 static void trim_run(struct tide_job *job, const struct tide_fs *fs)
@@ -656,10 +657,23 @@ static void on_extended(struct log *log)
     log->extent = TIDE_MIN(2 * log->extent, LOG_EXTENT_GROWTH * log->config.preallocate_bytes);
 }
 
+/* Asked for only when there was none. */
+static void take_spares(struct log *log)
+{
+    struct log_prepare_job *j = &log->prepare_job;
+    if (j->ret_chunk != NULL)
+        log->spare_chunk = j->ret_chunk;
+    if (j->ret_segment != NULL)
+        log->spare_segment = j->ret_segment;
+    j->ret_chunk = NULL;
+    j->ret_segment = NULL;
+}
+
 static void on_prepared(struct log *log)
 {
     log->prepared = true;
     log->prepared_file = log->prepare_job.ret_file;
+    log->prepare_job.ret_file = -1;
     log->prepared_bytes = log->prepare_job.bytes;
 }
 
@@ -687,10 +701,7 @@ void log_on_job(struct log *log, struct tide_job *job)
             on_extended(log);
     } else if (job == &log->prepare_job.job) {
         log->prepare_job.out = false;
-        if (log->spare_chunk == NULL)
-            log->spare_chunk = log->prepare_job.ret_chunk;
-        if (log->spare_segment == NULL)
-            log->spare_segment = log->prepare_job.ret_segment;
+        take_spares(log);
         if (ok)
             on_prepared(log);
     } else if (job == &log->seal_job.job) {

@@ -5,7 +5,9 @@
  * A read finds the segment by its base offset and a position by the index, and walks batch headers
  * from there: in memory, where the tail's windows are pinned and leave as views, or in what one
  * disk read brought. Which of the two is decided by where the walk starts; a walk on disk that
- * reaches the end of what is written goes on in memory. Only whole batches leave.
+ * reaches the end of what is written goes on in memory. Only whole batches leave. What a disk gives
+ * back is not believed: a batch from there is summed and its leader epoch, which the CRC does not
+ * cover, compared with the history before it leaves.
  *
  *   READ_NEW   nothing is held
  *   READ_OUT   a disk read is out; buffers are held
@@ -262,9 +264,31 @@ static enum walk_result walk_to(struct source *s, struct walk *w, int64_t offset
     }
 }
 
+/* All of its bytes are there. */
+static bool batch_is_right(const struct source *s, uint64_t position, const struct batch_header *h,
+                           uint32_t size)
+{
+    uint32_t crc = 0;
+    uint64_t at = position + BATCH_ATTRIBUTES;
+    for (unsigned i = piece_of(s, at); at < position + size; i++) {
+        uint32_t within = (uint32_t)(at - s->start[i]);
+        uint32_t n = (uint32_t)TIDE_MIN(position + size - at, (uint64_t)piece_bytes(s, i) - within);
+        crc = batch_crc_update(crc, s->buffers[i]->base + s->skip[i] + within, n);
+        at += n;
+    }
+    return crc == h->crc;
+}
+
+static bool is_believed(const struct log *log, const struct source *s, uint64_t position,
+                        const struct batch_header *h, uint32_t size)
+{
+    return s->log != NULL || (log_epochs_allow(&log->epochs, h->leader_epoch, h->base_offset) &&
+                              batch_is_right(s, position, h, size));
+}
+
 /* The end of the last whole batch that may be returned; w is behind the first one, `from`. */
-static uint64_t walk_collect(struct source *s, struct walk *w, const struct log_read *r,
-                             uint64_t from)
+static uint64_t walk_collect(const struct log *log, struct source *s, struct walk *w,
+                             const struct log_read *r, uint64_t from)
 {
     struct batch_header h;
     uint32_t size;
@@ -273,6 +297,8 @@ static uint64_t walk_collect(struct source *s, struct walk *w, const struct log_
             break;
         if (w->position + size - from > READ_MEMORY_MAX || !source_has(s, w->position, size))
             break;
+        if (!is_believed(log, s, w->position, &h, size))
+            break; /* the next read begins there */
         walk_on(w, &h, size);
     }
     return w->position;
@@ -326,7 +352,7 @@ static enum tide_status read_memory(struct log *log, struct log_core *mine, stru
             break;
         uint64_t from = w.position;
         walk_on(&w, &h, size);
-        uint64_t to = walk_collect(&s, &w, r, from);
+        uint64_t to = walk_collect(log, &s, &w, r, from);
         status = source_view(mine, &s, from, to, &r->bytes);
         if (status == TIDE_OK)
             tide_count_many(mine->config.counters, COUNTER_fetch_tail_bytes, to - from);
@@ -460,8 +486,13 @@ static enum tide_status disk_answer(struct log *log, struct log_core *mine, uint
         }
         return disk_begin(log, mine, read_slot, r, r->segment, from, size, out);
     }
+    if (!is_believed(log, s, from, h, size)) {
+        tide_count(mine->config.counters, COUNTER_disk_rot);
+        give_buffers(r);
+        return TIDE_BAD;
+    }
     walk_on(w, h, size);
-    uint64_t to = walk_collect(s, w, r, from);
+    uint64_t to = walk_collect(log, s, w, r, from);
     enum tide_status status = source_view(mine, s, from, to, &r->bytes);
     if (status == TIDE_OK)
         give_buffers(r);

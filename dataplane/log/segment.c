@@ -195,19 +195,32 @@ int segment_remove(const struct tide_fs *fs, const char *dir, int64_t base_offse
     return e != 0 ? e : fs->sync_dir(fs->self, dir);
 }
 
+/* Like Kafka's checkpoints, with a sum: one flipped digit must not hide the log. */
+int log_start_store(const struct tide_fs *fs, const char *dir, int64_t start)
+{
+    char text[64];
+    int n = snprintf(text, sizeof(text), "0\n%" PRId64 "\n", start);
+    n += snprintf(text + n, sizeof(text) - (size_t)n, "%08" PRIx32 "\n",
+                  batch_crc_update(0, text, (size_t)n));
+    return log_file_replace(fs, dir, LOG_START_NAME, text, (size_t)n);
+}
+
 int log_start_load(const struct tide_fs *fs, const char *dir, int64_t *ret_start)
 {
     char *text;
     size_t len;
     int used = 0;
+    char sum[16];
     *ret_start = 0;
     int e = log_file_load(fs, dir, LOG_START_NAME, 64, &text, &len);
     if (e == -ENOENT)
         return 0;
     if (e != 0)
         return e == -EFBIG ? -EBADMSG : e;
-    if (sscanf(text, "0\n%" SCNd64 "%n", ret_start, &used) != 1 || *ret_start < 0 ||
-        strcmp(text + used, "\n") != 0)
+    if (sscanf(text, "0\n%" SCNd64 "\n%n", ret_start, &used) != 1 || used == 0 || *ret_start < 0)
+        e = -EBADMSG;
+    snprintf(sum, sizeof(sum), "%08" PRIx32 "\n", batch_crc_update(0, text, (size_t)used));
+    if (e == 0 && strcmp(text + used, sum) != 0)
         e = -EBADMSG;
     free(text);
     return e;

@@ -120,7 +120,7 @@ int segment_create(const struct tide_fs *, const char *dir, const char *path, ui
 int segment_remove(const struct tide_fs *, const char *dir, int64_t base_offset);
 /* Only the index files. */
 int segment_remove_index(const struct tide_fs *, const char *dir, int64_t base_offset);
-/* Writes log-start-offset-checkpoint, durably. */
+/* Writes log-start-offset-checkpoint, durably: "0", the offset, the CRC-32C of both lines. */
 int log_start_store(const struct tide_fs *, const char *dir, int64_t start);
 /* 0 without the file; -EBADMSG when it is damaged. */
 int log_start_load(const struct tide_fs *, const char *dir, int64_t *ret_start);

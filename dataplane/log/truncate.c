@@ -11,7 +11,8 @@
  *   T4  it is walked up to the new end, its index is made again
  *   T5  it is cut there, and zeroes are written behind the end, synced (design 7: nothing of the old
  *       bytes may stand behind what is appended next)
- *   T6  leader-epoch-checkpoint loses the lines behind the new end
+ *   T6  log-start-offset-checkpoint falls with the end if it was inside of the batch that went, and
+ *       leader-epoch-checkpoint loses the lines behind the new end
  * A prepared segment stays: it holds nothing.
  */
 #include <errno.h>
@@ -147,6 +148,8 @@ static void truncate_run(struct tide_job *job, const struct tide_fs *fs)
         e = find_end(j, fs);
     if (e == 0)
         e = cut(j, fs);
+    if (e == 0 && j->ret_end < j->start) /* inside the batch that went */
+        e = log_start_store(fs, j->dir, j->ret_end);
     if (e == 0 && log_epoch_lines_cut(&j->lines, j->ret_end))
         e = log_epoch_lines_store(&j->lines, fs, j->dir);
     if (e != 0) {
@@ -189,6 +192,7 @@ void log_truncate_start(struct log *log, struct tide_out *out)
     j->to = log->truncate_wanted;
     j->number = n;
     j->base = s->base_offset;
+    j->start = log_start_offset(log);
     j->epoch_before = -1;
     j->extent = log->extent;
     j->cap = log->segment_cap;
