@@ -709,6 +709,18 @@ static int settle_epochs(struct recovery *r)
     return e != 0 ? fail(r, e, "%s/leader-epoch-checkpoint: cannot write it", r->log->dir) : 0;
 }
 
+/* A log that ends before its start lost its end (a truncation into the batch that held the start).
+ * What is appended next must not be hidden by the old start. */
+static int lower_start(struct recovery *r)
+{
+    int64_t end = r->found[r->found_count - 1].s.next_offset;
+    if (r->start <= end)
+        return 0;
+    r->start = end;
+    int e = log_start_store(r->fs, r->log->dir, end);
+    return e != 0 ? fail(r, e, "%s/" LOG_START_NAME ": cannot write it", r->log->dir) : 0;
+}
+
 static int fill_table(struct recovery *r)
 {
     struct log *log = r->log;
@@ -780,6 +792,8 @@ static int recover(struct recovery *r)
         e = settle_active(r);
     if (e == 0)
         e = settle_epochs(r);
+    if (e == 0)
+        e = lower_start(r);
     return e != 0 ? e : fill_table(r);
 }
 

@@ -197,8 +197,9 @@ static void take_out(struct sim_log *s)
 static void see_marks(struct sim_log *s)
 {
     int64_t durable = log_durable_end(s->log);
-    if (s->cut_asked == INT64_MAX)
-        s->acked = TIDE_MAX(s->acked, durable);
+    if (s->cut_asked != INT64_MAX)
+        return;
+    s->acked = TIDE_MAX(s->acked, durable);
     s->start_acked = TIDE_MAX(s->start_acked, log_start_offset(s->log));
     model_trim(s, s->start_acked);
 }
@@ -479,7 +480,9 @@ static void act_truncate(struct sim_log *s)
     unsigned tries = 0;
     s->cut_asked = to;
     uint64_t i = model_find(s, to); /* the batch that contains it goes as a whole */
-    s->acked = TIDE_MIN(s->acked, i < s->count ? TIDE_MIN(to, batch_at(s, i)->base) : to);
+    int64_t end_after = i < s->count ? TIDE_MIN(to, batch_at(s, i)->base) : to;
+    s->acked = TIDE_MIN(s->acked, end_after);
+    s->start_acked = TIDE_MIN(s->start_acked, end_after);
     while ((status = log_truncate(s->log, to, &s->out)) == TIDE_AGAIN) {
         (void)sim_log_step(s);
         if (++tries > PATIENCE)
