@@ -43,6 +43,8 @@ static void init_lists(struct broker *b)
     }
     for (uint32_t i = b->config.requests_max; i-- != 0;)
         b->free_requests[b->free_request_count++] = i;
+    for (uint32_t i = CHECKS_MAX; i-- != 0;)
+        b->free_checks[b->free_check_count++] = i;
     for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
         for (unsigned k = 0; k < WAIT_KIND_COUNT; k++)
             link_init(&b->waits[i].lists[k]);
@@ -320,12 +322,57 @@ void home_moved(struct broker *b, struct partition *p, struct tide_out *out)
 
 /* ---- the home side of appends ---------------------------------------------------------------- */
 
-void append_park(struct broker *b, struct tide_mail *m)
+static struct partition_append append_of(const struct tide_mail *m)
+{
+    return (struct partition_append){.records = m->append.records,
+                                     .acks = m->append.acks,
+                                     .api_version = m->append.api_version,
+                                     .transactional_id_given = m->append.transactional_id_given,
+                                     .leader_epoch = m->append.leader_epoch};
+}
+
+/* Sends a compressed batch to a helper. TIDE_OK: it needs none, or the verdict is there. */
+static enum tide_status check_begin(struct broker *b, struct tide_mail *m, struct tide_out *out)
+{
+    struct batch_check *c = m->append.check;
+    struct partition_append a = append_of(m);
+    struct batch_header header;
+    struct batch_walk_limits limits;
+    if (c != NULL)
+        return c->done ? TIDE_OK : TIDE_FULL;
+    if (!batch_is_compressed(a.records) ||
+        !partition_wants_check(m->append.partition, &b->time, &a, &header, &limits))
+        return TIDE_OK;
+    if (b->free_check_count == 0 || !tide_out_has_job_room(out)) {
+        tide_count(b->counters, COUNTER_produce_check_waits);
+        return TIDE_FULL;
+    }
+    c = &b->checks[b->free_checks[--b->free_check_count]];
+    batch_check_prepare(c, a.records, &header, &limits);
+    c->job.owner = b->config.core;
+    c->job.cookie = (uint64_t)(uintptr_t)c;
+    m->append.check = c;
+    tide_out_job(out, &c->job);
+    tide_count(b->counters, COUNTER_produce_checks);
+    return TIDE_FULL;
+}
+
+static void check_give(struct broker *b, struct tide_mail *m)
+{
+    struct batch_check *c = m->append.check;
+    if (c == NULL)
+        return;
+    b->free_checks[b->free_check_count++] = (uint32_t)(c - b->checks);
+    m->append.check = NULL;
+}
+
+void append_park(struct broker *b, struct tide_mail *m, struct tide_out *out)
 {
     uint32_t slot = partition_slot(m->append.partition);
     struct slot_waits *s = &b->waits[slot];
     m->next = NULL;
     m->append.parked = true;
+    (void)check_begin(b, m, out);
     if (s->parked_head == NULL) {
         s->parked_head = m;
         link_append(&b->parked, &s->in_parked);
@@ -368,16 +415,18 @@ void count_append(struct broker *b, uint32_t bytes, const struct partition_appen
 
 static enum tide_status append_now(struct broker *b, struct tide_mail *m, struct tide_out *out)
 {
-    struct partition_append a = {.records = m->append.records,
-                                 .acks = m->append.acks,
-                                 .api_version = m->append.api_version,
-                                 .transactional_id_given = m->append.transactional_id_given,
-                                 .leader_epoch = m->append.leader_epoch};
+    struct partition_append a = append_of(m);
     struct partition *p = m->append.partition;
     struct partition_appended ret;
-    enum tide_status status = partition_append(p, &b->time, &a, out, &ret);
+    enum tide_status status = check_begin(b, m, out);
     if (status != TIDE_OK)
         return status;
+    if (m->append.check != NULL)
+        a.walked = &((struct batch_check *)m->append.check)->walked;
+    status = partition_append(p, &b->time, &a, out, &ret);
+    if (status != TIDE_OK)
+        return status;
+    check_give(b, m);
     count_append(b, a.records.len, &ret);
     slot_dirty(b, partition_slot(p));
     append_answered(b, m, &ret);
@@ -396,7 +445,7 @@ static void on_append(struct broker *b, struct tide_mail *m, struct tide_out *ou
         return;
     }
     if (b->waits[slot].parked_head != NULL || append_now(b, m, out) != TIDE_OK)
-        append_park(b, m);
+        append_park(b, m, out);
 }
 
 static unsigned retry_parked(struct broker *b, struct tide_out *out)
@@ -571,6 +620,10 @@ void broker_on_job(struct broker *b, const struct tide_time *t, struct tide_job 
         slot_unuse(b, e->partition);
         if (request_came_back(b, r))
             list_offsets_on_job(b, r, e);
+        return;
+    }
+    if (job->kind == JOB_BATCH_CHECK) { /* its letter is parked, and looked at every turn */
+        ((struct batch_check *)job)->done = true;
         return;
     }
     uint32_t slot = (uint32_t)job->cookie;

@@ -11,9 +11,11 @@
 #include "kafka/header.h"
 #include "kafka/messages.h"
 #include "kafka/wire.h"
+#include "partition/check.h"
 #include "partition/partition.h"
 
 enum broker_limit {
+    CHECKS_MAX = 64, /* compressed batches with helpers at a time */
     SESSION_REQUESTS_MAX = 64,        /* in progress per connection; beyond it we stop reading */
     SESSION_OUT_BYTES_MAX = 1 << 20,  /* unsent response bytes; beyond it we stop executing */
     SESSION_DENSE_ABOVE = 64 * 1024,  /* a partial request above this leaves the receive buffers */
@@ -272,6 +274,9 @@ struct broker {
     struct slot_waits *waits; /* by slot */
     struct home_slot *home;   /* by slot */
     struct link parked;       /* slots with parked appends */
+    struct batch_check checks[CHECKS_MAX];
+    uint32_t free_checks[CHECKS_MAX];
+    uint32_t free_check_count;
     uint32_t *dirty;          /* slots whose partition has work */
     uint32_t dirty_count;
     uint32_t *homes;          /* slots that live here */
@@ -348,7 +353,9 @@ void wait_remove(struct broker *, struct waiter *);
 void slot_use(struct broker *, struct partition *);
 void slot_unuse(struct broker *, struct partition *);
 /* [home] The letter's append waits for room, behind those that wait already. */
-void append_park(struct broker *, struct tide_mail *);
+void append_park(struct broker *, struct tide_mail *, struct tide_out *);
+/* Does the header name a codec? False for what is no header. */
+bool batch_is_compressed(struct tide_slice records);
 /* [home] What an append came to, counted at home. */
 void count_append(struct broker *, uint32_t bytes, const struct partition_appended *);
 void slot_dirty(struct broker *, uint32_t slot);

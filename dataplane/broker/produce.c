@@ -261,8 +261,20 @@ void produce_try_respond(struct broker *b, struct request *r)
 
 /* ---- sending the batches to their homes -------------------------------------------------------------- */
 
+bool batch_is_compressed(struct tide_slice records)
+{
+    uint8_t attributes[2];
+    if (records.len < BATCH_HEADER)
+        return false;
+    struct tide_slice at = tide_slice_after(records, BATCH_ATTRIBUTES);
+    at.len = sizeof(attributes);
+    tide_slice_copy(at, attributes);
+    return (attributes[1] & BATCH_CODEC_MASK) != 0;
+}
+
 static void send_letter(struct broker *b, struct request *r, struct produce_entry *e,
-                        struct tide_slice records, int32_t leader_epoch, uint32_t home, bool transactional)
+                        struct tide_slice records, int32_t leader_epoch, uint32_t home, bool transactional,
+                        struct tide_out *out)
 {
     struct tide_mail *m = mail_take(b, MAIL_APPEND);
     TIDE_ASSERT(m != NULL); /* produce_handle counted them */
@@ -278,7 +290,7 @@ static void send_letter(struct broker *b, struct request *r, struct produce_entr
     slot_use(b, e->target);
     r->outstanding++;
     if (home == b->config.core)
-        append_park(b, m);
+        append_park(b, m, out);
     else
         mail_out(b, home, m);
 }
@@ -298,12 +310,12 @@ static void append_entry(struct broker *b, struct request *r, struct produce_ent
 
     e->target = p;
     if (vp->home_core != b->config.core || b->waits[slot].parked_head != NULL ||
-        b->home[slot].partition != p) {
-        send_letter(b, r, e, records, vp->leader_epoch, vp->home_core, transactional);
+        b->home[slot].partition != p || batch_is_compressed(records)) {
+        send_letter(b, r, e, records, vp->leader_epoch, vp->home_core, transactional, out);
         return;
     }
     if (partition_append(p, &b->time, &a, out, &ret) != TIDE_OK) {
-        send_letter(b, r, e, records, vp->leader_epoch, vp->home_core, transactional);
+        send_letter(b, r, e, records, vp->leader_epoch, vp->home_core, transactional, out);
         return;
     }
     count_append(b, records.len, &ret);

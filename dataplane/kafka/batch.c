@@ -211,17 +211,30 @@ static bool walk_record(struct walk *w, const struct batch_header *h, int32_t in
     return true;
 }
 
+static void walk_all(struct walk *w, const struct batch_header *h, const struct batch_walk_limits *limits,
+                     struct batch_walk *ret)
+{
+    *ret = (struct batch_walk){.max_timestamp = -1, .bad_record = -1};
+    for (int32_t i = 0; i < h->record_count; i++)
+        if (!walk_record(w, h, i, limits, ret))
+            return;
+    if (w->left != 0)
+        refuse(ret, -1, KAFKA_INVALID_RECORD, "bytes are left behind the last record");
+}
+
 void batch_walk_records(struct tide_slice batch, const struct batch_header *h, const struct batch_walk_limits *limits,
                         struct batch_walk *ret)
 {
     struct walk w = {.rest = tide_slice_after(batch, BATCH_HEADER)};
     w.left = w.rest.len;
-    *ret = (struct batch_walk){.max_timestamp = -1, .bad_record = -1};
-    for (int32_t i = 0; i < h->record_count; i++)
-        if (!walk_record(&w, h, i, limits, ret))
-            return;
-    if (w.left != 0)
-        refuse(ret, -1, KAFKA_INVALID_RECORD, "bytes are left behind the last record");
+    walk_all(&w, h, limits, ret);
+}
+
+void batch_walk_plain(const uint8_t *records, size_t len, const struct batch_header *h,
+                      const struct batch_walk_limits *limits, struct batch_walk *ret)
+{
+    struct walk w = {.p = records, .end = records + len, .left = (uint32_t)TIDE_MIN(len, (size_t)UINT32_MAX)};
+    walk_all(&w, h, limits, ret);
 }
 
 /* ---- contiguous records ---------------------------------------------------------------------------- */

@@ -100,6 +100,10 @@ struct batch_walk_limits {
 void batch_walk_records(struct tide_slice batch, const struct batch_header *, const struct batch_walk_limits *,
                         struct batch_walk *ret);
 
+/* The same for records that were decompressed: len bytes in one piece. */
+void batch_walk_plain(const uint8_t *records, size_t len, const struct batch_header *,
+                      const struct batch_walk_limits *, struct batch_walk *ret);
+
 /* One record inside a piece of contiguous memory. */
 struct batch_record {
     int64_t offset;

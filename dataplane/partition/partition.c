@@ -319,24 +319,37 @@ static int64_t plus(int64_t a, int64_t b)
     return __builtin_add_overflow(a, b, &r) ? INT64_MAX : r;
 }
 
-/* Uncompressed records are walked in place; of compressed ones the header's times are looked at. */
-static void walk(const struct partition *p, const struct tide_time *t, const struct partition_append *a, const struct batch_header *h,
-                 struct batch_walk *ret)
+static struct batch_walk_limits limits_now(const struct partition *p, const struct tide_time *t)
 {
     bool create_time = p->config.message_timestamp_type == TIMESTAMP_CREATE_TIME;
-    struct batch_walk_limits limits = {.refuse_null_keys = p->config.cleanup_policy != CLEANUP_DELETE,
+    return (struct batch_walk_limits){.refuse_null_keys = p->config.cleanup_policy != CLEANUP_DELETE,
                                        .check_timestamps = create_time,
                                        .timestamp_min = minus(t->wall_ms, p->config.message_timestamp_before_max_ms),
                                        .timestamp_max = plus(t->wall_ms, p->config.message_timestamp_after_max_ms)};
-    if (batch_codec_of(h) == CODEC_NONE) {
+}
+
+/* Uncompressed records are walked in place; a helper has looked into the others. */
+static void walk(const struct partition *p, const struct tide_time *t, const struct partition_append *a, const struct batch_header *h,
+                 struct batch_walk *ret)
+{
+    struct batch_walk_limits limits = limits_now(p, t);
+    if (batch_codec_of(h) == CODEC_NONE)
         batch_walk_records(a->records, h, &limits, ret);
-        return;
-    }
-    *ret = (struct batch_walk){.max_timestamp = h->max_timestamp, .bad_record = -1};
-    if (create_time && h->max_timestamp != -1 && (h->max_timestamp < limits.timestamp_min || h->max_timestamp > limits.timestamp_max)) {
-        ret->error = KAFKA_INVALID_TIMESTAMP;
-        ret->message = "the batch's timestamp is outside of what the topic accepts";
-    }
+    else if (TIDE_EXPECT(a->walked != NULL))
+        *ret = *a->walked;
+    else
+        *ret = (struct batch_walk){.bad_record = -1, .error = KAFKA_INVALID_RECORD,
+                                   .message = "nobody looked into the compressed batch"};
+}
+
+bool partition_wants_check(const struct partition *p, const struct tide_time *t, const struct partition_append *a,
+                           struct batch_header *ret_header, struct batch_walk_limits *ret_limits)
+{
+    const char *message;
+    if (check_request(p, a, ret_header, &message) != 0 || batch_codec_of(ret_header) == CODEC_NONE)
+        return false;
+    *ret_limits = limits_now(p, t);
+    return true;
 }
 
 static enum tide_status store(struct partition *p, const struct tide_time *t, const struct partition_append *a, const struct batch_header *h,

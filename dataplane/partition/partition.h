@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "kafka/batch.h"
 #include "log/log.h"
 #include "partition/watermark.h"
 #include "tidemark/settings.h"
@@ -51,7 +52,13 @@ struct partition_append {
     int16_t api_version;
     bool transactional_id_given;
     int32_t leader_epoch;        /* the one in the view that routed it; -1: do not compare */
+    const struct batch_walk *walked; /* the verdict on a compressed batch; NULL for others */
 };
+/* [home] Must the batch go to a helper first (check.h)? Then *ret_header and *ret_limits say what
+ * for. False also for one that partition_append will refuse without a look at its records. */
+bool partition_wants_check(const struct partition *, const struct tide_time *,
+                           const struct partition_append *, struct batch_header *ret_header,
+                           struct batch_walk_limits *ret_limits);
 struct partition_appended {
     int16_t error;               /* Kafka error code; 0 also for a duplicate */
     bool duplicate;

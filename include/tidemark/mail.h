@@ -55,6 +55,7 @@ struct mail_append {
     int16_t api_version;
     bool transactional_id_given;
     bool parked;                 /* waits at the home core for room */
+    void *check;                 /* the home core's, of a compressed batch */
     int32_t leader_epoch;
     void *request;               /* the sender's */
     void *entry;

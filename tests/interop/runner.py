@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unmodified clients over the wire. runner.py --build DIR [--vdev af_xdp|af_packet] [--only NAME] [--list]"""
 import argparse
+import gzip
 import os
 import pathlib
 import shutil
@@ -372,6 +373,11 @@ def bad_batches_get_their_error(w):
         ('record length', wire.batch([b'x'], records=b'\x7f' + wire.record(0, b'x')[1:]), 87),
         ('header bomb', wire.batch([b'x'], records=b'\x10\0\0\0\x01\x01' + b'\xfe\xff\xff\x7f'), 87),
         ('offset delta', wire.batch([b'x'], records=wire.record(3, b'x')), 87),
+        ('gzip that is none', wire.batch([b'x'], attributes=1), 87), ('zstd that is none', wire.batch([b'x'], attributes=4), 87),
+        ('gzip, stray bytes', wire.batch([b'x'], attributes=1, records=gzip.compress(wire.record(0, b'x') + b'zz', mtime=0)), 87),
+        ('gzip, offset delta', wire.batch([b'x'], attributes=1, records=gzip.compress(wire.record(3, b'x'), mtime=0)), 87),
+        ('gzip, too few', wire.batch([b'x', b'y'], attributes=1, records=gzip.compress(wire.record(0, b'x'), mtime=0)), 87),
+        ('gzip, a bomb', wire.batch([b'x'], attributes=1, records=gzip.compress(bytes(200 << 20), 9, mtime=0)), 87),
         ('length lies', wire.batch([b'x'], length=20), 2), ('too long', wire.batch([b'x' * 1048600]), 10),
     ]
     s = w.connect()
@@ -382,10 +388,12 @@ def bad_batches_get_their_error(w):
     expect(wire.produce_result(ask(s, wire.produce('bad', good, partition=9)), 'bad')[0] == 3, 'partition')
     expect(wire.produce_result(ask(s, wire.produce('absent', good)), 'absent')[0] == 3, 'topic')
     expect(wire.produce_result(ask(s, wire.produce('bad', good)), 'bad') == (0, 0), 'the good one')
+    packed = wire.batch([b'three'], attributes=1, records=gzip.compress(wire.record(0, b'three'), mtime=0))
+    expect(wire.produce_result(ask(s, wire.produce('bad', packed)), 'bad') == (0, 2), 'the good compressed one')
     s.sendall(wire.produce('bad', bytes(flipped), acks=0))
     s.settimeout(5)
     expect(closed(s), 'acks=0 with an error must close')
-    expect(w.consume('bad') == 'one\ntwo\n', 'only the good batch is there')
+    expect(w.consume('bad') == 'one\ntwo\nthree\n', 'only the good batches are there')
 
 
 @case

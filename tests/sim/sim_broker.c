@@ -19,12 +19,14 @@
 
 #include <rte_malloc.h>
 #include <rte_rcu_qsbr.h>
+#include <zstd.h>
 
 #include "../unit/unit.h"
 #include "core/core.h"
 #include "kafka/batch.h"
 #include "kafka/header.h"
 #include "kafka/messages.h"
+#include "log/plain.h"
 #include "partition/partition.h"
 #include "settings/settings.h"
 #include "sim_fs.h"
@@ -299,15 +301,32 @@ static void send_request(struct sim *s, struct wire_writer *w)
     tcp_write(s->conn, &w->out);
 }
 
+/* Every third batch is compressed, so that helpers look into it and others wait behind it. */
+static size_t compress_some(uint32_t number, uint8_t *batch, size_t len, size_t cap)
+{
+    uint8_t copy[VALUE_MAX + 200];
+    if (number % 3 != 0)
+        return len;
+    memcpy(copy, batch, len);
+    size_t n = ZSTD_compress(batch + BATCH_HEADER, cap - BATCH_HEADER, copy + BATCH_HEADER, len - BATCH_HEADER, 1);
+    if (ZSTD_isError(n))
+        return 0;
+    store_be32(batch + BATCH_LENGTH, (uint32_t)(BATCH_HEADER + n - BATCH_LENGTH_OVERHEAD));
+    store_be16(batch + BATCH_ATTRIBUTES, CODEC_ZSTD);
+    batch_seal(batch, BATCH_HEADER + n);
+    return BATCH_HEADER + n;
+}
+
 static void send_produce(struct sim *s, uint32_t number)
 {
-    uint8_t value[8 + VALUE_MAX], batch[VALUE_MAX + 200];
+    uint8_t value[8 + VALUE_MAX], batch[VALUE_MAX + 400];
     struct batch_build_record r = {.timestamp = 1700000000000, .value = value};
     struct wire_writer w;
     struct tide_rope records = {0};
     size_t len;
     r.value_len = (int32_t)value_of(number, value);
-    len = batch_build(batch, sizeof(batch), &r, 1, 42, 0, (int32_t)number);
+    len = batch_build(batch, VALUE_MAX + 200, &r, 1, 42, 0, (int32_t)number);
+    len = compress_some(number, batch, len, sizeof(batch));
     if (len == 0 || tide_rope_copy_in(&records, s->client_pool, batch, (uint32_t)len) != TIDE_OK)
         give_up(s, "no memory for a batch");
     wire_writer_init(&w, s->client_pool);
@@ -405,7 +424,11 @@ static void on_fetched(struct sim *s, struct wire_cursor *c)
         batch_header_parse(bytes + at, &h);
         if (batch_crc_update(0, bytes + at + BATCH_ATTRIBUTES, batch_size(&h) - BATCH_ATTRIBUTES) != h.crc)
             give_up(s, "P4: a damaged batch was served");
-        batch_iter_init(&it, &h, bytes + at + BATCH_HEADER, batch_size(&h) - BATCH_HEADER);
+        uint8_t *plain;
+        size_t plain_len;
+        if (log_records_plain(&h, bytes + at, batch_size(&h), &plain, &plain_len) != 0)
+            give_up(s, "a batch that cannot be decompressed");
+        batch_iter_init(&it, &h, plain, plain_len);
         while (batch_iter_next(&it, &r)) {
             if (r.offset < s->next_offset)
                 continue;
@@ -417,6 +440,8 @@ static void on_fetched(struct sim *s, struct wire_cursor *c)
             s->next_offset++;
             s->progress_ns = s->now_ns;
         }
+        if (plain != bytes + at + BATCH_HEADER)
+            free(plain);
         at += batch_size(&h);
     }
     s->done = s->seen == s->records;
