@@ -33,6 +33,8 @@ enum kind {
     KIND_METADATA,
     KIND_BASE, /* the two bytes of length are the base offset of the files that follow */
     KIND_COUNT,
+    KIND_START = 0xf0,      /* and above: the log start; sealed: the two bytes of length are the offset */
+    KIND_CHECKPOINT = 0xf8, /* and above */
 };
 
 #define DIR      "/d/t-0"
@@ -114,6 +116,35 @@ static void put_piece(unsigned flags, enum kind kind, uint32_t base, const uint8
     free(copy);
 }
 
+static void put_start(unsigned flags, uint32_t offset, const uint8_t *bytes, size_t len)
+{
+    if ((flags & FLAG_SEAL) != 0)
+        MUST(log_start_store(&disk.fs, DIR, offset) == 0);
+    else
+        put(LOG_START_NAME, bytes, len);
+}
+
+/* Sealed: magic, version, base and count that fit, and the right sum. */
+static void put_checkpoint(unsigned flags, uint32_t base, const uint8_t *bytes, size_t len)
+{
+    enum { HEAD = 28 };
+    uint8_t *copy = calloc(1, len + HEAD + 4);
+    MUST(copy != NULL);
+    if ((flags & FLAG_SEAL) != 0) {
+        len -= len % LOG_INDEX_STORED_BYTES;
+        memcpy(copy, "TMCK\0\0\0\1", 8);
+        store_be64(copy + 8, base);
+        store_be32(copy + 24, (uint32_t)(len / LOG_INDEX_STORED_BYTES));
+        memcpy(copy + HEAD, bytes, len);
+        store_be32(copy + HEAD + len, batch_crc_update(0, copy, HEAD + len));
+        len += HEAD + 4;
+    } else {
+        memcpy(copy, bytes, len);
+    }
+    put(LOG_CHECKPOINT_NAME, copy, len);
+    free(copy);
+}
+
 static unsigned lay_out(const uint8_t *bytes, size_t len)
 {
     unsigned flags = len != 0 ? bytes[0] : 0;
@@ -125,12 +156,18 @@ static unsigned lay_out(const uint8_t *bytes, size_t len)
         enum kind kind = (enum kind)(bytes[at] % KIND_COUNT);
         uint32_t n = load_be16(bytes + at + 1);
         at += 3;
-        if (kind == KIND_BASE) {
+        if (kind == KIND_BASE && bytes[at - 3] < KIND_START) {
             base = n;
             continue;
         }
+        uint32_t offset = n;
         n = (uint32_t)TIDE_MIN((size_t)n, len - at);
-        put_piece(flags, kind, base, bytes + at, n);
+        if (bytes[at - 3] >= KIND_CHECKPOINT)
+            put_checkpoint(flags, base, bytes + at, n);
+        else if (bytes[at - 3] >= KIND_START)
+            put_start(flags, offset, bytes + at, n);
+        else
+            put_piece(flags, kind, base, bytes + at, n);
         at += n;
     }
     return flags;
@@ -229,6 +266,24 @@ static void append_one(struct log *log)
         MUST(log_is_failed(log) || log_durable_end(log) == next + 1);
 }
 
+/* Both ends move; what is between can still be read. */
+static void cut_ends(struct log *log)
+{
+    int64_t start = log_start_offset(log);
+    int64_t end = log_next_offset(log);
+    int64_t to = start + (end - start) / 4;
+    enum tide_status status;
+    for (int i = 0; i < 20 && (status = log_trim(log, to, &out)) == TIDE_AGAIN; i++)
+        pump(log, NULL);
+    to = start + (end - start) / 4 * 3;
+    for (int i = 0; i < 20 && (status = log_truncate(log, to, &out)) == TIDE_AGAIN; i++)
+        pump(log, NULL);
+    if (status == TIDE_OK)
+        MUST(log_next_offset(log) <= TIDE_MAX(to, start));
+    if (!log_is_failed(log))
+        log_check(log);
+}
+
 static void count_batch(void *arg, const struct batch_header *h)
 {
     int64_t *next = arg;
@@ -293,6 +348,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
         append_one(log);
         read_all(log);
         log_check(log);
+        cut_ends(log);
+        if (!log_is_failed(log))
+            read_all(log);
+        append_one(log);
         close_log(log);
         struct log_core_free f = log_core_free_now(core);
         MUST(f.tails == 8 && f.reads == 4 && f.views == 64 && f.leases == 128 && f.chunks == 2);

@@ -228,8 +228,8 @@ class World:
     def produce(self, topic, path, *args, **kw):
         return self.client('kcat', '-b', BOOT, '-P', '-t', topic, '-l', path, *args, **kw)
 
-    def consume(self, topic, *args, **kw):
-        return self.client('kcat', '-b', BOOT, '-C', '-t', topic, '-o', 'beginning', '-e', '-q', *args, **kw).stdout
+    def consume(self, topic, *args, begin='beginning', **kw):
+        return self.client('kcat', '-b', BOOT, '-C', '-t', topic, '-o', str(begin), '-e', '-q', *args, **kw).stdout
 
     def inside(self, f):
         """Runs f() in a thread that lives in the client namespace."""
