@@ -573,6 +573,12 @@ void broker_on_mail(struct broker *b, const struct tide_time *t, struct tide_mai
                 produce_on_appended(b, r, e, &a);
         }
         break;
+    case MAIL_TRIM:
+        if (m->pool != b->mails)
+            trim_begin(b, m, out);
+        else
+            delete_records_on_answer(b, m);
+        break;
     case MAIL_ADOPT:
     case MAIL_RELEASE:
     case MAIL_CONFIGURE:
@@ -696,6 +702,8 @@ static unsigned run_deadlines(struct broker *b, struct tide_out *out)
         request_set_deadline(b, r, TIDE_NEVER);
         if (r->api_key == KAFKA_API_PRODUCE)
             produce_on_deadline(b, r);
+        else if (r->api_key == KAFKA_API_DELETE_RECORDS)
+            delete_records_on_deadline(b, r);
         else if (r->api_key == KAFKA_API_FETCH)
             fetch_on_deadline(b, r, out);
         did++;
@@ -803,6 +811,7 @@ unsigned broker_turn(struct broker *b, const struct tide_time *t, struct tide_ou
     (void)t;
     did += send_unsent(b);
     did += retry_parked(b, out);
+    did += trim_retry(b, out);
     did += run_stalled(b, out);
     did += run_retry(b, out);
     did += run_deadlines(b, out);
@@ -818,7 +827,7 @@ uint64_t broker_deadline_ns(const struct broker *b)
 {
     uint64_t soonest = b->heap_count != 0 ? b->heap[0]->deadline_ns : TIDE_NEVER;
     bool again = !link_is_empty(&b->stalled) || !link_is_empty(&b->retry) ||
-                 !link_is_empty(&b->parked) || b->unsent_count != 0;
+                 !link_is_empty(&b->parked) || b->trims != NULL || b->unsent_count != 0;
     if (b->home_count != 0)
         soonest = TIDE_MIN(soonest, b->sweep_ns);
     if (b->session_count != 0 && b->settings->connections_max_idle_ms >= 0)

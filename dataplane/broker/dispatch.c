@@ -15,6 +15,7 @@ const struct api_row api_rows[] = {
     {KAFKA_API_API_VERSIONS, 0, 0, 4, 3, true, RESOURCE_NONE, OP_NONE, api_versions_handle, "ApiVersions"},
     {KAFKA_API_CREATE_TOPICS, 2, 2, 7, 5, false, RESOURCE_CLUSTER, OP_CREATE, ask_handle, "CreateTopics"},
     {KAFKA_API_DELETE_TOPICS, 1, 1, 6, 4, false, RESOURCE_TOPIC, OP_DELETE, ask_handle, "DeleteTopics"},
+    {KAFKA_API_DELETE_RECORDS, 0, 0, 2, 2, false, RESOURCE_TOPIC, OP_DELETE, delete_records_handle, "DeleteRecords"},
     {KAFKA_API_INIT_PRODUCER_ID, 0, 0, 5, 2, false, RESOURCE_CLUSTER, OP_IDEMPOTENT_WRITE, ask_handle, "InitProducerId"},
     {KAFKA_API_OFFSET_FOR_LEADER_EPOCH, 2, 2, 4, 4, false, RESOURCE_TOPIC, OP_DESCRIBE, offset_for_leader_epoch_handle, "OffsetForLeaderEpoch"},
     {KAFKA_API_DESCRIBE_CONFIGS, 1, 1, 4, 4, false, RESOURCE_TOPIC, OP_DESCRIBE_CONFIGS, ask_handle, "DescribeConfigs"},

@@ -65,7 +65,8 @@ static inline void link_remove(struct link *l)
  */
 enum request_state { REQUEST_FREE, REQUEST_OPEN, REQUEST_DONE, REQUEST_STATE_COUNT };
 
-enum item_kind { ITEM_PRODUCE_TOPIC = 1, ITEM_PRODUCE, ITEM_FETCH_TOPIC, ITEM_FETCH, ITEM_LIST_TOPIC, ITEM_LIST };
+enum item_kind { ITEM_PRODUCE_TOPIC = 1, ITEM_PRODUCE, ITEM_FETCH_TOPIC, ITEM_FETCH, ITEM_LIST_TOPIC, ITEM_LIST,
+                 ITEM_TRIM_TOPIC, ITEM_TRIM };
 
 struct request {
     enum request_state state;
@@ -116,6 +117,11 @@ struct request {
             bool laid_out;
             bool read_committed;
         } list;
+        struct {
+            uint32_t topics;
+            uint32_t waiting;
+            bool complete; /* every entry is on its way */
+        } trim;
         struct {
             bool rerun;
         } ask;
@@ -203,6 +209,15 @@ struct list_entry {
     struct log_lookup lookup;
 };
 
+struct trim_entry {
+    struct work_item head;
+    int32_t index;
+    int16_t error;
+    bool done;
+    int64_t offset;
+    int64_t low_watermark;
+};
+
 /* ---- sessions ------------------------------------------------------------------------------ */
 struct session {
     struct broker *broker;
@@ -274,6 +289,7 @@ struct broker {
     struct slot_waits *waits; /* by slot */
     struct home_slot *home;   /* by slot */
     struct link parked;       /* slots with parked appends */
+    struct tide_mail *trims;  /* logs here whose start is on its way up */
     struct batch_check checks[CHECKS_MAX];
     uint32_t free_checks[CHECKS_MAX];
     uint32_t free_check_count;
@@ -387,6 +403,11 @@ void fetch_abandon(struct broker *, struct request *);
 
 enum tide_status list_offsets_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
 void list_offsets_on_job(struct broker *, struct request *, struct list_entry *);
+enum tide_status delete_records_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
+void delete_records_on_answer(struct broker *, struct tide_mail *);
+void delete_records_on_deadline(struct broker *, struct request *);
+void trim_begin(struct broker *, struct tide_mail *, struct tide_out *); /* at home */
+unsigned trim_retry(struct broker *, struct tide_out *);
 void list_offsets_respond(struct broker *, struct request *);
 
 enum tide_status api_versions_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);

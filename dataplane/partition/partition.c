@@ -446,6 +446,38 @@ static void check_failure(struct partition *p)
         partition_move(p, PARTITION_FAILED);
 }
 
+static int16_t trim_error(const struct partition *p, int64_t offset)
+{
+    if (p->state == PARTITION_FAILED)
+        return KAFKA_KAFKA_STORAGE_ERROR;
+    if (!serves(p))
+        return KAFKA_NOT_LEADER_OR_FOLLOWER;
+    if (p->config.cleanup_policy == CLEANUP_COMPACT)
+        return KAFKA_POLICY_VIOLATION;
+    if (offset < 0 || offset > watermark_high(&p->marks))
+        return KAFKA_OFFSET_OUT_OF_RANGE;
+    return 0;
+}
+
+enum tide_status partition_trim(struct partition *p, int64_t *offset, struct tide_out *out, int16_t *ret_error,
+                                int64_t *ret_low)
+{
+    if (*offset == -1)
+        *offset = watermark_high(&p->marks);
+    *ret_low = -1;
+    *ret_error = trim_error(p, *offset);
+    if (*ret_error != 0)
+        return TIDE_OK;
+    enum tide_status status = log_trim(p->log, *offset, out);
+    if (status == TIDE_AGAIN)
+        return status;
+    if (status == TIDE_OK)
+        *ret_low = log_start_offset(p->log);
+    else
+        *ret_error = status == TIDE_IO ? KAFKA_KAFKA_STORAGE_ERROR : KAFKA_NOT_LEADER_OR_FOLLOWER;
+    return TIDE_OK;
+}
+
 /* Old segments go (kafka-protocol 11: log.retention.*); the active one rolls first when it is old. */
 static void retain(struct partition *p, const struct tide_time *t, struct tide_out *out)
 {

@@ -77,6 +77,11 @@ enum tide_status partition_append(struct partition *, const struct tide_time *,
                                   const struct partition_append *, struct tide_out *,
                                   struct partition_appended *ret);
 
+/* [home] DeleteRecords: the start of the log rises to *offset (-1: the high watermark, filled in).
+ * TIDE_OK: decided, *ret_error and *ret_low (the start now) say how; TIDE_AGAIN: call again. */
+enum tide_status partition_trim(struct partition *, int64_t *offset, struct tide_out *, int16_t *ret_error,
+                                int64_t *ret_low);
+
 /* [home] Starts writes and jobs that are due; evaluates the high watermark. */
 void partition_turn(struct partition *, const struct tide_time *, struct tide_out *);
 bool partition_has_work(const struct partition *);

@@ -31,6 +31,7 @@ struct partition;
 enum mail_kind {
     /* between cores */
     MAIL_APPEND = 1,  /* session core -> home core, and back with the result */
+    MAIL_TRIM,        /* session core -> home core, and back when the log starts there */
     MAIL_NEIGHBOUR,   /* an address that one core learned */
     /* control -> core, and back when done */
     MAIL_ADOPT,       /* the partition is the core's from now on */
@@ -71,6 +72,16 @@ struct mail_append {
     int64_t log_start_offset;
 };
 
+struct mail_trim {
+    struct partition *partition;
+    int64_t offset;           /* -1: the high watermark */
+    void *request;            /* the sender's */
+    void *entry;
+    /* result */
+    int16_t error;
+    int64_t low_watermark;
+};
+
 struct mail_ask {
     void *request;            /* the sender's */
     int16_t api_key;
@@ -103,6 +114,7 @@ struct tide_mail {
     struct tide_mail *next;    /* of whoever holds it */
     union {
         struct mail_append append;
+        struct mail_trim trim;
         struct mail_ask ask;
         struct mail_order order;
         struct mail_neighbour neighbour;

@@ -780,13 +780,76 @@ def two_data_cores(w):
     for p in range(8):
         w.produce('wide2' + str(p), path, '-X', 'acks=all', '-X', 'enable.idempotence=true')
         expect(w.consume('wide2' + str(p)) == sent, f'topic {p} differs')
+    s = w.connect() # one connection, partitions at home on both cores
+    for p in range(8):
+        error, low = wire.delete_records_result(ask(s, wire.delete_records('wide', 1, p)), 'wide')
+        expect((error, low) == (0, 1), f'records of partition {p} are not deleted: {error} {low}')
+    s.close()
+    left = w.consume('wide').splitlines()
+    expect(len(left) == 60000 - 8, f'{len(left)} records are left')
     m = w.metrics()
     expect(all(m[f'tidemark_produce_batches_total{{core="{c}"}}'] > 0 for c in (0, 1)) if 'tidemark_produce_batches_total{core="0"}' in m
            else True, 'one core does all')
     w.stop()
     w.settings = {}
     w.start()
-    expect(sorted(w.consume('wide').splitlines()) == sorted(sent.splitlines() * 3), 'differs with one core again')
+    expect(sorted(w.consume('wide').splitlines()) == sorted(left), 'differs with one core again')
+
+
+@case
+def records_are_deleted(w):
+    sent = lines(3000).splitlines(keepends=True)
+    path = w.dir / 'in'
+    path.write_text(''.join(sent))
+    w.topic('trimmed')
+    w.produce('trimmed', path, '-X', 'acks=all')
+    s = w.connect()
+
+    def delete(offset, topic='trimmed', partition=0, **kw):
+        return wire.delete_records_result(ask(s, wire.delete_records(topic, offset, partition, **kw)), topic)
+
+    expect(delete(1000) == (0, 1000), 'the first thousand')
+    expect(delete(500) == (0, 1000), 'it does not fall')
+    expect(delete(3001) == (1, -1), 'beyond the high watermark')
+    expect(delete(-2) == (1, -1), 'a negative offset')
+    expect(delete(5, topic='absent') == (3, -1), 'no such topic')
+    expect(delete(5, partition=7) == (3, -1), 'no such partition')
+    expect(w.consume('trimmed') == ''.join(sent[1000:]), 'what is left')
+    w.kill()
+    w.start()
+    expect(w.consume('trimmed') == ''.join(sent[1000:]), 'what is left after a kill')
+    s = w.connect()
+    expect(delete(-1) == (0, 3000), 'all of it')
+    expect(w.consume('trimmed') == '', 'nothing is left')
+    w.produce('trimmed', path, '-X', 'acks=all')
+    expect(w.consume('trimmed') == ''.join(sent), 'it goes on')
+
+
+@case
+def old_segments_go(w):
+    w.stop()
+    w.settings = {'log_retention_check_interval_ms': 300, 'log_segment_bytes': 1048576, 'message_max_bytes': 1000000,
+                  'log_retention_bytes': 3000000}
+    w.start()
+    path = w.dir / 'in'
+    path.write_text(lines(80000))
+    for _ in range(8):
+        w.produce('kept', path, '-X', 'acks=all')
+    until = time.time() + 20
+    while w.metrics().get('tidemark_log_segments_removed_total{core="0"}', 0) == 0 and time.time() < until:
+        time.sleep(0.3)
+    expect(w.metrics().get('tidemark_log_segments_removed_total{core="0"}', 0) > 0, 'nothing was removed')
+    time.sleep(1)
+    left = w.consume('kept').splitlines(keepends=True)
+    everything = lines(80000).splitlines(keepends=True) * 8
+    expect(0 < len(left) < len(everything) and left == everything[-len(left):], 'what is left is not the end of what was sent')
+    expect(sum(len(x) for x in left) > 1000000, 'too much was removed')
+    w.kill()
+    w.start()
+    expect(w.consume('kept').splitlines(keepends=True) == left, 'differs after a kill')
+    w.stop()
+    w.settings = {}
+    w.start()
 
 
 @case

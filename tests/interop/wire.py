@@ -61,6 +61,17 @@ def produce(topic, data, partition=0, acks=-1, timeout=10000, version=7):
     return frame(0, version, body)
 
 
+def delete_records(topic, offset, partition=0, timeout=10000):
+    body = struct.pack('>i', 1) + text(topic) + struct.pack('>iiqi', 1, partition, offset, timeout)
+    return frame(21, 1, body)
+
+
+def delete_records_result(response, topic):
+    """(error, low watermark) of a DeleteRecords v1 response with one partition."""
+    index, low, error = struct.unpack_from('>iqh', response, 4 + 4 + 4 + 2 + len(topic) + 4)
+    return error, low
+
+
 def receive(s):
     """One response; None when the connection was closed or reset."""
     try:
