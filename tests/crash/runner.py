@@ -51,15 +51,18 @@ class Producer:
             self.read_to = offset + 1
 
     def check(self, full):
+        fresh = {}
         with open(self.out) as f:
             f.seek(self.seen)
             for line in f.read().splitlines():
                 number, offset = line.split()
-                self.acked[int(number)] = int(offset)
+                fresh[int(number)] = int(offset)
             self.seen = f.tell()
+        self.acked.update(fresh)
         self.read_on(full)
-        lost = [n for n in self.acked if n not in self.read]
-        moved = [n for n, o in self.acked.items() if o >= 0 and n in self.read and self.read[n] != o and not self.doubled]
+        look = self.acked if full else fresh
+        lost = [n for n in look if n not in self.read]
+        moved = [n for n, o in look.items() if o >= 0 and n in self.read and self.read[n] != o and not self.doubled]
         expect(not lost, f'{self.topic}: {len(lost)} acknowledged records are lost, the first is {lost[:1]}')
         if self.idempotent:
             expect(self.doubled == 0, f'{self.topic}: {self.doubled} duplicates')
