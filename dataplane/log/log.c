@@ -158,6 +158,7 @@ bool log_table_put(struct log *log, uint32_t n, const struct log_segment *s,
     log->spare_segment = NULL;
     *entry = *s;
     entry->next = NULL;
+    entry->number = n;
     atomic_init(&entry->pins, 0);
     tide_pub64_set(&entry->state, state);
     tide_pub64_set(log_segment_slot(log, n), (uintptr_t)entry);
@@ -571,8 +572,11 @@ void log_reap_start(struct log *log, struct tide_out *out)
         return;
     while (log->closed != NULL && j->free_count < LOG_REAP_MAX &&
            log->now_ns - log->closed->gone_ns > LOG_GONE_MS * TIDE_NS_PER_MS) {
-        j->free[j->free_count++] = log->closed;
-        log->closed = log->closed->next;
+        struct log_segment *s = log->closed;
+        if (log_segment_at(log, s->number) == s)
+            tide_pub64_set(log_segment_slot(log, s->number), 0);
+        j->free[j->free_count++] = s;
+        log->closed = s->next;
     }
     if (log->closed == NULL)
         log->closed_tail = &log->closed;

@@ -85,6 +85,7 @@ struct log_segment {
     _Atomic uint32_t pins;   /* [any] */
 
     /* owned: list of those that are gone */
+    uint32_t number; /* of its slot in the table */
     struct log_segment *next;
     uint64_t gone_ns;
 };

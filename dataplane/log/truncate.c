@@ -246,6 +246,7 @@ void log_truncated(struct log *log)
     for (uint32_t n = log_first(log); n < j->number; n++)
         if (log_segment_at(log, n + 1) != log_segment_at(log, n))
             closed += log_segment_at(log, n)->size;
+    cut->number = j->number;
     cut->base_offset = j->base;
     cut->tail_base = tail_base;
     cut->max_timestamp = -1;

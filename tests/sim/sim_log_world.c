@@ -427,7 +427,7 @@ static void act_time(struct sim_log *s)
     s->time.wall_ms += (int64_t)tide_random_below(&s->random, 2000000);
     if (tide_random_hits(&s->random, 10))
         s->time.wall_ms -= 500000; /* clocks go back */
-    s->time.now_ns += tide_random_below(&s->random, 100 * TIDE_NS_PER_MS);
+    s->time.now_ns += tide_random_below(&s->random, 20000 * TIDE_NS_PER_MS);
 }
 
 static void act_epoch(struct sim_log *s)
