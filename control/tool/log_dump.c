@@ -1,24 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads a segment file batch by batch, checks every CRC, prints what is there. Changes nothing.
+ * Reads segment files batch by batch, checks every CRC and every record, prints what is there;
+ * a partition's directory with all that is in it. Changes nothing.
  */
 #include "tool/tool.h"
 
+#include <dirent.h>
 #include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "kafka/batch.h"
+#include "kafka/codecs.h"
+#include "tidemark/bytes.h"
+#include "tool/log_files.h"
 
-enum { BATCH_SANE_MAX = 256 << 20 };
+enum { BATCH_SANE_MAX = 256 << 20, PLAIN_MAX = 256 << 20, PATH_ROOM = 4096 };
 
 static int usage(FILE *f, int status)
 {
-    fputs("tidemark log dump [--records] FILE...   print the batches (and records) of segment files\n"
-          "tidemark log verify FILE...             only say whether they are whole\n\n"
-          "An open segment ends in zeroes that were written ahead; they are reported, not an error.\n", f);
+    fputs("tidemark log dump [--records] PATH...   print the batches (and records) of segment files\n"
+          "tidemark log verify PATH...             only say whether they are whole\n\n"
+          "A PATH is a segment (.log, next.prepared), a file beside it (.index, .timeindex, .snapshot, the checkpoints,\n"
+          "partition.metadata) or the directory of a partition. An open segment ends in zeroes that were written ahead;\n"
+          "they are reported, not an error.\n", f);
     return status;
 }
 
@@ -52,23 +60,61 @@ static void print_bytes(const char *name, const uint8_t *bytes, int32_t len)
     }
 }
 
-static bool print_records(const struct batch_header *h, const uint8_t *batch)
+/* The records, decompressed into *ret_memory if need be. False when that cannot be done. */
+static bool plain_records(const struct batch_header *h, const uint8_t *batch, const uint8_t **ret, size_t *ret_len,
+                          uint8_t **ret_memory)
+{
+    const uint8_t *in = batch + BATCH_HEADER;
+    size_t in_len = batch_size(h) - BATCH_HEADER;
+    struct batch_decompressor *d;
+    enum tide_status status = TIDE_FULL;
+    *ret_memory = NULL;
+    *ret = in;
+    *ret_len = in_len;
+    if (batch_codec_of(h) == CODEC_NONE)
+        return true;
+    d = batch_decompressor_create();
+    for (size_t room = 4 * in_len + 65536; d != NULL && status == TIDE_FULL && room <= PLAIN_MAX; room *= 2) {
+        free(*ret_memory);
+        *ret_memory = malloc(room);
+        if (*ret_memory == NULL)
+            break;
+        status = batch_decompress(d, batch_codec_of(h), in, in_len, *ret_memory, room, ret_len);
+    }
+    batch_decompressor_destroy(d);
+    *ret = *ret_memory;
+    return status == TIDE_OK;
+}
+
+static void print_control(const struct batch_record *r)
+{
+    static const char *const types[] = {"ABORT", "COMMIT"};
+    unsigned type = r->key_len >= 4 ? (unsigned)load_be16(r->key + 2) : 2;
+    printf(" endTxnMarker: %s", type < 2 ? types[type] : "?");
+}
+
+static bool walk_records(const struct batch_header *h, const uint8_t *batch, bool print)
 {
     struct batch_iter it;
     struct batch_record r;
-    if (batch_codec_of(h) != CODEC_NONE) {
-        printf("| %d records, compressed with %s\n", h->record_count, codec_name(h));
-        return true;
-    }
-    batch_iter_init(&it, h, batch + BATCH_HEADER, batch_size(h) - BATCH_HEADER);
-    while (batch_iter_next(&it, &r)) {
+    const uint8_t *records;
+    uint8_t *memory;
+    size_t len;
+    bool good = plain_records(h, batch, &records, &len, &memory);
+    batch_iter_init(&it, h, records, good ? len : 0);
+    while (good && batch_iter_next(&it, &r)) {
+        if (!print)
+            continue;
         printf("| offset: %ld CreateTime: %ld keySize: %d valueSize: %d headers: %d", r.offset, r.timestamp,
                r.key != NULL ? r.key_len : -1, r.value != NULL ? r.value_len : -1, r.header_count);
+        if (h->attributes & BATCH_CONTROL)
+            print_control(&r);
         print_bytes("key", r.key, r.key_len);
         print_bytes("payload", r.value, r.value_len);
         putchar('\n');
     }
-    return !it.bad;
+    free(memory);
+    return good && !it.bad && it.index == h->record_count && it.p == it.end;
 }
 
 /* Only zeroes from here to the end? */
@@ -131,7 +177,7 @@ static int dump_batch(struct dump *d)
     else if (h.base_offset < d->next_offset)
         fprintf(stderr, "%s: the batch at position %ld goes back to offset %ld\n", d->path, d->position, h.base_offset);
     good &= h.base_offset >= d->next_offset;
-    if (good && d->records && !print_records(&h, batch)) {
+    if (good && !walk_records(&h, batch, d->records)) {
         fprintf(stderr, "%s: the records of the batch at position %ld are damaged\n", d->path, d->position);
         good = false;
     }
@@ -142,7 +188,13 @@ static int dump_batch(struct dump *d)
     return good ? 1 : -1;
 }
 
-static int dump_file(const char *path, bool print, bool records)
+static bool has_suffix(const char *name, const char *suffix)
+{
+    size_t n = strlen(name), m = strlen(suffix);
+    return n >= m && strcmp(name + n - m, suffix) == 0;
+}
+
+static int dump_segment(const char *path, bool print, bool records, int64_t *ret_next)
 {
     struct dump d = {.path = path, .print = print, .records = records, .file = fopen(path, "rb")};
     int got;
@@ -157,7 +209,52 @@ static int dump_file(const char *path, bool print, bool records)
     fclose(d.file);
     if (!print && got == 0)
         printf("%s: %ld batches, whole, next offset %ld\n", path, d.batches, d.next_offset);
+    if (ret_next != NULL)
+        *ret_next = d.next_offset;
     return got == 0 ? 0 : 1;
+}
+
+static int dump_directory(const char *dir, bool print, bool records)
+{
+    struct dirent **names;
+    int n = scandir(dir, &names, NULL, alphasort);
+    int64_t next = -1;
+    int status = 0;
+    if (n < 0) {
+        perror(dir);
+        return 1;
+    }
+    for (int i = 0; i < n; i++) {
+        char path[PATH_ROOM];
+        const char *name = names[i]->d_name;
+        snprintf(path, sizeof(path), "%.3000s/%.255s", dir, name);
+        if (has_suffix(name, ".log")) {
+            int64_t base = strtoll(name, NULL, 10);
+            if (next >= 0 && base < next) {
+                fprintf(stderr, "%s: begins at %lld, the segment before it ends at %lld\n", path, (long long)base, (long long)next);
+                status = 1;
+            }
+            status |= dump_segment(path, print, records, &next);
+            next = next < base ? base : next;
+        } else if (strcmp(name, "next.prepared") == 0) {
+            status |= dump_segment(path, print, records, NULL);
+        } else if (log_file_is_known(name)) {
+            status |= log_file_dump(path, print);
+        }
+        free(names[i]);
+    }
+    free(names);
+    return status;
+}
+
+static int dump_path(const char *path, bool print, bool records)
+{
+    struct stat s;
+    if (stat(path, &s) == 0 && S_ISDIR(s.st_mode))
+        return dump_directory(path, print, records);
+    if (log_file_is_known(path))
+        return log_file_dump(path, print);
+    return dump_segment(path, print, records, NULL);
 }
 
 int tool_log(int argc, char **argv)
@@ -176,6 +273,6 @@ int tool_log(int argc, char **argv)
     if (optind + 2 > argc || (strcmp(argv[optind], "dump") != 0 && strcmp(argv[optind], "verify") != 0))
         return usage(stderr, 2);
     for (int i = optind + 1; i < argc; i++)
-        status |= dump_file(argv[i], strcmp(argv[optind], "dump") == 0, records);
+        status |= dump_path(argv[i], strcmp(argv[optind], "dump") == 0, records);
     return status;
 }

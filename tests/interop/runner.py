@@ -215,8 +215,25 @@ def segments_roll_and_dump(w):
     expect(r.stdout.count('whole') == len(files), r.stdout)
     r = sh(w.tools / 'control/tool/tidemark', 'log', 'dump', '--records', files[0])
     expect('baseOffset: 0 ' in r.stdout and 'payload: ' in r.stdout, r.stdout[:300])
+    r = sh(w.tools / 'control/tool/tidemark', 'log', 'verify', w.data / 'rolling-0')
+    for name in ('.log: ', '.index: whole', '.timeindex: whole', '.snapshot: whole', 'leader-epoch-checkpoint: whole', 'partition.metadata: whole'):
+        expect(name in r.stdout, f'{name} is missing: {r.stdout}')
+    # A flipped bit anywhere in a segment, an index or a snapshot is seen.
+    copy = w.dir / 'rotten'
+    for pattern in ('*.log', '*.index', '*.snapshot'):
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(w.data / 'rolling-0', copy)
+        victim = sorted(copy.glob(pattern))[0]
+        rotten = bytearray(victim.read_bytes())
+        rotten[len(rotten) // 2] ^= 4
+        victim.write_bytes(rotten)
+        r = subprocess.run([w.tools / 'control/tool/tidemark', 'log', 'verify', copy], capture_output=True, text=True)
+        expect(r.returncode == 1 and victim.name in r.stderr, f'{victim.name}: {r.returncode} {r.stderr}')
     w.start()
     expect(w.consume('rolling') == sent, 'differs after the restart')
+    w.produce('squeezed', path, '-z', 'zstd', '-X', 'acks=all')
+    r = sh(w.tools / 'control/tool/tidemark', 'log', 'dump', '--records', w.data / 'squeezed-0') # of a broker that runs
+    expect(r.stdout.count('| offset: ') == 6000 and 'compresscodec: zstd' in r.stdout, r.stdout[:300])
 
 
 # ---- other clients --------------------------------------------------------------------------------------------------
