@@ -3,20 +3,25 @@
 # Measurements. Each prints ratios taken in one run on this machine, and the figures behind them.
 #
 #   bench/run.sh tcp [options]      our TCP beside the kernel's over one veth (needs root); --help tells the options
+#   bench/run.sh log [options]      the log beside direct writes, on a disk; recovery; instructions (no root needed)
 set -euo pipefail
 TIDE_ROOT=$(cd "$(dirname "$0")/.." && pwd)
 . "$TIDE_ROOT/config/lib.sh"
 what=${1:-}
 [ $# -eq 0 ] || shift
+packages=$TIDE_BUILD_PACKAGES
 case $what in
-tcp) ;;
+tcp)
+    need_root "$what"
+    packages="$packages $TIDE_RUN_PACKAGES nftables"
+    ;;
+log) ;;
 *)
-    sed -n '3,5s/^# \{0,1\}//p' "$0"
+    sed -n '3,6s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac
-need_root "$what"
-[ "${TIDE_NO_INSTALL:-0}" = 1 ] || install_missing $TIDE_BUILD_PACKAGES $TIDE_RUN_PACKAGES nftables
+[ "${TIDE_NO_INSTALL:-0}" = 1 ] || install_missing $packages
 build_tree "$TIDE_ROOT/build"
 ninja -C "$TIDE_ROOT/build" bench >/dev/null
 exec python3 "$TIDE_ROOT/bench/$what.py" "$@"
