@@ -6,7 +6,7 @@ TIDE_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 # What a build and a broker need; names of Debian 12's packages.
 TIDE_BUILD_PACKAGES="build-essential meson ninja-build pkg-config python3 libdpdk-dev liburing-dev libuv1-dev
-  libmicrohttpd-dev libisal-dev libinih-dev libjemalloc-dev libcmocka-dev zlib1g-dev liblz4-dev libzstd-dev
+  libmicrohttpd-dev libisal-dev libinih-dev libjemalloc-dev libcmocka-dev zlib1g-dev liblz4-dev libzstd-dev libxxhash-dev
   libsnappy-dev librdkafka-dev libcurl4-openssl-dev clang libbpf-dev linux-libc-dev"
 TIDE_RUN_PACKAGES="iproute2 ethtool kcat curl procps"
 TIDE_TEST_PACKAGES="python3-kafka libclang-rt-14-dev llvm-14 nodejs npm nftables"

@@ -76,6 +76,9 @@ static struct partition *data_create(void *self, const struct control_replica *r
                                       .topic_config = *r->config,
                                       .preallocate_bytes = (uint64_t)w->settings->log_preallocate_bytes,
                                       .retention_check_ms = w->settings->retention_check_ms,
+                                      .clean_check_ms = w->settings->log_cleaner_backoff_ms,
+                                      .clean_bytes_per_second = w->settings->log_cleaner_io_max_bytes_per_second,
+                                      .clean_map_bytes = w->settings->log_cleaner_dedupe_buffer_size,
                                       .producer_expiry_ms = w->settings->producer_id_expiration_ms,
                                       .producers_max = PRODUCERS_PER_PARTITION};
     return partition_create(&config);

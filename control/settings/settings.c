@@ -20,6 +20,9 @@ const struct setting_row setting_rows[] = {
 #define CHOICE(field, row_name, topic, value, list, text)                                                               \
     {.name = row_name, .topic_name = topic, .type = SETTING_CHOICE, .standard = value, .words = list, .unit = "",       \
      .doc = text, .offset = offsetof(struct tide_settings, field)},
+#define RATIO(field, row_name, topic, value, text)                                                                      \
+    {.name = row_name, .topic_name = topic, .type = SETTING_RATIO, .standard = value, .max = SETTING_RATIO_ONE,         \
+     .unit = "", .doc = text, .offset = offsetof(struct tide_settings, field)},
 #define TEXT(field, row_name, topic, value, text)                                                                       \
     {.name = row_name, .topic_name = topic, .type = SETTING_TEXT, .standard_text = value, .unit = "", .doc = text,      \
      .offset = offsetof(struct tide_settings, field)},
@@ -27,6 +30,7 @@ const struct setting_row setting_rows[] = {
 #undef INT
 #undef BOOL
 #undef CHOICE
+#undef RATIO
 #undef TEXT
 };
 const unsigned setting_row_count = sizeof(setting_rows) / sizeof(setting_rows[0]);
@@ -42,6 +46,10 @@ static const struct {
     FIELD("compression.type", compression_type),
     FIELD("retention.ms", retention_ms),
     FIELD("retention.bytes", retention_bytes),
+    FIELD("min.cleanable.dirty.ratio", min_cleanable_ratio),
+    FIELD("min.compaction.lag.ms", min_compaction_lag_ms),
+    FIELD("max.compaction.lag.ms", max_compaction_lag_ms),
+    FIELD("delete.retention.ms", delete_retention_ms),
     FIELD("segment.bytes", segment_bytes),
     FIELD("segment.ms", segment_ms),
     FIELD("index.interval.bytes", index_interval_bytes),
@@ -89,16 +97,40 @@ static bool parse_word(const char *words, const char *value, int64_t *ret)
     return false;
 }
 
+/* It is a list in Kafka: the order means nothing. */
+static bool is_both_policies(const struct setting_row *r, const char *value, int64_t *ret)
+{
+    if (r->topic_name == NULL || strcmp(r->topic_name, "cleanup.policy") != 0 || strcmp(value, "delete,compact") != 0)
+        return false;
+    *ret = CLEANUP_COMPACT_DELETE;
+    return true;
+}
+
+/* A decimal fraction, to millionths. */
+static enum tide_status parse_ratio(const struct setting_row *r, const char *value, int64_t *ret, char *error, size_t size)
+{
+    char *end;
+    double v = strtod(value, &end);
+    if (end == value || *end != 0 || !(v >= 0 && v <= 1)) {
+        snprintf(error, size, "%s: '%s' is no fraction from 0 to 1", r->name, value);
+        return TIDE_BAD;
+    }
+    *ret = (int64_t)(v * SETTING_RATIO_ONE + 0.5);
+    return TIDE_OK;
+}
+
 static enum tide_status parse_number(const struct setting_row *r, const char *value, int64_t *ret, char *error, size_t size)
 {
     char *end;
     long long v;
     if (r->type == SETTING_CHOICE) {
-        if (parse_word(r->words, value, ret))
+        if (parse_word(r->words, value, ret) || is_both_policies(r, value, ret))
             return TIDE_OK;
         snprintf(error, size, "%s: '%s' is not one of %s", r->name, value, r->words);
         return TIDE_BAD;
     }
+    if (r->type == SETTING_RATIO)
+        return parse_ratio(r, value, ret, error, size);
     if (r->type == SETTING_BOOL) {
         if (parse_word("false|true", value, ret))
             return TIDE_OK;
@@ -562,8 +594,9 @@ enum tide_status settings_check(struct tide_settings *s, char *error, size_t siz
                  (long long)s->segment_bytes);
         return TIDE_BAD;
     }
-    if (s->cleanup_policy != CLEANUP_DELETE) {
-        snprintf(error, size, "log.cleanup.policy: compaction is not served yet; only delete is");
+    if (s->min_compaction_lag_ms > s->max_compaction_lag_ms) {
+        snprintf(error, size, "log.cleaner.min.compaction.lag.ms (%lld) exceeds log.cleaner.max.compaction.lag.ms (%lld)",
+                 (long long)s->min_compaction_lag_ms, (long long)s->max_compaction_lag_ms);
         return TIDE_BAD;
     }
     if (derive_listeners(s, error, size) != TIDE_OK)
@@ -606,10 +639,6 @@ enum tide_status settings_set_topic(struct tide_topic_config *c, const char *top
     }
     if (parse_number(r, value, &v, error, size) != TIDE_OK)
         return TIDE_BAD;
-    if (strcmp(topic_name, "cleanup.policy") == 0 && v != CLEANUP_DELETE) {
-        snprintf(error, size, "cleanup.policy: compaction is not served yet; only delete is");
-        return TIDE_BAD;
-    }
     *number_at(c, topic_offset(r)) = v;
     return TIDE_OK;
 }
@@ -620,6 +649,8 @@ static void number_text(const struct setting_row *r, int64_t v, char *to, size_t
 {
     if (r->type == SETTING_BOOL) {
         snprintf(to, size, "%s", v ? "true" : "false");
+    } else if (r->type == SETTING_RATIO) {
+        snprintf(to, size, "%g", (double)v / SETTING_RATIO_ONE);
     } else if (r->type == SETTING_CHOICE) {
         const char *w = r->words;
         while (v-- > 0)

@@ -14,7 +14,7 @@
 #include "tidemark/settings.h"
 #include "tidemark/status.h"
 
-enum setting_type { SETTING_INT, SETTING_BOOL, SETTING_CHOICE, SETTING_TEXT };
+enum setting_type { SETTING_INT, SETTING_BOOL, SETTING_CHOICE, SETTING_RATIO, SETTING_TEXT };
 
 struct setting_row {
     const char *name;
@@ -31,6 +31,7 @@ extern const struct setting_row setting_rows[];
 extern const unsigned setting_row_count;
 
 enum {
+    SETTING_RATIO_ONE = 1000000, /* a RATIO is kept in millionths */
     SETTINGS_ERROR_MAX = 1024,
     SETTINGS_LINE_MAX = 198, /* bytes; inih would read the rest as a line of its own */
     SETTINGS_FILE_MAX = 1 << 20,

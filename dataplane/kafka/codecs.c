@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kafka/codecs.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -287,4 +288,93 @@ enum tide_status batch_decompress(struct batch_decompressor *d, enum batch_codec
     if (status == TIDE_OK)
         *ret_len = cap - s.room;
     return status;
+}
+
+/* ---- the other way -------------------------------------------------------------------------------------- */
+
+enum { XERIAL_HEAD = 16, XERIAL_BLOCK = 32 * 1024, GZIP_LEVEL = Z_DEFAULT_COMPRESSION, GZIP_HEAD = 32 };
+
+static const LZ4F_preferences_t lz4_preferences = {
+    .frameInfo = {.blockSizeID = LZ4F_max64KB, .blockMode = LZ4F_blockIndependent}};
+
+static size_t xerial_bound(size_t len)
+{
+    size_t blocks = (len + XERIAL_BLOCK - 1) / XERIAL_BLOCK;
+    return XERIAL_HEAD + blocks * (4 + snappy_max_compressed_length(XERIAL_BLOCK));
+}
+
+size_t batch_compress_bound(enum batch_codec codec, size_t len)
+{
+    switch (codec) {
+    case CODEC_GZIP:
+        return compressBound(len) + GZIP_HEAD;
+    case CODEC_SNAPPY:
+        return xerial_bound(len);
+    case CODEC_LZ4:
+        return LZ4F_compressFrameBound(len, &lz4_preferences);
+    case CODEC_ZSTD:
+        return ZSTD_compressBound(len);
+    default:
+        return len;
+    }
+}
+
+static enum tide_status compress_gzip(const void *in, size_t len, void *out, size_t cap, size_t *ret_len)
+{
+    z_stream z = {0};
+    if (deflateInit2(&z, GZIP_LEVEL, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+        return TIDE_IO;
+    z.next_in = (Bytef *)(uintptr_t)in;
+    z.avail_in = (uInt)len;
+    z.next_out = out;
+    z.avail_out = (uInt)TIDE_MIN(cap, (size_t)UINT_MAX);
+    int e = deflate(&z, Z_FINISH);
+    *ret_len = z.total_out;
+    (void)deflateEnd(&z);
+    return e == Z_STREAM_END ? TIDE_OK : TIDE_BAD;
+}
+
+static enum tide_status compress_xerial(const uint8_t *in, size_t len, uint8_t *out, size_t *ret_len)
+{
+    static const uint8_t head[XERIAL_HEAD] = {0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1};
+    size_t at = XERIAL_HEAD;
+    memcpy(out, head, sizeof(head));
+    while (len != 0) {
+        size_t n = TIDE_MIN(len, (size_t)XERIAL_BLOCK);
+        size_t made = snappy_max_compressed_length(n);
+        if (snappy_compress((const char *)in, n, (char *)out + at + 4, &made) != SNAPPY_OK)
+            return TIDE_BAD;
+        store_be32(out + at, (uint32_t)made);
+        at += 4 + made;
+        in += n;
+        len -= n;
+    }
+    *ret_len = at;
+    return TIDE_OK;
+}
+
+enum tide_status batch_compress(enum batch_codec codec, const void *in, size_t len, void *out, size_t cap, size_t *ret_len)
+{
+    size_t n;
+    *ret_len = 0;
+    if (codec >= CODEC_COUNT || len > CODEC_INPUT_BYTES_MAX || cap < batch_compress_bound(codec, len))
+        return TIDE_BAD;
+    switch (codec) {
+    case CODEC_GZIP:
+        return compress_gzip(in, len, out, cap, ret_len);
+    case CODEC_SNAPPY:
+        return compress_xerial(in, len, out, ret_len);
+    case CODEC_LZ4:
+        n = LZ4F_compressFrame(out, cap, in, len, &lz4_preferences);
+        *ret_len = LZ4F_isError(n) ? 0 : n;
+        return LZ4F_isError(n) ? TIDE_IO : TIDE_OK;
+    case CODEC_ZSTD:
+        n = ZSTD_compress(out, cap, in, len, ZSTD_CLEVEL_DEFAULT);
+        *ret_len = ZSTD_isError(n) ? 0 : n;
+        return ZSTD_isError(n) ? TIDE_IO : TIDE_OK;
+    default:
+        memcpy(out, in, len);
+        *ret_len = len;
+        return TIDE_OK;
+    }
 }

@@ -336,6 +336,7 @@ void log_flush(struct log *log, const struct tide_time *t, struct tide_out *out)
         log_trim_start(log, out);
         log_truncate_start(log, out);
         log_checkpoint_start(log, out);
+        log_compact_start(log, out);
     }
     log_reap_start(log, out);
     if (tide_pub64_own(&log->core->pins_stopped) != 0)

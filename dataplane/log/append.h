@@ -26,11 +26,12 @@ bool log_seal_is_due(const struct log *);
 void log_seal_start(struct log *, struct tide_out *);
 void log_trim_start(struct log *, struct tide_out *);
 void log_reap_start(struct log *, struct tide_out *);
+bool log_trim_is_pending(const struct log *);
 void log_truncate_start(struct log *, struct tide_out *);
 void log_checkpoint_start(struct log *, struct tide_out *);
 bool log_truncate_is_due(const struct log *);
 bool log_checkpoint_is_due(const struct log *);
-/* Any of the four has something to do. */
+/* Any of them has something to do. */
 bool log_upkeep_is_due(const struct log *);
 void log_job_start(struct log *, struct tide_job *, uint32_t kind, struct tide_out *);
 

@@ -77,6 +77,11 @@ struct log_core {
     uint32_t reserve; /* tail buffers that readers may not hold */
     uint32_t read_generation;
 
+    bool compacting; /* one log at a time */
+    bool compact_every_producer;
+    uint32_t compact_producer_count;
+    int64_t compact_producers[LOG_COMPACT_PRODUCERS];
+
     /* Not 0: readers take no new pins, because the free tail buffers fell below the reserve; they
      * read from the disk. A stale 0 lets a reader pin one buffer more; a stale 1 sends a read to
      * the disk that could have been served from memory. */

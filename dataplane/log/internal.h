@@ -29,6 +29,7 @@
 #include <stdint.h>
 
 #include "log/buffers.h"
+#include "log/compact.h"
 #include "log/epochs.h"
 #include "log/index.h"
 #include "log/log.h"
@@ -124,6 +125,7 @@ struct log_truncate_job {
     int32_t epoch_before; /* no batch of it has a lower one, -1 */
     uint64_t extent;
     uint64_t cap;
+    struct log_cleaner cleaner;
     uint32_t size;           /* of its bytes now */
     struct log_index *index; /* for it */
     struct log_epoch_lines lines;
@@ -131,6 +133,7 @@ struct log_truncate_job {
     struct log_segment *ret_segment;
     uint32_t ret_position;
     int64_t ret_end;
+    int64_t ret_last; /* behind the last batch that stays */
     int64_t ret_first_timestamp;
     uint64_t ret_zeroed_end;
     uint8_t ret_last_block[TIDE_BLOCK];
@@ -222,6 +225,7 @@ struct log {
     bool roll_wanted;        /* by age, though nothing is appended */
     int64_t trim_wanted;     /* the start that was asked for, -1 none */
     int64_t truncate_wanted; /* the end that was asked for, -1 none; no appends meanwhile */
+    struct log_cleaner cleaner; /* as it is on the disk */
     uint32_t checkpoint_at;  /* position of the active segment that the checkpoint covers */
     uint32_t recent_at;
     struct log_write write;
@@ -234,6 +238,7 @@ struct log {
     struct log_reap_job reap_job;
     struct log_truncate_job truncate_job;
     struct log_checkpoint_job checkpoint_job;
+    struct log_compact_job compact_job;
 
     /* Published by the home core. next_pub is set last: who reads it first finds end_pub at least
      * as far. A stale end is a shorter log. written_pub tells what the file holds; stale, a read
@@ -244,6 +249,8 @@ struct log {
     struct tide_pub64 closed_bytes; /* of all segments before the active one */
     struct tide_pub64 start_pub;    /* log start offset; stale, a read finds more than it need */
     struct tide_pub64 first_pub;    /* number of the first segment */
+    /* Offsets below it may be missing between batches; stale, a read is refused and comes again. */
+    struct tide_pub64 gaps_pub;
     struct tide_pub64 failed_pub;
     struct log_recent recent[LOG_RECENT];
 
@@ -304,6 +311,10 @@ void log_segment_leave(struct log *, struct log_segment *);
 static inline uint32_t log_first(const struct log *log)
 {
     return (uint32_t)tide_pub64_peek(&log->first_pub);
+}
+static inline int64_t log_gaps_below(const struct log *log)
+{
+    return (int64_t)tide_pub64_peek(&log->gaps_pub);
 }
 struct log_segment *segment_alloc(void); /* [helper] */
 void log_move(struct log *, enum log_state);

@@ -38,6 +38,8 @@ void log_move(struct log *log, enum log_state to)
 void log_fail(struct log *log)
 {
     log_move(log, LOG_FAILED);
+    if (log->core != NULL)
+        log_compact_give_turn(log);
     tide_pub64_set(&log->failed_pub, 1);
     log->retry = true;
 }
@@ -96,6 +98,7 @@ void log_destroy(struct log *log)
     if (log == NULL)
         return;
     fs = log->fs;
+    log_compact_destroy(log);
     for (uint32_t c = 0; c < LOG_SEGMENT_CHUNKS; c++) {
         struct log_segment_chunk *chunk =
             (struct log_segment_chunk *)(uintptr_t)tide_pub64_own(&log->chunks[c]);
@@ -169,14 +172,19 @@ bool log_table_put(struct log *log, uint32_t n, const struct log_segment *s,
  * the state, and whoever closes looks at the pins behind a fence. One of the two sees the other. */
 struct log_segment *log_segment_pin(const struct log *log, uint32_t n)
 {
-    struct log_segment *s = log_segment_at(log, n);
-    if (s == NULL)
-        return NULL;
-    atomic_fetch_add_explicit(&s->pins, 1, memory_order_acquire);
-    tide_fence();
-    if (tide_pub64_peek(&s->state) != LOG_SEGMENT_GONE)
-        return s;
-    log_segment_unpin(s);
+    struct log_segment *s;
+    struct log_segment *other = log_segment_at(log, n);
+    do {
+        s = other;
+        if (s == NULL)
+            return NULL;
+        atomic_fetch_add_explicit(&s->pins, 1, memory_order_acquire);
+        tide_fence();
+        if (tide_pub64_peek(&s->state) != LOG_SEGMENT_GONE)
+            return s;
+        log_segment_unpin(s);
+        other = log_segment_at(log, n);
+    } while (other != s); /* replaced by compaction */
     return NULL;
 }
 
@@ -209,7 +217,7 @@ static bool job_is_out(const struct log *log)
 {
     return log->extend_job.out || log->prepare_job.out || log->seal_job.out || log->epoch_job.out ||
            log->trim_job.out || log->reap_job.out || log->truncate_job.out ||
-           log->checkpoint_job.out;
+           log->checkpoint_job.out || log->compact_job.phase != COMPACT_IDLE;
 }
 
 bool log_release(struct log *log, struct tide_out *out)
@@ -226,6 +234,7 @@ bool log_release(struct log *log, struct tide_out *out)
         log_write_start(log, out);
         log_seal_start(log, out);
     }
+    (void)log_compact_stop(log, out);
     if (log->write.out || job_is_out(log))
         return false;
     if (log->state == LOG_CLOSING && (log_is_dirty(log) || log->seal_wanted))
@@ -445,17 +454,24 @@ static uint32_t segments_below(const struct log *log, int64_t start)
     return n - first;
 }
 
+bool log_trim_is_pending(const struct log *log)
+{
+    return log->trim_job.out || log->trim_wanted > log_start_offset(log) ||
+           segments_below(log, log_start_offset(log)) != 0;
+}
+
 static bool trim_is_due(const struct log *log)
 {
-    return !log->trim_job.out && log->truncate_wanted < 0 &&
-           (log->trim_wanted > log_start_offset(log) ||
-            segments_below(log, log_start_offset(log)) != 0);
+    return !log->trim_job.out && log->truncate_wanted < 0 && !log->compact_job.out &&
+           log_trim_is_pending(log);
 }
 
 void log_trim_start(struct log *log, struct tide_out *out)
 {
     struct log_trim_job *j = &log->trim_job;
     if (!trim_is_due(log) || !tide_out_has_job_room(out) || log->state != LOG_RUNNING)
+        return;
+    if (!log_compact_stop(log, out))
         return;
     j->start = TIDE_MAX(log->trim_wanted, log_start_offset(log));
     j->count = segments_below(log, j->start);
@@ -647,7 +663,7 @@ void log_checkpointed(struct log *log, bool ok)
 bool log_upkeep_is_due(const struct log *log)
 {
     return trim_is_due(log) || reap_is_due(log) || log_truncate_is_due(log) ||
-           log_checkpoint_is_due(log);
+           log_checkpoint_is_due(log) || log_compact_is_due(log);
 }
 
 /* ---- jobs that came back ---- */
@@ -734,6 +750,9 @@ void log_on_job(struct log *log, struct tide_job *job)
     } else if (job == &log->checkpoint_job.job) {
         log->checkpoint_job.out = false;
         log_checkpointed(log, ok);
+    } else if (job == &log->compact_job.job) {
+        log_compacted(log, job);
+        return;
     } else {
         (void)TIDE_EXPECT(!"a job of this log");
         return;
@@ -775,6 +794,11 @@ int64_t log_durable_end(const struct log *log)
 bool log_is_failed(const struct log *log)
 {
     return tide_pub64_peek(&log->failed_pub) != 0;
+}
+
+bool log_is_compacting(const struct log *log)
+{
+    return log->compact_job.phase != COMPACT_IDLE;
 }
 
 const char *log_recovery_label(const struct log *log)

@@ -212,6 +212,24 @@ void log_retention_roll(struct log *, const struct log_retention *);
  * may see. TIDE_REFUSED: below the log start. TIDE_IO: FAILED. */
 enum tide_status log_truncate(struct log *, int64_t offset, struct tide_out *);
 
+/* [home] Compaction of closed segments, in the background (compact.h). */
+enum { LOG_COMPACT_PRODUCERS = 1024 };
+struct log_compaction {
+    int64_t now_ms;
+    int64_t limit;               /* nothing at or above it is touched: the high watermark */
+    int64_t min_ratio_ppm;       /* dirty bytes to all, in millionths */
+    int64_t min_lag_ms;          /* younger segments stay as they are */
+    int64_t max_lag_ms;          /* older ones are cleaned whatever the ratio; INT64_MAX: none */
+    int64_t delete_retention_ms; /* how long tombstones stay once cleaned */
+    int64_t bytes_per_second;    /* 0: as fast as helpers are */
+    size_t map_bytes;            /* for keys */
+    const int64_t *producer_ends; /* last offset of every known producer; read during the call */
+    uint32_t producer_end_count;
+};
+/* Begins one if there is enough to gain and no other is under way on this core. */
+void log_compact(struct log *, const struct log_compaction *, struct tide_out *);
+bool log_is_compacting(const struct log *);
+
 int64_t log_start_offset(const struct log *); /* [any] */
 int64_t log_size_bytes(const struct log *);   /* [any] */
 void log_check(const struct log *);           /* [home] invariants */

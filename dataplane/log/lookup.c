@@ -28,6 +28,12 @@ struct lookup {
     int error;
 };
 
+/* Compaction may have put another into its place: what is pinned is what is read. */
+static bool is_closed(const struct log_segment *s)
+{
+    return tide_pub64_peek(&s->state) >= LOG_SEGMENT_CLOSED;
+}
+
 /* ---- bytes ---- */
 
 static int copy_from_file(struct lookup *u, uint64_t position, uint8_t *to, uint32_t n)
@@ -47,9 +53,10 @@ static int copy_from_file(struct lookup *u, uint64_t position, uint8_t *to, uint
 
 static int copy_out(struct lookup *u, uint64_t position, uint8_t *to, uint32_t n)
 {
-    uint64_t tail_base = log_segment_at(u->log, u->segment)->tail_base;
+    uint64_t tail_base = u->pinned->tail_base;
     for (int i = 0; i < COPY_TRIES; i++) {
-        uint64_t written = log_segment_written(u->log, u->segment);
+        uint64_t written = is_closed(u->pinned) ? u->pinned->size
+                                                : log_segment_written(u->log, u->segment);
         uint32_t from_file = position >= written ? 0 : (uint32_t)TIDE_MIN(n, written - position);
         u->reader.limit = written;
         if (from_file != n &&
@@ -90,7 +97,8 @@ static int next_header(struct lookup *u, uint64_t position, struct batch_header 
                        uint32_t *ret_size)
 {
     uint8_t bytes[BATCH_HEADER];
-    uint64_t end = log_segment_end(u->log, u->segment);
+    uint64_t end =
+        is_closed(u->pinned) ? u->pinned->size : log_segment_end(u->log, u->segment);
     if (position >= end)
         return 0;
     if (end - position < BATCH_HEADER)
@@ -163,23 +171,24 @@ static int search_batch(struct lookup *u, const struct batch_header *h, uint64_t
 /* ---- by timestamp ---- */
 
 /* A position before which no record of the segment has `timestamp` or more. */
-static uint32_t time_floor(const struct log *log, uint32_t n, int64_t timestamp)
+static uint32_t time_floor(const struct log *log, const struct log_segment *s, uint32_t n,
+                           int64_t timestamp)
 {
-    const struct log_segment *s = log_segment_at(log, n);
     struct log_place place;
     uint32_t relative;
-    if (tide_pub64_peek(&s->state) != LOG_SEGMENT_CLOSED)
+    if (!is_closed(s))
         return log_index_before_time(&log->index[n % 2], n, timestamp, &place) ? place.position : 0;
-    if (!index_file_before_time(s->time_index, s->time_count, timestamp, &relative))
+    if (!index_file_before_time(s->time_index, s->time_count, timestamp, &relative) ||
+        !index_file_floor(s->index, s->index_count, relative, &place))
         return 0;
-    return log_floor_position(log, n, s->base_offset + relative);
+    return place.position < s->size ? place.position : 0; /* the file is not believed */
 }
 
 static int search_held(struct lookup *u, uint32_t n, int64_t timestamp)
 {
     struct batch_header h;
     uint32_t size;
-    uint64_t position = time_floor(u->log, n, timestamp);
+    uint64_t position = time_floor(u->log, u->pinned, n, timestamp);
     int e = enter_segment(u, n);
     while (e == 0 && (e = next_header(u, position, &h, &size)) == 1) {
         e = h.max_timestamp >= timestamp ? search_batch(u, &h, position, size, timestamp) : 0;
@@ -227,11 +236,11 @@ static int held_max(struct lookup *u, uint32_t n, int64_t *max)
     uint32_t size;
     uint64_t position = 0;
     int64_t last = TIDE_MIN(u->l->end_offset - 1 - s->base_offset, (int64_t)INT32_MAX);
-    if (tide_pub64_peek(&s->state) == LOG_SEGMENT_CLOSED && s->next_offset <= u->l->end_offset) {
+    if (is_closed(s) && s->next_offset <= u->l->end_offset) {
         *max = TIDE_MAX(*max, s->max_timestamp);
         return 0;
     }
-    if (tide_pub64_peek(&s->state) != LOG_SEGMENT_CLOSED &&
+    if (!is_closed(s) &&
         log_index_floor(&u->log->index[n % 2], n, (uint32_t)last, &place)) {
         position = place.position;
         *max = TIDE_MAX(*max, place.time);

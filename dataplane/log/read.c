@@ -106,14 +106,73 @@ static uint32_t last_segment(const struct log *log)
     return log_end_segment(tide_pub64_peek(&log->end_pub));
 }
 
-/* Where to begin looking for the batch with `offset`. */
-static void find_start(const struct log *log, int64_t offset, uint32_t *ret_segment,
-                       uint32_t *ret_position)
+/* As log_segment_end and log_segment_written, of a segment in hand: compaction may have put another
+ * into its place since. */
+static uint32_t end_in(const struct log *log, const struct log_segment *s, uint32_t n)
 {
-    if (log_recent_find(log, offset, ret_segment, ret_position))
-        return;
-    *ret_segment = log_segment_of(log, last_segment(log), offset);
-    *ret_position = log_floor_position(log, *ret_segment, offset);
+    return tide_pub64_peek(&s->state) >= LOG_SEGMENT_CLOSED ? s->size : log_segment_end(log, n);
+}
+
+static uint32_t written_in(const struct log *log, const struct log_segment *s, uint32_t n)
+{
+    return tide_pub64_peek(&s->state) >= LOG_SEGMENT_CLOSED ? s->size : log_segment_written(log, n);
+}
+
+/* A place where to begin: a position means something only in the file that it was found for. */
+struct place {
+    struct log_segment *s;
+    uint32_t segment; /* its number */
+    uint32_t position;
+};
+
+/* Compaction leaves segments without bytes. */
+static void skip_empty(const struct log *log, struct place *p)
+{
+    while (p->segment < last_segment(log) && p->position >= end_in(log, p->s, p->segment))
+        *p = (struct place){.s = log_segment_at(log, p->segment + 1), .segment = p->segment + 1};
+}
+
+/* Pins this very segment, not one that replaced it. */
+static bool hold(struct log_segment *s)
+{
+    atomic_fetch_add_explicit(&s->pins, 1, memory_order_acquire);
+    tide_fence(); /* as in log_segment_pin */
+    if (tide_pub64_peek(&s->state) != LOG_SEGMENT_GONE)
+        return true;
+    log_segment_unpin(s);
+    return false;
+}
+
+static uint32_t floor_in(const struct log *log, struct log_segment *s, uint32_t n, int64_t offset)
+{
+    struct log_place place;
+    if (offset <= s->base_offset)
+        return 0;
+    uint32_t relative = (uint32_t)TIDE_MIN(offset - s->base_offset, (int64_t)UINT32_MAX - 1);
+    if (tide_pub64_peek(&s->state) < LOG_SEGMENT_CLOSED)
+        return log_index_floor(&log->index[n % 2], n, relative, &place) ? place.position : 0;
+    if (!hold(s))
+        return 0; /* and the read will not get it either */
+    /* The file is not believed: a position behind the end is none. */
+    bool found = index_file_floor(s->index, s->index_count, relative, &place) &&
+                 place.position < s->size;
+    log_segment_unpin(s);
+    return found ? place.position : 0;
+}
+
+/* Where to begin looking for the batch with `offset`. */
+static struct place find_start(const struct log *log, int64_t offset)
+{
+    struct place p;
+    if (log_recent_find(log, offset, &p.segment, &p.position)) {
+        p.s = log_segment_at(log, p.segment);
+        if (!p.s->gaps)
+            return p; /* it never had another file */
+    }
+    p.segment = log_segment_of(log, last_segment(log), offset);
+    p.s = log_segment_at(log, p.segment);
+    p.position = floor_in(log, p.s, p.segment, offset);
+    return p;
 }
 
 /* ---- walking ---- */
@@ -208,15 +267,21 @@ struct walk {
     uint64_t position;
     uint64_t limit; /* end of the segment's bytes */
     bool joins;     /* the next batch begins at `floor`; else not below it */
+    bool gaps;      /* compaction was there: batches may be missing */
+    int64_t gaps_below;
     int64_t floor;
     int64_t ceiling; /* no batch reaches this offset */
 };
 
-static struct walk walk_at(const struct log *log, uint32_t segment, uint64_t position)
+static struct walk walk_in(const struct log *log, const struct log_segment *s, uint32_t segment,
+                           uint64_t position)
 {
-    const struct log_segment *s = log_segment_at(log, segment);
-    struct walk w = {.position = position, .joins = position == 0, .floor = s->base_offset};
-    w.limit = log_segment_end(log, segment);
+    struct walk w = {.position = position,
+                     .joins = position == 0 && !s->gaps,
+                     .gaps = s->gaps,
+                     .gaps_below = log_gaps_below(log),
+                     .floor = s->base_offset};
+    w.limit = end_in(log, s, segment);
     /* What is asked for lies below next_pub; a batch behind that, just published with the end, is
      * left for the next read. */
     if (tide_pub64_peek(&s->state) >= LOG_SEGMENT_SEALING)
@@ -230,7 +295,7 @@ static void walk_on(struct walk *w, const struct batch_header *h, uint32_t size)
 {
     w->position += size;
     w->floor = batch_last_offset(h) + 1;
-    w->joins = true;
+    w->joins = !w->gaps;
 }
 
 static enum walk_result header_next(struct source *s, const struct walk *w, struct batch_header *h,
@@ -259,7 +324,8 @@ static enum walk_result walk_to(struct source *s, struct walk *w, int64_t offset
         if (result != WALK_FOUND)
             return result;
         if (batch_last_offset(h) >= offset)
-            return h->base_offset <= offset ? WALK_FOUND : WALK_BAD;
+            return h->base_offset <= offset || h->base_offset <= w->gaps_below ? WALK_FOUND
+                                                                               : WALK_BAD;
         walk_on(w, h, *ret_size);
     }
 }
@@ -324,11 +390,10 @@ static enum tide_status source_view(struct log_core *mine, const struct source *
 
 /* TIDE_ABSENT: what is wanted is not in memory (or shall not be pinned now). */
 static enum tide_status read_memory(struct log *log, struct log_core *mine, struct log_read *r,
-                                    uint32_t segment, uint64_t position)
+                                    const struct place *p)
 {
-    const struct log_segment *seg = log_segment_at(log, segment);
-    struct source s = {.log = log, .end = position, .tail_base = seg->tail_base};
-    struct walk w = walk_at(log, segment, position);
+    struct source s = {.log = log, .end = p->position, .tail_base = p->s->tail_base};
+    struct walk w = walk_in(log, p->s, p->segment, p->position);
     struct batch_header h;
     uint32_t size;
     enum tide_status status = TIDE_ABSENT;
@@ -404,26 +469,27 @@ static enum tide_status disk_submit(struct log *log, struct log_core *mine, uint
 
 /* Reads [position, position + bytes) of the segment, as far as it is written. */
 static enum tide_status disk_begin(struct log *log, struct log_core *mine, uint32_t read_slot,
-                                   struct log_read *r, uint32_t segment, uint64_t position,
-                                   uint64_t bytes, struct tide_out *out)
+                                   struct log_read *r, const struct place *p, uint64_t bytes,
+                                   struct tide_out *out)
 {
-    uint64_t limit = log_segment_written(log, segment);
+    uint32_t segment = p->segment;
+    uint64_t position = p->position;
     uint32_t size = mine->config.read_buffer_bytes;
+    if (r->pinned != p->s) {
+        if (!hold(p->s)) {
+            give_buffers(r);
+            return TIDE_FULL; /* just removed or replaced: the next call sees what is there now */
+        }
+        if (r->pinned != NULL)
+            log_segment_unpin(r->pinned);
+        r->pinned = p->s;
+    }
+    uint64_t limit = written_in(log, r->pinned, segment);
     uint64_t start = log_block_floor(position);
     uint64_t end = log_block_ceil(TIDE_MIN(position + bytes, limit));
     if (position >= limit || !tide_out_has_op_room(out)) {
         give_buffers(r);
         return TIDE_FULL; /* not written yet, and not to be had from memory now */
-    }
-    if (r->pinned == NULL || r->segment != segment) {
-        struct log_segment *s = log_segment_pin(log, segment);
-        if (s == NULL) {
-            give_buffers(r);
-            return TIDE_FULL; /* just removed: the next call sees where the log starts now */
-        }
-        if (r->pinned != NULL)
-            log_segment_unpin(r->pinned);
-        r->pinned = s;
     }
     uint64_t count = (end - start + size - 1) / size;
     if (count > TIDE_ARRAY_LEN(r->buffers)) {
@@ -480,11 +546,12 @@ static enum tide_status disk_answer(struct log *log, struct log_core *mine, uint
         return TIDE_OK;
     }
     if (!source_has(s, from, size)) {
-        if (log_segment_written(log, r->segment) < from + size) {
+        if (written_in(log, r->pinned, r->segment) < from + size) {
             give_buffers(r);
             return TIDE_FULL; /* its end is on the way to the disk */
         }
-        return disk_begin(log, mine, read_slot, r, r->segment, from, size, out);
+        struct place p = {.s = r->pinned, .segment = r->segment, .position = (uint32_t)from};
+        return disk_begin(log, mine, read_slot, r, &p, size, out);
     }
     if (!is_believed(log, s, from, h, size)) {
         tide_count(mine->config.counters, COUNTER_disk_rot);
@@ -499,30 +566,35 @@ static enum tide_status disk_answer(struct log *log, struct log_core *mine, uint
     return status;
 }
 
+/* A truncation may have left a log that ends with a gap: there is nothing to be read yet. */
+static bool ends_in_gap(const struct log *log, const struct log_read *r)
+{
+    return r->offset < log_gaps_below(log);
+}
+
 /* The segment, or what is written of it, ends before the offset. */
 static enum tide_status disk_past(struct log *log, struct log_core *mine, uint32_t read_slot,
-                                  struct log_read *r, uint64_t position, struct tide_out *out)
+                                  struct log_read *r, uint32_t position, struct tide_out *out)
 {
-    uint32_t segment = r->segment;
-    if (position >= log_segment_end(log, segment)) {
-        if (segment >= last_segment(log)) {
+    struct place p = {.s = r->pinned, .segment = r->segment, .position = position};
+    if (position >= end_in(log, p.s, p.segment)) {
+        skip_empty(log, &p);
+        if (p.position >= end_in(log, p.s, p.segment)) {
             give_buffers(r);
-            return TIDE_BAD; /* the offset is below the end, and no batch has it */
+            return ends_in_gap(log, r) ? TIDE_OK : TIDE_BAD; /* no batch has it */
         }
-        segment++;
-        position = 0;
     }
-    enum tide_status status = read_memory(log, mine, r, segment, position);
+    enum tide_status status = read_memory(log, mine, r, &p);
     if (status != TIDE_ABSENT) {
         give_buffers(r);
         return status;
     }
-    if (log_segment_written(log, segment) < position + BATCH_HEADER) {
+    if (written_in(log, p.s, p.segment) < p.position + BATCH_HEADER) {
         give_buffers(r);
         return TIDE_FULL; /* not written yet, and not to be had from memory now */
     }
-    uint64_t bytes = mine->config.read_buffer_bytes - (position - log_block_floor(position));
-    return disk_begin(log, mine, read_slot, r, segment, position, bytes, out);
+    uint64_t bytes = mine->config.read_buffer_bytes - (p.position - log_block_floor(p.position));
+    return disk_begin(log, mine, read_slot, r, &p, bytes, out);
 }
 
 static enum tide_status disk_came(struct log *log, struct log_core *mine, uint32_t read_slot,
@@ -543,13 +615,13 @@ static enum tide_status disk_came(struct log *log, struct log_core *mine, uint32
         return TIDE_IO;
     }
     source_of_disk(&s, mine, r);
-    struct walk w = walk_at(log, r->segment, r->walk);
+    struct walk w = walk_in(log, r->pinned, r->segment, r->walk);
     switch (walk_to(&s, &w, r->offset, &h, &size)) {
     case WALK_FOUND:
         return disk_answer(log, mine, read_slot, r, &s, &w, &h, size, out);
     case WALK_MORE:
     case WALK_END:
-        return disk_past(log, mine, read_slot, r, w.position, out);
+        return disk_past(log, mine, read_slot, r, (uint32_t)w.position, out);
     case WALK_BAD:
         break;
     }
@@ -560,14 +632,13 @@ static enum tide_status disk_came(struct log *log, struct log_core *mine, uint32
 /* ---- the calls ---- */
 
 /* The index entry before the one that led to no batch; false at the first one. */
-static bool step_back(const struct log *log, int64_t offset, uint32_t *ret_segment,
-                      uint32_t *ret_position)
+static bool step_back(const struct log *log, int64_t offset, struct place *ret)
 {
     uint32_t n = log_segment_of(log, last_segment(log), offset);
-    struct log_segment *s = log_segment_pin(log, n);
+    struct log_segment *s = log_segment_at(log, n);
     struct log_place place;
     bool found = false;
-    if (s == NULL)
+    if (!hold(s))
         return false;
     if (tide_pub64_peek(&s->state) == LOG_SEGMENT_CLOSED) {
         uint32_t relative = (uint32_t)TIDE_MIN(offset - s->base_offset, (int64_t)UINT32_MAX - 1);
@@ -576,9 +647,9 @@ static bool step_back(const struct log *log, int64_t offset, uint32_t *ret_segme
     log_segment_unpin(s);
     if (!found)
         return false;
-    *ret_segment = n;
-    *ret_position =
-        place.relative == 0 ? 0 : log_floor_position(log, n, s->base_offset + place.relative - 1);
+    *ret = (struct place){.s = s, .segment = n};
+    if (place.relative != 0)
+        ret->position = floor_in(log, s, n, s->base_offset + place.relative - 1);
     return true;
 }
 
@@ -586,24 +657,20 @@ static enum tide_status read_begin(struct log *log, struct log_core *mine, uint3
                                    struct log_read *r, struct tide_out *out)
 {
     int64_t next = (int64_t)tide_pub64_peek(&log->next_pub);
-    uint32_t segment;
-    uint32_t position;
     if (r->offset < log_start_offset(log))
         return TIDE_ABSENT;
     if (r->offset >= next || r->offset >= r->end_offset || (r->max_bytes == 0 && !r->at_least_one))
         return TIDE_OK;
-    find_start(log, r->offset, &segment, &position);
-    if (r->stepped_back && !step_back(log, r->offset, &segment, &position))
+    struct place p = find_start(log, r->offset);
+    if (r->stepped_back && !step_back(log, r->offset, &p))
         return TIDE_BAD;
-    enum tide_status status = read_memory(log, mine, r, segment, position);
+    enum tide_status status = read_memory(log, mine, r, &p);
     if (status != TIDE_ABSENT)
         return status;
-    if (position >= log_segment_end(log, segment) && segment < last_segment(log)) {
-        segment++;
-        position = 0;
-    }
-    return disk_begin(log, mine, read_slot, r, segment, position, first_guess(mine, r, position),
-                      out);
+    skip_empty(log, &p);
+    if (p.position >= end_in(log, p.s, p.segment) && ends_in_gap(log, r))
+        return TIDE_OK;
+    return disk_begin(log, mine, read_slot, r, &p, first_guess(mine, r, p.position), out);
 }
 
 enum tide_status log_read(struct log *log, struct log_core *mine, uint32_t read_slot,
@@ -658,16 +725,20 @@ uint32_t log_bytes_between(struct log *log, int64_t offset, int64_t end_offset, 
 {
     int64_t next = (int64_t)tide_pub64_peek(&log->next_pub);
     uint64_t end = tide_pub64_peek(&log->end_pub);
-    uint32_t from_segment, from, to_segment, to;
+    uint32_t to_segment, to;
     end_offset = TIDE_MIN(end_offset, next);
     if (offset >= end_offset || limit == 0)
         return 0;
-    find_start(log, TIDE_MAX(offset, log_start_offset(log)), &from_segment, &from);
+    struct place p = find_start(log, TIDE_MAX(offset, log_start_offset(log)));
+    uint32_t from_segment = p.segment;
+    uint32_t from = p.position;
     if (end_offset == next) {
         to_segment = log_end_segment(end);
         to = log_end_position(end);
     } else {
-        find_start(log, end_offset, &to_segment, &to);
+        p = find_start(log, end_offset);
+        to_segment = p.segment;
+        to = p.position;
     }
     if (from_segment < to_segment) {
         uint64_t bytes = (uint64_t)log_segment_end(log, from_segment) - from + to;

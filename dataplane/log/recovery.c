@@ -95,6 +95,8 @@ struct recovery {
     size_t error_size;
 
     int64_t start;  /* of the log */
+    int64_t gaps_below; /* compaction may have taken what is missing there */
+    struct log_cleaner cleaner;
     int64_t *bases; /* of the .log files, sorted */
     size_t base_count;
     size_t base_room;
@@ -329,6 +331,19 @@ static int settle_start(struct recovery *r)
     return e != 0 ? fail(r, e, "%s/" LOG_START_NAME ": cannot settle it", r->log->dir) : 0;
 }
 
+/* Where compaction has been. A damaged file says nothing: then a gap is taken for its work in every
+ * segment but the last, and all is dirty. */
+static int load_cleaner(struct recovery *r)
+{
+    int e = log_cleaner_load(r->fs, r->log->dir, &r->cleaner);
+    if (e == -EBADMSG) {
+        r->cleaner.gaps_below = r->base_count != 0 ? r->bases[r->base_count - 1] : 0;
+        e = 0;
+    }
+    r->gaps_below = r->cleaner.gaps_below;
+    return e != 0 ? fail(r, e, "%s/" LOG_CLEANER_NAME ": cannot read it", r->log->dir) : 0;
+}
+
 /* ---- 3: the prepared segment ---- */
 
 static int remove_file(struct recovery *r, const char *path)
@@ -416,6 +431,7 @@ static int scan(struct recovery *r, struct found_segment *f, int32_t epoch_befor
         .last_epoch = epoch_before,
         .lines = &r->lines,
         .learn_epochs = r->lines_lost,
+        .gaps_below = r->gaps_below,
         .index = index,
     };
     struct log_checkpoint checkpoint;
@@ -465,7 +481,7 @@ static int check_sealed(struct recovery *r, struct found_segment *f, int64_t nex
     e = segment_reader_init(&reader, r->fs, f->s.file, f->file_bytes);
     if (e != 0)
         return fail(r, e, "%s", r->log->dir);
-    *ret_sealed = segment_tail_fits(&reader, &f->s, next_base, &f->last_epoch);
+    *ret_sealed = segment_tail_fits(&reader, &f->s, next_base, r->gaps_below, &f->last_epoch);
     if (*ret_sealed && r->lines_lost)
         e = segment_replay(&reader, &f->s, 0, f->s.base_offset, learn_epoch, &r->lines);
     if (e == 0)
@@ -507,6 +523,9 @@ static int judge(struct recovery *r, size_t i, const struct recovery_case **ret)
                                              : FACT_END_TORN;
         r->first_timestamp = s.first_timestamp;
         f->end = s.end;
+        if (!last && f->s.next_offset < r->found[i + 1].s.base_offset &&
+            r->found[i + 1].s.base_offset <= r->gaps_below)
+            f->s.next_offset = r->found[i + 1].s.base_offset;
     }
     if (last)
         facts |= FACT_LAST;
@@ -588,6 +607,7 @@ static int open_segments(struct recovery *r)
         f->s.base_offset = r->bases[i];
         f->s.tail_base = UINT64_MAX;
         f->s.max_timestamp = -1;
+        f->s.gaps = f->s.base_offset < r->gaps_below;
         f->s.file = -1;
         r->found_count++;
         int e = segment_path(path, r->log->dir, f->s.base_offset, ".log");
@@ -697,6 +717,14 @@ static int settle_active(struct recovery *r)
 
 /* ---- 7 and the log itself ---- */
 
+/* Where a truncation ended in a gap (compact.h). */
+static void settle_end(struct recovery *r)
+{
+    struct found_segment *f = &r->found[r->found_count - 1];
+    if (f->s.base_offset == r->cleaner.cut_base && (int64_t)f->s.size >= r->cleaner.cut_position)
+        f->s.next_offset = TIDE_MAX(f->s.next_offset, r->cleaner.cut_end);
+}
+
 static int settle_epochs(struct recovery *r)
 {
     int64_t end = r->found[r->found_count - 1].s.next_offset;
@@ -753,6 +781,9 @@ static void publish(struct recovery *r)
     log->position = log->written = s->size;
     log->next_offset = log->durable_end = s->next_offset;
     log->first_timestamp = r->first_timestamp;
+    log->cleaner = r->cleaner;
+    log->cleaner.clean_below = TIDE_MIN(r->cleaner.clean_below, log->next_offset);
+    tide_pub64_set(&log->gaps_pub, (uint64_t)r->gaps_below);
     tide_pub64_set(&log->first_pub, 0);
     tide_pub64_set(&log->start_pub, (uint64_t)TIDE_MIN(r->start, s->next_offset));
     tide_pub64_set(&log->written_pub, log_end_pack(log->active, log->position));
@@ -781,6 +812,8 @@ static int recover(struct recovery *r)
     if (e == 0)
         e = settle_start(r);
     if (e == 0)
+        e = load_cleaner(r);
+    if (e == 0)
         e = settle_prepared(r);
     if (e == 0)
         e = open_segments(r);
@@ -788,8 +821,10 @@ static int recover(struct recovery *r)
         e = treat_segment(r, i);
     if (e == 0 && r->found_count == 0)
         e = create_first(r);
-    if (e == 0)
+    if (e == 0) {
+        settle_end(r);
         e = settle_active(r);
+    }
     if (e == 0)
         e = settle_epochs(r);
     if (e == 0)

@@ -425,7 +425,8 @@ static bool only_zeroes(struct segment_reader *r, uint64_t from)
 
 static bool batch_belongs(const struct segment_scan *s, const struct batch_header *h)
 {
-    if (h->base_offset != s->next_offset)
+    if (h->base_offset < s->next_offset ||
+        (h->base_offset > s->next_offset && h->base_offset > s->gaps_below))
         return false;
     if (h->base_offset + h->last_offset_delta - s->base_offset > INT32_MAX)
         return false;
@@ -490,6 +491,7 @@ int segment_scan(struct segment_reader *r, struct segment_scan *s)
            crc_is_right(r, s->position, size, h.crc)) {
         if (s->stops && batch_last_offset(&h) >= s->stop_at) {
             s->stopped = true;
+            s->stopped_base = h.base_offset;
             break;
         }
         batch_taken(s, &h, size);
@@ -518,7 +520,7 @@ bool segment_first_batch(struct segment_reader *r, const struct log_epoch_lines 
 }
 
 bool segment_tail_fits(struct segment_reader *r, struct log_segment *s, int64_t next_base,
-                       int32_t *ret_epoch)
+                       int64_t gaps_below, int32_t *ret_epoch)
 {
     struct batch_header h;
     uint32_t size;
@@ -531,12 +533,13 @@ bool segment_tail_fits(struct segment_reader *r, struct log_segment *s, int64_t 
     if (s->time_count != 0)
         max_timestamp =
             (int64_t)load_be64(s->time_index + (size_t)(s->time_count - 1) * LOG_TIME_ENTRY_BYTES);
-    if (s->size == 0)
+    if (s->size == 0 && next_base > gaps_below)
         return false;
     while (position < s->size) {
         if (!header_at(r, position, &h, &size))
             return false;
-        if (h.base_offset < next || (!first && h.base_offset != next))
+        if (h.base_offset < next ||
+            (!first && h.base_offset != next && h.base_offset > gaps_below))
             return false;
         first = false;
         next = h.base_offset + h.last_offset_delta + 1;
@@ -544,9 +547,9 @@ bool segment_tail_fits(struct segment_reader *r, struct log_segment *s, int64_t 
         *ret_epoch = h.leader_epoch;
         position += size;
     }
-    s->next_offset = next;
     s->max_timestamp = max_timestamp;
-    return next == next_base;
+    s->next_offset = next < next_base && next_base <= gaps_below ? next_base : next;
+    return s->next_offset == next_base;
 }
 
 int segment_replay(struct segment_reader *r, const struct log_segment *s, uint64_t position,

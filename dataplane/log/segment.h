@@ -74,6 +74,7 @@ struct log_segment {
     /* from SEALING on */
     uint32_t size;
     int64_t next_offset;
+    bool gaps; /* from ACTIVE on: offsets may be missing between its batches (compact.h) */
     /* from CLOSED on; entries in Kafka's format, NULL when there are none */
     int64_t max_timestamp; /* -1: none */
     const uint8_t *index;
@@ -172,6 +173,7 @@ struct segment_scan {
     struct log_epoch_lines *lines; /* what is allowed */
     bool learn_epochs;             /* the file was lost: epochs are taken from the batches */
     struct log_index *index;       /* filled; NULL: none */
+    int64_t gaps_below;            /* a gap that ends at or below it is legal */
     bool stops;                    /* batches that reach `stop_at` or beyond are left */
     int64_t stop_at;
     const struct log_checkpoint *from; /* begin at its last entry; `index` has it. NULL: at 0 */
@@ -182,6 +184,7 @@ struct segment_scan {
     int64_t first_timestamp; /* max_timestamp of the first batch, -1: none */
     enum segment_end end;
     bool stopped; /* at stop_at */
+    int64_t stopped_base; /* of the batch that it stopped at */
 };
 /* Walks the batches from the start of the file, checks each one (length, magic, offsets, epoch,
  * CRC-32C) and stops at the first that is not good. 0, or -errno when reading failed; -EBADMSG when
@@ -196,7 +199,7 @@ bool segment_first_batch(struct segment_reader *, const struct log_epoch_lines *
  * before `next_base`? Fills next_offset and max_timestamp of `s`, and the epoch of its last batch.
  */
 bool segment_tail_fits(struct segment_reader *, struct log_segment *s, int64_t next_base,
-                       int32_t *ret_epoch);
+                       int64_t gaps_below, int32_t *ret_epoch);
 
 /* Calls on_batch for the headers of a segment of s->size bytes whose batches reach `from` or beyond,
  * beginning at `position`. */

@@ -11,7 +11,8 @@
  *   T4  it is walked up to the new end, its index is made again
  *   T5  it is cut there, and zeroes are written behind the end, synced (design 7: nothing of the old
  *       bytes may stand behind what is appended next)
- *   T6  log-start-offset-checkpoint falls with the end if it was inside of the batch that went, and
+ *   T6  cleaner-offset-checkpoint says what is clean, and where the log ends if that is a gap;
+ *       log-start-offset-checkpoint falls with the end if it was inside of the batch that went, and
  *       leader-epoch-checkpoint loses the lines behind the new end
  * A prepared segment stays: it holds nothing.
  */
@@ -76,6 +77,7 @@ static int find_end(struct log_truncate_job *j, const struct tide_fs *fs)
                                 .last_epoch = j->epoch_before,
                                 .lines = &j->lines,
                                 .index = j->index,
+                                .gaps_below = j->cleaner.gaps_below,
                                 .stops = true,
                                 .stop_at = j->to};
     int e = segment_reader_init(&reader, fs, j->ret_segment->file, j->size);
@@ -88,6 +90,9 @@ static int find_end(struct log_truncate_job *j, const struct tide_fs *fs)
         e = -EBADMSG; /* rot before the new end: recovery decides what that means */
     j->ret_position = (uint32_t)scan.position;
     j->ret_end = scan.next_offset;
+    j->ret_last = scan.next_offset;
+    if (j->to <= j->cleaner.gaps_below) /* what came before `to` may have been compacted away */
+        j->ret_end = scan.stopped ? TIDE_MIN(j->to, scan.stopped_base) : j->to;
     j->ret_first_timestamp = scan.first_timestamp;
     uint64_t block = log_block_floor(scan.position);
     if (e == 0 && scan.position != block) {
@@ -120,6 +125,20 @@ static int cut(struct log_truncate_job *j, const struct tide_fs *fs)
     return e;
 }
 
+/* T6 */
+static int settle_cleaner(struct log_truncate_job *j, const struct tide_fs *fs)
+{
+    bool in_gap = j->ret_end > j->ret_last;
+    bool clean = j->cleaner.clean_below > j->ret_end;
+    if (!in_gap && !clean)
+        return 0;
+    j->cleaner.clean_below = TIDE_MIN(j->cleaner.clean_below, j->ret_end);
+    j->cleaner.cut_end = in_gap ? j->ret_end : -1;
+    j->cleaner.cut_base = in_gap ? j->base : -1;
+    j->cleaner.cut_position = in_gap ? (int64_t)j->ret_position : -1;
+    return log_cleaner_store(fs, j->dir, &j->cleaner);
+}
+
 static void truncate_run(struct tide_job *job, const struct tide_fs *fs)
 {
     struct log_truncate_job *j = (struct log_truncate_job *)job;
@@ -148,6 +167,8 @@ static void truncate_run(struct tide_job *job, const struct tide_fs *fs)
         e = find_end(j, fs);
     if (e == 0)
         e = cut(j, fs);
+    if (e == 0)
+        e = settle_cleaner(j, fs);
     if (e == 0 && j->ret_end < j->start) /* inside the batch that went */
         e = log_start_store(fs, j->dir, j->ret_end);
     if (e == 0 && log_epoch_lines_cut(&j->lines, j->ret_end))
@@ -167,7 +188,8 @@ static bool is_quiet(const struct log *log)
 {
     return !log_is_dirty(log) && !log->write.out && !log->seal_wanted && !log->extend_job.out &&
            !log->prepare_job.out && !log->seal_job.out && !log->epoch_job.out &&
-           !log->trim_job.out && !log->checkpoint_job.out && !log->truncate_job.out;
+           !log->trim_job.out && !log->checkpoint_job.out && !log->truncate_job.out &&
+           log->compact_job.phase == COMPACT_IDLE;
 }
 
 bool log_truncate_is_due(const struct log *log)
@@ -178,6 +200,8 @@ bool log_truncate_is_due(const struct log *log)
 void log_truncate_start(struct log *log, struct tide_out *out)
 {
     struct log_truncate_job *j = &log->truncate_job;
+    if (log->truncate_wanted >= 0)
+        (void)log_compact_stop(log, out);
     if (!log_truncate_is_due(log) || log->state != LOG_RUNNING || !tide_out_has_job_room(out))
         return;
     uint32_t n = log_segment_of(log, log->active, log->truncate_wanted);
@@ -196,6 +220,7 @@ void log_truncate_start(struct log *log, struct tide_out *out)
     j->epoch_before = -1;
     j->extent = log->extent;
     j->cap = log->segment_cap;
+    j->cleaner = log->cleaner;
     j->size = n == log->active ? log->position : s->size;
     j->index = &log->index[n % 2];
     log_index_reset(j->index, n);
@@ -250,6 +275,7 @@ void log_truncated(struct log *log)
     cut->base_offset = j->base;
     cut->tail_base = tail_base;
     cut->max_timestamp = -1;
+    cut->gaps = cut->base_offset < j->cleaner.gaps_below;
     tide_pub64_set(&cut->state, LOG_SEGMENT_ACTIVE);
     tide_pub64_set(log_segment_slot(log, j->number), (uintptr_t)cut);
     j->ret_segment = NULL;
@@ -261,6 +287,7 @@ void log_truncated(struct log *log)
     log->first_timestamp = j->ret_first_timestamp;
     log->first_wall_ms = log->wall_ms;
     log->checkpoint_at = 0;
+    log->cleaner = j->cleaner;
     log->truncate_wanted = -1;
     log->trim_wanted = -1;
     log_epochs_set(&log->epochs, &j->lines);

@@ -55,6 +55,8 @@ struct partition {
     struct producers *producers;
     struct snapshot snapshot;
     int64_t retention_check_ms;
+    int64_t clean_check_ms, clean_bytes_per_second, clean_map_bytes;
+    uint64_t clean_at_ns;
     uint64_t retention_at_ns; /* when segments are looked at next */
     struct tide_topic_config config;
     int64_t producer_expiry_ms;
@@ -89,6 +91,12 @@ static void partition_move(struct partition *p, enum partition_state to)
 
 /* ---- life -------------------------------------------------------------------------------------------- */
 
+/* A compacted log rolls early enough for its records to become cleanable in time (KIP-354). */
+static int64_t roll_ms(const struct tide_topic_config *c)
+{
+    return c->cleanup_policy == CLEANUP_DELETE ? c->segment_ms : TIDE_MIN(c->segment_ms, c->max_compaction_lag_ms);
+}
+
 struct partition *partition_create(const struct partition_config *config)
 {
     struct partition *p = aligned_alloc(TIDE_CACHE_LINE, sizeof(*p));
@@ -96,7 +104,7 @@ struct partition *partition_create(const struct partition_config *config)
                              .topic_id = config->topic_id,
                              .slot = config->slot,
                              .segment_bytes = (uint64_t)config->topic_config.segment_bytes,
-                             .segment_ms = config->topic_config.segment_ms,
+                             .segment_ms = roll_ms(&config->topic_config),
                              .index_interval_bytes = (uint32_t)config->topic_config.index_interval_bytes,
                              .preallocate_bytes = config->preallocate_bytes,
                              .durable = config->topic_config.ack_durability == ACK_DURABILITY_DEVICE};
@@ -109,6 +117,9 @@ struct partition *partition_create(const struct partition_config *config)
     p->config = config->topic_config;
     p->producer_expiry_ms = config->producer_expiry_ms;
     p->retention_check_ms = config->retention_check_ms;
+    p->clean_check_ms = config->clean_check_ms;
+    p->clean_bytes_per_second = config->clean_bytes_per_second;
+    p->clean_map_bytes = config->clean_map_bytes;
     snprintf(p->topic, sizeof(p->topic), "%s", config->topic);
     snprintf(p->dir, sizeof(p->dir), "%s", config->dir);
     p->log = log_create(&log);
@@ -180,6 +191,7 @@ void partition_adopt(struct partition *p, struct log_core *core, const struct ti
     producers_loaded(p->producers, t->wall_ms);
     snapshot_begin(&p->snapshot, p->dir, p->home_core, p->slot, log_active_base(p->log));
     p->retention_at_ns = t->now_ns + (uint64_t)p->retention_check_ms * TIDE_NS_PER_MS;
+    p->clean_at_ns = t->now_ns + (uint64_t)p->clean_check_ms * TIDE_NS_PER_MS;
     p->leader_epoch = leader_epoch;
     /* Everything recovered is on the device; alone in the ISR it is committed. */
     watermark_begin(&p->marks, leader_epoch, log_start_offset(p->log), end, end, TIDE_MAX(replica_count, 1u), isr | 1);
@@ -492,12 +504,34 @@ static void retain(struct partition *p, const struct tide_time *t, struct tide_o
     (void)log_trim(p->log, log_retention_start(p->log, &r), out);
 }
 
+/* Superseded records of closed segments go (kafka-protocol 10.5). */
+static void clean(struct partition *p, const struct tide_time *t, struct tide_out *out)
+{
+    int64_t ends[LOG_COMPACT_PRODUCERS];
+    struct log_compaction c = {.now_ms = t->wall_ms,
+                               .limit = TIDE_MIN(watermark_high(&p->marks), log_durable_end(p->log)),
+                               .min_ratio_ppm = p->config.min_cleanable_ratio,
+                               .min_lag_ms = p->config.min_compaction_lag_ms,
+                               .max_lag_ms = p->config.max_compaction_lag_ms,
+                               .delete_retention_ms = p->config.delete_retention_ms,
+                               .bytes_per_second = p->clean_bytes_per_second == INT64_MAX ? 0 : p->clean_bytes_per_second,
+                               .map_bytes = (size_t)p->clean_map_bytes,
+                               .producer_ends = ends};
+    p->clean_at_ns = t->now_ns + (uint64_t)p->clean_check_ms * TIDE_NS_PER_MS;
+    if (p->config.cleanup_policy == CLEANUP_DELETE)
+        return;
+    c.producer_end_count = producers_ends(p->producers, ends, TIDE_ARRAY_LEN(ends));
+    log_compact(p->log, &c, out);
+}
+
 void partition_turn(struct partition *p, const struct tide_time *t, struct tide_out *out)
 {
     if (p->state == PARTITION_STARTING && log_begin_epoch(p->log, p->leader_epoch, out) == TIDE_OK)
         partition_move(p, PARTITION_LEADER);
     if (p->state == PARTITION_LEADER && p->retention_check_ms > 0 && t->now_ns >= p->retention_at_ns)
         retain(p, t, out);
+    if (p->state == PARTITION_LEADER && p->clean_check_ms > 0 && t->now_ns >= p->clean_at_ns)
+        clean(p, t, out);
     if (p->state != PARTITION_RELEASED)
         log_flush(p->log, t, out);
     if (serves(p))

@@ -29,6 +29,9 @@ struct partition_config {
     uint64_t preallocate_bytes;
     int64_t producer_expiry_ms;
     int64_t retention_check_ms; /* between two looks at what is too old; 0: never */
+    int64_t clean_check_ms;        /* between two looks whether to compact; 0: never */
+    int64_t clean_bytes_per_second; /* pace of a compaction; INT64_MAX: as fast as it goes */
+    int64_t clean_map_bytes;       /* for the keys of one compaction */
     uint32_t producers_max; /* producer ids remembered; beyond it the oldest is forgotten */
 };
 struct partition *partition_create(const struct partition_config *); /* [control] */

@@ -62,6 +62,20 @@ uint32_t producers_count(const struct producers *p)
     return p->count;
 }
 
+uint32_t producers_ends(const struct producers *p, int64_t *to, uint32_t max)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->max; i++) {
+        const struct producer_entry *e = &p->entries[i];
+        if (e->id < 0 || e->batch_count == 0)
+            continue;
+        if (n < max)
+            to[n] = e->batches[e->batch_count - 1].last_offset;
+        n++;
+    }
+    return n;
+}
+
 static uint32_t *bucket_of(const struct producers *p, int64_t id)
 {
     return &p->buckets[((uint64_t)id * 0x9e3779b97f4a7c15ull >> 32) & p->mask];

@@ -26,6 +26,10 @@ struct tide_topic_config {
     int64_t compression_type;
     int64_t retention_ms;
     int64_t retention_bytes;
+    int64_t min_cleanable_ratio; /* in millionths */
+    int64_t min_compaction_lag_ms;
+    int64_t max_compaction_lag_ms;
+    int64_t delete_retention_ms;
     int64_t segment_bytes;
     int64_t segment_ms;
     int64_t index_interval_bytes;
@@ -50,11 +54,13 @@ struct tide_settings {
 #define INT(field, name, topic, standard, min, max, unit, doc) int64_t field;
 #define BOOL(field, name, topic, standard, doc) int64_t field;
 #define CHOICE(field, name, topic, standard, words, doc) int64_t field;
+#define RATIO(field, name, topic, standard, doc) int64_t field;
 #define TEXT(field, name, topic, standard, doc) char field[SETTING_TEXT_MAX];
 #include "config/settings.def"
 #undef INT
 #undef BOOL
 #undef CHOICE
+#undef RATIO
 #undef TEXT
     /* derived */
     uint32_t listener_count;

@@ -870,6 +870,66 @@ def old_segments_go(w):
 
 
 @case
+def old_values_are_compacted_away(w):
+    w.stop()
+    w.settings = {'log_cleanup_policy': 'compact', 'log_cleaner_backoff_ms': 300, 'log_segment_bytes': 1048576,
+                  'message_max_bytes': 1000000, 'log_cleaner_min_cleanable_ratio': 0.1,
+                  'log_cleaner_delete_retention_ms': 0}
+    w.start()
+    keys, rounds = 200, 100
+    path = w.dir / 'in'
+    latest = {}
+    for codec in ('none', 'gzip', 'snappy', 'lz4', 'zstd'):
+        out = []
+        for r in range(rounds):
+            for k in range(keys):
+                latest[f'key{k}'] = f'{codec}-{r}-{k}-' + str(k * r % 977) * 30
+                out.append(f'key{k}={latest[f"key{k}"]}\n')
+        path.write_text(''.join(out))
+        w.produce('table', path, '-K=', '-X', 'acks=all', '-X', f'compression.codec={codec}', '-X', 'enable.idempotence=true')
+    gone = [f'key{k}' for k in range(0, keys, 2)]
+    path.write_text(''.join(f'{k}=\n' for k in gone)) # tombstones
+    w.produce('table', path, '-K=', '-Z', '-X', 'acks=all')
+    for k in gone:
+        del latest[k]
+    filler = ''.join(f'filler{i % 50}={"x" * 900}\n' for i in range(2500)) # the tombstones are in a closed segment then
+    path.write_text(filler)
+    w.produce('table', path, '-K=', '-X', 'acks=all')
+
+    def seen():
+        rows = [x.split('=', 1) for x in w.consume('table', '-K=').splitlines() if x]
+        table = {}
+        for key, value in rows:
+            table[key] = value
+        return len(rows), {k: v for k, v in table.items() if not k.startswith('filler')}
+
+    until = time.time() + 40
+    while time.time() < until:
+        count, table = seen()
+        if count < keys * rounds and not any(k in table for k in gone):
+            break
+        time.sleep(0.5)
+        w.produce('table', path, '-K=', '-X', 'acks=all') # what is dirty must be worth a round; tombstones go in the second
+    expect(count < keys * rounds, f'{count} records are left, nothing was compacted')
+    sh(w.tools / 'control/tool/tidemark', 'log', 'verify', w.data / 'table-0')
+    wrong = {k for k in latest.keys() | table.keys() if latest.get(k) != table.get(k)}
+    expect(not wrong, f'not the newest value of every key: {sorted(wrong)[:5]}, {len(wrong)} in all')
+    m = w.metrics()
+    expect(m.get('tidemark_log_compactions_total{core="0"}', 0) > 0, 'no compaction came to its end')
+    expect(m.get('tidemark_log_compaction_errors_total{core="0"}', 0) == 0, 'a compaction failed')
+    w.kill()
+    w.start()
+    expect(seen()[1] == latest, 'differs after a kill')
+    path.write_text('key1=again\n')
+    w.produce('table', path, '-K=', '-X', 'acks=all')
+    latest['key1'] = 'again'
+    expect(seen()[1] == latest, 'what was appended behind it is missing')
+    w.stop()
+    w.settings = {}
+    w.start()
+
+
+@case
 def pools_are_at_their_baseline_and_no_core_allocated(w):
     w.stop()
     w.start()

@@ -425,9 +425,41 @@ static int teardown(void **state)
     return 0;
 }
 
+/* What compaction writes again can be read again. */
+static void test_there_and_back(void **state)
+{
+    static const size_t lengths[] = {0, 1, 100, 32768, 32769, 300000};
+    uint8_t *bytes = malloc(300000);
+    uint8_t *back = malloc(300001);
+    struct batch_decompressor *d = batch_decompressor_create();
+    (void)state;
+    assert_non_null(d);
+    for (size_t i = 0; i < 300000; i++)
+        bytes[i] = (uint8_t)(i % 7 * (i >> 8));
+    for (int codec = CODEC_NONE; codec < CODEC_COUNT; codec++)
+        for (size_t i = 0; i < TIDE_ARRAY_LEN(lengths); i++) {
+            size_t bound = batch_compress_bound((enum batch_codec)codec, lengths[i]);
+            uint8_t *tight = malloc(bound + 1);
+            size_t made, len;
+            assert_int_equal(batch_compress((enum batch_codec)codec, bytes, lengths[i], tight, bound, &made), TIDE_OK);
+            assert_true(made <= bound);
+            assert_int_equal(batch_decompress(d, (enum batch_codec)codec, tight, made, back, 300001, &len), TIDE_OK);
+            assert_int_equal(len, lengths[i]);
+            assert_memory_equal(back, bytes, len);
+            if (bound > 0)
+                assert_int_equal(batch_compress((enum batch_codec)codec, bytes, lengths[i], tight, bound - 1, &made), TIDE_BAD);
+            free(tight);
+        }
+    assert_int_equal(batch_compress(CODEC_COUNT, bytes, 1, back, 100, &(size_t){0}), TIDE_BAD);
+    batch_decompressor_destroy(d);
+    free(bytes);
+    free(back);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_there_and_back),
         cmocka_unit_test(test_every_kind_comes_back),
         cmocka_unit_test(test_output_ends_at_the_cap),
         cmocka_unit_test(test_bombs),

@@ -191,8 +191,10 @@ static void test_rules(void **state)
         {"log.read.buffer.bytes", "100000", "multiple of 4096"},
         {"message.max.bytes", "1073741825", "exceeds log.segment.bytes"},
         {"message.max.bytes", "1073741824", NULL},
-        {"log.cleanup.policy", "compact", "compaction"},
-        {"log.cleanup.policy", "compact,delete", "compaction"},
+        {"log.cleanup.policy", "compact", NULL},
+        {"log.cleanup.policy", "compact,delete", NULL},
+        {"log.cleaner.max.compaction.lag.ms", "1000", NULL},
+        {"log.cleaner.min.compaction.lag.ms", "9223372036854775807", NULL},
     };
     for (size_t i = 0; i < TIDE_ARRAY_LEN(cases); i++) {
         minimum();
@@ -433,7 +435,22 @@ static void test_topic_settings(void **state)
     assert_string_equal(text, "memory");
     assert_int_equal(settings_set_topic(&c, "retention.ms", "-2", error, sizeof(error)), TIDE_BAD);
     assert_int_equal(settings_set_topic(&c, "retention.ms", "x", error, sizeof(error)), TIDE_BAD);
-    assert_int_equal(settings_set_topic(&c, "cleanup.policy", "compact", error, sizeof(error)), TIDE_BAD);
+    assert_int_equal(settings_set_topic(&c, "cleanup.policy", "both", error, sizeof(error)), TIDE_BAD);
+    assert_int_equal(settings_set_topic(&c, "cleanup.policy", "compact", error, sizeof(error)), TIDE_OK);
+    assert_int_equal(c.cleanup_policy, CLEANUP_COMPACT);
+    assert_int_equal(settings_set_topic(&c, "cleanup.policy", "delete,compact", error, sizeof(error)), TIDE_OK);
+    assert_int_equal(c.cleanup_policy, CLEANUP_COMPACT_DELETE);
+    settings_topic_text(&c, settings_topic_row("cleanup.policy"), text, sizeof(text));
+    assert_string_equal(text, "compact,delete");
+    assert_int_equal(settings_set_topic(&c, "cleanup.policy", "delete", error, sizeof(error)), TIDE_OK);
+    assert_int_equal(c.min_cleanable_ratio, 500000);
+    assert_int_equal(settings_set_topic(&c, "min.cleanable.dirty.ratio", "0.013", error, sizeof(error)), TIDE_OK);
+    assert_int_equal(c.min_cleanable_ratio, 13000);
+    settings_topic_text(&c, settings_topic_row("min.cleanable.dirty.ratio"), text, sizeof(text));
+    assert_string_equal(text, "0.013");
+    assert_int_equal(settings_set_topic(&c, "min.cleanable.dirty.ratio", "1.5", error, sizeof(error)), TIDE_BAD);
+    assert_int_equal(settings_set_topic(&c, "min.cleanable.dirty.ratio", "nan", error, sizeof(error)), TIDE_BAD);
+    assert_int_equal(settings_set_topic(&c, "min.cleanable.dirty.ratio", "half", error, sizeof(error)), TIDE_BAD);
     assert_int_equal(settings_set_topic(&c, "log.retention.ms", "1", error, sizeof(error)), TIDE_ABSENT);
     assert_int_equal(settings_set_topic(&c, "nonsense", "1", error, sizeof(error)), TIDE_ABSENT);
     assert_int_equal(c.retention_ms, -1);
