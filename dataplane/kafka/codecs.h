@@ -46,7 +46,7 @@ TIDE_MUST_USE enum tide_status batch_decompress(struct batch_decompressor *, enu
                                                 size_t cap, size_t *ret_len);
 
 /* What clients read back: gzip of one member, snappy in xerial's framing, lz4 with independent blocks,
- * zstd; each at its library's default level. For compaction; a broker never compresses on its own. */
+ * zstd; each at its library's default level. `len` is not 0. For compaction; a broker never compresses on its own. */
 size_t batch_compress_bound(enum batch_codec, size_t len); /* never less than what comes out */
 /* TIDE_IO: no memory for the library. TIDE_BAD: no such codec, or `cap` is below the bound. */
 TIDE_MUST_USE enum tide_status batch_compress(enum batch_codec, const void *in, size_t len, void *out, size_t cap,
