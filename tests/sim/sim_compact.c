@@ -374,7 +374,8 @@ static void act_trim(struct life *l)
     int64_t span = log_durable_end(s->log) - start;
     if (span <= 0)
         return;
-    l->asked_start = TIDE_MAX(l->asked_start, start + (int64_t)tide_random_below(&s->random, (uint64_t)span / 8 + 1));
+    int64_t to = start + (int64_t)tide_random_below(&s->random, (uint64_t)span / 8 + 1);
+    l->asked_start = TIDE_MAX(l->asked_start, to);
     (void)log_trim(s->log, l->asked_start, &s->out);
 }
 
