@@ -97,6 +97,7 @@ struct recovery {
     int64_t start;  /* of the log */
     int64_t gaps_below; /* compaction may have taken what is missing there */
     struct log_cleaner cleaner;
+    bool cleaner_lost; /* made anew */
     int64_t *bases; /* of the .log files, sorted */
     size_t base_count;
     size_t base_room;
@@ -338,6 +339,7 @@ static int load_cleaner(struct recovery *r)
     int e = log_cleaner_load(r->fs, r->log->dir, &r->cleaner);
     if (e == -EBADMSG) {
         r->cleaner.gaps_below = r->base_count != 0 ? r->bases[r->base_count - 1] : 0;
+        r->cleaner_lost = true;
         e = 0;
     }
     r->gaps_below = r->cleaner.gaps_below;
@@ -725,6 +727,19 @@ static void settle_end(struct recovery *r)
         f->s.next_offset = TIDE_MAX(f->s.next_offset, r->cleaner.cut_end);
 }
 
+/* What is appended next is neither clean nor has it gaps, whatever stood there before a cut. */
+static int settle_cleaner(struct recovery *r)
+{
+    int64_t end = r->found[r->found_count - 1].s.next_offset;
+    struct log_cleaner *k = &r->cleaner;
+    if (!r->cleaner_lost && k->clean_below <= end && k->gaps_below <= end)
+        return 0;
+    k->clean_below = TIDE_MIN(k->clean_below, end);
+    k->gaps_below = TIDE_MIN(k->gaps_below, end);
+    int e = log_cleaner_store(r->fs, r->log->dir, k);
+    return e != 0 ? fail(r, e, "%s/" LOG_CLEANER_NAME ": cannot write it", r->log->dir) : 0;
+}
+
 static int settle_epochs(struct recovery *r)
 {
     int64_t end = r->found[r->found_count - 1].s.next_offset;
@@ -782,8 +797,7 @@ static void publish(struct recovery *r)
     log->next_offset = log->durable_end = s->next_offset;
     log->first_timestamp = r->first_timestamp;
     log->cleaner = r->cleaner;
-    log->cleaner.clean_below = TIDE_MIN(r->cleaner.clean_below, log->next_offset);
-    tide_pub64_set(&log->gaps_pub, (uint64_t)r->gaps_below);
+    tide_pub64_set(&log->gaps_pub, (uint64_t)r->cleaner.gaps_below);
     tide_pub64_set(&log->first_pub, 0);
     tide_pub64_set(&log->start_pub, (uint64_t)TIDE_MIN(r->start, s->next_offset));
     tide_pub64_set(&log->written_pub, log_end_pack(log->active, log->position));
@@ -825,6 +839,8 @@ static int recover(struct recovery *r)
         settle_end(r);
         e = settle_active(r);
     }
+    if (e == 0)
+        e = settle_cleaner(r);
     if (e == 0)
         e = settle_epochs(r);
     if (e == 0)

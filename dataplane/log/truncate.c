@@ -129,10 +129,10 @@ static int cut(struct log_truncate_job *j, const struct tide_fs *fs)
 static int settle_cleaner(struct log_truncate_job *j, const struct tide_fs *fs)
 {
     bool in_gap = j->ret_end > j->ret_last;
-    bool clean = j->cleaner.clean_below > j->ret_end;
-    if (!in_gap && !clean)
+    if (!in_gap && TIDE_MAX(j->cleaner.clean_below, j->cleaner.gaps_below) <= j->ret_end)
         return 0;
     j->cleaner.clean_below = TIDE_MIN(j->cleaner.clean_below, j->ret_end);
+    j->cleaner.gaps_below = TIDE_MIN(j->cleaner.gaps_below, j->ret_end);
     j->cleaner.cut_end = in_gap ? j->ret_end : -1;
     j->cleaner.cut_base = in_gap ? j->base : -1;
     j->cleaner.cut_position = in_gap ? (int64_t)j->ret_position : -1;
@@ -288,6 +288,7 @@ void log_truncated(struct log *log)
     log->first_wall_ms = log->wall_ms;
     log->checkpoint_at = 0;
     log->cleaner = j->cleaner;
+    tide_pub64_set(&log->gaps_pub, (uint64_t)log->cleaner.gaps_below);
     log->truncate_wanted = -1;
     log->trim_wanted = -1;
     log_epochs_set(&log->epochs, &j->lines);
