@@ -38,6 +38,7 @@ struct control;
 struct tide_job;
 struct cluster;
 struct store;
+struct dirs;
 struct rte_rcu_qsbr;
 
 /* What control knows of a replica that shall live here. */
@@ -67,7 +68,7 @@ struct control_data_plane {
 struct control_config {
     uv_loop_t *loop;
     const struct tide_settings *settings;
-    const char *log_dir;
+    struct dirs *dirs;
     const struct tide_fs *fs;
     struct cluster *cluster; /* restored from the store */
     struct store *store;

@@ -10,6 +10,7 @@
 
 #include "control/cluster/cluster.h"
 #include "control/control.h"
+#include "control/edge/dirs.h"
 #include "control/edge/store.h"
 #include "kafka/errors.h"
 #include "tidemark/disk_op.h"
@@ -43,6 +44,8 @@ struct replica {
     struct tide_job job; /* open or close */
     bool job_unsent;     /* the helpers had no room */
     struct tide_topic_config config;
+    uint32_t log_dir; /* in dirs */
+    bool opened;
     char dir[DIR_MAX];
     char error[REPLICA_ERROR_MAX];
 };

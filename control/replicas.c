@@ -24,7 +24,7 @@ static const struct {
     [REPLICA_RELEASING] = {"releasing", TO(CLOSING)},
     [REPLICA_CLOSING] = {"closing", TO(DRAINING)},
     [REPLICA_DRAINING] = {"draining", TO(ABSENT)},
-    [REPLICA_FAILED] = {"failed", TO(DRAINING)},
+    [REPLICA_FAILED] = {"failed", TO(DRAINING) | TO(CLOSING)},
 };
 
 static void replica_move(struct replica *r, enum replica_state to)
@@ -89,40 +89,30 @@ static void run_open(struct tide_job *job, const struct tide_fs *fs)
 {
     struct replica *r = (struct replica *)(uintptr_t)job->cookie;
     job->result = r->control->config.data.open(r->partition, fs, r->error, sizeof(r->error));
+    r->opened = job->result == 0;
 }
 
-static int remove_entry(void *arg, const char *name, bool is_dir)
-{
-    struct { const struct tide_fs *fs; const char *dir; } *at = arg;
-    char path[DIR_MAX + 300];
-    if (is_dir || snprintf(path, sizeof(path), "%s/%s", at->dir, name) >= (int)sizeof(path))
-        return 0;
-    return at->fs->unlink(at->fs->self, path);
-}
-
-/* Renamed first, so that a crash in between leaves no half topic under its own name. */
+/* Renamed first, so that a crash in between leaves no half topic under its own name. What could not
+ * be opened is kept under the other name: nobody knows what is in it. */
 static int delete_dir(struct replica *r, const struct tide_fs *fs)
 {
     char gone[DIR_MAX + 64];
     char id[TIDE_UUID_TEXT];
-    struct { const struct tide_fs *fs; const char *dir; } at = {fs, gone};
     int e;
     tide_uuid_to_text(&r->topic_id, id);
-    snprintf(gone, sizeof(gone), "%s.%s-delete", r->dir, id);
+    snprintf(gone, sizeof(gone), "%s.%s-%s", r->dir, id, r->opened ? "delete" : "stray");
     e = fs->rename(fs->self, r->dir, gone);
+    if (e == -ENOENT && !r->opened)
+        return 0;
     if (e == 0)
-        e = fs->sync_dir(fs->self, r->control->config.log_dir);
-    if (e == 0)
-        e = fs->list(fs->self, gone, remove_entry, &at);
-    if (e == 0)
-        e = fs->rmdir(fs->self, gone);
-    return e;
+        e = fs->sync_dir(fs->self, dirs_path(r->control->config.dirs, r->log_dir));
+    return e == 0 && r->opened ? dirs_remove_whole(fs, gone) : e;
 }
 
 static void run_close(struct tide_job *job, const struct tide_fs *fs)
 {
     struct replica *r = (struct replica *)(uintptr_t)job->cookie;
-    job->result = r->control->config.data.close(r->partition, fs);
+    job->result = r->opened ? r->control->config.data.close(r->partition, fs) : 0;
     if (r->delete_files)
         job->result = delete_dir(r, fs);
 }
@@ -155,7 +145,12 @@ static struct replica *add_replica(struct control *c, const struct cluster_topic
     r->topic_id = t->id;
     r->index = index;
     snprintf(r->topic, sizeof(r->topic), "%s", t->name);
-    snprintf(r->dir, sizeof(r->dir), "%s/%s-%d", c->config.log_dir, t->name, index);
+    if (!dirs_place(c->config.dirs, t->name, index, &r->log_dir)) {
+        control_log("no memory for the replica %s-%d", t->name, index);
+        free(r);
+        return NULL;
+    }
+    snprintf(r->dir, sizeof(r->dir), "%s/%s-%d", dirs_path(c->config.dirs, r->log_dir), t->name, index);
     what = (struct control_replica){.topic = r->topic,
                                     .topic_id = t->id,
                                     .index = index,
@@ -260,6 +255,8 @@ void replicas_on_job(struct control *c, struct tide_job *job)
             control_log("replica %s-%d was not closed cleanly: %s", r->topic, r->index, strerror((int)-job->result));
             c->unclean = true;
         }
+        if (r->delete_files && job->result == 0)
+            dirs_forget(c->config.dirs, r->topic, r->index);
         replica_move(r, REPLICA_DRAINING);
         r->token = rte_rcu_qsbr_start(c->config.publication->qsbr);
     }
@@ -307,10 +304,12 @@ bool replicas_tick(struct control *c)
             replica_move(r, REPLICA_RELEASING);
             send_order(c, r, MAIL_RELEASE);
         }
-        if (r->state == REPLICA_FAILED &&
-            (c->stopping || cluster_find_topic_by_id(c->config.cluster, &r->topic_id) == NULL)) {
+        if (r->state == REPLICA_FAILED && c->stopping) {
             replica_move(r, REPLICA_DRAINING);
             r->token = rte_rcu_qsbr_start(q);
+        } else if (r->state == REPLICA_FAILED && cluster_find_topic_by_id(c->config.cluster, &r->topic_id) == NULL) {
+            r->delete_files = true;
+            close_replica(c, r);
         }
         if (r->state == REPLICA_DRAINING && rte_rcu_qsbr_check(q, r->token, false) == 1 &&
             !c->config.data.in_use(c->config.data.self, r->partition)) {

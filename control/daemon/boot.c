@@ -34,6 +34,7 @@
 #include "disk/disk.h"
 #include "disk/help_pool.h"
 #include "disk/posix_fs.h"
+#include "edge/dirs.h"
 #include "edge/http.h"
 #include "edge/store.h"
 #include "nic/nic.h"
@@ -505,7 +506,7 @@ static bool start_control(struct world *w, char *error, size_t size)
     struct http_pages http = {.pages = pages, .count = TIDE_ARRAY_LEN(pages), .arg = w};
     struct control_config config = {.loop = &w->loop,
                                     .settings = w->settings,
-                                    .log_dir = w->log_dir,
+                                    .dirs = w->dirs,
                                     .fs = posix_fs(),
                                     .cluster = w->cluster,
                                     .store = w->store,
@@ -546,14 +547,45 @@ static struct tide_uuid new_uuid(void)
     return u;
 }
 
-/* The directory is locked, is ours, and the cluster is as it was. */
+static bool open_dirs(struct world *w, struct dirs_identity *ret, char *error, size_t size)
+{
+    const struct tide_settings *s = w->settings;
+    struct tide_uuid cluster = new_uuid();
+    const char *paths[TIDE_LOG_DIRS_MAX];
+    struct dirs_wanted wanted = {.paths = paths,
+                                 .count = s->log_dir_count,
+                                 .metadata = s->metadata_log_dir_index,
+                                 .metadata_only = s->metadata_only,
+                                 .node_id = (int32_t)s->node_id,
+                                 .fresh_cluster_id = &cluster,
+                                 .fresh_directory_id = new_uuid};
+    for (uint32_t i = 0; i < s->log_dir_count; i++)
+        paths[i] = s->log_dir[i];
+    return dirs_open(&wanted, posix_fs(), &w->dirs, ret, error, size) == TIDE_OK;
+}
+
+static bool is_known(void *arg, const char *topic, int32_t index, const struct tide_uuid *topic_id)
+{
+    static const struct tide_uuid none;
+    const struct world *w = arg;
+    const struct cluster_topic *t = cluster_find_topic(w->cluster, topic);
+    return t != NULL && (uint32_t)index < t->partition_count && (tide_uuid_equal(topic_id, &none) || tide_uuid_equal(topic_id, &t->id));
+}
+
+static void tell_dirs(const struct world *w, const struct dirs_identity *who)
+{
+    for (uint32_t i = 0; i < dirs_count(w->dirs); i++)
+        control_log("data in %s: %u partitions", dirs_path(w->dirs, i), dirs_partitions(w->dirs, i));
+    control_log("%s", who->fresh == dirs_count(w->dirs) ? "fresh"
+                      : who->clean ? "after a clean stop" : "after an unclean stop: logs are recovered");
+}
+
+/* The directories are locked, are ours, and the cluster is as it was. */
 static bool open_store(struct world *w, char *error, size_t size)
 {
-    struct tide_uuid cluster = new_uuid();
-    struct tide_uuid directory = new_uuid();
-    struct store_identity who;
-    snprintf(w->log_dir, sizeof(w->log_dir), "%s", w->settings->log_dirs);
-    if (store_open(w->log_dir, posix_fs(), (int32_t)w->settings->node_id, &cluster, &directory, &w->store, &who, error, size) != TIDE_OK)
+    struct dirs_identity who;
+    const char *dir = w->settings->log_dir[w->settings->metadata_log_dir_index];
+    if (!open_dirs(w, &who, error, size) || store_open(dir, posix_fs(), &w->store, error, size) != TIDE_OK)
         return false;
     w->cluster = cluster_create();
     if (w->cluster == NULL)
@@ -567,16 +599,16 @@ static bool open_store(struct world *w, char *error, size_t size)
         size_t len;
         if (cluster_command_encode(&init, bytes, sizeof(bytes), &len) != TIDE_OK || store_append(w->store, bytes, len) != 0 ||
             cluster_apply(w->cluster, &init, &result) != TIDE_OK) {
-            snprintf(error, size, "the metadata log in %.900s cannot be written", w->log_dir);
+            snprintf(error, size, "the metadata log in %.900s cannot be written", dir);
             return false;
         }
     }
     if (!tide_uuid_equal(cluster_id(w->cluster), &who.cluster_id)) {
-        snprintf(error, size, "meta.properties in %.900s names another cluster than its metadata log", w->log_dir);
+        snprintf(error, size, "meta.properties in %.900s names another cluster than its metadata log", dir);
         return false;
     }
-    control_log("data in %s, %s", w->log_dir, who.fresh ? "fresh" : who.clean ? "after a clean stop" : "after an unclean stop: logs are recovered");
-    return true;
+    tell_dirs(w, &who);
+    return dirs_set_strays_aside(w->dirs, is_known, control_log, w, error, size) == 0;
 }
 
 static void warn_of_spinning(const struct tide_settings *s)
@@ -612,7 +644,7 @@ static int run(struct world *w)
     }
     uv_run(&w->loop, UV_RUN_DEFAULT);
     if (w->stopped && error[0] == 0)
-        status = w->clean && store_mark_clean(w->store, 0) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        status = w->clean && dirs_mark_clean(w->dirs, 0) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     control_log("stopped%s", status == EXIT_SUCCESS ? "" : ", not cleanly");
 out:
     if (cores)
@@ -643,6 +675,7 @@ int boot_run(const struct tide_settings *settings)
     else
         status = run(w);
     store_close(w->store);
+    dirs_close(w->dirs);
     cluster_destroy(w->cluster);
     nic_eal_stop();
     free(w);

@@ -17,6 +17,7 @@
 #include "disk/disk.h"
 #include "disk/help_pool.h"
 #include "edge/http.h"
+#include "edge/dirs.h"
 #include "edge/store.h"
 #include "nic/nic.h"
 
@@ -45,7 +46,7 @@ struct world {
     struct store *store;
     struct cluster *cluster;
     struct control *control;
-    char log_dir[4096];
+    struct dirs *dirs;
     bool ready;
     bool stopped;
     bool clean;

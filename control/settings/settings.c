@@ -10,6 +10,8 @@
 
 #include <ini.h>
 
+#include "settings/log_dirs.h"
+
 const struct setting_row setting_rows[] = {
 #define INT(field, row_name, topic, value, low, high, row_unit, text)                                                   \
     {.name = row_name, .topic_name = topic, .type = SETTING_INT, .standard = value, .min = low, .max = high,            \
@@ -567,14 +569,8 @@ enum tide_status settings_check(struct tide_settings *s, char *error, size_t siz
         snprintf(error, size, "node.id is missing; give this broker a number, as node.id=1");
         return TIDE_BAD;
     }
-    if (strchr(s->log_dirs, ',') != NULL) {
-        snprintf(error, size, "log.dirs: one directory is served; '%.100s' names several", s->log_dirs);
+    if (settings_derive_log_dirs(s, error, size) != TIDE_OK)
         return TIDE_BAD;
-    }
-    if (s->log_dirs[0] != '/') {
-        snprintf(error, size, "log.dirs: '%.100s' is not an absolute path", s->log_dirs);
-        return TIDE_BAD;
-    }
     if (s->data_address[0] == 0 || strchr(s->data_address, '/') == NULL) {
         snprintf(error, size, "data.address is missing or has no prefix length; write data.address=10.0.0.1/24");
         return TIDE_BAD;

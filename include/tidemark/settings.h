@@ -9,7 +9,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { SETTING_TEXT_MAX = 1024, SETTINGS_LISTENERS_MAX = 8, LISTENER_NAME_MAX = 64, LISTENER_HOST_MAX = 256 };
+enum {
+    SETTING_TEXT_MAX = 1024,
+    SETTINGS_LISTENERS_MAX = 8,
+    LISTENER_NAME_MAX = 64,
+    LISTENER_HOST_MAX = 256,
+    TIDE_LOG_DIRS_MAX = 16,
+    TIDE_LOG_DIR_PATH_MAX = 512, /* a partition's files have room behind it */
+};
 
 enum core_idle { CORE_IDLE_SPIN, CORE_IDLE_WAIT };
 enum tcp_segmentation { TCP_SEGMENTATION_AUTO, TCP_SEGMENTATION_OFF };
@@ -65,6 +72,10 @@ struct tide_settings {
     /* derived */
     uint32_t listener_count;
     struct settings_listener listener[SETTINGS_LISTENERS_MAX];
+    uint32_t log_dir_count;
+    char log_dir[TIDE_LOG_DIRS_MAX][TIDE_LOG_DIR_PATH_MAX]; /* metadata.log.dir among them */
+    uint32_t metadata_log_dir_index;
+    bool metadata_only; /* that one is not in log.dirs */
     uint64_t given[4]; /* bit per row: the file has it */
 };
 

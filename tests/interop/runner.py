@@ -814,6 +814,57 @@ def two_data_cores(w):
 
 
 @case
+def several_log_dirs(w):
+    """Spread, found again after a kill, refused when one is missing; what belongs to no topic is set aside."""
+    daemon, tool = w.build / 'control/daemon/tidemarkd', w.build / 'control/tool/tidemark'
+    dirs = [w.data, w.dir / 'second', w.dir / 'third']
+
+    def held(topic):
+        return sorted((d.name, p.name) for d in dirs for p in d.glob(f'{topic}-[0-9]*') if '.' not in p.name)
+
+    w.topic('first')
+    first = lines(1000)
+    path = w.dir / 'in'
+    path.write_text(first)
+    w.produce('first', path, '-X', 'acks=all')
+    w.stop()
+    w.start(log_dirs=','.join(map(str, dirs)))
+    w.topic('spread', partitions=6)
+    sent = lines(6000)
+    path.write_text(sent)
+    w.produce('spread', path, '-X', 'acks=all')
+    where = held('spread')
+    expect(len(where) == 6 and {d for d, _ in where} >= {'second', 'third'}, f'not spread: {where}')
+    w.kill()
+    stray = dirs[1] / 'nobody-0'
+    stray.mkdir()
+    (stray / 'partition.metadata').write_text('version: 0\ntopic_id: AQIDAAAAAAAAAAAAAAAAAA\n')
+    w.start()
+    expect(held('spread') == where, 'partitions moved')
+    expect(sorted(w.consume('spread').splitlines()) == sorted(sent.splitlines()), 'records differ after the kill')
+    expect(w.consume('first') == first, 'the older topic differs')
+    expect(not stray.exists() and (dirs[1] / 'nobody-0.AQIDAAAAAAAAAAAAAAAAAA-stray').is_dir(), 'the stray directory was not set aside')
+    expect('belongs to no topic' in w.log.read_text(), 'nothing was said of it')
+    w.stop()
+    for given, word in ((dirs[:2], 'is missing'), (dirs[1:], 'is missing' if (dirs[1] / 'log-directories').exists() else 'metadata log'),
+                        ([dirs[0], dirs[0]], 'twice'), ([dirs[0], dirs[0] / 'inner'], 'inside')):
+        r = sh('ip', 'netns', 'exec', w.ns_broker, daemon, '--config', w.config(log_dirs=','.join(map(str, given))), check=False, timeout=60)
+        expect(r.returncode > 0 and word in r.stderr, f'{given}: {r.returncode} {r.stderr[-400:]}')
+    w.start()
+    w.client(tool, 'topic', 'delete', '--bootstrap', BOOT, '--topic', 'spread')
+    until = time.monotonic() + 20
+    while time.monotonic() < until and any(d.glob('spread-*') for d in dirs if list(d.glob('spread-*'))):
+        time.sleep(0.1)
+    expect(not [p for d in dirs for p in d.glob('spread-*')], 'files of a deleted topic are left')
+    w.stop()
+    known = w.data / 'log-directories'
+    known.write_text(''.join(l for l in known.read_text().splitlines(True) if l.rstrip().endswith(str(w.data))))
+    w.settings = {}
+    w.start()
+    expect(w.consume('first') == first, 'the older topic differs with one directory again')
+
+
+@case
 def records_are_deleted(w):
     sent = lines(3000).splitlines(keepends=True)
     path = w.dir / 'in'

@@ -184,7 +184,13 @@ static void test_rules(void **state)
         const char *name, *value, *mention; /* NULL: good */
     } cases[] = {
         {"broker.rack", "r1", NULL},
-        {"log.dirs", "/a,/b", "one directory"},
+        {"log.dirs", "/a,/b,/a/", "twice"},
+        {"log.dirs", "/a,/a/b", "inside"},
+        {"log.dirs", "/a/b,/a", "inside"},
+        {"log.dirs", "/,/a", "inside"},
+        {"log.dirs", "/a,", "absolute"},
+        {"metadata.log.dir", "x", "absolute"},
+        {"metadata.log.dir", "/var/lib/tidemark/x", "inside"},
         {"log.dirs", "data", "absolute"},
         {"log.dirs", "", "absolute"},
         {"log.tail.buffer.bytes", "100000", "power of two"},

@@ -13,8 +13,6 @@ enum { COMMANDS = 5, COMMAND_LEN = 20, HEAD = 16, RECORD_HEAD = 16, RECORD = REC
 static char dir[64];
 static char error[STORE_ERROR_MAX];
 static struct store *s;
-static struct store_identity who;
-static const struct tide_uuid cluster_id = {{1, 2, 3}}, directory_id = {{4, 5, 6}};
 
 static const char *path_of(const char *name)
 {
@@ -33,26 +31,24 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    static const char *const files[] = {LOG, "meta.properties", ".lock", ".kafka_cleanshutdown"};
     store_close(s);
     s = NULL;
-    for (size_t i = 0; i < TIDE_ARRAY_LEN(files); i++)
-        (void)unlink(path_of(files[i]));
+    (void)unlink(path_of(LOG));
     (void)rmdir(path_of("__cluster_metadata-0"));
     return rmdir(dir); /* nothing else was left there */
 }
 
-static enum tide_status open_as(int32_t node_id)
+static enum tide_status open_it(void)
 {
     error[0] = 0;
-    return store_open(dir, posix_fs(), node_id, &cluster_id, &directory_id, &s, &who, error, sizeof(error));
+    return store_open(dir, posix_fs(), &s, error, sizeof(error));
 }
 
 static void reopen(void)
 {
     store_close(s);
     s = NULL;
-    assert_int_equal(open_as(3), TIDE_OK);
+    assert_int_equal(open_it(), TIDE_OK);
 }
 
 static void command(unsigned i, uint8_t ret[COMMAND_LEN])
@@ -88,7 +84,7 @@ static void append(unsigned i)
 static void written(void)
 {
     unsigned count;
-    assert_int_equal(open_as(3), TIDE_OK);
+    assert_int_equal(open_it(), TIDE_OK);
     assert_int_equal(replay(&count), TIDE_OK);
     assert_int_equal(count, 0);
     for (unsigned i = 0; i < COMMANDS; i++) {
@@ -116,95 +112,6 @@ static void write_whole(const char *name, const void *bytes, size_t len)
     fclose(f);
 }
 
-/* ---- identity and lock -------------------------------------------------------------------------- */
-
-static void test_a_fresh_directory(void **state)
-{
-    assert_int_equal(open_as(3), TIDE_OK);
-    assert_true(who.fresh);
-    assert_false(who.clean);
-    assert_int_equal(who.node_id, 3);
-    assert_true(tide_uuid_equal(&who.cluster_id, &cluster_id));
-    assert_true(tide_uuid_equal(&who.directory_id, &directory_id));
-    reopen();
-    assert_false(who.fresh);
-    assert_false(who.clean);
-    assert_true(tide_uuid_equal(&who.cluster_id, &cluster_id));
-    assert_true(tide_uuid_equal(&who.directory_id, &directory_id));
-}
-
-static void test_a_directory_that_is_made(void **state)
-{
-    char outer[sizeof(dir)];
-    memcpy(outer, dir, sizeof(dir));
-    assert_int_equal(rmdir(dir), 0);
-    assert_int_equal(open_as(3), TIDE_OK);
-    store_close(s);
-    s = NULL;
-    snprintf(dir, sizeof(dir), "/tmp/test_store_absent/deeper");
-    assert_int_equal(open_as(3), TIDE_IO);
-    assert_non_null(strstr(error, dir));
-    memcpy(dir, outer, sizeof(dir));
-}
-
-static void test_a_second_broker_is_refused(void **state)
-{
-    assert_int_equal(open_as(3), TIDE_OK);
-    struct store *first = s;
-    assert_int_equal(open_as(3), TIDE_EXISTS);
-    assert_non_null(strstr(error, dir));
-    s = first;
-    reopen();
-}
-
-static void test_another_node_is_refused(void **state)
-{
-    written();
-    assert_int_equal(open_as(4), TIDE_REFUSED);
-    assert_non_null(strstr(error, "node.id=3"));
-    assert_non_null(strstr(error, "node.id=4"));
-    assert_int_equal(open_as(3), TIDE_OK); /* the lock was given back */
-}
-
-static void test_other_properties(void **state)
-{
-    static const struct {
-        const char *text;
-        enum tide_status status;
-    } cases[] = {
-        {"version=1\ncluster.id=AQIDAAAAAAAAAAAAAAAAAA\nnode.id=3\ndirectory.id=BAUGAAAAAAAAAAAAAAAAAA\n", TIDE_OK},
-        {"#comment\r\nversion=1\r\ncluster.id=AQIDAAAAAAAAAAAAAAAAAA\r\nnode.id=3\r\ndirectory.id=BAUGAAAAAAAAAAAAAAAAAA\r\n", TIDE_OK},
-        {"version=2\ncluster.id=AQIDAAAAAAAAAAAAAAAAAA\nnode.id=3\ndirectory.id=BAUGAAAAAAAAAAAAAAAAAA\n", TIDE_REFUSED},
-        {"version=1\ncluster.id=short\nnode.id=3\ndirectory.id=BAUGAAAAAAAAAAAAAAAAAA\n", TIDE_REFUSED},
-        {"version=1\ncluster.id=AQIDAAAAAAAAAAAAAAAAAA\nnode.id=3\n", TIDE_REFUSED},
-        {"version=1\ncluster.id=AQIDAAAAAAAAAAAAAAAAAA\ndirectory.id=BAUGAAAAAAAAAAAAAAAAAA\n", TIDE_REFUSED},
-        {"", TIDE_REFUSED},
-        {"\n\n=\n", TIDE_REFUSED},
-    };
-    for (size_t i = 0; i < TIDE_ARRAY_LEN(cases); i++) {
-        write_whole("meta.properties", cases[i].text, strlen(cases[i].text));
-        enum tide_status status = open_as(3);
-        if (status != cases[i].status)
-            fail_msg("row %zu: status %d, %s", i, status, error);
-        assert_int_equal(error[0] != 0, status != TIDE_OK);
-        if (status == TIDE_OK)
-            store_close(s);
-        s = NULL;
-    }
-}
-
-static void test_the_mark_of_a_clean_stop(void **state)
-{
-    assert_int_equal(open_as(3), TIDE_OK);
-    assert_int_equal(store_mark_clean(s, 12), 0);
-    assert_int_equal(access(path_of(".kafka_cleanshutdown"), F_OK), 0);
-    reopen();
-    assert_true(who.clean);
-    assert_int_not_equal(access(path_of(".kafka_cleanshutdown"), F_OK), 0);
-    reopen();
-    assert_false(who.clean);
-}
-
 /* ---- commands ------------------------------------------------------------------------------------- */
 
 static void test_commands_come_back(void **state)
@@ -212,7 +119,7 @@ static void test_commands_come_back(void **state)
     unsigned count;
     written();
     for (unsigned i = COMMANDS; i < COMMANDS + 4; i++) {
-        assert_int_equal(open_as(3), TIDE_OK);
+        assert_int_equal(open_it(), TIDE_OK);
         assert_int_equal(replay(&count), TIDE_OK);
         assert_int_equal(count, i);
         assert_int_equal(store_next_index(s), i);
@@ -233,7 +140,7 @@ static void test_a_refused_command_stops_the_start(void **state)
 {
     unsigned count = 0;
     written();
-    assert_int_equal(open_as(3), TIDE_OK);
+    assert_int_equal(open_it(), TIDE_OK);
     assert_int_equal(store_replay(s, refuse, &count, error, sizeof(error)), TIDE_BAD);
     assert_int_equal(count, 3);
     assert_non_null(strstr(error, "record 2"));
@@ -243,7 +150,7 @@ static void test_wrong_lengths_are_not_taken(void **state)
 {
     static uint8_t bytes[(1 << 20) + 1];
     unsigned count;
-    assert_int_equal(open_as(3), TIDE_OK);
+    assert_int_equal(open_it(), TIDE_OK);
     assert_int_equal(replay(&count), TIDE_OK);
     assert_int_not_equal(store_append(s, bytes, 0), 0);
     assert_int_not_equal(store_append(s, bytes, sizeof(bytes)), 0);
@@ -263,7 +170,7 @@ static void test_a_torn_tail_is_cut(void **state)
     for (size_t cut = 0; cut < len; cut++) {
         unsigned count, whole = cut < HEAD ? 0 : (unsigned)((cut - HEAD) / RECORD);
         write_whole(LOG, bytes, cut);
-        assert_int_equal(open_as(3), TIDE_OK);
+        assert_int_equal(open_it(), TIDE_OK);
         assert_int_equal(replay(&count), TIDE_OK);
         assert_int_equal(count, whole);
         assert_int_equal(store_next_index(s), whole);
@@ -286,7 +193,7 @@ static void test_garbage_behind_the_end_is_cut(void **state)
     size_t len = read_log(bytes);
     memset(bytes + len, 0x5a, 300);
     write_whole(LOG, bytes, len + 300);
-    assert_int_equal(open_as(3), TIDE_OK);
+    assert_int_equal(open_it(), TIDE_OK);
     assert_int_equal(replay(&count), TIDE_OK);
     assert_int_equal(count, COMMANDS);
     store_close(s);
@@ -304,7 +211,7 @@ static void test_damage_in_the_middle_is_refused(void **state)
         unsigned count;
         bytes[at] ^= 0x10;
         write_whole(LOG, bytes, len);
-        assert_int_equal(open_as(3), TIDE_OK);
+        assert_int_equal(open_it(), TIDE_OK);
         if (replay(&count) != TIDE_BAD)
             fail_msg("damage at byte %zu was taken, %u commands came", at, count);
         assert_true(error[0] != 0);
@@ -332,7 +239,7 @@ static void test_a_newer_header_is_refused(void **state)
         bytes[12 + i] = (uint8_t)(crc >> (24 - 8 * i));
     written();
     write_whole(LOG, bytes, sizeof(bytes));
-    assert_int_equal(open_as(3), TIDE_OK);
+    assert_int_equal(open_it(), TIDE_OK);
     assert_int_equal(replay(&count), TIDE_REFUSED);
     assert_non_null(strstr(error, "newer"));
 }
@@ -352,7 +259,7 @@ static void test_a_failed_append_ends_it(void **state)
     uint8_t bytes[COMMAND_LEN];
     unsigned count;
     command(0, bytes);
-    assert_int_equal(store_open(dir, &fs, 3, &cluster_id, &directory_id, &s, &who, error, sizeof(error)), TIDE_OK);
+    assert_int_equal(store_open(dir, &fs, &s, error, sizeof(error)), TIDE_OK);
     assert_int_equal(replay(&count), TIDE_OK);
     fs.sync = failing_sync;
     assert_int_equal(store_append(s, bytes, sizeof(bytes)), -EIO);
@@ -366,12 +273,6 @@ static void test_a_failed_append_ends_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_a_fresh_directory),
-        TEST(test_a_directory_that_is_made),
-        TEST(test_a_second_broker_is_refused),
-        TEST(test_another_node_is_refused),
-        TEST(test_other_properties),
-        TEST(test_the_mark_of_a_clean_stop),
         TEST(test_commands_come_back),
         TEST(test_a_refused_command_stops_the_start),
         TEST(test_wrong_lengths_are_not_taken),
