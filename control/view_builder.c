@@ -74,6 +74,7 @@ static void fill_broker(const struct control *c, const struct cluster_broker *fr
 {
     memset(to, 0, sizeof(*to));
     to->id = from->id;
+    to->epoch = -1;
     snprintf(to->rack, sizeof(to->rack), "%s", from->rack);
     for (uint32_t i = 0; i < from->endpoint_count && i < TIDE_LISTENERS_MAX; i++) {
         snprintf(to->endpoints[i].host, sizeof(to->endpoints[i].host), "%s", from->endpoints[i].host);

@@ -33,13 +33,18 @@ enum mail_kind {
     MAIL_APPEND = 1,  /* session core -> home core, and back with the result */
     MAIL_TRIM,        /* session core -> home core, and back when the log starts there */
     MAIL_NEIGHBOUR,   /* an address that one core learned */
+    MAIL_SUBSCRIBE,   /* stream core -> home core of the leader, and back with the grant */
+    MAIL_UNSUBSCRIBE, /* home core -> stream core: close that subscription; back when it is closed */
     /* control -> core, and back when done */
     MAIL_ADOPT,       /* the partition is the core's from now on */
     MAIL_RELEASE,     /* let go of it; comes back when nothing is in flight */
     MAIL_CONFIGURE,   /* its topic's settings changed */
+    MAIL_BECOME,      /* its role in a partition epoch; ignored unless that is greater than its own */
     MAIL_QUIESCE,     /* stop taking connections and requests */
     /* core -> control, and back with the answer */
     MAIL_ASK,
+    MAIL_ISR,         /* the leader wants another ISR; back with what is committed, or an error */
+    MAIL_FAILED,      /* the replica's log is FAILED: it is to be closed and opened again */
     MAIL_KIND_COUNT
 };
 
@@ -101,6 +106,70 @@ struct mail_order {
     void *cookie;             /* control's */
 };
 
+/* What a replica is to be in one partition epoch. Order before image: it is sent before the view that
+ * says the same. */
+struct mail_role {
+    int32_t self;             /* our broker id */
+    int32_t leader;           /* -1: none */
+    int32_t leader_epoch;
+    int32_t partition_epoch;
+    uint32_t replica_count;
+    uint32_t isr_count;
+    bool recovering;          /* the leader was elected uncleanly: what its epoch cuts may have been committed */
+    int32_t replicas[TIDE_REPLICAS_MAX];
+    int64_t broker_epochs[TIDE_REPLICAS_MAX]; /* of the replicas; -1: not registered */
+    int32_t isr[TIDE_REPLICAS_MAX];
+};
+
+struct mail_become {
+    struct partition *partition;
+    struct mail_role role;
+    void *cookie;             /* control's */
+};
+
+/* At most one outstanding per partition. */
+struct mail_isr {
+    struct partition *partition;
+    int32_t leader_epoch;
+    int32_t partition_epoch;  /* that the proposal is based on; the answer has the committed one */
+    uint32_t count;           /* of the ISR that is wanted; the answer has the committed one */
+    int32_t isr[TIDE_REPLICAS_MAX];
+    int64_t broker_epochs[TIDE_REPLICAS_MAX];
+    /* result */
+    int16_t error;            /* Kafka error code; with an error the committed state is not filled in */
+};
+
+struct mail_failed {
+    struct partition *partition;
+};
+
+/* Asked of the home core by the core whose stream a follower came in on. The subscription that the
+ * follower has elsewhere is closed there first (MAIL_UNSUBSCRIBE). */
+struct mail_subscribe {
+    struct partition *partition;
+    uint32_t stream;          /* the sender's number of the stream, with its generation */
+    uint32_t generation;
+    uint32_t entry;           /* the sender's place for the subscription */
+    int32_t broker;           /* of the follower */
+    int64_t broker_epoch;
+    int32_t leader_epoch;     /* as the follower knows them */
+    int32_t last_epoch;
+    int64_t log_end;
+    /* result */
+    int16_t error;            /* 0: granted or to be truncated */
+    bool truncate;            /* the logs differ: cut to truncate_end of truncate_epoch, then ask again */
+    int32_t truncate_epoch;
+    int64_t truncate_end;
+    uint32_t replica;         /* its number among the replicas */
+    uint32_t subscription;    /* the number that APPEND and ACK carry */
+};
+
+struct mail_unsubscribe {
+    struct partition *partition;
+    uint32_t subscription;
+    uint32_t replica;
+};
+
 struct mail_neighbour {
     struct tide_addr addr;
     uint8_t mac[6];
@@ -117,6 +186,11 @@ struct tide_mail {
         struct mail_trim trim;
         struct mail_ask ask;
         struct mail_order order;
+        struct mail_become become;
+        struct mail_isr isr;
+        struct mail_failed failed;
+        struct mail_subscribe subscribe;
+        struct mail_unsubscribe unsubscribe;
         struct mail_neighbour neighbour;
     };
 };

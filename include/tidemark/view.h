@@ -53,6 +53,12 @@ struct view_endpoint {
 
 struct view_broker {
     int32_t id;
+    bool fenced;
+    int64_t epoch;                /* of its registration; -1 unknown */
+    struct tide_uuid incarnation; /* of its process; zero: unknown */
+    struct tide_addr replication_addr;
+    uint16_t replication_port;    /* 0: it takes no peer streams */
+    uint32_t core_count;          /* its data cores; 0 unknown */
     char rack[TIDE_TOPIC_NAME_MAX + 1]; /* empty: none */
     struct view_endpoint endpoints[TIDE_LISTENERS_MAX]; /* by listener number; port 0: lacks it */
 };
