@@ -11,6 +11,7 @@
 #include <ini.h>
 
 #include "settings/log_dirs.h"
+#include "settings/quorum.h"
 
 const struct setting_row setting_rows[] = {
 #define INT(field, row_name, topic, value, low, high, row_unit, text)                                                   \
@@ -595,7 +596,7 @@ enum tide_status settings_check(struct tide_settings *s, char *error, size_t siz
                  (long long)s->min_compaction_lag_ms, (long long)s->max_compaction_lag_ms);
         return TIDE_BAD;
     }
-    if (derive_listeners(s, error, size) != TIDE_OK)
+    if (settings_derive_quorum(s, error, size) != TIDE_OK || derive_listeners(s, error, size) != TIDE_OK)
         return TIDE_BAD;
     return derive_advertised(s, error, size);
 }

@@ -15,6 +15,8 @@ enum {
     LISTENER_NAME_MAX = 64,
     LISTENER_HOST_MAX = 256,
     TIDE_LOG_DIRS_MAX = 16,
+    TIDE_VOTERS_MAX = 5,
+    TIDE_ALLOW_MAX = 16, /* networks in controller.allow */
     TIDE_LOG_DIR_PATH_MAX = 512, /* a partition's files have room behind it */
 };
 
@@ -57,6 +59,19 @@ struct settings_listener {
     uint16_t advertised_port;
 };
 
+/* A broker that decides on metadata, as quorum.voters names it. */
+struct settings_voter {
+    int32_t id;
+    uint16_t port;
+    char host[LISTENER_HOST_MAX]; /* an IPv6 address without brackets */
+};
+
+/* Addresses that begin with the same bits; IPv4 as ::ffff:a.b.c.d. */
+struct settings_network {
+    uint8_t bytes[16];
+    uint8_t prefix_len; /* of 128 */
+};
+
 struct tide_settings {
 #define INT(field, name, topic, standard, min, max, unit, doc) int64_t field;
 #define BOOL(field, name, topic, standard, doc) int64_t field;
@@ -76,6 +91,13 @@ struct tide_settings {
     char log_dir[TIDE_LOG_DIRS_MAX][TIDE_LOG_DIR_PATH_MAX]; /* metadata.log.dir among them */
     uint32_t metadata_log_dir_index;
     bool metadata_only; /* that one is not in log.dirs */
+    uint32_t voter_count; /* at least one */
+    struct settings_voter voter[TIDE_VOTERS_MAX];
+    bool is_voter; /* this broker is one of them */
+    char controller_host[LISTENER_HOST_MAX]; /* of controller.listener; empty: no other broker comes here */
+    uint16_t controller_port;
+    uint32_t allow_count;
+    struct settings_network allow[TIDE_ALLOW_MAX];
     uint64_t given[4]; /* bit per row: the file has it */
 };
 
