@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TICK_MS = 1, JOBS_TAKEN = 64, LETTERS_TAKEN = 128, ASK_PATIENCE_MS = 10000 };
+enum { TICK_MS = 1, JOBS_TAKEN = 64, LETTERS_TAKEN = 128 };
 
 void control_log(const char *format, ...)
 {
@@ -78,17 +78,21 @@ void control_answer(struct control *c, struct tide_mail *m)
     control_send(c, m->from, m);
 }
 
-void control_answer_when_seen(struct control *c, struct tide_mail *m)
+uint64_t control_now_ms(const struct control *c)
 {
-    struct waiting_ask *w = calloc(1, sizeof(*w));
-    if (w == NULL) { /* answered too early is better than never: the client asks again */
-        control_answer(c, m);
-        return;
-    }
-    w->mail = m;
-    w->give_up_ms = uv_now(c->config.loop) + ASK_PATIENCE_MS;
-    w->next = c->asks;
-    c->asks = w;
+    return uv_now(c->config.loop);
+}
+
+uint64_t control_show(struct control *c)
+{
+    if (c->reconcile || c->view_stale || !replicas_settled(c))
+        return 0;
+    return rte_rcu_qsbr_start(c->config.publication->qsbr);
+}
+
+bool control_is_seen(const struct control *c, uint64_t token)
+{
+    return rte_rcu_qsbr_check(c->config.publication->qsbr, token, false) == 1;
 }
 
 /* ---- commands -------------------------------------------------------------------------------------- */
@@ -109,6 +113,18 @@ int control_apply(struct control *c, const struct cluster_command *command, stru
     }
     c->commands++;
     return cluster_apply(c->config.cluster, command, result) == TIDE_OK ? result->error : -1;
+}
+
+void control_submit(struct control *c, const struct cluster_command *command, struct admin_ask *ask, uint32_t index)
+{
+    struct cluster_result result;
+    int error = control_apply(c, command, &result);
+    if (error < 0)
+        result = (struct cluster_result){.error = KAFKA_KAFKA_STORAGE_ERROR, .message = "the metadata log cannot be written"};
+    else
+        result.error = (int16_t)error;
+    c->reconcile |= result.error == 0;
+    admin_on_result(c, ask, index, &result);
 }
 
 /* ---- the view ------------------------------------------------------------------------------------------ */
@@ -152,26 +168,6 @@ static bool free_retired(struct control *c)
         free(old);
     }
     return c->retired != NULL;
-}
-
-static bool answer_asks(struct control *c)
-{
-    struct waiting_ask **at = &c->asks;
-    bool settled = replicas_settled(c) && !c->view_stale;
-    while (*at != NULL) {
-        struct waiting_ask *w = *at;
-        if (w->token == 0 && settled)
-            w->token = rte_rcu_qsbr_start(c->config.publication->qsbr);
-        if ((w->token == 0 || rte_rcu_qsbr_check(c->config.publication->qsbr, w->token, false) != 1) &&
-            uv_now(c->config.loop) < w->give_up_ms) {
-            at = &w->next;
-            continue;
-        }
-        *at = w->next;
-        control_answer(c, w->mail);
-        free(w);
-    }
-    return c->asks != NULL;
 }
 
 /* ---- the loop -------------------------------------------------------------------------------------------- */
@@ -244,7 +240,7 @@ void control_wake(struct control *c)
     if (c->view_stale || c->reconcile)
         waiting = true;
     waiting |= free_retired(c);
-    waiting |= answer_asks(c);
+    waiting |= admin_tick(c);
     waiting |= send_unsent(c);
     wake_rung(c);
     tell_progress(c);
@@ -315,11 +311,7 @@ void control_destroy(struct control *c)
         view_free(old->view);
         free(old);
     }
-    while (c->asks != NULL) {
-        struct waiting_ask *w = c->asks;
-        c->asks = w->next;
-        free(w);
-    }
+    admin_abandon(c);
     view_free(c->view);
     rte_mempool_free(c->orders);
     free(c);

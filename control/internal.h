@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The structs of control.c, replicas.c, view_builder.c and admin.c.
+ * The structs of control.c, replicas.c, view_builder.c and admin*.c.
  */
 #ifndef TIDEMARK_CONTROL_INTERNAL_H
 #define TIDEMARK_CONTROL_INTERNAL_H
@@ -57,14 +57,7 @@ struct retired {
     uint64_t token;
 };
 
-/* A question whose answer waits until the replicas of its topics are served and seen. */
-struct waiting_ask {
-    struct waiting_ask *next;
-    struct tide_mail *mail;
-    uint64_t version;      /* of the view that must be seen; 0: not published yet */
-    uint64_t token;
-    uint64_t give_up_ms;   /* uv_now: answered then whatever happened */
-};
+struct admin_ask;
 
 struct control {
     struct control_config config;
@@ -79,21 +72,32 @@ struct control {
     struct replica *replicas[TIDE_PARTITIONS_MAX];
     const struct tide_view *view;
     struct retired *retired;
-    struct waiting_ask *asks;
+    struct admin_ask *asks; /* in progress, admin.h */
     bool reconcile;  /* a directory became free */
     bool view_stale; /* the cluster or a replica changed since the view was built */
     uv_timer_t tick;
     uv_poll_t doorbell;
     uint64_t next_producer_id;
     uint64_t producer_ids_end;
+    bool producer_ids_asked; /* a block is on its way */
+    struct admin_ask *producer_waiters;
     struct tide_mail *unsent_head[TIDE_CORES_MAX], *unsent_tail[TIDE_CORES_MAX];
 };
 
 /* ---- control.c */
 /* Makes the command durable, applies it. 0, or a Kafka error code; -1 when the store failed. */
 int control_apply(struct control *, const struct cluster_command *, struct cluster_result *);
-/* Answers the letter once the cluster as it is now is served and seen by every core. */
-void control_answer_when_seen(struct control *, struct tide_mail *);
+/* A change on its way to the cluster. The command is read before this returns; its result comes by
+ * admin_on_result(), exactly once, perhaps before this returns:
+ *   error 0                  it is applied here
+ *   a Kafka error            the cluster refused it
+ *   NOT_CONTROLLER, REQUEST_TIMED_OUT, KAFKA_STORAGE_ERROR   it got no further, or nobody knows */
+void control_submit(struct control *, const struct cluster_command *, struct admin_ask *, uint32_t index);
+/* Begins to wait until the cluster as it is now is served here and seen by every core: a token, or
+ * 0 when that is not published yet. */
+uint64_t control_show(struct control *);
+bool control_is_seen(const struct control *, uint64_t token);
+uint64_t control_now_ms(const struct control *);
 void control_answer(struct control *, struct tide_mail *);
 
 /* Sends an order, behind what could not be sent before. */
@@ -120,8 +124,13 @@ uint32_t replica_home(const struct control *, const struct replica *);
 struct tide_view *view_build(struct control *);
 void view_free(const struct tide_view *);
 
-/* ---- admin.c */
+/* ---- admin.c, and admin_*.c by family */
 void admin_on_ask(struct control *, struct tide_mail *);
+void admin_on_result(struct control *, struct admin_ask *, uint32_t index, const struct cluster_result *);
+/* Answers what is seen or late. True while some asks still wait. */
+bool admin_tick(struct control *);
+/* At the end: forgets all that is in progress. */
+void admin_abandon(struct control *);
 /* The command that registers this start of the broker. */
 bool admin_registration(struct control *, struct cluster_command *ret);
 
