@@ -77,6 +77,11 @@ def structs(message, fields, found):
     return found
 
 
+def may_be_absent(field):
+    """A struct of its own with a byte in front that says whether it is there."""
+    return 'fields' in field and not is_list(field) and 'tag' not in field and 'nullable' in field
+
+
 def default_of(field):
     d = field.get('default')
     t = field['type']
@@ -95,7 +100,8 @@ def member(message, field):
         return f"{PRIMITIVES[t][0]} {field['name']};"
     if t in SPANS:
         return f"struct wire_bytes {field['name']};"
-    return f"struct {struct_of(message, t)} {field['name']};"
+    present = f"bool has_{field['name']}; " if may_be_absent(field) else ''
+    return f"{present}struct {struct_of(message, t)} {field['name']};"
 
 
 def read_value(message, field, to):
@@ -120,6 +126,10 @@ def read_value(message, field, to):
         return [f'{to} = wire_get_string(c, {flex}, {nullable(field, message)});']
     if t in SPANS:
         return [f'{to} = wire_get_bytes(c, {flex}, {nullable(field, message)});']
+    if may_be_absent(field):
+        parent, _, name = to.rpartition('->')
+        return [f'{parent}->has_{name} = wire_get_i8(c) >= 0;', f'if ({parent}->has_{name})',
+                f'    {struct_of(message, t)}_get(c, v, &{to});']
     return [f'{struct_of(message, t)}_get(c, v, &{to});']
 
 
@@ -202,6 +212,10 @@ def put(message, owner, field):
     if t in SPANS:
         return [f'static inline void {owner}_put_{n}(struct wire_writer *w, int16_t v, struct tide_rope *bytes)', '{',
                 '    (void)v;', f'{pre}wire_put_records(w, {flex}, bytes);', '}', '']
+    if may_be_absent(field):
+        return [f'/* Its fields and its end follow when it is there. */',
+                f'static inline void {owner}_open_{n}(struct wire_writer *w, int16_t v, bool present)', '{', '    (void)v;',
+                f'{pre}wire_put_i8(w, present ? 1 : -1);', '}', '']
     raise SystemExit(f'{owner}.{n}: a struct that is no list and no tag cannot be written')
 
 

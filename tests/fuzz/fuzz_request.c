@@ -210,6 +210,157 @@ static bool use_describe_cluster(struct wire_cursor *c, int16_t v)
     return describe_cluster_request_read(c, v, &q);
 }
 
+static bool use_delete_records(struct wire_cursor *c, int16_t v)
+{
+    struct delete_records_request q;
+    struct delete_records_request_topic topic;
+    struct delete_records_request_partition p;
+    if (!delete_records_request_read(c, v, &q))
+        return false;
+    EACH(&q.topics, delete_records_request_topic_next, &topic, {
+        use_text(&topic.name);
+        EACH(&topic.partitions, delete_records_request_partition_next, &p, (void)p.offset);
+    });
+    return true;
+}
+
+static bool use_alter_configs(struct wire_cursor *c, int16_t v)
+{
+    struct alter_configs_request q;
+    struct alter_configs_request_resource r;
+    struct alter_configs_request_config config;
+    if (!alter_configs_request_read(c, v, &q))
+        return false;
+    EACH(&q.resources, alter_configs_request_resource_next, &r, {
+        use_text(&r.resource_name);
+        EACH(&r.configs, alter_configs_request_config_next, &config, {
+            use_text(&config.name);
+            use_text(&config.value);
+        });
+    });
+    return true;
+}
+
+static bool use_incremental_alter_configs(struct wire_cursor *c, int16_t v)
+{
+    struct incremental_alter_configs_request q;
+    struct incremental_alter_configs_request_resource r;
+    struct incremental_alter_configs_request_config config;
+    if (!incremental_alter_configs_request_read(c, v, &q))
+        return false;
+    EACH(&q.resources, incremental_alter_configs_request_resource_next, &r, {
+        use_text(&r.resource_name);
+        EACH(&r.configs, incremental_alter_configs_request_config_next, &config, {
+            use_text(&config.name);
+            use_text(&config.value);
+        });
+    });
+    return true;
+}
+
+static bool use_create_partitions(struct wire_cursor *c, int16_t v)
+{
+    struct create_partitions_request q;
+    struct create_partitions_request_topic topic;
+    struct create_partitions_request_assignment a;
+    if (!create_partitions_request_read(c, v, &q))
+        return false;
+    EACH(&q.topics, create_partitions_request_topic_next, &topic, {
+        use_text(&topic.name);
+        EACH(&topic.assignments, create_partitions_request_assignment_next, &a, use_numbers(&a.broker_ids));
+    });
+    return true;
+}
+
+static bool use_describe_log_dirs(struct wire_cursor *c, int16_t v)
+{
+    struct describe_log_dirs_request q;
+    struct describe_log_dirs_request_topic topic;
+    if (!describe_log_dirs_request_read(c, v, &q))
+        return false;
+    EACH(&q.topics, describe_log_dirs_request_topic_next, &topic, {
+        use_text(&topic.topic);
+        use_numbers(&topic.partitions);
+    });
+    return true;
+}
+
+static bool use_elect_leaders(struct wire_cursor *c, int16_t v)
+{
+    struct elect_leaders_request q;
+    struct elect_leaders_request_topic_partitions topic;
+    if (!elect_leaders_request_read(c, v, &q))
+        return false;
+    EACH(&q.topic_partitions, elect_leaders_request_topic_partitions_next, &topic, {
+        use_text(&topic.topic);
+        use_numbers(&topic.partitions);
+    });
+    return true;
+}
+
+static bool use_alter_partition_reassignments(struct wire_cursor *c, int16_t v)
+{
+    struct alter_partition_reassignments_request q;
+    struct alter_partition_reassignments_request_topic topic;
+    struct alter_partition_reassignments_request_partition p;
+    if (!alter_partition_reassignments_request_read(c, v, &q))
+        return false;
+    EACH(&q.topics, alter_partition_reassignments_request_topic_next, &topic, {
+        use_text(&topic.name);
+        EACH(&topic.partitions, alter_partition_reassignments_request_partition_next, &p, use_numbers(&p.replicas));
+    });
+    return true;
+}
+
+static bool use_list_partition_reassignments(struct wire_cursor *c, int16_t v)
+{
+    struct list_partition_reassignments_request q;
+    struct list_partition_reassignments_request_topic topic;
+    if (!list_partition_reassignments_request_read(c, v, &q))
+        return false;
+    EACH(&q.topics, list_partition_reassignments_request_topic_next, &topic, {
+        use_text(&topic.name);
+        use_numbers(&topic.partition_indexes);
+    });
+    return true;
+}
+
+static bool use_describe_quorum(struct wire_cursor *c, int16_t v)
+{
+    struct describe_quorum_request q;
+    struct describe_quorum_request_topic topic;
+    struct describe_quorum_request_partition p;
+    if (!describe_quorum_request_read(c, v, &q))
+        return false;
+    EACH(&q.topics, describe_quorum_request_topic_next, &topic, {
+        use_text(&topic.topic_name);
+        EACH(&topic.partitions, describe_quorum_request_partition_next, &p, (void)p.partition_index);
+    });
+    return true;
+}
+
+static bool use_describe_topic_partitions(struct wire_cursor *c, int16_t v)
+{
+    struct describe_topic_partitions_request q;
+    struct describe_topic_partitions_request_topic topic;
+    if (!describe_topic_partitions_request_read(c, v, &q))
+        return false;
+    EACH(&q.topics, describe_topic_partitions_request_topic_next, &topic, use_text(&topic.name));
+    if (q.has_cursor)
+        use_text(&q.cursor.topic_name);
+    return true;
+}
+
+static bool use_update_features(struct wire_cursor *c, int16_t v)
+{
+    struct update_features_request q;
+    struct update_features_request_feature_update f;
+    if (!update_features_request_read(c, v, &q))
+        return false;
+    EACH(&q.feature_updates, update_features_request_feature_update_next, &f, use_text(&f.feature));
+    return true;
+}
+
 static const struct {
     enum kafka_api key;
     int16_t low, high;
@@ -227,6 +378,17 @@ static const struct {
     {KAFKA_API_OFFSET_FOR_LEADER_EPOCH, 2, 4, use_offset_for_leader_epoch},
     {KAFKA_API_DESCRIBE_CONFIGS, 1, 4, use_describe_configs},
     {KAFKA_API_DESCRIBE_CLUSTER, 0, 1, use_describe_cluster},
+    {KAFKA_API_DELETE_RECORDS, 0, 2, use_delete_records},
+    {KAFKA_API_ALTER_CONFIGS, 0, 2, use_alter_configs},
+    {KAFKA_API_INCREMENTAL_ALTER_CONFIGS, 0, 1, use_incremental_alter_configs},
+    {KAFKA_API_CREATE_PARTITIONS, 0, 3, use_create_partitions},
+    {KAFKA_API_DESCRIBE_LOG_DIRS, 1, 4, use_describe_log_dirs},
+    {KAFKA_API_ELECT_LEADERS, 0, 2, use_elect_leaders},
+    {KAFKA_API_ALTER_PARTITION_REASSIGNMENTS, 0, 0, use_alter_partition_reassignments},
+    {KAFKA_API_LIST_PARTITION_REASSIGNMENTS, 0, 0, use_list_partition_reassignments},
+    {KAFKA_API_DESCRIBE_QUORUM, 0, 2, use_describe_quorum},
+    {KAFKA_API_DESCRIBE_TOPIC_PARTITIONS, 0, 0, use_describe_topic_partitions},
+    {KAFKA_API_UPDATE_FEATURES, 0, 2, use_update_features},
 };
 
 static void use_request(struct wire_cursor *c)

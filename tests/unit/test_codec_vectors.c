@@ -11,7 +11,7 @@
 
 enum {
     BYTES_MAX = 16384,
-    VERSIONS = 164, /* of all messages together */
+    VERSIONS = 220, /* of all messages together */
     DAMAGES = 64,
 };
 
@@ -24,30 +24,52 @@ static struct rte_mempool *pool;
         struct message ret;                                                                        \
         return message##_read(c, v, &ret);                                                         \
     }
+READ(alter_configs_request)
+READ(alter_configs_response)
+READ(alter_partition_reassignments_request)
+READ(alter_partition_reassignments_response)
 READ(api_versions_request)
 READ(api_versions_response)
+READ(create_partitions_request)
+READ(create_partitions_response)
 READ(create_topics_request)
 READ(create_topics_response)
+READ(delete_records_request)
+READ(delete_records_response)
 READ(delete_topics_request)
 READ(delete_topics_response)
 READ(describe_cluster_request)
 READ(describe_cluster_response)
 READ(describe_configs_request)
 READ(describe_configs_response)
+READ(describe_log_dirs_request)
+READ(describe_log_dirs_response)
+READ(describe_quorum_request)
+READ(describe_quorum_response)
+READ(describe_topic_partitions_request)
+READ(describe_topic_partitions_response)
+READ(elect_leaders_request)
+READ(elect_leaders_response)
 READ(fetch_request)
 READ(fetch_response)
 READ(find_coordinator_request)
 READ(find_coordinator_response)
+READ(incremental_alter_configs_request)
+READ(incremental_alter_configs_response)
 READ(init_producer_id_request)
 READ(init_producer_id_response)
 READ(list_offsets_request)
 READ(list_offsets_response)
+READ(list_partition_reassignments_request)
+READ(list_partition_reassignments_response)
 READ(metadata_request)
 READ(metadata_response)
 READ(offset_for_leader_epoch_request)
 READ(offset_for_leader_epoch_response)
 READ(produce_request)
 READ(produce_response)
+READ(update_features_request)
+READ(update_features_response)
 
 static const struct {
     const char *name;
