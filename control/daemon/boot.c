@@ -259,7 +259,7 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
     c.log_core = w->log_cores[i];
     c.receive_pool = nic_rx_pool(w->nic, 0);
     c.net = (struct net_config){.mac = port.mac, .vlan = (uint16_t)s->data_vlan, .mtu = port.mtu,
-                                .announce = i == 0, .tx_pool = nic_tx_pool(w->nic)};
+                                .ttl = (uint8_t)s->tcp_ttl, .dscp = (uint8_t)s->tcp_dscp, .announce = i == 0, .tx_pool = nic_tx_pool(w->nic)};
     if (!set_addresses(s, &c.net))
         return false;
     if (i == 0) {
@@ -274,6 +274,7 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
                                 .rto_min_us = (uint32_t)s->tcp_rto_min_us,
                                 .time_wait_ms = (uint32_t)s->tcp_time_wait_ms,
                                 .keepalive_ms = (uint32_t)s->tcp_keepalive_ms,
+                                .user_timeout_ms = (uint32_t)s->tcp_user_timeout_ms,
                                 .segmented_max = s->tcp_segmentation == TCP_SEGMENTATION_AUTO && nic_cuts_tcp(w->nic) ? SEGMENTED_MAX : 0,
                                 .congestion = (enum tcp_congestion)s->tcp_congestion_control,
                                 .ecn = (enum tcp_ecn)s->tcp_ecn,

@@ -158,9 +158,9 @@ static void conn(FILE *f, uint32_t core, const struct tcp_conn_info *i)
     char local[64], peer[64];
     endpoint(local, sizeof(local), &i->local);
     endpoint(peer, sizeof(peer), &i->remote);
-    fprintf(f, "%-4u %-21s %-21s %-12s %9.1f %8.2f %9u %9u %9u %9u %8u %8u %5u %12lu %12lu %6lu %9.1f %s%s%s%s\n", core, local, peer, i->state,
+    fprintf(f, "%-4u %-21s %-21s %-12s %9.1f %8.2f %9u %9u %9u %9u %8u %8u %5u %12lu %12lu %6lu %7lu %8lu %8lu %9.1f %s%s%s%s\n", core, local, peer, i->state,
             (double)i->srtt_ns / 1e3, (double)i->rto_ns / 1e6, i->cwnd, i->in_flight, i->send_queue, i->send_window, i->receive_queue,
-            i->receive_window, i->held, i->bytes_in, i->bytes_out, i->retransmits, (double)i->idle_ns / 1e9, i->timestamps ? "ts," : "",
+            i->receive_window, i->held, i->bytes_in, i->bytes_out, i->retransmits, i->dropped, i->cwnd_limited, i->window_limited, (double)i->idle_ns / 1e9, i->timestamps ? "ts," : "",
             i->sack ? "sack," : "", i->window_scaling ? "wscale," : "", i->ecn ? "ecn" : "");
 }
 
@@ -172,8 +172,8 @@ int conns_render(void *arg, char **ret_text)
     int status = 200;
     if (f == NULL)
         return 500;
-    fprintf(f, "%-4s %-21s %-21s %-12s %9s %8s %9s %9s %9s %9s %8s %8s %5s %12s %12s %6s %9s %s\n", "core", "local", "peer", "state", "rtt_us",
-            "rto_ms", "cwnd", "in_flight", "send_q", "send_wnd", "recv_q", "recv_wnd", "held", "bytes_in", "bytes_out", "resent", "idle_s",
+    fprintf(f, "%-4s %-21s %-21s %-12s %9s %8s %9s %9s %9s %9s %8s %8s %5s %12s %12s %6s %7s %8s %8s %9s %s\n", "core", "local", "peer", "state", "rtt_us",
+            "rto_ms", "cwnd", "in_flight", "send_q", "send_wnd", "recv_q", "recv_wnd", "held", "bytes_in", "bytes_out", "resent", "dropped", "by_cwnd", "by_peer", "idle_s",
             "options");
     for (uint32_t core = 0; core < w->core_count; core++) {
         uint32_t count;

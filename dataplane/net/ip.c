@@ -73,11 +73,11 @@ enum tide_status ip_parse(const uint8_t *bytes, uint32_t len, uint32_t packet_le
 void ip_write(uint8_t *at, const struct ip_fields *h)
 {
     at[0] = IP_VERSION_4 << 4 | IP_HEADER / 4;
-    at[1] = h->ecn & IP_ECN_MASK;
+    at[1] = (uint8_t)(h->dscp << 2 | (h->ecn & IP_ECN_MASK));
     store_be16(at + 2, (uint16_t)(IP_HEADER + h->payload_len));
     store_be16(at + 4, 0);
     store_be16(at + 6, IP_FLAG_DONT_FRAGMENT);
-    at[8] = IP_TTL;
+    at[8] = h->ttl != 0 ? h->ttl : IP_TTL;
     at[9] = h->protocol;
     store_be16(at + 10, 0);
     store_be32(at + 12, h->source);

@@ -78,6 +78,8 @@ struct ip_fields {
     uint16_t payload_len;
     uint8_t protocol;
     uint8_t ecn;
+    uint8_t dscp;
+    uint8_t ttl; /* 0: IP_TTL */
 };
 void ip_write(uint8_t *at, const struct ip_fields *h);
 

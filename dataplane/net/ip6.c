@@ -24,7 +24,7 @@ enum {
 
 void ip6_write(uint8_t *at, const struct ip6_fields *h)
 {
-    store_be32(at, 0x60000000u | (uint32_t)(h->ecn & 3) << 20);
+    store_be32(at, 0x60000000u | (uint32_t)(h->dscp << 2 | (h->ecn & 3)) << 20);
     store_be16(at + 4, h->payload_len);
     at[6] = h->protocol;
     at[7] = h->hop_limit;

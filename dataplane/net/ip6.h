@@ -27,7 +27,7 @@ enum ip6_limit {
     MLD_REPORT_MAX = 8 + 8 + 2 * 20, /* with its hop-by-hop header and two groups */
 };
 
-/* An IPv6 header without extension headers; flow label and traffic class 0 but for ECN. Writes TIDE_IPV6_HEADER bytes. */
+/* An IPv6 header without extension headers; flow label 0. Writes TIDE_IPV6_HEADER bytes. */
 struct ip6_fields {
     struct tide_addr source;
     struct tide_addr destination;
@@ -35,6 +35,7 @@ struct ip6_fields {
     uint8_t protocol;
     uint8_t hop_limit;
     uint8_t ecn;
+    uint8_t dscp;
 };
 void ip6_write(uint8_t *at, const struct ip6_fields *h);
 

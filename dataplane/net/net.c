@@ -242,7 +242,7 @@ static void build_frame(struct net *n, struct rte_mbuf *m, const struct tide_add
     uint8_t *tcp = rte_pktmbuf_mtod(m, uint8_t *);
     m->l4_len = (uint8_t)((tcp[TCP_DATA_OFFSET] >> 4) * 4);
     m->ol_flags |= RTE_MBUF_F_TX_TCP_CKSUM;
-    uint16_t sum = v4 ? net4_prepend_tcp(m, source, destination, ecn, len) : net6_prepend_tcp(m, source, destination, ecn, len);
+    uint16_t sum = v4 ? net4_prepend_tcp(n, m, source, destination, ecn, len) : net6_prepend_tcp(n, m, source, destination, ecn, len);
     memcpy(tcp + TCP_CHECKSUM, &sum, sizeof(sum));
     net_prepend_ethernet(n, m, to, v4 ? ETH_TYPE_IPV4 : ETH_TYPE_IPV6);
 }

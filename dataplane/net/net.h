@@ -62,6 +62,8 @@ struct net_config {
     uint16_t vlan;            /* 0: none, and tagged frames are not ours */
     uint16_t mtu;             /* bytes of an IP packet; at least NET_MTU_MIN, with IPv6 TIDE_IPV6_MTU_MIN */
     uint16_t port;            /* index of the nic's port; stamped on every frame sent (m->port) */
+    uint8_t ttl;              /* of packets of TCP, in IPv6 the hop limit; 0: IP_TTL */
+    uint8_t dscp;             /* of packets of TCP (RFC 2474 3) */
     bool announce;            /* this core announces the address; one per port is enough */
     struct rte_mempool *tx_pool;
     struct tide_counters *counters; /* of the core; never NULL */

@@ -253,14 +253,16 @@ enum tide_status net4_route(const struct net *n, const struct tide_addr *source,
     return TIDE_OK;
 }
 
-uint16_t net4_prepend_tcp(struct rte_mbuf *m, const struct tide_addr *source, const struct tide_addr *destination, uint8_t ecn,
-                          uint16_t len)
+uint16_t net4_prepend_tcp(const struct net *n, struct rte_mbuf *m, const struct tide_addr *source,
+                          const struct tide_addr *destination, uint8_t ecn, uint16_t len)
 {
     struct ip_fields h = {.source = tide_addr_to_v4(source),
                           .destination = tide_addr_to_v4(destination),
                           .payload_len = len,
                           .protocol = IP_PROTOCOL_TCP,
-                          .ecn = ecn};
+                          .ecn = ecn,
+                          .dscp = n->config.dscp,
+                          .ttl = n->config.ttl};
     prepend_ip(m, &h);
     /* The length of each piece is added by whoever cuts them. */
     return ip_pseudo_sum(h.source, h.destination, IP_PROTOCOL_TCP, m->ol_flags & RTE_MBUF_F_TX_TCP_SEG ? 0 : len);

@@ -113,15 +113,16 @@ static void prepend_ip6(struct rte_mbuf *m, const struct ip6_fields *h)
     m->l3_len = TIDE_IPV6_HEADER;
 }
 
-uint16_t net6_prepend_tcp(struct rte_mbuf *m, const struct tide_addr *source, const struct tide_addr *destination, uint8_t ecn,
-                          uint16_t len)
+uint16_t net6_prepend_tcp(const struct net *n, struct rte_mbuf *m, const struct tide_addr *source,
+                          const struct tide_addr *destination, uint8_t ecn, uint16_t len)
 {
     prepend_ip6(m, &(struct ip6_fields){.source = *source,
                                         .destination = *destination,
                                         .payload_len = len,
                                         .protocol = TIDE_IPV6_TCP,
-                                        .hop_limit = IP6_HOP_LIMIT,
-                                        .ecn = ecn});
+                                        .hop_limit = n->config.ttl != 0 ? n->config.ttl : IP6_HOP_LIMIT,
+                                        .ecn = ecn,
+                                        .dscp = n->config.dscp});
     m->ol_flags |= RTE_MBUF_F_TX_IPV6;
     const uint8_t *header = rte_pktmbuf_mtod(m, const uint8_t *);
     return tide_sum_fold(tide_ipv6_pseudo_sum(header + ADDRESSES_IN_HEADER, TIDE_IPV6_TCP, m->ol_flags & RTE_MBUF_F_TX_TCP_SEG ? 0 : len));

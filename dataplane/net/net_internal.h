@@ -71,10 +71,10 @@ TIDE_MUST_USE enum tide_status net4_route(const struct net *n, const struct tide
 TIDE_MUST_USE enum tide_status net6_route(const struct net *n, const struct tide_addr *source, const struct tide_addr *destination,
                                           struct tide_addr *ret_next_hop);
 /* Puts the IP header in front of a TCP packet of `len` bytes and returns the folded sum of its pseudo-header. */
-uint16_t net4_prepend_tcp(struct rte_mbuf *m, const struct tide_addr *source, const struct tide_addr *destination, uint8_t ecn,
-                          uint16_t len);
-uint16_t net6_prepend_tcp(struct rte_mbuf *m, const struct tide_addr *source, const struct tide_addr *destination, uint8_t ecn,
-                          uint16_t len);
+uint16_t net4_prepend_tcp(const struct net *n, struct rte_mbuf *m, const struct tide_addr *source,
+                          const struct tide_addr *destination, uint8_t ecn, uint16_t len);
+uint16_t net6_prepend_tcp(const struct net *n, struct rte_mbuf *m, const struct tide_addr *source,
+                          const struct tide_addr *destination, uint8_t ecn, uint16_t len);
 
 void net4_ask(struct net *n, const struct neighbour_ask *ask);
 void net6_ask(struct net *n, const struct neighbour_ask *ask);

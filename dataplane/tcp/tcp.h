@@ -110,6 +110,11 @@ struct tcp_event {
     X(syns_dropped, "SYNs not answered because there were too many in a turn")                         \
     X(syn_cookies_sent, "SYN cookies sent")                                                            \
     X(syn_cookies_taken, "connections made from SYN cookies")                                          \
+    X(rtt_samples, "round trips measured")                                                             \
+    X(rtt_us, "microseconds of all of them together")                                                  \
+    X(out_of_window, "segments of which nothing lay within the window")                                \
+    X(acks_refused, "ACKs of what was never sent, or long ago")                                        \
+    X(answers_dropped, "packets of no connection that found no room")                                  \
     X(paws_dropped, "segments dropped because of an old timestamp")                                    \
     X(malformed, "segments whose header does not hold together")                                       \
     X(no_memory, "segments not sent yet for lack of a packet")                                         \
@@ -170,6 +175,8 @@ struct tcp_conn_info {
     uint32_t send_queue, send_window;
     uint32_t receive_queue, receive_window, held; /* received bytes not consumed; the window told; mbufs out of order */
     uint64_t bytes_in, bytes_out, retransmits;
+    uint64_t cwnd_limited, window_limited; /* times that one of them held bytes back */
+    uint64_t dropped; /* segments that came in vain: outside of the window, old, or beyond too many holes */
     uint64_t idle_ns;
     bool sack, timestamps, window_scaling, ecn;
 };

@@ -202,6 +202,7 @@ struct tcp_conn {
     struct tcp_range dsack; /* what came twice, for the next ACK; empty when start == end */
     uint32_t held_last_seq; /* most recent, for the first SACK block */
     uint64_t bytes_in, bytes_out, retransmits;
+    uint64_t times_cwnd_limited, times_window_limited, dropped;
     void *user;
     struct tcp_run runs[TCP_RUNS_MAX];
 };
@@ -289,6 +290,8 @@ struct tcp_packet {
     unsigned sack_count;
     struct tcp_range sacks[4];
     uint8_t ecn;
+    bool follows;   /* a SYN that ends TIME-WAIT: our numbers begin beyond `beyond`, the last of the life before */
+    uint32_t beyond;
 };
 
 /* What an ACK told us. */
@@ -338,6 +341,9 @@ void tcp_rtt_sample(struct tcp_conn *, uint64_t rtt_ns);
 /* One of a segment whose ACK the peer may have kept back. */
 void tcp_ack_delay_sample(struct tcp_conn *, uint64_t rtt_ns);
 void tcp_ack_delay_init(struct tcp_conn *);
+/* The connection is open, after repetitions of the SYN when `repeated`; p acknowledged it. */
+void tcp_handshake_measured(struct tcp_conn *, const struct tcp_packet *p, uint64_t sent_ns, bool repeated);
+void tcp_keepalive_start(struct tcp_conn *);
 /* A timeout was spurious: the peer may keep ACKs back after all. */
 void tcp_ack_delay_reset(struct tcp_conn *);
 void tcp_wheel_init(struct tcp_stack *);

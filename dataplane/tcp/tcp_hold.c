@@ -88,6 +88,7 @@ static void join_with_next(struct tcp_conn *c, unsigned i)
 static void drop(struct tcp_conn *c, struct rte_mbuf *m)
 {
     c->stack->stats.out_of_order_dropped++;
+    c->dropped++;
     rte_pktmbuf_free(m);
 }
 

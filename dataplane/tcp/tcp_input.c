@@ -101,8 +101,9 @@ static void challenge(struct tcp_conn *c)
         c->challenge_ns = s->now_ns;
         c->challenges = 0;
     }
-    if (c->challenges++ >= c->challenge_limit)
+    if (c->challenges >= c->challenge_limit)
         return;
+    c->challenges++;
     s->stats.challenge_acks++;
     tcp_ack_now(c);
 }
@@ -184,6 +185,8 @@ static bool ack_step(struct tcp_conn *c, const struct tcp_packet *p)
         return false;
     /* RFC 5961 5.2 */
     if (seq_lt(p->ack, c->snd_una - c->snd_wnd_max) || seq_lt(c->snd_max, p->ack)) {
+        c->stack->stats.acks_refused++;
+        c->dropped++;
         challenge(c);
         return false;
     }
@@ -339,14 +342,12 @@ static void syn_sent_input(struct tcp_conn *c, const struct tcp_packet *p)
         tcp_want_output(c);
         return;
     }
-    if (c->backoff == 0) /* Karn */
-        tcp_rtt_sample(c, c->stack->now_ns - c->rto_base_ns);
+    tcp_handshake_measured(c, p, c->rto_base_ns, c->backoff != 0);
     c->backoff = 0;
     c->snd_una = c->snd_max = c->rack_fack = c->rtt_seq = p->ack;
     c->state = TCP_ESTABLISHED;
     c->stack->stats.connected++;
-    if (c->stack->config.keepalive_ms != 0)
-        c->life_deadline_ns = c->stack->now_ns + c->stack->config.keepalive_ms * TIDE_NS_PER_MS;
+    tcp_keepalive_start(c);
     tcp_arm_send(c);
     tcp_ack_now(c);
     tcp_event_raise(c, TCP_EVENT_WRITABLE);
@@ -435,9 +436,21 @@ static bool may_reopen(const struct tcp_conn *c, const struct tcp_packet *p)
     return seq_lt(c->rcv_nxt, p->seq);
 }
 
+/* An ACK for what cannot be taken (RFC 9293 3.10.7.4). To what carries nothing a few only: two confused peers must not
+ * answer one another for ever. */
+static void answer_in_vain(struct tcp_conn *c, const struct tcp_packet *p)
+{
+    c->dropped++;
+    if (p->len != 0 || p->flags & TCP_FIN)
+        tcp_ack_now(c);
+    else
+        challenge(c);
+}
+
 static void conn_input(struct tcp_conn *c, struct tcp_packet *p, struct rte_mbuf *m)
 {
     struct tcp_stack *s = c->stack;
+    uint32_t seq = p->seq; /* before anything is cut off */
     if (c->state == TCP_SYN_SENT) {
         syn_sent_input(c, p);
         goto done;
@@ -449,7 +462,7 @@ static void conn_input(struct tcp_conn *c, struct tcp_packet *p, struct rte_mbuf
     }
     if (paws_refuses(c, p)) {
         s->stats.paws_dropped++;
-        tcp_ack_now(c);
+        answer_in_vain(c, p);
         goto done;
     }
     if (p->flags & TCP_RST) { /* step 2, with the window looked at by its own rule */
@@ -464,13 +477,11 @@ static void conn_input(struct tcp_conn *c, struct tcp_packet *p, struct rte_mbuf
     if (!sequence_step(c, p, &m)) { /* step 1 */
         if (c->state == TCP_TIME_WAIT && p->flags & TCP_FIN) /* the peer missed our last ACK */
             c->life_deadline_ns = s->now_ns + s->config.time_wait_ms * TIDE_NS_PER_MS;
-        if (p->len != 0 || p->flags & TCP_FIN)
-            tcp_ack_now(c); /* our ACK was lost */
-        else
-            challenge(c); /* nothing in it: two confused peers must not answer one another for ever */
+        s->stats.out_of_window++;
+        answer_in_vain(c, p); /* our ACK was lost */
         goto done;
     }
-    if (p->has_ts && c->ts_ok && seq_le(p->seq, c->last_ack_sent)) { /* RFC 7323 4.3 */
+    if (p->has_ts && c->ts_ok && seq_le(seq, c->last_ack_sent)) { /* RFC 7323 4.3 */
         c->ts_recent = p->ts_value;
         c->ts_recent_ns = s->now_ns;
     }
@@ -493,12 +504,16 @@ static void conn_input(struct tcp_conn *c, struct tcp_packet *p, struct rte_mbuf
             goto done;
         c->state = c->fin_queued ? TCP_FIN_WAIT_1 : TCP_ESTABLISHED;
         c->snd_una = c->snd_max = c->rack_fack = c->rtt_seq = p->ack;
+        tcp_handshake_measured(c, p, 0, c->backoff != 0);
         c->backoff = 0;
         c->snd_wnd = c->snd_wnd_max = (uint32_t)p->window << c->snd_wscale;
         p->flags &= (uint16_t)~TCP_SYN;
         s->stats.connected++;
         tcp_arm_send(c);
-        tcp_event_raise(c, TCP_EVENT_WRITABLE);
+        if (!c->released) {
+            tcp_keepalive_start(c);
+            tcp_event_raise(c, TCP_EVENT_WRITABLE);
+        }
     }
     if (c->state == TCP_TIME_WAIT)
         goto done; /* nothing new can come */
@@ -537,6 +552,8 @@ void tcp_input(struct tcp_stack *s, uint64_t now_ns, struct rte_mbuf *m, const s
     p.ecn = meta->ecn;
     c = tcp_find(s, &meta->dst, p.dst_port, &meta->src, p.src_port);
     if (c != NULL && may_reopen(c, &p)) {
+        p.follows = true;
+        p.beyond = c->snd_max;
         tcp_end(c);
         c = tcp_find(s, &meta->dst, p.dst_port, &meta->src, p.src_port);
     }

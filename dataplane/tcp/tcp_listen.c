@@ -114,6 +114,8 @@ static void on_syn(struct tcp_stack *s, const struct tcp_meta *m, const struct t
         y->remote_port = p->src_port;
         y->irs = p->seq;
         y->iss = tcp_isn(s, &m->dst, p->dst_port, &m->src, p->src_port);
+        if (p->follows && !seq_lt(p->beyond, y->iss)) /* RFC 9293 3.6.1, MAY-2 */
+            y->iss = p->beyond + 1;
         y->mss = p->has_mss ? p->mss : tcp_default_mss(&m->src);
         y->sack_ok = p->sack_permitted;
         y->ts_ok = p->has_ts;
@@ -128,13 +130,6 @@ static void on_syn(struct tcp_stack *s, const struct tcp_meta *m, const struct t
     }
     y->ts_recent = p->ts_value;
     tcp_send_syn_ack(s, y);
-}
-
-/* The road is measured from our SYN-ACK on when it went out once. */
-static void first_sample(struct tcp_conn *c, const struct tcp_syn *y)
-{
-    if (y->retries == 0 && y->sent_ns != 0)
-        tcp_rtt_sample(c, c->stack->now_ns - y->sent_ns);
 }
 
 static struct tcp_conn *establish(struct tcp_stack *s, const struct tcp_meta *m, const struct tcp_packet *p, const struct tcp_syn *y)
@@ -163,13 +158,22 @@ static struct tcp_conn *establish(struct tcp_stack *s, const struct tcp_meta *m,
     c->snd_wl2 = p->ack;
     c->snd_wnd = c->snd_wnd_max = (uint32_t)p->window << c->snd_wscale;
     tcp_cc_init(c);
-    first_sample(c, y);
-    if (s->config.keepalive_ms != 0)
-        c->life_deadline_ns = s->now_ns + s->config.keepalive_ms * TIDE_NS_PER_MS;
-    tcp_timers_changed(c);
+    tcp_handshake_measured(c, p, y->sent_ns, y->retries != 0);
+    tcp_keepalive_start(c);
     s->stats.accepted++;
     tcp_event_raise(c, TCP_EVENT_ACCEPTED);
     return c;
+}
+
+/* What we expect, to a peer whose segment lies elsewhere. */
+static void acknowledge(struct tcp_stack *s, const struct tcp_syn *y)
+{
+    uint8_t scale = y->wscale_ok ? s->wscale : 0;
+    struct tcp_control k = {.src = y->local, .dst = y->remote, .src_port = y->local_port, .dst_port = y->remote_port,
+                            .seq = y->iss + 1, .ack = y->irs + 1, .flags = TCP_ACK,
+                            .window = (uint16_t)(TIDE_MIN(s->config.receive_window_bytes, 65535u) >> scale)};
+    s->stats.out_of_window++;
+    tcp_control_send(s, &k);
 }
 
 /* The third ACK: of an entry, or of a cookie. */
@@ -179,7 +183,11 @@ static struct tcp_conn *on_third_ack(struct tcp_stack *s, const struct tcp_meta 
     struct tcp_syn cookie = {.irs = p->seq - 1, .iss = p->ack - 1};
     struct tcp_conn *c;
     if (y != NULL) {
-        if (p->ack != y->iss + 1 || p->seq - y->irs - 1 > s->config.receive_window_bytes) {
+        if (p->seq - y->irs - 1 > s->config.receive_window_bytes) { /* RFC 9293 3.10.7.4, first step */
+            acknowledge(s, y);
+            return NULL;
+        }
+        if (p->ack != y->iss + 1) { /* fifth step */
             tcp_send_reset(s, m, p);
             return NULL;
         }

@@ -30,8 +30,10 @@ void tcp_want_output(struct tcp_conn *c)
 
 void tcp_control_send(struct tcp_stack *s, const struct tcp_control *k)
 {
-    if (s->control_count == TCP_CONTROL_MAX)
-        return; /* the peer asks again */
+    if (s->control_count == TCP_CONTROL_MAX) {
+        s->stats.answers_dropped++; /* the peer asks again */
+        return;
+    }
     s->controls[(s->control_head + s->control_count++) % TCP_CONTROL_MAX] = *k;
 }
 
@@ -425,11 +427,14 @@ static bool choose_new(struct tcp_conn *c, struct send *ret)
         tcp_cc_restart(c);
     len = seq_lt(c->snd_max, window_end) ? TIDE_MIN(waiting, window_end - c->snd_max) : 0;
     room = c->tail_probe ? max : congestion_room(c);
-    if (len < waiting && len < max)
+    if (len < waiting && len < max) {
         c->stack->stats.window_limited++;
+        c->times_window_limited++;
+    }
     if (len > room) {
         c->cwnd_limited = true;
         c->stack->stats.cwnd_limited += room < max;
+        c->times_cwnd_limited += room < max;
     } else if (c->in_flight < c->cwnd / 2) {
         c->cwnd_limited = false; /* what is not used is not earned (RFC 7661 4.1) */
     }

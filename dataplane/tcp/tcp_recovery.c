@@ -31,6 +31,7 @@ static void undo(struct tcp_conn *c)
     c->cwnd = TIDE_MAX(c->cwnd, c->undo_cwnd);
     c->ssthresh = TIDE_MAX(c->ssthresh, c->undo_ssthresh);
     c->can_undo = false;
+    c->cwr_due = false;
     c->frto = false;
     c->mode = TCP_MODE_OPEN;
     c->backoff = 0;
@@ -66,6 +67,7 @@ static void enter_recovery(struct tcp_conn *c)
     c->stack->stats.fast_retransmits++;
     remember(c);
     tcp_cc_of(c)->on_loss(c, flight(c));
+    c->cwr_due = c->ecn_ok; /* RFC 3168 6.1.2: whatever the window was reduced for */
     c->mode = TCP_MODE_RECOVERY;
     c->recovery = c->snd_max;
     c->recovery_set = true;
@@ -104,6 +106,7 @@ void tcp_recovery_on_timeout(struct tcp_conn *c)
         if (c->mode == TCP_MODE_OPEN || !c->can_undo)
             remember(c);
         tcp_cc_of(c)->on_timeout(c, flight(c));
+        c->cwr_due = c->ecn_ok;
     }
     c->cwnd_limited = true;
     /* RFC 5682: not when the same data has timed out before. */

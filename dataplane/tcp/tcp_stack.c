@@ -494,6 +494,7 @@ bool tcp_info_at(const struct tcp_stack *s, uint64_t now_ns, uint32_t i, struct 
         .send_queue = c->send_queue.len, .send_window = c->snd_wnd,
         .receive_queue = c->rcv_charged, .receive_window = c->rcv_adv - c->rcv_nxt, .held = c->held_count,
         .bytes_in = c->bytes_in, .bytes_out = c->bytes_out, .retransmits = c->retransmits,
+        .cwnd_limited = c->times_cwnd_limited, .window_limited = c->times_window_limited, .dropped = c->dropped,
         .idle_ns = now_ns > c->last_in_ns ? now_ns - c->last_in_ns : 0,
         .sack = c->sack_ok, .timestamps = c->ts_ok, .window_scaling = c->wscale_ok, .ecn = c->ecn_ok,
     };

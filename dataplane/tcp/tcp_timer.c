@@ -23,6 +23,7 @@ enum {
     ACK_DELAY_LEAST_MS = 100,
     PROMPT_NEED = 64,
     RTO_MAX_MS = 60000,
+    RTO_AFTER_LOST_SYN_MS = 3000,
     KEEPALIVE_PROBES = 9,
     KEEPALIVE_INTERVAL_MS = 75000,
     SYN_RETRIES = 5,
@@ -143,6 +144,8 @@ static void set_rto(struct tcp_conn *c)
 /* RFC 6298 2, with the time in nanoseconds. */
 void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt)
 {
+    c->stack->stats.rtt_samples++;
+    c->stack->stats.rtt_us += rtt / 1000;
     if (c->srtt_ns == 0) {
         c->srtt_ns = TIDE_MAX(rtt, 1u);
         c->rttvar_ns = rtt / 2;
@@ -195,6 +198,24 @@ void tcp_set_prompt_peer(struct tcp_conn *c)
 {
     c->ack_delay_ns = 0;
     set_rto(c);
+}
+
+/* What the handshake says of the road. A SYN that was repeated tells by its echo alone which copy was answered (Karn);
+ * without one the timeout is three seconds, and in both cases the window begins with one segment (RFC 6298 5.7,
+ * RFC 5681 3.1). */
+void tcp_handshake_measured(struct tcp_conn *c, const struct tcp_packet *p, uint64_t sent_ns, bool repeated)
+{
+    uint32_t echoed_ms = tcp_ts_now(c->stack) - p->ts_echo;
+    if (!repeated) {
+        if (sent_ns != 0)
+            tcp_rtt_sample(c, c->stack->now_ns - sent_ns);
+        return;
+    }
+    c->cwnd = c->mss;
+    if (c->ts_ok && p->has_ts && echoed_ms < RTO_MAX_MS)
+        tcp_rtt_sample(c, TIDE_MAX(echoed_ms, 1u) * TIDE_NS_PER_MS);
+    else
+        c->rto_ns = TIDE_MAX(c->rto_ns, RTO_AFTER_LOST_SYN_MS * TIDE_NS_PER_MS);
 }
 
 /* ---- the send timer ---------------------------------------------------------------------------------------- */
@@ -307,15 +328,39 @@ static void on_send_timer(struct tcp_conn *c)
 
 /* ---- the others --------------------------------------------------------------------------------------------- */
 
+void tcp_keepalive_start(struct tcp_conn *c)
+{
+    if (c->stack->config.keepalive_ms == 0)
+        return;
+    c->life_deadline_ns = c->stack->now_ns + c->stack->config.keepalive_ms * TIDE_NS_PER_MS;
+    tcp_timers_changed(c);
+}
+
+/* The application let go: the peer may still take what was written, as long as it takes some of it. */
+static void on_patience_over(struct tcp_conn *c)
+{
+    uint64_t until = c->progress_ns + c->stack->config.user_timeout_ms * TIDE_NS_PER_MS;
+    if (c->stack->now_ns < until)
+        c->life_deadline_ns = until;
+    else
+        tcp_abort_now(c);
+}
+
 static void on_life_timer(struct tcp_conn *c)
 {
     struct tcp_stack *s = c->stack;
     uint64_t idle_ns = s->config.keepalive_ms * TIDE_NS_PER_MS;
-    if (c->released || c->state == TCP_TIME_WAIT) {
-        if (c->state == TCP_TIME_WAIT)
-            tcp_end(c);
-        else
-            tcp_abort_now(c);
+    if (c->state == TCP_TIME_WAIT) {
+        tcp_end(c);
+        return;
+    }
+    if (c->released) {
+        on_patience_over(c);
+        return;
+    }
+    if (c->snd_una != c->snd_max || c->send_queue.len != 0) { /* what waits asks often enough (RFC 9293 3.8.4, MUST-26) */
+        c->life_deadline_ns = s->now_ns + idle_ns;
+        c->probes = 0;
         return;
     }
     if (s->now_ns - c->last_in_ns < idle_ns) {

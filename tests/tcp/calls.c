@@ -154,13 +154,13 @@ static bool info(struct script *s, const char *what, const char *want)
     struct tcp_conn_info i = {0};
     const struct { const char *name; uint64_t value; } values[] = {
         {"cwnd", 0}, {"ssthresh", 0}, {"in_flight", 0}, {"mss", 0}, {"rto_us", 0}, {"srtt_us", 0}, {"held", 0}, {"send_queue", 0},
-        {"send_window", 0}, {"sack", 0}, {"timestamps", 0}, {"ecn", 0}, {"wscale", 0}};
+        {"send_window", 0}, {"cwnd_limited", 0}, {"window_limited", 0}, {"dropped", 0}, {"sack", 0}, {"timestamps", 0}, {"ecn", 0}, {"wscale", 0}};
     if (strcmp(what, "state") == 0)
         return (strcmp(find_info(s, &i) ? i.state : "NONE", want) == 0) || bad(s, "the state is %s", i.state != NULL ? i.state : "NONE");
     if (!find_info(s, &i))
         return bad(s, "there is no connection");
     uint64_t got[] = {i.cwnd, i.ssthresh, i.in_flight, i.mss, i.rto_ns / 1000, i.srtt_ns / 1000, i.held, i.send_queue, i.send_window,
-                      i.sack, i.timestamps, i.ecn, i.window_scaling};
+                      i.cwnd_limited, i.window_limited, i.dropped, i.sack, i.timestamps, i.ecn, i.window_scaling};
     for (unsigned k = 0; k < TIDE_ARRAY_LEN(values); k++)
         if (strcmp(what, values[k].name) == 0)
             return compare(s, what, got[k], want);
@@ -201,9 +201,16 @@ static bool icmp(struct script *s, const char *what, const char *seq, const char
 static void new_life(struct script *s, const char *isn)
 {
     s->peer->knows_ours = false;
+    s->peer->lived = s->peer->ours + s->peer->written + 1; /* its FIN included */
     s->peer->theirs = (uint32_t)strtoul(isn, NULL, 0);
     s->peer->written = s->peer->read = 1;
     s->peer->events = 0;
+}
+
+/* Our numbers begin behind those of the life before. */
+static bool goes_on(struct script *s)
+{
+    return (int32_t)(s->peer->ours - s->peer->lived) >= 0 || bad(s, "our numbers begin at %u, before %u", s->peer->ours, s->peer->lived);
 }
 
 static bool on_conn(struct script *s, const char *name, const char *a)
@@ -256,6 +263,8 @@ bool script_call(struct script *s, char *text)
         return s->peer = &s->peers[strtoul(w[1], NULL, 0) % PEERS], true;
     if (strcmp(w[0], "life") == 0)
         return new_life(s, w[1]), true;
+    if (strcmp(w[0], "goes_on") == 0)
+        return goes_on(s);
     if (strcmp(w[0], "port") == 0)
         return s->peer->local_port = (uint16_t)strtoul(w[1], NULL, 0), true;
     return on_conn(s, w[0], w[1]);

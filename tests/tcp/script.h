@@ -39,6 +39,7 @@ struct peer {
     uint16_t port, local_port;
     uint32_t theirs, ours; /* absolute numbers of 0 */
     bool knows_ours;
+    uint32_t lived; /* our first number after the life before */
     uint32_t last_ts;
     struct tcp_conn *conn;
     uint32_t events;

@@ -47,7 +47,7 @@ static void headers(void **state)
         uint8_t bytes[80];
         struct tide_ipv6_view v;
         print_message("  %s\n", rows[i].what);
-        ip6_write(bytes, &(struct ip6_fields){peer, us, 20, TIDE_IPV6_TCP, 63, 3});
+        ip6_write(bytes, &(struct ip6_fields){peer, us, 20, TIDE_IPV6_TCP, 63, 3, 0});
         memset(bytes + 40, 0x55, 40);
         bytes[rows[i].at] = rows[i].value;
         assert_int_equal(parse(bytes, rows[i].len, rows[i].packet_len, &v), rows[i].status);
@@ -118,7 +118,7 @@ static void extension_headers(void **state)
         uint32_t len = 40u + rows[i].len + 20;
         struct tide_ipv6_view v;
         print_message("  %s\n", rows[i].what);
-        ip6_write(bytes, &(struct ip6_fields){peer, us, (uint16_t)(len - 40), rows[i].next, 64, 0});
+        ip6_write(bytes, &(struct ip6_fields){peer, us, (uint16_t)(len - 40), rows[i].next, 64, 0, 0});
         memcpy(bytes + 40, rows[i].bytes, rows[i].len);
         assert_int_equal(parse(bytes, len, len, &v), rows[i].status);
         if (rows[i].status == TIDE_OK) {
@@ -138,7 +138,7 @@ static void headers_must_lie_together(void **state)
 {
     uint8_t bytes[76] = {0};
     struct tide_ipv6_view v;
-    ip6_write(bytes, &(struct ip6_fields){peer, us, 36, TIDE_IPV6_OPTIONS, 64, 0});
+    ip6_write(bytes, &(struct ip6_fields){peer, us, 36, TIDE_IPV6_OPTIONS, 64, 0, 0});
     bytes[40] = 6;
     bytes[41] = 1;
     assert_int_equal(parse(bytes, 56, 76, &v), TIDE_OK);
@@ -254,7 +254,7 @@ static void icmp_errors(void **state)
         uint8_t bytes[56] = {2, 0, 0, 0, 0, 0, 5, 0xdc};
         struct icmp6_quote q;
         print_message("  %s\n", rows[i].what);
-        ip6_write(bytes + 8, &(struct ip6_fields){us, peer, 1460, TIDE_IPV6_TCP, 60, 0});
+        ip6_write(bytes + 8, &(struct ip6_fields){us, peer, 1460, TIDE_IPV6_TCP, 60, 0, 0});
         memcpy(bytes + 48, (const uint8_t[]){0x23, 0x84, 0xc0, 1, 1, 2, 3, 4}, 8);
         bytes[rows[i].at] = rows[i].value;
         uint8_t *exact = malloc(rows[i].len + 1);
@@ -374,7 +374,7 @@ static void listener_reports(void **state)
         uint16_t len = mld_write(bytes + 40, &us, groups, count, count == 1, &to);
         struct tide_ipv6_view v;
         assert_int_equal(len, 8 + 8 + 20 * count);
-        ip6_write(bytes, &(struct ip6_fields){us, to, len, TIDE_IPV6_HOP_BY_HOP, 1, 0});
+        ip6_write(bytes, &(struct ip6_fields){us, to, len, TIDE_IPV6_HOP_BY_HOP, 1, 0, 0});
         assert_int_equal(parse(bytes, 40u + len, 40u + len, &v), TIDE_OK);
         assert_int_equal(v.protocol, TIDE_IPV6_ICMP);
         assert_int_equal(v.header_len, 48);

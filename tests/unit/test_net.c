@@ -510,6 +510,8 @@ static void a_packet_goes_out_as_a_frame(void **state)
     for (uint16_t vlan = 0; vlan < 8; vlan = (uint16_t)(vlan + 7)) {
         struct net_config c = config_plain();
         c.vlan = vlan;
+        c.dscp = vlan != 0 ? 46 : 0; /* RFC 9293 3.9.2, MUST-48 and MUST-49 */
+        c.ttl = vlan != 0 ? 7 : 0;
         struct net *n = net_new(&c);
         struct net_neighbour peer = {tide_addr_v4(PEER), peer_mac, NEIGHBOUR_FROM_ASK};
         struct eth_view eth;
@@ -529,7 +531,8 @@ static void a_packet_goes_out_as_a_frame(void **state)
                          TIDE_OK);
         assert_int_equal(ip.payload_len, 30);
         assert_int_equal(ip.ecn, 2);
-        assert_int_equal(ip.ttl, 64);
+        assert_int_equal(ip.ttl, vlan != 0 ? 7 : 64);
+        assert_int_equal(bytes[eth.header_len + 1] >> 2, vlan != 0 ? 46 : 0);
         assert_int_equal(m->l2_len, eth.header_len);
         assert_int_equal(m->l3_len, 20);
         assert_int_equal(m->l4_len, 20);

@@ -71,7 +71,7 @@ static struct frame ip6_frame(const struct tide_addr *source, const struct tide_
     if (ip6_is_multicast(destination))
         eth.destination = ip6_group_mac(destination);
     f.len = eth_write(f.bytes, &eth);
-    ip6_write(f.bytes + f.len, &(struct ip6_fields){*source, *destination, payload_len, protocol, hop_limit, 1});
+    ip6_write(f.bytes + f.len, &(struct ip6_fields){*source, *destination, payload_len, protocol, hop_limit, 1, 0});
     f.len = (uint16_t)(f.len + TIDE_IPV6_HEADER);
     memset(f.bytes + f.len, 0x55, payload_len);
     f.len = (uint16_t)(f.len + payload_len);
@@ -649,7 +649,7 @@ static void icmp_errors_are_reported(void **state)
     struct net_config c = config_plain();
     struct net *n = net_new(&c);
     struct net_icmp_error errors[NET_ICMP_ERRORS_MAX + 4];
-    ip6_write(icmp + 8, &(struct ip6_fields){us, far, 1460, TIDE_IPV6_TCP, 60, 0});
+    ip6_write(icmp + 8, &(struct ip6_fields){us, far, 1460, TIDE_IPV6_TCP, 60, 0, 0});
     memcpy(icmp + 48, (const uint8_t[]){0x23, 0x84, 0xc0, 1, 1, 2, 3, 4}, 8);
     struct frame f = icmp_frame(&gateway, &us, 64, icmp, sizeof(icmp));
     for (unsigned i = 0; i < NET_ICMP_ERRORS_MAX + 4; i++)
@@ -669,7 +669,7 @@ static void icmp_errors_are_reported(void **state)
     icmp[8 + 8 + 15] = 9; /* about somebody else's packet */
     f = icmp_frame(&gateway, &us, 64, icmp, sizeof(icmp));
     assert_int_equal(feed(n, S, &f), NET_DROPPED);
-    ip6_write(icmp + 8, &(struct ip6_fields){us, {{[10] = 0xff, 0xff, 10, 0, 0, 2}}, 1460, TIDE_IPV6_TCP, 60, 0});
+    ip6_write(icmp + 8, &(struct ip6_fields){us, {{[10] = 0xff, 0xff, 10, 0, 0, 2}}, 1460, TIDE_IPV6_TCP, 60, 0, 0});
     f = icmp_frame(&gateway, &us, 64, icmp, sizeof(icmp)); /* about an IPv4 connection, by IPv6 */
     assert_int_equal(feed(n, S, &f), NET_DROPPED);
     assert_int_equal(net_take_icmp_errors(n, errors, 1), 0);
@@ -683,6 +683,8 @@ static void a_packet_goes_out_as_a_frame(void **state)
     for (uint16_t vlan = 0; vlan < 8; vlan = (uint16_t)(vlan + 7)) {
         struct net_config c = config_plain();
         c.vlan = vlan;
+        c.dscp = vlan != 0 ? 46 : 0;
+        c.ttl = vlan != 0 ? 7 : 0;
         struct net *n = net_new(&c);
         struct net_neighbour known = {peer, peer_mac, NEIGHBOUR_FROM_ASK};
         struct eth_view eth;
@@ -700,7 +702,8 @@ static void a_packet_goes_out_as_a_frame(void **state)
         assert_memory_equal(&ip.destination, &peer, 16);
         assert_int_equal(ip.payload_len, 30);
         assert_int_equal(ip.ecn, 2);
-        assert_int_equal(ip.hop_limit, 64);
+        assert_int_equal(ip.hop_limit, vlan != 0 ? 7 : 64);
+        assert_int_equal(load_be32(bytes + eth.header_len) >> 20, 0x600 | (vlan != 0 ? 46u << 2 : 0u) | 2);
         assert_int_equal(m->l2_len, eth.header_len);
         assert_int_equal(m->l3_len, 40);
         assert_int_equal(m->l4_len, 20);

@@ -19,10 +19,10 @@ static uint16_t frame(uint8_t *at, const struct tide_addr *source, uint16_t sour
     struct eth_view eth = {.type = v4 ? ETH_TYPE_IPV4 : ETH_TYPE_IPV6, .vlan = vlan};
     uint16_t len = eth_write(at, &eth);
     if (v4) {
-        ip_write(at + len, &(struct ip_fields){tide_addr_to_v4(source), tide_addr_to_v4(destination), 20, 6, 0});
+        ip_write(at + len, &(struct ip_fields){tide_addr_to_v4(source), tide_addr_to_v4(destination), 20, 6, 0, 0, 0});
         len = (uint16_t)(len + IP_HEADER);
     } else {
-        ip6_write(at + len, &(struct ip6_fields){*source, *destination, options ? 28 : 20, options ? TIDE_IPV6_OPTIONS : 6, 64, 0});
+        ip6_write(at + len, &(struct ip6_fields){*source, *destination, options ? 28 : 20, options ? TIDE_IPV6_OPTIONS : 6, 64, 0, 0});
         len = (uint16_t)(len + TIDE_IPV6_HEADER);
         if (options) {
             memcpy(at + len, (const uint8_t[]){6, 0, 1, 4, 0, 0, 0, 0}, 8);
@@ -142,7 +142,7 @@ static void errors_go_to_the_flow_they_quote(void **state)
         uint8_t inner[128], bytes[256];
         uint16_t quoted = frame(inner, &a4, 9092, &b4, port, 0, false);
         (void)frame(bytes, &router4, 0, &a4, 0, 0, false);
-        ip_write(bytes + 14, &(struct ip_fields){0x0a0000fe, 0x0a000001, (uint16_t)(8 + quoted - 14), IP_PROTOCOL_ICMP, 0});
+        ip_write(bytes + 14, &(struct ip_fields){0x0a0000fe, 0x0a000001, (uint16_t)(8 + quoted - 14), IP_PROTOCOL_ICMP, 0, 0, 0});
         memcpy(bytes + 34, (const uint8_t[]){3, 4, 0, 0, 0, 0, 5, 0}, 8);
         memcpy(bytes + 42, inner + 14, quoted - 14u);
         uint16_t len = (uint16_t)(42 + quoted - 14);
@@ -152,7 +152,7 @@ static void errors_go_to_the_flow_they_quote(void **state)
 
         quoted = frame(inner, &a6, 9092, &b6, port, 0, false);
         (void)frame(bytes, &router6, 0, &a6, 0, 0, false);
-        ip6_write(bytes + 14, &(struct ip6_fields){router6, a6, (uint16_t)(8 + quoted - 14), TIDE_IPV6_ICMP, 64, 0});
+        ip6_write(bytes + 14, &(struct ip6_fields){router6, a6, (uint16_t)(8 + quoted - 14), TIDE_IPV6_ICMP, 64, 0, 0});
         memcpy(bytes + 54, (const uint8_t[]){2, 0, 0, 0, 0, 0, 5, 0}, 8);
         memcpy(bytes + 62, inner + 14, quoted - 14u);
         len = (uint16_t)(62 + quoted - 14);

@@ -387,6 +387,72 @@ static void test_guessed_sequence_numbers(void **state)
     end(&w);
 }
 
+/* RFC 5961 7: so many challenges a second and connection, and nobody outside knows how many. */
+static void test_challenges_are_few_and_of_another_number_for_each(void **state)
+{
+    struct tcp_config config = usual();
+    struct world w;
+    uint32_t least = UINT32_MAX, most = 0;
+    begin(&w, &config);
+    for (unsigned i = 0; i < 32; i++) {
+        struct peer *p = connect_peer(&w, 1460);
+        uint32_t before = p->packets, answered;
+        for (unsigned k = 0; k < 70000; k++) { /* more than 16 bits can count */
+            put(&w, p, p->seq + 1, 0, RST, 0, NULL, 0, NULL, 0);
+            if (k < 100 || k % 1000 == 0)
+                drain(&w);
+        }
+        drain(&w);
+        answered = p->packets - before;
+        least = TIDE_MIN(least, answered);
+        most = TIDE_MAX(most, answered);
+        exchange(&w, p);
+    }
+    assert_true(least >= 5);
+    assert_true(most <= CHALLENGES_MOST);
+    assert_true(least < most);
+    end(&w);
+}
+
+/* The number our side begins with: of the SYN-ACK to `p`. */
+static uint32_t begins_with(struct world *w, struct peer *p)
+{
+    uint8_t options[4] = {2, 4, 5, 180};
+    put(w, p, p->seq, 0, SYN, 65535, options, sizeof(options), NULL, 0);
+    drain(w);
+    assert_int_equal(p->last_flags, SYN | ACK);
+    put(w, p, p->seq + 1, 0, RST, 0, NULL, 0, NULL, 0);
+    return p->last_seq;
+}
+
+/* RFC 6528 3: a clock of 4 us, and for each pair of addresses and ports and each start another place on it. */
+static void test_sequence_numbers_follow_a_clock_and_a_secret(void **state)
+{
+    struct tcp_config config = usual();
+    uint32_t first[CONNECTIONS], before = 0;
+    struct world w;
+    for (unsigned start = 0; start < 2; start++) {
+        config.secret[0] = (uint8_t)(9 + start);
+        begin(&w, &config);
+        for (unsigned i = 0; i < CONNECTIONS / 2; i++) {
+            struct peer *p = add_peer(&w);
+            p->host = 0x0a000100 + i / 2; /* neighbours by port, and by address */
+            p->port = (uint16_t)(40000 + i % 2);
+            first[i] = begins_with(&w, p);
+            for (unsigned k = 0; k < i; k++)
+                assert_true(first[i] - first[k] > 1000 && first[k] - first[i] > 1000);
+            if (i == 0 && start == 1)
+                assert_true(first[0] - before > 1000 && before - first[0] > 1000);
+            w.peer_count = i + 1;
+        }
+        before = first[0];
+        w.now_ns += 4 * TIDE_NS_PER_S;
+        for (unsigned i = 0; i < CONNECTIONS / 2; i++)
+            assert_int_equal(begins_with(&w, &w.peers[i]) - first[i], 1000000);
+        end(&w);
+    }
+}
+
 /* ---- what lies beyond a hole --------------------------------------------------------------------------------- */
 
 static void test_tiny_segments_out_of_order(void **state)
@@ -654,6 +720,8 @@ int main(void)
         cmocka_unit_test(test_storms_of_acks),
         cmocka_unit_test(test_storms_of_sacks),
         cmocka_unit_test(test_guessed_sequence_numbers),
+        cmocka_unit_test(test_challenges_are_few_and_of_another_number_for_each),
+        cmocka_unit_test(test_sequence_numbers_follow_a_clock_and_a_secret),
         cmocka_unit_test(test_tiny_segments_out_of_order),
         cmocka_unit_test(test_a_window_of_single_bytes_that_nobody_reads),
         cmocka_unit_test(test_overlaps_with_other_bytes),
