@@ -198,6 +198,10 @@ static void take_letters(struct control *c)
                 admin_on_ask(c, letters[i]);
             else if (letters[i]->kind == MAIL_ADOPT || letters[i]->kind == MAIL_RELEASE)
                 replicas_on_order(c, letters[i]);
+            else if (letters[i]->kind == MAIL_FAILED) {
+                replicas_on_failed(c, letters[i]->failed.partition);
+                control_answer(c, letters[i]);
+            }
             else
                 rte_mempool_put(letters[i]->pool, letters[i]);
         }
@@ -228,6 +232,7 @@ static void tell_progress(struct control *c)
 void control_wake(struct control *c)
 {
     bool waiting;
+    uint64_t retry_ms;
     take_jobs(c);
     take_letters(c);
     if (c->reconcile) {
@@ -248,6 +253,11 @@ void control_wake(struct control *c)
         uv_timer_start(&c->tick, on_tick, TICK_MS, TICK_MS);
     else if (!waiting)
         uv_timer_stop(&c->tick);
+    retry_ms = replicas_retry_ms(c);
+    if (retry_ms != UINT64_MAX)
+        uv_timer_start(&c->retry, on_tick, retry_ms - TIDE_MIN(retry_ms, uv_now(c->config.loop)), 0);
+    else
+        uv_timer_stop(&c->retry);
 }
 
 static bool register_broker(struct control *c, char *error, size_t size)
@@ -279,6 +289,8 @@ struct control *control_start(const struct control_config *config, char *error, 
     }
     uv_timer_init(config->loop, &c->tick);
     c->tick.data = c;
+    uv_timer_init(config->loop, &c->retry);
+    c->retry.data = c;
     uv_poll_init(config->loop, &c->doorbell, config->office->parties[self].wake_fd);
     c->doorbell.data = c;
     uv_poll_start(&c->doorbell, UV_READABLE, on_doorbell);
@@ -323,9 +335,11 @@ void control_gauges(const struct control *c, struct control_gauges *ret)
     ret->topics = cluster_topic_count(c->config.cluster);
     ret->view_version = c->version;
     ret->commands = c->commands;
+    ret->replica_failures = c->replica_failures;
+    ret->replica_reopens = c->replica_reopens;
     for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
         const struct replica *r = c->replicas[i];
         ret->replicas_serving += r != NULL && r->state == REPLICA_SERVING;
-        ret->replicas_failed += r != NULL && r->state == REPLICA_FAILED;
+        ret->replicas_failed += r != NULL && (r->state == REPLICA_FAILED || r->again || r->tries != 0) && r->state != REPLICA_SERVING;
     }
 }

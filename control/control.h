@@ -12,13 +12,20 @@
  *          -> LEAVING   no longer in the view; waits for a grace period
  *          -> RELEASING a letter to its home core, back when nothing is in flight
  *          -> CLOSING   a helper writes it out, and deletes its files when the topic is gone
- *          -> DRAINING  until no core names it any more, then ABSENT
- *   OPENING -> FAILED   the log could not be opened: said in the log, answered as a storage error
+ *          -> DRAINING  until no core names it any more, then ABSENT, or FAILED when it left because
+ *                       its log failed (a core said so: MAIL_FAILED, design P11)
+ *   OPENING -> FAILED   the log could not be opened
+ *   FAILED -> OPENING   after a while, with a new partition: recovery reads what the disk really has
+ *
+ * A FAILED replica is not in the view; clients look for a leader until it is back. It is tried again
+ * for as long as its topic is there (P9: no manual step), after 100 ms at first and twice as long
+ * each time, up to 30 s; one that served for a minute begins at 100 ms again.
  *
  * Order: a change is answered only after every core has passed a quiet point with the view that
  * contains it, so the next request on any connection sees it.
  *
- * Timers: a 1 ms tick while something waits for a grace period; none otherwise.
+ * Timers: a 1 ms tick while something waits for a grace period; one at the time when the next FAILED
+ * replica is opened again; none otherwise.
  */
 #ifndef TIDEMARK_CONTROL_CONTROL_H
 #define TIDEMARK_CONTROL_CONTROL_H
@@ -100,7 +107,9 @@ void control_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 struct control_gauges {
     uint32_t topics;
     uint32_t replicas_serving;
-    uint32_t replicas_failed;
+    uint32_t replicas_failed;   /* FAILED, or on the way there */
+    uint64_t replica_failures;  /* since the start: logs that failed or could not be opened */
+    uint64_t replica_reopens;   /* since the start: tries to open one again */
     uint64_t view_version;
     uint64_t commands;
 };

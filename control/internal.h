@@ -38,8 +38,13 @@ struct replica {
     struct tide_uuid topic_id;
     char topic[TIDE_TOPIC_NAME_MAX + 1];
     int32_t index;
-    struct partition *partition;
+    struct partition *partition; /* NULL in FAILED */
     bool delete_files;   /* the topic is gone */
+    bool deleting;       /* the job that is out removes the files */
+    bool again;          /* its log failed: FAILED comes behind DRAINING */
+    uint32_t tries;      /* to open it again, since it last served for a while */
+    uint64_t retry_ms;   /* uv_now: when a FAILED one is opened */
+    uint64_t served_ms;  /* uv_now: since when it is served */
     uint64_t token;      /* grace period that LEAVING and DRAINING wait for */
     struct tide_job job; /* open or close */
     bool job_unsent;     /* the helpers had no room */
@@ -76,6 +81,8 @@ struct control {
     bool reconcile;  /* a directory became free */
     bool view_stale; /* the cluster or a replica changed since the view was built */
     uv_timer_t tick;
+    uv_timer_t retry; /* the next FAILED replica is opened */
+    uint64_t replica_failures, replica_reopens;
     uv_poll_t doorbell;
     uint64_t next_producer_id;
     uint64_t producer_ids_end;
@@ -110,11 +117,15 @@ bool directory_is_busy(const struct control *, const char *topic, int32_t index)
  * what is gone. */
 void replicas_reconcile(struct control *);
 void replicas_on_order(struct control *, struct tide_mail *);
+/* A core says that the log of one of its partitions failed. */
+void replicas_on_failed(struct control *, const struct partition *);
 void replicas_on_job(struct control *, struct tide_job *);
+/* uv_now at which the next FAILED replica is to be opened; UINT64_MAX: there is none. */
+uint64_t replicas_retry_ms(const struct control *);
 /* States that wait for a grace period move on. True while some still wait. */
 bool replicas_tick(struct control *);
 void replicas_stop(struct control *);
-bool replicas_settled(const struct control *); /* nothing is opening or adopting */
+bool replicas_settled(const struct control *); /* nothing is opening or adopting for the first time */
 bool replicas_gone(const struct control *);
 struct replica *replicas_find(const struct control *, const struct tide_uuid *topic_id, int32_t index);
 

@@ -23,9 +23,11 @@ static const struct {
     [REPLICA_LEAVING] = {"leaving", TO(RELEASING)},
     [REPLICA_RELEASING] = {"releasing", TO(CLOSING)},
     [REPLICA_CLOSING] = {"closing", TO(DRAINING)},
-    [REPLICA_DRAINING] = {"draining", TO(ABSENT)},
-    [REPLICA_FAILED] = {"failed", TO(DRAINING) | TO(CLOSING)},
+    [REPLICA_DRAINING] = {"draining", TO(ABSENT) | TO(FAILED)},
+    [REPLICA_FAILED] = {"failed", TO(OPENING) | TO(CLOSING) | TO(ABSENT)},
 };
+
+enum { RETRY_FIRST_MS = 100, RETRY_MOST_MS = 30000, CALM_MS = 60000 };
 
 static void replica_move(struct replica *r, enum replica_state to)
 {
@@ -92,28 +94,30 @@ static void run_open(struct tide_job *job, const struct tide_fs *fs)
     r->opened = job->result == 0;
 }
 
-/* Renamed first, so that a crash in between leaves no half topic under its own name. What could not
- * be opened is kept under the other name: nobody knows what is in it. */
+/* Renamed first, so that a crash in between leaves no half topic under its own name. What was never
+ * opened and does not say that it is this topic's is kept under the other name: nobody knows what
+ * is in it. */
 static int delete_dir(struct replica *r, const struct tide_fs *fs)
 {
     char gone[DIR_MAX + 64];
     char id[TIDE_UUID_TEXT];
+    bool ours = r->opened || dirs_is_of_topic(fs, r->dir, &r->topic_id);
     int e;
     tide_uuid_to_text(&r->topic_id, id);
-    snprintf(gone, sizeof(gone), "%s.%s-%s", r->dir, id, r->opened ? "delete" : "stray");
+    snprintf(gone, sizeof(gone), "%s.%s-%s", r->dir, id, ours ? "delete" : "stray");
     e = fs->rename(fs->self, r->dir, gone);
-    if (e == -ENOENT && !r->opened)
+    if (e == -ENOENT && !ours)
         return 0;
     if (e == 0)
         e = fs->sync_dir(fs->self, dirs_path(r->control->config.dirs, r->log_dir));
-    return e == 0 && r->opened ? dirs_remove_whole(fs, gone) : e;
+    return e == 0 && ours ? dirs_remove_whole(fs, gone) : e;
 }
 
 static void run_close(struct tide_job *job, const struct tide_fs *fs)
 {
     struct replica *r = (struct replica *)(uintptr_t)job->cookie;
-    job->result = r->opened ? r->control->config.data.close(r->partition, fs) : 0;
-    if (r->delete_files)
+    job->result = r->partition != NULL && r->opened ? r->control->config.data.close(r->partition, fs) : 0;
+    if (r->deleting)
         job->result = delete_dir(r, fs);
 }
 
@@ -126,9 +130,23 @@ static void submit(struct control *c, struct replica *r, void (*run)(struct tide
     r->job_unsent = c->config.data.submit(c->config.data.self, &r->job) != TIDE_OK;
 }
 
+/* False without memory. */
+static bool create_partition(struct control *c, struct replica *r, const struct cluster_topic *t)
+{
+    struct control_replica what = {.topic = r->topic,
+                                   .topic_id = t->id,
+                                   .index = r->index,
+                                   .slot = r->slot,
+                                   .home_core = home_core(c, &t->id, r->index),
+                                   .dir = r->dir,
+                                   .config = &r->config};
+    topic_config_of(c, t, &r->config);
+    r->partition = c->config.data.create(c->config.data.self, &what);
+    return r->partition != NULL;
+}
+
 static struct replica *add_replica(struct control *c, const struct cluster_topic *t, int32_t index)
 {
-    struct control_replica what;
     struct replica *r;
     uint32_t slot = 0;
     while (slot < TIDE_PARTITIONS_MAX && c->replicas[slot] != NULL)
@@ -151,16 +169,7 @@ static struct replica *add_replica(struct control *c, const struct cluster_topic
         return NULL;
     }
     snprintf(r->dir, sizeof(r->dir), "%s/%s-%d", dirs_path(c->config.dirs, r->log_dir), t->name, index);
-    what = (struct control_replica){.topic = r->topic,
-                                    .topic_id = t->id,
-                                    .index = index,
-                                    .slot = slot,
-                                    .home_core = home_core(c, &t->id, index),
-                                    .dir = r->dir};
-    topic_config_of(c, t, &r->config);
-    what.config = &r->config;
-    r->partition = c->config.data.create(c->config.data.self, &what);
-    if (r->partition == NULL) {
+    if (!create_partition(c, r, t)) {
         control_log("no memory for the replica %s-%d", t->name, index);
         free(r);
         return NULL;
@@ -234,8 +243,89 @@ void replicas_reconcile(struct control *c)
 static void close_replica(struct control *c, struct replica *r)
 {
     replica_move(r, REPLICA_CLOSING);
+    r->deleting = r->delete_files;
     submit(c, r, run_close);
 }
+
+static void forget(struct control *c, struct replica *r)
+{
+    if (r->partition != NULL)
+        c->config.data.destroy(r->partition);
+    c->replicas[r->slot] = NULL;
+    replica_move(r, REPLICA_ABSENT);
+    free(r);
+    c->reconcile = true; /* a topic of the same name may wait for the directory */
+}
+
+/* ---- failure ------------------------------------------------------------------------------------------ */
+
+/* Nobody names the partition any more; recovery begins with a new one. */
+static void fail(struct control *c, struct replica *r)
+{
+    uint32_t doublings = TIDE_MIN(r->tries, 16u);
+    c->config.data.destroy(r->partition);
+    r->partition = NULL;
+    r->again = false;
+    replica_move(r, REPLICA_FAILED);
+    r->retry_ms = uv_now(c->config.loop) + TIDE_MIN((uint64_t)RETRY_FIRST_MS << doublings, (uint64_t)RETRY_MOST_MS);
+    c->view_stale = true;
+}
+
+void replicas_on_failed(struct control *c, const struct partition *p)
+{
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
+        struct replica *r = c->replicas[i];
+        if (r == NULL || r->partition != p || r->state != REPLICA_SERVING)
+            continue;
+        if (uv_now(c->config.loop) - r->served_ms > CALM_MS)
+            r->tries = 0;
+        control_log("replica %s-%d: its log has failed; it is closed and recovered", r->topic, r->index);
+        c->replica_failures++;
+        r->again = true;
+        leave(c, r, false);
+    }
+}
+
+static void open_again(struct control *c, struct replica *r, const struct cluster_topic *t)
+{
+    r->tries++;
+    c->replica_reopens++;
+    r->error[0] = '\0';
+    if (!create_partition(c, r, t)) {
+        r->retry_ms = uv_now(c->config.loop) + RETRY_MOST_MS;
+        return;
+    }
+    replica_move(r, REPLICA_OPENING);
+    submit(c, r, run_open);
+}
+
+/* A FAILED one waits for its time, for the end of its topic, or for ours. True: it was forgotten. */
+static bool failed_tick(struct control *c, struct replica *r)
+{
+    const struct cluster_topic *t = cluster_find_topic_by_id(c->config.cluster, &r->topic_id);
+    if (c->stopping) {
+        forget(c, r);
+        return true;
+    }
+    if (t == NULL) {
+        r->delete_files = true;
+        close_replica(c, r);
+    } else if (uv_now(c->config.loop) >= r->retry_ms) {
+        open_again(c, r, t);
+    }
+    return false;
+}
+
+uint64_t replicas_retry_ms(const struct control *c)
+{
+    uint64_t soonest = UINT64_MAX;
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+        if (c->replicas[i] != NULL && c->replicas[i]->state == REPLICA_FAILED)
+            soonest = TIDE_MIN(soonest, c->replicas[i]->retry_ms);
+    return soonest;
+}
+
+/* ---- jobs and orders that came back ---------------------------------------------------------------------- */
 
 void replicas_on_job(struct control *c, struct tide_job *job)
 {
@@ -246,16 +336,16 @@ void replicas_on_job(struct control *c, struct tide_job *job)
         replica_move(r, REPLICA_ADOPTING);
         send_order(c, r, MAIL_ADOPT);
     } else if (r->state == REPLICA_OPENING) {
-        control_log("replica %s-%d could not be opened: %s", r->topic, r->index,
-                    r->error[0] ? r->error : strerror((int)-job->result));
-        replica_move(r, REPLICA_FAILED);
-        c->view_stale = true;
+        fail(c, r);
+        c->replica_failures++;
+        control_log("replica %s-%d could not be opened: %s; again in %lu ms", r->topic, r->index,
+                    r->error[0] ? r->error : strerror((int)-job->result), r->retry_ms - uv_now(c->config.loop));
     } else if (r->state == REPLICA_CLOSING) {
-        if (job->result != 0) {
+        if (job->result != 0 && !r->again) {
             control_log("replica %s-%d was not closed cleanly: %s", r->topic, r->index, strerror((int)-job->result));
             c->unclean = true;
         }
-        if (r->delete_files && job->result == 0)
+        if (r->deleting && job->result == 0)
             dirs_forget(c->config.dirs, r->topic, r->index);
         replica_move(r, REPLICA_DRAINING);
         r->token = rte_rcu_qsbr_start(c->config.publication->qsbr);
@@ -269,6 +359,9 @@ void replicas_on_order(struct control *c, struct tide_mail *m)
     rte_mempool_put(m->pool, m);
     if (kind == MAIL_ADOPT) {
         replica_move(r, REPLICA_SERVING);
+        r->served_ms = uv_now(c->config.loop);
+        if (r->tries != 0)
+            control_log("replica %s-%d is served again", r->topic, r->index);
         c->view_stale = true;
         if (c->stopping)
             leave(c, r, false);
@@ -277,15 +370,6 @@ void replicas_on_order(struct control *c, struct tide_mail *m)
     } else if (kind == MAIL_RELEASE) {
         close_replica(c, r);
     }
-}
-
-static void forget(struct control *c, struct replica *r)
-{
-    c->config.data.destroy(r->partition);
-    c->replicas[r->slot] = NULL;
-    replica_move(r, REPLICA_ABSENT);
-    free(r);
-    c->reconcile = true; /* a topic of the same name may wait for the directory */
 }
 
 bool replicas_tick(struct control *c)
@@ -304,17 +388,15 @@ bool replicas_tick(struct control *c)
             replica_move(r, REPLICA_RELEASING);
             send_order(c, r, MAIL_RELEASE);
         }
-        if (r->state == REPLICA_FAILED && c->stopping) {
-            replica_move(r, REPLICA_DRAINING);
-            r->token = rte_rcu_qsbr_start(q);
-        } else if (r->state == REPLICA_FAILED && cluster_find_topic_by_id(c->config.cluster, &r->topic_id) == NULL) {
-            r->delete_files = true;
-            close_replica(c, r);
-        }
-        if (r->state == REPLICA_DRAINING && rte_rcu_qsbr_check(q, r->token, false) == 1 &&
-            !c->config.data.in_use(c->config.data.self, r->partition)) {
-            forget(c, r);
+        if (r->state == REPLICA_FAILED && failed_tick(c, r))
             continue;
+        if (r->state == REPLICA_DRAINING && rte_rcu_qsbr_check(q, r->token, false) == 1 &&
+            (r->partition == NULL || !c->config.data.in_use(c->config.data.self, r->partition))) {
+            if (!r->again || r->deleting || c->stopping) {
+                forget(c, r);
+                continue;
+            }
+            fail(c, r);
         }
         waiting |= r->job_unsent || r->state == REPLICA_LEAVING || r->state == REPLICA_DRAINING;
     }
@@ -332,7 +414,7 @@ bool replicas_settled(const struct control *c)
 {
     for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
         const struct replica *r = c->replicas[i];
-        if (r != NULL && (r->state == REPLICA_OPENING || r->state == REPLICA_ADOPTING))
+        if (r != NULL && r->tries == 0 && (r->state == REPLICA_OPENING || r->state == REPLICA_ADOPTING))
             return false;
     }
     return true;

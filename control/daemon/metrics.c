@@ -92,6 +92,11 @@ static void gauge(FILE *f, const char *name, const char *help, uint64_t value)
     fprintf(f, "# HELP tidemark_%s %s\n# TYPE tidemark_%s gauge\ntidemark_%s %lu\n", name, help, name, name, value);
 }
 
+static void counter(FILE *f, const char *name, const char *help, uint64_t value)
+{
+    fprintf(f, "# HELP tidemark_%s_total %s\n# TYPE tidemark_%s_total counter\ntidemark_%s_total %lu\n", name, help, name, name, value);
+}
+
 static void gauges(FILE *f, const struct world *w)
 {
     struct control_gauges g;
@@ -108,6 +113,8 @@ static void gauges(FILE *f, const struct world *w)
     gauge(f, "topics", "topics of the cluster", g.topics);
     gauge(f, "replicas_serving", "replicas served by this broker", g.replicas_serving);
     gauge(f, "replicas_failed", "replicas that could not be opened or that failed", g.replicas_failed);
+    counter(f, "replica_failures", "logs that failed or could not be opened", g.replica_failures);
+    counter(f, "replica_reopens", "tries to open a failed replica again", g.replica_reopens);
     gauge(f, "view_version", "version of the published view", g.view_version);
     gauge(f, "metadata_commands", "metadata commands taken since the start", g.commands);
     gauge(f, "expect_failures", "expectations that did not hold", atomic_load(&tide_expect_failures));

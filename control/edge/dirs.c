@@ -493,11 +493,11 @@ void dirs_id(const struct dirs *d, uint32_t dir, struct tide_uuid *ret)
 /* ---- strays ----------------------------------------------------------------------------------------- */
 
 /* false: partition.metadata is there and cannot be understood; opening the partition tells why. */
-static bool topic_id_of(const struct dirs *d, const char *path, struct tide_uuid *ret)
+static bool topic_id_of(const struct tide_fs *fs, const char *path, struct tide_uuid *ret)
 {
     char text[512];
     const char *id;
-    int e = files_read(d->fs, path, "partition.metadata", text, sizeof(text));
+    int e = files_read(fs, path, "partition.metadata", text, sizeof(text));
     memset(ret, 0, sizeof(*ret));
     if (e == -ENOENT)
         return true;
@@ -505,6 +505,12 @@ static bool topic_id_of(const struct dirs *d, const char *path, struct tide_uuid
         return false;
     id += strlen("topic_id: ");
     return tide_uuid_from_text(id, strcspn(id, "\r\n"), ret);
+}
+
+bool dirs_is_of_topic(const struct tide_fs *fs, const char *path, const struct tide_uuid *topic_id)
+{
+    struct tide_uuid found;
+    return topic_id_of(fs, path, &found) && tide_uuid_equal(&found, topic_id);
 }
 
 static int set_aside(struct dirs *d, size_t at, const struct tide_uuid *topic_id, char *error, size_t size)
@@ -533,7 +539,7 @@ int dirs_set_strays_aside(struct dirs *d, bool (*is_known)(void *arg, const char
         struct tide_uuid topic_id;
         int32_t index = 0;
         files_path(path, d->at[p.dir].path, p.name);
-        if (!name_parse(p.name, topic, &index) || !topic_id_of(d, path, &topic_id) || is_known(arg, topic, index, &topic_id)) {
+        if (!name_parse(p.name, topic, &index) || !topic_id_of(d->fs, path, &topic_id) || is_known(arg, topic, index, &topic_id)) {
             i++;
             continue;
         }

@@ -68,6 +68,8 @@ int dirs_set_strays_aside(struct dirs *, bool (*is_known)(void *arg, const char 
                           size_t size);
 /* The directory of a partition: where it is, or where it shall be. false without memory. */
 bool dirs_place(struct dirs *, const char *topic, int32_t index, uint32_t *ret_dir);
+/* [helper] Does partition.metadata say that the directory is that topic's? */
+bool dirs_is_of_topic(const struct tide_fs *, const char *path, const struct tide_uuid *topic_id);
 /* [helper] Unlinks what is in it, and it. 0 or -errno. */
 int dirs_remove_whole(const struct tide_fs *, const char *path);
 /* Its files are gone. */

@@ -588,6 +588,9 @@ void broker_on_mail(struct broker *b, const struct tide_time *t, struct tide_mai
         b->quiesced = true;
         mail_out(b, b->config.office->core_count, m);
         break;
+    case MAIL_FAILED: /* control knows */
+        mail_give(m);
+        break;
     case MAIL_ASK:
         on_answer(b, m, out);
         break;
@@ -650,6 +653,22 @@ void broker_begin_turn(struct broker *b, const struct tide_time *t, bool receive
     b->view = atomic_load_explicit(&b->config.publication->now, memory_order_acquire);
 }
 
+/* P11: control closes and recovers what failed. False: there is no letter now. */
+static bool tell_failed(struct broker *b, struct home_slot *h)
+{
+    struct tide_mail *m;
+    if (h->failed_told || h->release != NULL || !partition_is_failed(h->partition))
+        return true;
+    m = mail_take(b, MAIL_FAILED);
+    if (m == NULL)
+        return false;
+    m->failed.partition = h->partition;
+    h->failed_told = true;
+    tide_count(b->counters, COUNTER_log_failures);
+    mail_out(b, b->config.office->core_count, m);
+    return true;
+}
+
 /* Partitions with something to start: one write each, jobs, the high watermark. */
 static unsigned turn_partitions(struct broker *b, struct tide_out *out)
 {
@@ -667,10 +686,11 @@ static unsigned turn_partitions(struct broker *b, struct tide_out *out)
         partition_turn(h->partition, &b->time, out);
         did += out->op_count + out->job_count - ops;
         home_moved(b, h->partition, out);
+        bool told = tell_failed(b, h);
         if (h->release != NULL)
             try_release(b, slot, out);
         if (b->home[slot].partition != NULL &&
-            (partition_has_work(b->home[slot].partition) || h->release != NULL)) {
+            (partition_has_work(b->home[slot].partition) || h->release != NULL || !told)) {
             b->dirty[kept++] = slot;
         } else {
             b->waits[slot].dirty = false;

@@ -257,6 +257,7 @@ struct slot_waits {
 struct home_slot {
     struct partition *partition; /* adopted by this core */
     struct tide_mail *release;   /* the order that waits until nothing is in flight */
+    bool failed_told;            /* control knows that its log failed */
 };
 
 struct broker {

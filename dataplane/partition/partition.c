@@ -549,6 +549,11 @@ bool partition_has_work(const struct partition *p)
            (serves(p) && snapshot_has_work(&p->snapshot, log_durable_end(p->log)));
 }
 
+bool partition_is_failed(const struct partition *p)
+{
+    return p->state == PARTITION_FAILED;
+}
+
 void partition_on_disk(struct partition *p, const struct tide_time *t, const struct disk_done *done, struct tide_out *out)
 {
     (void)t;

@@ -88,6 +88,8 @@ enum tide_status partition_trim(struct partition *, int64_t *offset, struct tide
 /* [home] Starts writes and jobs that are due; evaluates the high watermark. */
 void partition_turn(struct partition *, const struct tide_time *, struct tide_out *);
 bool partition_has_work(const struct partition *);
+/* [home] Its log failed: nothing is taken or acknowledged any more. Control closes and recovers it. */
+bool partition_is_failed(const struct partition *);
 void partition_on_disk(struct partition *, const struct tide_time *, const struct disk_done *, struct tide_out *);
 void partition_on_job(struct partition *, const struct tide_time *, struct tide_job *, struct tide_out *);
 /* [home] True once after any published mark moved or the role changed: ring the waiting cores. */

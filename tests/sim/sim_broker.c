@@ -4,14 +4,18 @@
  * net_input to io_uring's place, in virtual time. A client on a stack of its own produces
  * idempotently at acks=all over a wire that loses, doubles and reorders; the power goes at random
  * moments, also while writes are in flight; the core, its memory and everything not durable are
- * gone, and it starts again on what the disk kept.
+ * gone, and it starts again on what the disk kept. In most runs the disk is ill for a while, too:
+ * writes, reads and syncs fail (EIO, ENOSPC), come up short or take 50 times as long, and completions
+ * of operations long done come once more. What control does about a failed log (control.h) is done
+ * here in small: the view without it, MAIL_RELEASE, close, and open again until that succeeds.
  *
  * Checked: P1 every acknowledged record is there, at the offset that was answered; P6 none twice,
  * none missing in between, in order; P9 after the faults stop everything is acknowledged in bounded
- * time; P12 a seed run twice gives the same digest. Invariants of all modules after every turn.
+ * time; P11 a failed log is released and comes back through recovery; P12 a seed run twice gives the same digest. Invariants of all modules after every turn.
  *
  *   sim_broker [--seeds N] [--from SEED] [--verbose]
  */
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,8 +39,16 @@
 
 enum {
     WIRE_MAX = 8192, RECORDS_MAX = 4000, IN_FLIGHT = 5, JOBS_MAX = 64, FRAME_ROOM = 1800, VALUE_MAX = 3000,
-    GIVE_UP_S = 900, RECONNECT_MS = 50, ASK_AGAIN_MS = 3000,
+    GIVE_UP_S = 900, RECONNECT_MS = 50, ASK_AGAIN_MS = 3000, REOPEN_MS = 20, ILL_S = 20, OLD_DONE_MAX = 32,
 };
+
+/* As control's replica states. */
+enum replica { OPENING, ADOPTING, SERVING, LEAVING, RELEASING, DRAINING, REPLICA_COUNT };
+
+/* Over all runs: a test of failures without any would be none. */
+static struct {
+    uint64_t failures, opens_failed, stale, disk_errors;
+} totals;
 
 struct flight {
     uint64_t at_ns, order;
@@ -70,7 +82,12 @@ struct sim {
     struct core_io io;
     struct partition *partition;
     struct tide_counters counters;
-    struct tide_mail adopt;
+    struct tide_mail adopt, release;
+    enum replica replica;
+    uint64_t reopen_ns, left_turn;
+    struct disk_done old_done[OLD_DONE_MAX];
+    unsigned old_done_count, stale_one_in;
+    bool ill; /* its disk is */
     struct tide_view view;
     struct view_broker view_broker;
     struct view_topic view_topic;
@@ -100,7 +117,7 @@ struct sim {
 
 static void give_up(const struct sim *s, const char *what)
 {
-    fprintf(stderr, "%s at %lu ns: %u of %u acknowledged, %u read back, %u crashes\n", what, s->now_ns, s->acked, s->records, s->seen,
+    fprintf(stderr, "%s at %lu ns: %u of %u acknowledged, %u read back, replica state %d, epoch %d, %u crashes\n", what, s->now_ns, s->acked, s->records, s->seen, (int)s->replica, s->epoch,
             s->crashes);
     abort();
 }
@@ -152,7 +169,9 @@ static void make_view(struct sim *s)
     s->replicas[0] = 1;
     s->view_broker = (struct view_broker){.id = 1, .endpoints = {{.host = "10.0.0.1", .port = 9092}}};
     s->view_partition = (struct view_partition){.leader = 1, .leader_epoch = s->epoch, .replica_count = 1, .isr_count = 1,
-                                                .replicas = s->replicas, .isr = s->replicas, .local = s->partition};
+                                                .replicas = s->replicas, .isr = s->replicas};
+    if (s->replica == SERVING)
+        s->view_partition.local = s->partition;
     memset(&s->view_topic, 0, sizeof(s->view_topic));
     memcpy(s->view_topic.name, "t", 2);
     s->view_topic.name_len = 1;
@@ -165,6 +184,7 @@ static void make_view(struct sim *s)
     tide_view_index(&s->view_topic, 1, 16, s->by_name, s->by_id);
 }
 
+/* Nothing is told when it fails: it is tried again. */
 static void open_partition(struct sim *s)
 {
     struct partition_config c = {.topic = "t", .topic_id = {{7}}, .dir = "/data/t-0", .preallocate_bytes = 65536,
@@ -176,9 +196,24 @@ static void open_partition(struct sim *s)
     s->partition = partition_create(&c);
     e = partition_open(s->partition, sim_fs_verbs(s->fs), error, sizeof(error));
     if (e != 0) {
-        fprintf(stderr, "partition_open: %d %s\n", e, error);
-        give_up(s, "the partition could not be opened");
+        if (!s->ill)
+            fprintf(stderr, "partition_open: %d %s\n", e, error);
+        if (!s->ill || error[0] == '\0')
+            give_up(s, "the partition could not be opened");
+        totals.opens_failed++;
+        partition_destroy(s->partition);
+        s->partition = NULL;
+        s->replica = OPENING;
+        s->reopen_ns = s->now_ns + REOPEN_MS * TIDE_NS_PER_MS;
+        return;
     }
+    s->replica = ADOPTING;
+    s->adopt = (struct tide_mail){.kind = MAIL_ADOPT, .from = 1};
+    s->adopt.order.partition = s->partition;
+    s->adopt.order.leader_epoch = s->epoch;
+    s->adopt.order.replica_count = s->adopt.order.isr_count = 1;
+    if (post_send(s->office, 1, 0, &s->adopt) != TIDE_OK)
+        give_up(s, "a full ring");
 }
 
 static void boot(struct sim *s)
@@ -204,15 +239,9 @@ static void boot(struct sim *s)
     s->core = core_create(&c);
     if (s->office == NULL || s->log_core == NULL || s->core == NULL)
         give_up(s, "no memory");
-    open_partition(s);
     atomic_store(&s->publication.now, NULL);
     atomic_store(&s->publication.lease_until_ns, UINT64_MAX);
-    s->adopt = (struct tide_mail){.kind = MAIL_ADOPT, .from = 1};
-    s->adopt.order.partition = s->partition;
-    s->adopt.order.leader_epoch = s->epoch;
-    s->adopt.order.replica_count = s->adopt.order.isr_count = 1;
-    if (post_send(s->office, 1, 0, &s->adopt) != TIDE_OK)
-        give_up(s, "a full ring");
+    open_partition(s);
     s->up = true;
 }
 
@@ -225,9 +254,11 @@ static void crash(struct sim *s)
     s->io.tx_count = s->io.rx_count = s->io.done_count = s->io.jobs_done_count = 0;
     s->io.out.op_count = s->io.out.job_count = 0;
     s->job_count = 0;
+    s->old_done_count = 0;
     sim_disk_destroy(s->disk);
     core_destroy(s->core);
     partition_destroy(s->partition);
+    s->partition = NULL;
     log_core_destroy(s->log_core);
     post_office_destroy(s->office);
     s->up = false;
@@ -237,13 +268,53 @@ static void crash(struct sim *s)
 
 static void control_turn(struct sim *s)
 {
-    struct tide_mail *m;
-    while (post_take(s->office, 1, &m, 2) != 0) {
-        if (m->kind != MAIL_ADOPT)
+    struct tide_mail *letters[2], *m; /* a place for each sender */
+    while (post_take(s->office, 1, letters, 2) != 0) {
+        m = letters[0];
+        if (m->kind == MAIL_ADOPT && s->replica == ADOPTING) {
+            s->replica = SERVING;
+        } else if (m->kind == MAIL_FAILED && s->replica == SERVING && m->failed.partition == s->partition) {
+            s->replica = LEAVING;
+            s->left_turn = s->turns;
+            totals.failures++;
+            if (post_send(s->office, 1, 0, m) != TIDE_OK)
+                give_up(s, "a full ring");
+        } else if (m->kind == MAIL_RELEASE && s->replica == RELEASING) {
+            if (partition_close(s->partition, sim_fs_verbs(s->fs)) == 0)
+                give_up(s, "P11: a failed log was closed as if nothing had been");
+            s->replica = DRAINING;
+        } else {
             give_up(s, "an unexpected letter");
+        }
         make_view(s);
         atomic_store(&s->publication.now, &s->view);
     }
+    if (s->replica == LEAVING && s->turns > s->left_turn) {
+        s->replica = RELEASING;
+        s->release = (struct tide_mail){.kind = MAIL_RELEASE, .from = 1};
+        s->release.order.partition = s->partition;
+        if (post_send(s->office, 1, 0, &s->release) != TIDE_OK)
+            give_up(s, "a full ring");
+    } else if (s->replica == DRAINING && !partition_has_interest(s->partition, 0)) {
+        partition_destroy(s->partition);
+        s->partition = NULL;
+        s->replica = OPENING;
+        s->epoch++;
+        s->reopen_ns = s->now_ns + REOPEN_MS * TIDE_NS_PER_MS;
+    } else if (s->replica == OPENING && s->now_ns >= s->reopen_ns) {
+        open_partition(s);
+    }
+}
+
+/* Completions of operations that were answered before. Their owners are long past them. */
+static void come_again(struct sim *s, unsigned first)
+{
+    for (unsigned i = first; i < s->io.done_count; i++)
+        s->old_done[s->old_done_count++ % OLD_DONE_MAX] = s->io.done[i];
+    if (s->old_done_count < OLD_DONE_MAX || s->io.done_count == CORE_DONE_MAX || s->calm || !tide_random_hits(&s->random, s->stale_one_in))
+        return;
+    s->io.done[s->io.done_count++] = s->old_done[s->old_done_count % OLD_DONE_MAX];
+    totals.stale++;
 }
 
 static void run_jobs(struct sim *s)
@@ -264,7 +335,9 @@ static void broker_turn_once(struct sim *s)
 {
     struct tide_time t = {.now_ns = s->now_ns, .wall_ms = 1700000000000 + (int64_t)(s->now_ns / TIDE_NS_PER_MS)};
     run_jobs(s);
+    unsigned first = s->io.done_count;
     s->io.done_count += sim_disk_take(s->disk, s->now_ns, s->io.done + s->io.done_count, CORE_DONE_MAX - s->io.done_count);
+    come_again(s, first);
     (void)core_turn(s->core, &t, &s->io);
     s->turns++;
     for (unsigned i = 0; i < s->io.tx_count; i++)
@@ -280,7 +353,7 @@ static void broker_turn_once(struct sim *s)
     s->io.out.job_count = 0;
     control_turn(s);
     core_check(s->core);
-    if (atomic_load(&s->publication.now) != NULL)
+    if (s->replica == SERVING)
         partition_check(s->partition);
 }
 
@@ -556,6 +629,31 @@ static uint64_t next_time(const struct sim *s)
     return TIDE_MIN(TIDE_MAX(t, s->now_ns + 1000), s->now_ns + 10 * TIDE_NS_PER_MS);
 }
 
+/* The disk's illness, if any, until the faults stop. */
+static void fall_ill(struct sim *s)
+{
+    static const uint64_t rates[] = {0, 0, 20, 60, 200};
+    struct sim_faults *f = sim_fs_faults(s->fs);
+    if (tide_random_hits(&s->random, 3))
+        return;
+    s->ill = true;
+    f->write_error_one_in = rates[tide_random_below(&s->random, 5)];
+    f->read_error_one_in = rates[tide_random_below(&s->random, 5)];
+    f->sync_error_one_in = rates[tide_random_below(&s->random, 5)];
+    f->short_one_in = rates[tide_random_below(&s->random, 5)];
+    f->spike_one_in = rates[tide_random_below(&s->random, 5)];
+    f->spike_ns = 50 * TIDE_NS_PER_MS;
+    f->fail_error = tide_random_hits(&s->random, 3) ? -ENOSPC : 0;
+    s->stale_one_in = (unsigned)rates[tide_random_below(&s->random, 5)];
+}
+
+static void recover_from_illness(struct sim *s)
+{
+    struct sim_faults *f = sim_fs_faults(s->fs);
+    s->ill = false;
+    *f = (struct sim_faults){0};
+}
+
 static void make_client(struct sim *s)
 {
     struct net_config n = {.mac = client_mac, .addr = tide_addr_v4(0x0a000002), .prefix_len = 24, .mtu = 1500, .tx_pool = s->tx_pool,
@@ -595,6 +693,7 @@ static uint64_t run(struct rte_mempool *const pools[4], uint64_t seed, bool verb
         sim_fs_verbs(s->fs)->sync_dir(sim_fs_verbs(s->fs)->self, "/") != 0)
         give_up(s, "mkdir");
     make_client(s);
+    fall_ill(s);
     boot(s);
     next_crash = s->now_ns + tide_random_below(&s->random, 300) * TIDE_NS_PER_MS;
     while (!s->done) {
@@ -610,6 +709,8 @@ static uint64_t run(struct rte_mempool *const pools[4], uint64_t seed, bool verb
             next_crash = s->now_ns + tide_random_below(&s->random, 400) * TIDE_NS_PER_MS;
         }
         s->calm = s->now_ns - begin > 30 * TIDE_NS_PER_S;
+        if (s->ill && s->now_ns - begin > ILL_S * TIDE_NS_PER_S)
+            recover_from_illness(s);
         if (s->now_ns - begin > GIVE_UP_S * TIDE_NS_PER_S)
             give_up(s, "P9: no end in sight");
     }
@@ -628,6 +729,7 @@ static uint64_t run(struct rte_mempool *const pools[4], uint64_t seed, bool verb
         if (rte_mempool_avail_count(pools[i]) != before[i])
             give_up(s, "mbufs are missing");
     digest = s->digest;
+    totals.disk_errors += s->counters.values[COUNTER_disk_errors];
     free(s);
     return digest;
 }
@@ -665,6 +767,11 @@ int main(int argc, char **argv)
         if (verbose)
             fflush(stdout);
     }
-    printf("%lu seeds from %lu, digest %016lx\n", seeds, from, all);
+    printf("%lu seeds from %lu, %lu failed logs, %lu failed opens, %lu disk errors, %lu stale completions, digest %016lx\n", seeds, from,
+           totals.failures, totals.opens_failed, totals.disk_errors, totals.stale, all);
+    if (seeds >= 50 && (totals.failures == 0 || totals.opens_failed == 0 || totals.disk_errors == 0 || totals.stale == 0)) {
+        fprintf(stderr, "the disk was too healthy\n");
+        return 1;
+    }
     return 0;
 }

@@ -313,7 +313,7 @@ static int operation(struct sim_fs *fs, uint64_t error_one_in)
     if (f->fail_at != 0 &&
         (fs->operations == f->fail_at || (f->fail_ever_after && fs->operations > f->fail_at)))
         return f->fail_error != 0 ? f->fail_error : -EIO;
-    return tide_random_hits(&fs->chance, error_one_in) ? -EIO : 0;
+    return !tide_random_hits(&fs->chance, error_one_in) ? 0 : f->fail_error != 0 ? f->fail_error : -EIO;
 }
 
 static bool is_lie(struct sim_fs *fs)

@@ -51,7 +51,7 @@ struct sim_disk;
 struct sim_faults {
     uint64_t fail_at;     /* the operation with this number (sim_fs_operations counts) ... */
     bool fail_ever_after; /* ... and all later ones */
-    int fail_error;       /* answer with this -errno; 0 means -EIO */
+    int fail_error;       /* what fails answers with this -errno; 0 means -EIO */
     uint64_t read_error_one_in;
     uint64_t write_error_one_in; /* any part of the write may have reached the medium */
     uint64_t sync_error_one_in;
