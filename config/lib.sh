@@ -7,7 +7,7 @@ TIDE_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # What a build and a broker need; names of Debian 12's packages.
 TIDE_BUILD_PACKAGES="build-essential meson ninja-build pkg-config python3 libdpdk-dev liburing-dev libuv1-dev
   libmicrohttpd-dev libisal-dev libinih-dev libjemalloc-dev libcmocka-dev zlib1g-dev liblz4-dev libzstd-dev libxxhash-dev
-  libsnappy-dev librdkafka-dev libcurl4-openssl-dev clang libbpf-dev linux-libc-dev"
+  libsnappy-dev librdkafka-dev libcurl4-openssl-dev clang libbpf-dev linux-libc-dev libraft-dev"
 TIDE_RUN_PACKAGES="iproute2 ethtool kcat curl procps"
 TIDE_TEST_PACKAGES="python3-kafka libclang-rt-14-dev llvm-14 nodejs npm nftables"
 
@@ -23,6 +23,7 @@ install_missing() {
     local missing=()
     local p
     for p in "$@"; do
+        [ "$p" != libraft-dev ] || { install_libraft; continue; }
         dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' && continue
         # A tool that is there by other means counts as well.
         case $p in
@@ -40,6 +41,61 @@ install_missing() {
         apt-get install -y --no-install-recommends "${missing[@]}" >/tmp/tidemark-apt.$$ 2>&1 ||
             { tail -5 /tmp/tidemark-apt.$$; fail "could not install: ${missing[*]}"; }
     fi
+    rm -f /tmp/tidemark-apt.$$
+}
+
+# backports_source DIR SUITE: prints what makes apt see the backports of the release SUITE: a copy of the machine's own package
+# source under DIR (sources.list, *.list, *.sources) with the suite replaced. The first line says in which form: list or sources.
+backports_source() {
+    local dir=$1 suite=$2 f found
+    for f in "$dir"/sources.list.d/*.sources; do
+        [ -f "$f" ] || continue
+        found=$(awk -v suite="$suite" 'BEGIN { RS = ""; FS = "\n" }
+            { ours = 0; deb = 0; off = 0
+              for (i = 1; i <= NF; i++) {
+                  if ($i ~ /^Suites:/) { n = split($i, word, /[ \t]+/); for (k = 2; k <= n; k++) if (word[k] == suite) ours = 1 }
+                  if ($i ~ /^Types:.*deb([ \t]|$)/) deb = 1
+                  if ($i ~ /^Enabled:[ \t]*no/) off = 1 }
+              if (!ours || !deb || off || done) next
+              for (i = 1; i <= NF; i++) {
+                  if ($i ~ /^Suites:/) print "Suites: " suite "-backports"
+                  else if ($i ~ /^Types:/) print "Types: deb"
+                  else if ($i !~ /^#/) print $i }
+              done = 1 }' "$f")
+        [ -z "$found" ] || { printf 'sources\n%s\n' "$found"; return 0; }
+    done
+    for f in "$dir"/sources.list "$dir"/sources.list.d/*.list; do
+        [ -f "$f" ] || continue
+        found=$(awk -v suite="$suite" '$1 == "deb" { for (i = 2; i < NF; i++) if ($i == suite) { $i = suite "-backports"; print; exit } }' "$f")
+        [ -z "$found" ] || { printf 'list\n%s\n' "$found"; return 0; }
+    done
+    return 1
+}
+
+# The consensus library in the one version that the broker takes: Debian 13 has it, Debian 12 in its backports. Debian 12's
+# own version (0.15) must not be used.
+install_libraft() {
+    local apt=${TIDE_APT_DIR:-/etc/apt} version source suite
+    case $(dpkg-query -W -f '${Status} ${Version}' libraft-dev 2>/dev/null) in *'ok installed 0.22.1-'*) return 0 ;; esac
+    command -v apt-get >/dev/null || fail "libraft-dev 0.22.1 is missing and there is no apt-get"
+    raft_version() { apt-cache madison libraft-dev 2>/dev/null | awk '$3 ~ /^0\.22\.1-/ { print $3; exit }'; }
+    version=$(raft_version)
+    if [ -z "$version" ]; then
+        apt-get update >/tmp/tidemark-apt.$$ 2>&1 || { tail -5 /tmp/tidemark-apt.$$; fail "apt-get update failed"; }
+        version=$(raft_version)
+    fi
+    if [ -z "$version" ]; then
+        suite=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
+        source=$(backports_source "$apt" "$suite") || fail "no package source of '$suite' to copy for its backports; libraft-dev 0.22.1 comes from there"
+        say "adding $suite-backports (libraft-dev 0.22.1): $apt/sources.list.d/tidemark-backports.${source%%$'\n'*}"
+        printf '%s\n' "${source#*$'\n'}" >"$apt/sources.list.d/tidemark-backports.${source%%$'\n'*}"
+        apt-get update >/tmp/tidemark-apt.$$ 2>&1 || { tail -5 /tmp/tidemark-apt.$$; fail "apt-get update failed"; }
+        version=$(raft_version)
+    fi
+    [ -n "$version" ] || fail "no package source has libraft-dev 0.22.1"
+    say "installing: libraft-dev $version"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "libraft-dev=$version" "libraft0=$version" >/tmp/tidemark-apt.$$ 2>&1 ||
+        { tail -5 /tmp/tidemark-apt.$$; fail "could not install libraft-dev $version"; }
     rm -f /tmp/tidemark-apt.$$
 }
 
