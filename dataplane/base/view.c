@@ -40,6 +40,27 @@ const struct view_partition *tide_view_partition(const struct view_topic *t, int
     return index >= 0 && (uint32_t)index < t->partition_count ? &t->partitions[index] : NULL;
 }
 
+const struct view_broker *tide_view_broker(const struct tide_view *v, int32_t id)
+{
+    uint32_t low = 0, high = v->broker_count;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (v->brokers[mid].id == id)
+            return &v->brokers[mid];
+        if (v->brokers[mid].id < id)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return NULL;
+}
+
+bool tide_view_reaches(const struct tide_view *v, int32_t id, uint32_t listener)
+{
+    const struct view_broker *b = tide_view_broker(v, id);
+    return b != NULL && !b->fenced && b->endpoints[listener].port != 0;
+}
+
 static void insert(uint32_t *table, uint32_t mask, uint32_t hash, uint32_t number)
 {
     while (table[hash & mask] != 0)

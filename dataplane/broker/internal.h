@@ -414,6 +414,8 @@ void list_offsets_respond(struct broker *, struct request *);
 enum tide_status api_versions_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
 enum tide_status api_versions_unsupported(struct broker *, struct request *);
 enum tide_status metadata_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
+/* The body of a Metadata answer, as the view says it to who came in by this listener. */
+void metadata_write(const struct tide_view *, uint32_t listener, int16_t version, const struct metadata_request *, struct wire_writer *);
 enum tide_status find_coordinator_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
 enum tide_status offset_for_leader_epoch_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
 enum tide_status describe_cluster_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);

@@ -21,6 +21,13 @@ static bool name_is_legal(const char *name, uint32_t len)
     return true;
 }
 
+/* Operations that somebody may do who may do all, as bits of their numbers: read 3, write 4, create 5, delete 6, alter 7,
+ * describe 8, cluster action 9, describe configs 10, alter configs 11, idempotent write 12. */
+enum {
+    TOPIC_OPERATIONS = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11,
+    CLUSTER_OPERATIONS = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12,
+};
+
 /* What is said of one asked topic. */
 struct asked {
     const struct view_topic *topic;
@@ -32,13 +39,17 @@ struct asked {
     char name[TIDE_TOPIC_NAME_MAX + 1];
 };
 
-static void resolve(struct broker *b, const struct metadata_request_topic *t, int16_t version, struct asked *ret)
+static void resolve(const struct tide_view *view, const struct metadata_request_topic *t, int16_t version, struct asked *ret)
 {
     memset(ret, 0, sizeof(*ret));
     ret->name_null = version >= 10 && t->name.null;
+    ret->id = t->topic_id;
+    if ((version == 10 || version == 11) && (ret->name_null || !tide_uuid_is_zero(&t->topic_id))) {
+        ret->error = KAFKA_INVALID_REQUEST; /* ids in requests begin with version 12 */
+        return;
+    }
     if (ret->name_null) {
-        ret->id = t->topic_id;
-        ret->topic = tide_view_topic_by_id(b->view, &t->topic_id);
+        ret->topic = tide_view_topic_by_id(view, &t->topic_id);
         ret->error = ret->topic == NULL ? KAFKA_UNKNOWN_TOPIC_ID : 0;
         return;
     }
@@ -52,7 +63,7 @@ static void resolve(struct broker *b, const struct metadata_request_topic *t, in
         ret->error = KAFKA_INVALID_TOPIC_EXCEPTION;
     if (ret->error != 0)
         return;
-    ret->topic = tide_view_topic(b->view, ret->name, ret->name_len);
+    ret->topic = tide_view_topic(view, ret->name, ret->name_len);
     ret->error = ret->topic == NULL ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION : 0;
 }
 
@@ -65,85 +76,155 @@ static bool wants_creation(struct broker *b, const struct metadata_request *in, 
     if (!b->settings->auto_create_topics_enable || (version >= 4 && !in->allow_auto_topic_creation))
         return false;
     while (metadata_request_topic_next(&topics, version, &t)) {
-        resolve(b, &t, version, &a);
+        resolve(b->view, &t, version, &a);
         if (a.error == KAFKA_UNKNOWN_TOPIC_OR_PARTITION)
             return true;
     }
     return false;
 }
 
-static void write_brokers(struct broker *b, struct request *r, struct wire_writer *w)
+/* Brokers that are fenced, or lack the listener, are nothing to a client. */
+static uint32_t reachable_count(const struct tide_view *view, uint32_t listener)
 {
-    int16_t v = r->api_version;
-    metadata_response_open_brokers(w, v, (int32_t)b->view->broker_count);
-    for (uint32_t i = 0; i < b->view->broker_count; i++) {
-        const struct view_broker *n = &b->view->brokers[i];
-        const struct view_endpoint *e = &n->endpoints[r->session->listener];
-        metadata_response_broker_put_node_id(w, v, n->id);
-        metadata_response_broker_put_host(w, v, e->host, (uint32_t)strlen(e->host));
-        metadata_response_broker_put_port(w, v, e->port);
-        metadata_response_broker_put_rack(w, v, n->rack[0] ? n->rack : NULL, (uint32_t)strlen(n->rack));
-        metadata_response_broker_end(w, v);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < view->broker_count; i++)
+        n += tide_view_reaches(view, view->brokers[i].id, listener);
+    return n;
+}
+
+struct answer {
+    const struct tide_view *view;
+    uint32_t listener;
+    int16_t v;
+    bool topic_operations;
+    struct wire_writer *w;
+};
+
+static void write_brokers(const struct answer *a)
+{
+    int16_t v = a->v;
+    metadata_response_open_brokers(a->w, v, (int32_t)reachable_count(a->view, a->listener));
+    for (uint32_t i = 0; i < a->view->broker_count; i++) {
+        const struct view_broker *n = &a->view->brokers[i];
+        const struct view_endpoint *e = &n->endpoints[a->listener];
+        if (!tide_view_reaches(a->view, n->id, a->listener))
+            continue;
+        metadata_response_broker_put_node_id(a->w, v, n->id);
+        metadata_response_broker_put_host(a->w, v, e->host, (uint32_t)strlen(e->host));
+        metadata_response_broker_put_port(a->w, v, e->port);
+        metadata_response_broker_put_rack(a->w, v, n->rack[0] ? n->rack : NULL, (uint32_t)strlen(n->rack));
+        metadata_response_broker_end(a->w, v);
     }
 }
 
-static void write_replicas(struct wire_writer *w, const int32_t *ids, uint16_t count)
+/* Version 0 has no list of offline replicas: they are left out of the others. */
+static uint16_t listed_count(const struct answer *a, const int32_t *ids, uint16_t count, bool offline)
 {
+    uint16_t n = 0;
     for (uint16_t i = 0; i < count; i++)
-        wire_put_i32(w, ids[i]);
+        n += tide_view_reaches(a->view, ids[i], a->listener) != offline;
+    return n;
 }
 
-static void write_topic(struct wire_writer *w, int16_t v, const struct asked *a)
+static void write_ids(const struct answer *a, const int32_t *ids, uint16_t count)
 {
-    const struct view_topic *t = a->topic;
+    for (uint16_t i = 0; i < count; i++)
+        if (a->v != 0 || tide_view_reaches(a->view, ids[i], a->listener))
+            wire_put_i32(a->w, ids[i]);
+}
+
+static void write_offline(const struct answer *a, const int32_t *ids, uint16_t count)
+{
+    metadata_response_partition_open_offline_replicas(a->w, a->v, listed_count(a, ids, count, true));
+    for (uint16_t i = 0; a->v >= 5 && i < count; i++)
+        if (!tide_view_reaches(a->view, ids[i], a->listener))
+            wire_put_i32(a->w, ids[i]);
+}
+
+static int16_t partition_error(const struct answer *a, const struct view_partition *p)
+{
+    const struct view_broker *leader = p->leader >= 0 ? tide_view_broker(a->view, p->leader) : NULL;
+    if (leader == NULL || leader->fenced)
+        return KAFKA_LEADER_NOT_AVAILABLE;
+    if (leader->endpoints[a->listener].port == 0)
+        return a->v >= 6 ? KAFKA_LISTENER_NOT_FOUND : KAFKA_LEADER_NOT_AVAILABLE;
+    if (a->v == 0 && listed_count(a, p->replicas, p->replica_count, true) != 0)
+        return KAFKA_REPLICA_NOT_AVAILABLE;
+    return 0;
+}
+
+static void write_partition(const struct answer *a, const struct view_partition *p, int32_t index)
+{
+    struct wire_writer *w = a->w;
+    int16_t v = a->v;
+    int16_t error = partition_error(a, p);
+    bool all = v != 0;
+    metadata_response_partition_put_error_code(w, v, error);
+    metadata_response_partition_put_partition_index(w, v, index);
+    metadata_response_partition_put_leader_id(w, v, error == 0 || error == KAFKA_REPLICA_NOT_AVAILABLE ? p->leader : -1);
+    metadata_response_partition_put_leader_epoch(w, v, p->leader_epoch);
+    metadata_response_partition_open_replica_nodes(w, v, all ? p->replica_count : listed_count(a, p->replicas, p->replica_count, false));
+    write_ids(a, p->replicas, p->replica_count);
+    metadata_response_partition_open_isr_nodes(w, v, all ? p->isr_count : listed_count(a, p->isr, p->isr_count, false));
+    write_ids(a, p->isr, p->isr_count);
+    write_offline(a, p->replicas, p->replica_count);
+    metadata_response_partition_end(w, v);
+}
+
+static void write_topic(const struct answer *a, const struct asked *q)
+{
+    const struct view_topic *t = q->topic;
+    struct wire_writer *w = a->w;
+    int16_t v = a->v;
     uint32_t count = t != NULL ? t->partition_count : 0;
 
-    metadata_response_topic_put_error_code(w, v, a->error);
+    metadata_response_topic_put_error_code(w, v, q->error);
     if (t != NULL)
         metadata_response_topic_put_name(w, v, t->name, t->name_len);
     else
-        metadata_response_topic_put_name(w, v, a->name_null && v >= 12 ? NULL : a->name, a->name_len);
-    metadata_response_topic_put_topic_id(w, v, t != NULL ? &t->id : &a->id);
+        metadata_response_topic_put_name(w, v, q->name_null && v >= 12 ? NULL : q->name, q->name_len);
+    metadata_response_topic_put_topic_id(w, v, t != NULL ? &t->id : &q->id);
     metadata_response_topic_put_is_internal(w, v, t != NULL && t->internal);
     metadata_response_topic_open_partitions(w, v, (int32_t)count);
-    for (uint32_t i = 0; i < count; i++) {
-        const struct view_partition *p = &t->partitions[i];
-        metadata_response_partition_put_error_code(w, v, p->leader < 0 ? KAFKA_LEADER_NOT_AVAILABLE : 0);
-        metadata_response_partition_put_partition_index(w, v, (int32_t)i);
-        metadata_response_partition_put_leader_id(w, v, p->leader);
-        metadata_response_partition_put_leader_epoch(w, v, p->leader_epoch);
-        metadata_response_partition_open_replica_nodes(w, v, p->replica_count);
-        write_replicas(w, p->replicas, p->replica_count);
-        metadata_response_partition_open_isr_nodes(w, v, p->isr_count);
-        write_replicas(w, p->isr, p->isr_count);
-        metadata_response_partition_open_offline_replicas(w, v, 0);
-        metadata_response_partition_end(w, v);
-    }
-    metadata_response_topic_put_topic_authorized_operations(w, v, INT32_MIN);
+    for (uint32_t i = 0; i < count && !w->failed; i++)
+        write_partition(a, &t->partitions[i], (int32_t)i);
+    metadata_response_topic_put_topic_authorized_operations(w, v, a->topic_operations && t != NULL ? TOPIC_OPERATIONS : INT32_MIN);
     metadata_response_topic_end(w, v);
 }
 
-static void write_topics(struct broker *b, struct request *r, const struct metadata_request *in, struct wire_writer *w)
+static void write_topics(const struct answer *a, const struct metadata_request *in)
 {
-    int16_t v = r->api_version;
-    bool all = v == 0 ? in->topics.count <= 0 : in->topics.count < 0;
-    struct asked a;
+    bool all = a->v == 0 ? in->topics.count <= 0 : in->topics.count < 0;
+    struct wire_list topics = in->topics;
+    struct metadata_request_topic t;
+    struct asked q;
     if (all) {
-        metadata_response_open_topics(w, v, (int32_t)b->view->topic_count);
-        for (uint32_t i = 0; i < b->view->topic_count && !w->failed; i++) {
-            memset(&a, 0, sizeof(a));
-            a.topic = &b->view->topics[i];
-            write_topic(w, v, &a);
+        metadata_response_open_topics(a->w, a->v, (int32_t)a->view->topic_count);
+        for (uint32_t i = 0; i < a->view->topic_count && !a->w->failed; i++) {
+            memset(&q, 0, sizeof(q));
+            q.topic = &a->view->topics[i];
+            write_topic(a, &q);
         }
         return;
     }
-    struct wire_list topics = in->topics;
-    struct metadata_request_topic t;
-    metadata_response_open_topics(w, v, in->topics.count);
-    while (metadata_request_topic_next(&topics, v, &t) && !w->failed) {
-        resolve(b, &t, v, &a);
-        write_topic(w, v, &a);
+    metadata_response_open_topics(a->w, a->v, in->topics.count);
+    while (metadata_request_topic_next(&topics, a->v, &t) && !a->w->failed) {
+        resolve(a->view, &t, a->v, &q);
+        write_topic(a, &q);
     }
+}
+
+void metadata_write(const struct tide_view *view, uint32_t listener, int16_t v, const struct metadata_request *in, struct wire_writer *w)
+{
+    struct answer a = {.view = view, .listener = listener, .v = v, .topic_operations = in->include_topic_authorized_operations, .w = w};
+    metadata_response_put_throttle_time_ms(w, v, 0);
+    write_brokers(&a);
+    metadata_response_put_cluster_id(w, v, view->cluster_id, (uint32_t)strlen(view->cluster_id));
+    metadata_response_put_controller_id(w, v, view->controller);
+    write_topics(&a, in);
+    metadata_response_put_cluster_authorized_operations(w, v, in->include_cluster_authorized_operations ? CLUSTER_OPERATIONS : INT32_MIN);
+    metadata_response_put_error_code(w, v, 0);
+    metadata_response_end(w, v);
 }
 
 enum tide_status metadata_handle(struct broker *b, struct request *r, struct wire_cursor *body,
@@ -160,14 +241,7 @@ enum tide_status metadata_handle(struct broker *b, struct request *r, struct wir
     if (!r->ask.rerun && wants_creation(b, &in, v))
         return request_ask(b, r, frame, &start);
     response_begin(b, r, &w);
-    metadata_response_put_throttle_time_ms(&w, v, 0);
-    write_brokers(b, r, &w);
-    metadata_response_put_cluster_id(&w, v, b->view->cluster_id, (uint32_t)strlen(b->view->cluster_id));
-    metadata_response_put_controller_id(&w, v, b->view->controller);
-    write_topics(b, r, &in, &w);
-    metadata_response_put_cluster_authorized_operations(&w, v, INT32_MIN);
-    metadata_response_put_error_code(&w, v, 0);
-    metadata_response_end(&w, v);
+    metadata_write(b->view, r->session->listener, v, &in, &w);
     if (response_end(r, &w) != TIDE_OK)
         return TIDE_FULL;
     request_done(b, r);
@@ -196,17 +270,19 @@ enum tide_status describe_cluster_handle(struct broker *b, struct request *r, st
     describe_cluster_response_put_endpoint_type(&w, v, ENDPOINT_BROKERS);
     describe_cluster_response_put_cluster_id(&w, v, b->view->cluster_id, (uint32_t)strlen(b->view->cluster_id));
     describe_cluster_response_put_controller_id(&w, v, b->view->controller);
-    describe_cluster_response_open_brokers(&w, v, error != 0 ? 0 : (int32_t)b->view->broker_count);
+    describe_cluster_response_open_brokers(&w, v, error != 0 ? 0 : (int32_t)reachable_count(b->view, r->session->listener));
     for (uint32_t i = 0; error == 0 && i < b->view->broker_count; i++) {
         const struct view_broker *n = &b->view->brokers[i];
         const struct view_endpoint *e = &n->endpoints[r->session->listener];
+        if (!tide_view_reaches(b->view, n->id, r->session->listener))
+            continue;
         describe_cluster_response_broker_put_broker_id(&w, v, n->id);
         describe_cluster_response_broker_put_host(&w, v, e->host, (uint32_t)strlen(e->host));
         describe_cluster_response_broker_put_port(&w, v, e->port);
         describe_cluster_response_broker_put_rack(&w, v, n->rack[0] ? n->rack : NULL, (uint32_t)strlen(n->rack));
         describe_cluster_response_broker_end(&w, v);
     }
-    describe_cluster_response_put_cluster_authorized_operations(&w, v, INT32_MIN);
+    describe_cluster_response_put_cluster_authorized_operations(&w, v, in.include_cluster_authorized_operations ? CLUSTER_OPERATIONS : INT32_MIN);
     describe_cluster_response_end(&w, v);
     if (response_end(r, &w) != TIDE_OK)
         return TIDE_FULL;

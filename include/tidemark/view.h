@@ -69,7 +69,7 @@ struct tide_view {
     int32_t self; /* our broker id */
     int32_t controller;
     uint32_t broker_count;
-    const struct view_broker *brokers;
+    const struct view_broker *brokers; /* sorted by id */
     uint32_t topic_count;
     const struct view_topic *topics; /* sorted by name */
     uint32_t hash_mask;
@@ -80,6 +80,10 @@ struct tide_view {
 /* NULL when there is no such topic. The result lives as long as the view. */
 const struct view_topic *tide_view_topic(const struct tide_view *, const char *name, uint32_t len);
 const struct view_topic *tide_view_topic_by_id(const struct tide_view *, const struct tide_uuid *);
+/* NULL: not registered. */
+const struct view_broker *tide_view_broker(const struct tide_view *, int32_t id);
+/* Can a client that came in by this listener reach the broker? Registered, not fenced, and with the listener. */
+bool tide_view_reaches(const struct tide_view *, int32_t id, uint32_t listener);
 /* NULL when the topic has no such partition. */
 const struct view_partition *tide_view_partition(const struct view_topic *, int32_t index);
 
