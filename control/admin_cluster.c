@@ -11,16 +11,29 @@
 bool admin_registration(struct control *c, struct cluster_command *ret)
 {
     const struct tide_settings *s = c->config.settings;
+    const struct cluster_broker *before = cluster_find_broker(c->config.cluster, c->config.broker_id);
+    struct cluster_broker *b = &ret->register_broker.broker;
     memset(ret, 0, sizeof(*ret));
     ret->kind = CLUSTER_REGISTER_BROKER;
-    ret->broker.id = c->config.broker_id;
-    ret->broker.incarnation = c->config.incarnation;
-    snprintf(ret->broker.rack, sizeof(ret->broker.rack), "%.200s", s->broker_rack);
-    ret->broker.endpoint_count = s->listener_count;
+    ret->register_broker.cluster_id = *cluster_id(c->config.cluster);
+    /* A single broker: nobody else has what it may have lost, so it makes no difference how it stopped. */
+    ret->register_broker.previous_epoch = before != NULL ? before->epoch : -1;
+    b->id = c->config.broker_id;
+    b->incarnation = c->config.incarnation;
+    snprintf(b->rack, sizeof(b->rack), "%.200s", s->broker_rack);
+    b->endpoint_count = s->listener_count;
     for (uint32_t i = 0; i < s->listener_count; i++) {
-        snprintf(ret->broker.endpoints[i].host, sizeof(ret->broker.endpoints[i].host), "%s", s->listener[i].advertised_host);
-        ret->broker.endpoints[i].port = s->listener[i].advertised_port;
+        snprintf(b->endpoints[i].name, sizeof(b->endpoints[i].name), "%s", s->listener[i].name);
+        snprintf(b->endpoints[i].host, sizeof(b->endpoints[i].host), "%s", s->listener[i].advertised_host);
+        b->endpoints[i].port = s->listener[i].advertised_port;
     }
+    b->replication_port = (uint16_t)s->replication_port;
+    b->core_count = (uint16_t)s->data_core_count;
+    for (const struct cluster_feature_range *f; (f = cluster_known_feature(b->feature_count)) != NULL;)
+        b->features[b->feature_count++] = *f;
+    b->directory_count = TIDE_MIN(dirs_count(c->config.dirs), (uint32_t)TIDE_LOG_DIRS_MAX);
+    for (uint32_t i = 0; i < b->directory_count; i++)
+        dirs_id(c->config.dirs, i, &b->directories[i]);
     return true;
 }
 
@@ -35,8 +48,10 @@ static void submit_block(struct admin_ask *a)
 {
     struct control *c = a->control;
     struct producer_ask *p = a->data;
-    struct cluster_command m = {.kind = CLUSTER_ALLOCATE_PRODUCER_IDS};
+    struct cluster_command m = {.kind = CLUSTER_PRODUCER_ID_BLOCK};
+    const struct cluster_broker *self = cluster_find_broker(c->config.cluster, c->config.broker_id);
     m.producer_ids.broker = c->config.broker_id;
+    m.producer_ids.broker_epoch = self != NULL ? self->epoch : -1;
     m.producer_ids.count = (uint32_t)c->config.settings->producer_id_block_size;
     c->producer_ids_asked = true;
     admin_submit(a, &m, 0, &p->verdict);

@@ -28,6 +28,10 @@ void topic_config_of(const struct control *c, const struct cluster_topic *t, str
     for (uint32_t i = 0; i < t->config_count; i++)
         if (settings_set_topic(ret, t->configs[i].name, t->configs[i].value, error, sizeof(error)) != TIDE_OK)
             control_log("topic %s: %s", t->name, error); /* was valid when it was set */
+    /* These the cluster decides, not the file of each broker: its elections depend on them. */
+    ret->min_insync_replicas = cluster_min_insync(c->config.cluster, t, TIDE_REPLICAS_MAX);
+    ret->unclean_leader_election_enable = cluster_unclean_allowed(c->config.cluster, t);
+    ret->ack_durability = cluster_acks_from_memory(c->config.cluster, t) ? ACK_DURABILITY_MEMORY : ACK_DURABILITY_DEVICE;
 }
 
 /* ---- describing ---------------------------------------------------------------------------------------------- */

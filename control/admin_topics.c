@@ -20,7 +20,7 @@ struct creation {
     uint32_t replication_factor;
     uint32_t config_count;
     struct cluster_config *configs;
-    int32_t *assignment; /* until it is submitted */
+    struct cluster_assignment *assignment; /* until it is submitted */
 };
 
 struct creations {
@@ -56,18 +56,17 @@ static void read_configs(struct creation *n, struct wire_list list, int16_t vers
     }
 }
 
-/* Manual assignment: rows 0..n-1 in any order, all of one length. */
+/* Manual assignment, as it came; the cluster judges it. */
 static void read_assignment(struct creation *n, struct wire_list list, int16_t version)
 {
     struct create_topics_request_assignment row;
     uint32_t rows = (uint32_t)TIDE_MAX(list.count, 0);
-    uint32_t width = 0;
-    bool seen[CLUSTER_PARTITIONS_MAX] = {false};
+    uint32_t at = 0;
     if (rows > CLUSTER_PARTITIONS_MAX) {
         admin_refuse(&n->verdict, KAFKA_INVALID_REPLICA_ASSIGNMENT, "too many partitions");
         return;
     }
-    n->assignment = calloc(rows * TIDE_REPLICAS_MAX + 1, sizeof(*n->assignment));
+    n->assignment = calloc(rows, sizeof(*n->assignment));
     if (n->assignment == NULL) {
         admin_refuse(&n->verdict, KAFKA_UNKNOWN_SERVER_ERROR, "no memory");
         return;
@@ -75,22 +74,18 @@ static void read_assignment(struct creation *n, struct wire_list list, int16_t v
     while (create_topics_request_assignment_next(&list, version, &row)) {
         struct wire_list ids = row.broker_ids;
         uint32_t count = (uint32_t)TIDE_MAX(ids.count, 0);
-        uint32_t at = 0;
+        struct cluster_assignment *to = &n->assignment[at++];
         int32_t id;
-        if (width == 0)
-            width = count;
-        if (count == 0 || count != width || count > TIDE_REPLICAS_MAX || row.partition_index < 0 ||
-            (uint32_t)row.partition_index >= rows || seen[row.partition_index]) {
-            admin_refuse(&n->verdict, KAFKA_INVALID_REPLICA_ASSIGNMENT,
-                         "partitions must be 0, 1, 2, ... with equally many brokers each");
+        if (count == 0 || count > TIDE_REPLICAS_MAX) {
+            admin_refuse(&n->verdict, KAFKA_INVALID_REPLICA_ASSIGNMENT, "a partition has 1 to 16 replicas");
             return;
         }
-        seen[row.partition_index] = true;
+        to->partition = row.partition_index;
         while (wire_list_next_i32(&ids, &id))
-            n->assignment[(uint32_t)row.partition_index * width + at++] = id;
+            to->replicas[to->replica_count++] = id;
     }
     n->partition_count = rows;
-    n->replication_factor = width;
+    n->replication_factor = n->assignment[0].replica_count;
 }
 
 static void prepare(struct control *c, struct creation *n, const char *name)
@@ -136,30 +131,31 @@ static void submit_creation(struct admin_ask *a, uint32_t index)
     struct creations *all = a->data;
     struct creation *n = &all->each[index];
     struct cluster_command m = {.kind = CLUSTER_CREATE_TOPIC};
-    const char *message;
-    int16_t error;
     if (n->verdict.error != 0)
         return;
     m.create_topic.id = n->id;
-    m.create_topic.partition_count = n->partition_count;
-    m.create_topic.replication_factor = n->replication_factor;
+    m.create_topic.validate_only = all->validate_only;
+    m.create_topic.partition_count = n->assignment != NULL ? -1 : (int32_t)TIDE_MIN(n->partition_count, (uint32_t)INT32_MAX);
+    m.create_topic.replication_factor = n->assignment != NULL ? -1 : (int32_t)TIDE_MIN(n->replication_factor, (uint32_t)INT32_MAX);
     m.create_topic.placement_seed = load_be32(n->id.bytes);
+    m.create_topic.assignment_count = n->assignment != NULL ? n->partition_count : 0;
     m.create_topic.assignment = n->assignment;
     m.create_topic.config_count = n->config_count;
     m.create_topic.configs = n->configs;
     snprintf(m.create_topic.name, sizeof(m.create_topic.name), "%s", n->name);
-    if (all->validate_only) {
-        error = cluster_validate(a->control->config.cluster, &m, &message);
-        admin_refuse(&n->verdict, error, message);
-        return;
-    }
     admin_submit(a, &m, index, &n->verdict);
 }
 
 static void on_created(struct admin_ask *a, uint32_t index, const struct cluster_result *r)
 {
     struct creations *all = a->data;
-    admin_decide(a, &all->each[index].verdict, r);
+    struct admin_verdict *d = &all->each[index].verdict;
+    bool changed = a->changed;
+    admin_decide(a, d, r);
+    if (all->validate_only) {
+        d->applied = false;
+        a->changed = changed;
+    }
 }
 
 static void forget_creations(struct admin_ask *a)

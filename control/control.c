@@ -99,8 +99,11 @@ bool control_is_seen(const struct control *c, uint64_t token)
 
 int control_apply(struct control *c, const struct cluster_command *command, struct cluster_result *result)
 {
-    uint8_t bytes[CLUSTER_COMMAND_MAX];
+    static uint8_t bytes[CLUSTER_COMMAND_MAX]; /* the control thread's */
     size_t len = 0;
+    if (!cluster_command_check(command, result))
+        return result->error;
+    cluster_result_free(result);
     memset(result, 0, sizeof(*result));
     if (c->store_failed)
         return -1;
@@ -112,7 +115,7 @@ int control_apply(struct control *c, const struct cluster_command *command, stru
         return -1;
     }
     c->commands++;
-    return cluster_apply(c->config.cluster, command, result) == TIDE_OK ? result->error : -1;
+    return cluster_apply(c->config.cluster, cluster_index(c->config.cluster) + 1, command, result) == TIDE_OK ? result->error : -1;
 }
 
 void control_submit(struct control *c, const struct cluster_command *command, struct admin_ask *ask, uint32_t index)
@@ -125,6 +128,7 @@ void control_submit(struct control *c, const struct cluster_command *command, st
         result.error = (int16_t)error;
     c->reconcile |= result.error == 0;
     admin_on_result(c, ask, index, &result);
+    cluster_result_free(&result);
 }
 
 /* ---- the view ------------------------------------------------------------------------------------------ */
@@ -264,8 +268,16 @@ static bool register_broker(struct control *c, char *error, size_t size)
 {
     struct cluster_command command;
     struct cluster_result result;
+    int64_t epoch;
     if (!admin_registration(c, &command) || control_apply(c, &command, &result) != 0) {
         snprintf(error, size, "the broker could not be registered (error %d)", result.error);
+        return false;
+    }
+    epoch = result.broker_epoch;
+    /* A single broker: nobody else can say when it may serve. */
+    command = (struct cluster_command){.kind = CLUSTER_UNFENCE_BROKER, .broker = {.id = c->config.broker_id, .epoch = epoch}};
+    if (control_apply(c, &command, &result) != 0) {
+        snprintf(error, size, "the broker could not be activated (error %d)", result.error);
         return false;
     }
     return true;

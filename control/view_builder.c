@@ -74,7 +74,12 @@ static void fill_broker(const struct control *c, const struct cluster_broker *fr
 {
     memset(to, 0, sizeof(*to));
     to->id = from->id;
-    to->epoch = -1;
+    to->fenced = from->fenced;
+    to->epoch = from->epoch;
+    to->incarnation = from->incarnation;
+    to->replication_addr = from->replication_address;
+    to->replication_port = from->replication_port;
+    to->core_count = from->core_count;
     snprintf(to->rack, sizeof(to->rack), "%s", from->rack);
     for (uint32_t i = 0; i < from->endpoint_count && i < TIDE_LISTENERS_MAX; i++) {
         snprintf(to->endpoints[i].host, sizeof(to->endpoints[i].host), "%s", from->endpoints[i].host);

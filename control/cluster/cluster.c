@@ -1,57 +1,116 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cluster/cluster.h"
-
+/*
+ * The state as a whole: its life, looking things up, one command after the other, kept results.
+ */
 #include <stdlib.h>
 
-#include "kafka/errors.h"
-#include "tidemark/assert.h"
+#include "cluster/state.h"
 
-struct cluster {
-    struct tide_uuid id;
-    struct cluster_topic **topics; /* sorted by name */
-    uint32_t topic_count, topic_room;
-    struct cluster_broker *brokers; /* sorted by id */
-    uint32_t broker_count, broker_room;
-    int64_t next_broker_epoch;
-    int64_t next_producer_id;
-};
+/* ---- memory --------------------------------------------------------------------------------------------------- */
 
-struct cluster *cluster_create(void)
+static void *heap_take(void *arg, size_t size)
 {
-    return calloc(1, sizeof(struct cluster));
+    (void)arg;
+    return malloc(size);
 }
 
-static void free_topic(struct cluster_topic *t)
+static void heap_give(void *arg, void *block)
 {
-    if (t == NULL)
-        return;
-    free(t->partitions);
-    free(t->configs);
-    free(t);
+    (void)arg;
+    free(block);
+}
+
+static const struct cluster_memory heap = {.take = heap_take, .give = heap_give};
+
+void *cluster_take(const struct cluster_memory *memory, size_t size)
+{
+    const struct cluster_memory *m = memory != NULL ? memory : &heap;
+    void *block = m->take(m->arg, size != 0 ? size : 1);
+    if (block != NULL)
+        memset(block, 0, size);
+    return block;
+}
+
+void cluster_give(const struct cluster_memory *memory, void *block)
+{
+    const struct cluster_memory *m = memory != NULL ? memory : &heap;
+    if (block != NULL)
+        m->give(m->arg, block);
+}
+
+bool cluster_grow(const struct cluster_memory *memory, void **list, uint32_t *room, uint32_t count, size_t size)
+{
+    uint32_t want = *room == 0 ? 16 : *room * 2;
+    void *more;
+    if (count < *room)
+        return true;
+    more = cluster_take(memory, want * size);
+    if (more == NULL)
+        return false;
+    if (count != 0)
+        memcpy(more, *list, count * size);
+    cluster_give(memory, *list);
+    *list = more;
+    *room = want;
+    return true;
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------------- */
+
+struct cluster *cluster_create(const struct cluster_memory *memory)
+{
+    struct cluster *c = cluster_take(memory, sizeof(*c));
+    if (c == NULL)
+        return NULL;
+    c->memory = memory;
+    c->controller = -1;
+    c->producer_id_owner = -1;
+    c->producer_id_owner_epoch = -1;
+    return c;
+}
+
+void cluster_empty(struct cluster *c)
+{
+    for (uint32_t i = 0; i < c->topic_count; i++)
+        topic_free(c->memory, c->topics[i]);
+    for (uint32_t i = 0; i < c->broker_count; i++) {
+        cluster_give(c->memory, c->brokers[i]->slot.bytes);
+        cluster_give(c->memory, c->brokers[i]);
+    }
+    for (uint32_t i = 0; i < c->config_count; i++)
+        cluster_give(c->memory, c->configs[i].configs);
+    for (uint32_t i = 0; i < c->slot_count; i++)
+        cluster_give(c->memory, c->slots[i].bytes);
+    cluster_give(c->memory, c->topics);
+    cluster_give(c->memory, c->by_id);
+    cluster_give(c->memory, c->brokers);
+    cluster_give(c->memory, c->configs);
 }
 
 void cluster_destroy(struct cluster *c)
 {
     if (c == NULL)
         return;
-    for (uint32_t i = 0; i < c->topic_count; i++)
-        free_topic(c->topics[i]);
-    free(c->topics);
-    free(c->brokers);
-    free(c);
+    cluster_empty(c);
+    cluster_give(c->memory, c);
 }
 
-/* ---- looking ---------------------------------------------------------------------------------------- */
+/* ---- looking ------------------------------------------------------------------------------------------------------ */
 
+uint64_t cluster_index(const struct cluster *c) { return c->index; }
 const struct tide_uuid *cluster_id(const struct cluster *c) { return &c->id; }
+int64_t cluster_created_ms(const struct cluster *c) { return c->created_ms; }
+int32_t cluster_controller(const struct cluster *c) { return c->controller; }
+uint64_t cluster_controller_epoch(const struct cluster *c) { return c->controller_epoch; }
 uint32_t cluster_topic_count(const struct cluster *c) { return c->topic_count; }
 const struct cluster_topic *cluster_topic_at(const struct cluster *c, uint32_t i) { return c->topics[i]; }
+uint32_t cluster_partition_count(const struct cluster *c) { return c->partition_count; }
+uint32_t cluster_leaderless_count(const struct cluster *c) { return c->leaderless_count; }
 uint32_t cluster_broker_count(const struct cluster *c) { return c->broker_count; }
-const struct cluster_broker *cluster_broker_at(const struct cluster *c, uint32_t i) { return &c->brokers[i]; }
+const struct cluster_broker *cluster_broker_at(const struct cluster *c, uint32_t i) { return &c->brokers[i]->b; }
 int64_t cluster_next_producer_id(const struct cluster *c) { return c->next_producer_id; }
 
-/* Where the name is, or where it would go. */
-static uint32_t place_of(const struct cluster *c, const char *name, bool *ret_found)
+uint32_t cluster_topic_place(const struct cluster *c, const char *name, bool *ret_found)
 {
     uint32_t low = 0, high = c->topic_count;
     *ret_found = false;
@@ -70,300 +129,325 @@ static uint32_t place_of(const struct cluster *c, const char *name, bool *ret_fo
     return low;
 }
 
+uint32_t cluster_id_place(const struct cluster *c, const struct tide_uuid *id, bool *ret_found)
+{
+    uint32_t low = 0, high = c->topic_count;
+    *ret_found = false;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        int order = memcmp(&c->by_id[mid]->id, id, sizeof(*id));
+        if (order == 0) {
+            *ret_found = true;
+            return mid;
+        }
+        if (order < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
 const struct cluster_topic *cluster_find_topic(const struct cluster *c, const char *name)
 {
     bool found;
-    uint32_t at = place_of(c, name, &found);
+    uint32_t at = cluster_topic_place(c, name, &found);
     return found ? c->topics[at] : NULL;
+}
+
+struct cluster_topic *cluster_topic_of(const struct cluster *c, const struct tide_uuid *id)
+{
+    bool found;
+    uint32_t at = cluster_id_place(c, id, &found);
+    return found ? c->by_id[at] : NULL;
 }
 
 const struct cluster_topic *cluster_find_topic_by_id(const struct cluster *c, const struct tide_uuid *id)
 {
+    return cluster_topic_of(c, id);
+}
+
+struct cluster_partition *cluster_partition_of(const struct cluster *c, const struct tide_uuid *id, int32_t partition,
+                                               struct cluster_topic **ret_topic)
+{
+    struct cluster_topic *t = cluster_topic_of(c, id);
+    *ret_topic = t;
+    return t != NULL && partition >= 0 && (uint32_t)partition < t->partition_count ? &t->partitions[partition] : NULL;
+}
+
+const struct cluster_partition *cluster_find_partition(const struct cluster *c, const struct tide_uuid *id, int32_t partition)
+{
+    struct cluster_topic *t;
+    return cluster_partition_of(c, id, partition, &t);
+}
+
+uint32_t cluster_broker_place(const struct cluster *c, int32_t id, bool *ret_found)
+{
+    uint32_t low = 0, high = c->broker_count;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (c->brokers[mid]->b.id < id)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    *ret_found = low < c->broker_count && c->brokers[low]->b.id == id;
+    return low;
+}
+
+struct broker_entry *cluster_entry(const struct cluster *c, int32_t id)
+{
+    bool found;
+    uint32_t at = cluster_broker_place(c, id, &found);
+    return found ? c->brokers[at] : NULL;
+}
+
+const struct cluster_broker *cluster_find_broker(const struct cluster *c, int32_t id)
+{
+    const struct broker_entry *e = cluster_entry(c, id);
+    return e != NULL ? &e->b : NULL;
+}
+
+bool cluster_broker_is_active(const struct cluster_broker *b)
+{
+    return !b->fenced && !b->in_shutdown;
+}
+
+uint32_t cluster_visit(struct cluster *c, partition_visit *change, void *arg)
+{
+    uint32_t changed = 0;
     for (uint32_t i = 0; i < c->topic_count; i++)
-        if (tide_uuid_equal(&c->topics[i]->id, id))
-            return c->topics[i];
+        for (uint32_t k = 0; k < c->topics[i]->partition_count; k++)
+            changed += change(c, c->topics[i], k, arg);
+    return changed;
+}
+
+/* ---- kept results (control-plane 4.8) --------------------------------------------------------------------------------- */
+
+static int32_t broker_of(uint64_t requester)
+{
+    return requester != 0 && requester <= (uint64_t)INT32_MAX + 1 ? (int32_t)(requester - 1) : -1;
+}
+
+/* These are their own retry: a second one finds the work done. */
+static bool is_repeatable(enum cluster_command_kind kind)
+{
+    return kind == CLUSTER_INIT || kind == CLUSTER_CONTROLLER_EPOCH || kind == CLUSTER_NO_OP || kind == CLUSTER_REGISTER_BROKER;
+}
+
+static struct cluster_slot *find_slot(struct cluster *c, uint64_t requester)
+{
+    struct broker_entry *e = cluster_entry(c, broker_of(requester));
+    if (requester == 0)
+        return NULL;
+    if (e != NULL)
+        return e->slot.requester == requester ? &e->slot : NULL;
+    for (uint32_t i = 0; i < c->slot_count; i++)
+        if (c->slots[i].requester == requester)
+            return &c->slots[i];
     return NULL;
 }
 
-const char *cluster_topic_config(const struct cluster_topic *t, const char *name)
+static void keep_client(struct cluster *c, const struct cluster_slot *slot)
 {
-    for (uint32_t i = 0; i < t->config_count; i++)
-        if (strcmp(t->configs[i].name, name) == 0)
-            return t->configs[i].value;
-    return NULL;
+    uint32_t at = 0;
+    while (at < c->slot_count && c->slots[at].requester != slot->requester)
+        at++;
+    if (at == c->slot_count && c->slot_count == CLUSTER_CLIENT_SLOTS)
+        at = 0; /* the oldest makes room */
+    if (at < c->slot_count) {
+        cluster_give(c->memory, c->slots[at].bytes);
+        memmove(&c->slots[at], &c->slots[at + 1], (c->slot_count - at - 1) * sizeof(*c->slots));
+        c->slot_count--;
+    }
+    c->slots[c->slot_count++] = *slot;
 }
 
-static const struct cluster_broker *find_broker(const struct cluster *c, int32_t id)
+/* `room` has been taken before anything changed; it is given back or kept. */
+static void keep_result(struct cluster *c, const struct cluster_command *m, const struct cluster_result *r, uint8_t *room, size_t cap)
 {
-    for (uint32_t i = 0; i < c->broker_count; i++)
-        if (c->brokers[i].id == id)
-            return &c->brokers[i];
-    return NULL;
+    struct cluster_slot slot = {.requester = m->requester, .sequence = m->sequence, .index = c->now, .bytes = room};
+    struct broker_entry *e = cluster_entry(c, broker_of(m->requester));
+    size_t len = 0;
+    uint8_t *exact;
+    bool whole = cluster_result_encode(r, room, cap, &len) == TIDE_OK;
+    TIDE_ASSERT(whole);
+    slot.len = (uint32_t)len;
+    exact = len < cap ? cluster_take(c->memory, len) : NULL;
+    if (exact != NULL) {
+        memcpy(exact, room, len);
+        cluster_give(c->memory, room);
+        slot.bytes = exact;
+    }
+    if (e != NULL) {
+        cluster_give(c->memory, e->slot.bytes);
+        e->slot = slot;
+    } else if (m->requester >> 63 != 0) {
+        keep_client(c, &slot);
+    } else {
+        cluster_give(c->memory, slot.bytes); /* a broker that is not registered (any more) */
+    }
 }
 
-bool cluster_topic_name_is_legal(const char *name, size_t len)
+/* ---- commands ----------------------------------------------------------------------------------------------------------- */
+
+static enum tide_status apply_no_op(struct cluster *c, const struct cluster_command *m, struct cluster_result *r)
 {
-    if (len == 0 || len > TIDE_TOPIC_NAME_MAX || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        char ch = name[i];
-        if (!((ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '.' ||
-              ch == '_' || ch == '-'))
-            return false;
-    }
-    return true;
+    (void)c;
+    (void)m;
+    (void)r;
+    return TIDE_OK;
 }
 
-/* "a.b" and "a_b" would share a metric's name; Kafka refuses the second. */
-static bool names_collide(const char *a, const char *b)
+static const struct {
+    const char *name;
+    enum tide_status (*apply)(struct cluster *, const struct cluster_command *, struct cluster_result *);
+} kinds[CLUSTER_COMMAND_KIND_COUNT] = {
+    [CLUSTER_INIT] = {"init", apply_init},
+    [CLUSTER_CONTROLLER_EPOCH] = {"controller epoch", apply_controller_epoch},
+    [CLUSTER_NO_OP] = {"no-op", apply_no_op},
+    [CLUSTER_UPDATE_FEATURES] = {"update features", apply_update_features},
+    [CLUSTER_REGISTER_BROKER] = {"register broker", apply_register_broker},
+    [CLUSTER_FENCE_BROKER] = {"fence broker", apply_fence_broker},
+    [CLUSTER_UNFENCE_BROKER] = {"unfence broker", apply_unfence_broker},
+    [CLUSTER_BEGIN_SHUTDOWN] = {"begin shutdown", apply_begin_shutdown},
+    [CLUSTER_SET_DATA_SUSPECT] = {"set data suspect", apply_set_data_suspect},
+    [CLUSTER_DIRS_OFFLINE] = {"directories offline", apply_dirs_offline},
+    [CLUSTER_UNREGISTER_BROKER] = {"unregister broker", apply_unregister_broker},
+    [CLUSTER_CREATE_TOPIC] = {"create topic", apply_create_topic},
+    [CLUSTER_DELETE_TOPIC] = {"delete topic", apply_delete_topic},
+    [CLUSTER_CREATE_PARTITIONS] = {"create partitions", apply_create_partitions},
+    [CLUSTER_ALTER_PARTITION] = {"alter partition", apply_alter_partition},
+    [CLUSTER_ELECT_LEADERS] = {"elect leaders", apply_elect_leaders},
+    [CLUSTER_ALTER_REASSIGNMENTS] = {"alter reassignments", apply_alter_reassignments},
+    [CLUSTER_ASSIGN_DIRS] = {"assign directories", apply_assign_dirs},
+    [CLUSTER_MOVE_LEADER] = {"move leader", apply_move_leader},
+    [CLUSTER_BALANCE_LEADERS] = {"balance leaders", apply_balance_leaders},
+    [CLUSTER_UNCLEAN_SWEEP] = {"unclean sweep", apply_unclean_sweep},
+    [CLUSTER_ALTER_CONFIGS] = {"alter configs", apply_alter_configs},
+    [CLUSTER_PRODUCER_ID_BLOCK] = {"producer id block", apply_producer_id_block},
+};
+
+const char *cluster_command_name(enum cluster_command_kind kind)
 {
-    for (; *a != 0 && *b != 0; a++, b++) {
-        char x = *a == '.' ? '_' : *a;
-        char y = *b == '.' ? '_' : *b;
-        if (x != y)
-            return false;
-    }
-    return *a == *b;
+    return (unsigned)kind < CLUSTER_COMMAND_KIND_COUNT && kinds[kind].name != NULL ? kinds[kind].name : "unknown";
 }
 
-/* ---- validation --------------------------------------------------------------------------------------- */
-
-static int16_t validate_assignment(const struct cluster *c, const struct cluster_command *m, const char **message)
+/* Items of the result; those of ELECT_LEADERS for all and of new partitions are reserved where they are known. */
+static uint32_t items_of(const struct cluster_command *m)
 {
-    uint32_t rf = m->create_topic.replication_factor;
-    for (uint32_t p = 0; p < m->create_topic.partition_count; p++) {
-        const int32_t *row = &m->create_topic.assignment[p * rf];
-        for (uint32_t i = 0; i < rf; i++) {
-            if (find_broker(c, row[i]) == NULL) {
-                *message = "the assignment names a broker that is not registered";
-                return KAFKA_INVALID_REPLICA_ASSIGNMENT;
-            }
-            for (uint32_t k = 0; k < i; k++) {
-                if (row[k] == row[i]) {
-                    *message = "the assignment names a broker twice for one partition";
-                    return KAFKA_INVALID_REPLICA_ASSIGNMENT;
-                }
-            }
-        }
-    }
-    return 0;
-}
-
-static int16_t validate_create(const struct cluster *c, const struct cluster_command *m, const char **message)
-{
-    const char *name = m->create_topic.name;
-    if (!cluster_topic_name_is_legal(name, strlen(name))) {
-        *message = "a topic's name is 1 to 249 of a-z A-Z 0-9 . _ -, and not . or ..";
-        return KAFKA_INVALID_TOPIC_EXCEPTION;
-    }
-    if (cluster_find_topic(c, name) != NULL) {
-        *message = "there is a topic of that name";
-        return KAFKA_TOPIC_ALREADY_EXISTS;
-    }
-    if (cluster_find_topic_by_id(c, &m->create_topic.id) != NULL) { /* K1 */
-        *message = "there is a topic of that id";
-        return KAFKA_TOPIC_ALREADY_EXISTS;
-    }
-    for (uint32_t i = 0; i < c->topic_count; i++) {
-        if (names_collide(c->topics[i]->name, name)) {
-            *message = "the name collides with another topic's ('.' and '_' count as the same)";
-            return KAFKA_INVALID_TOPIC_EXCEPTION;
-        }
-    }
-    if (m->create_topic.partition_count < 1 || m->create_topic.partition_count > CLUSTER_PARTITIONS_MAX) {
-        *message = "the number of partitions must be 1 to 4096";
-        return KAFKA_INVALID_PARTITIONS;
-    }
-    if (m->create_topic.replication_factor < 1 || m->create_topic.replication_factor > TIDE_REPLICAS_MAX ||
-        m->create_topic.replication_factor > c->broker_count) {
-        *message = "the replication factor must be at least 1 and at most the number of brokers";
-        return KAFKA_INVALID_REPLICATION_FACTOR;
-    }
-    return m->create_topic.assignment != NULL ? validate_assignment(c, m, message) : 0;
-}
-
-int16_t cluster_validate(const struct cluster *c, const struct cluster_command *m, const char **ret_message)
-{
-    *ret_message = NULL;
     switch (m->kind) {
-    case CLUSTER_CREATE_TOPIC:
-        return validate_create(c, m, ret_message);
-    case CLUSTER_DELETE_TOPIC:
-        return cluster_find_topic_by_id(c, &m->delete_topic) == NULL ? KAFKA_UNKNOWN_TOPIC_ID : 0;
-    case CLUSTER_INIT:
-        return tide_uuid_is_zero(&c->id) ? 0 : KAFKA_INCONSISTENT_CLUSTER_ID;
-    case CLUSTER_ALLOCATE_PRODUCER_IDS:
-        return m->producer_ids.count == 0 || c->next_producer_id > INT64_MAX - m->producer_ids.count
-                   ? KAFKA_INVALID_REQUEST : 0;
+    case CLUSTER_ALTER_PARTITION:
+        return m->alter_partition.count;
+    case CLUSTER_ELECT_LEADERS:
+        return m->elect_leaders.all ? 0 : m->elect_leaders.count;
+    case CLUSTER_ALTER_REASSIGNMENTS:
+        return m->alter_reassignments.count;
+    case CLUSTER_ASSIGN_DIRS:
+        return m->assign_dirs.count;
+    case CLUSTER_MOVE_LEADER:
+        return 1;
+    case CLUSTER_ALTER_CONFIGS:
+        return m->alter_configs.count;
     default:
         return 0;
     }
 }
 
-/* ---- application -------------------------------------------------------------------------------------- */
-
-static bool make_room(void **list, uint32_t *room, uint32_t count, size_t size)
+/* Most that the result can have. */
+static uint32_t items_bound(const struct cluster *c, const struct cluster_command *m)
 {
-    uint32_t want = *room == 0 ? 16 : *room * 2;
-    void *more;
-    if (count < *room)
-        return true;
-    more = realloc(*list, want * size);
-    if (more == NULL)
-        return false;
-    *list = more;
-    *room = want;
-    return true;
-}
-
-/* Round robin over the brokers; each partition starts one further. */
-static void place(const struct cluster *c, const struct cluster_command *m, uint32_t partition, int32_t *replicas)
-{
-    uint32_t rf = m->create_topic.replication_factor;
-    for (uint32_t i = 0; i < rf; i++)
-        replicas[i] = m->create_topic.assignment != NULL
-                          ? m->create_topic.assignment[partition * rf + i]
-                          : c->brokers[(m->create_topic.placement_seed + partition + i) % c->broker_count].id;
-}
-
-static struct cluster_topic *make_topic(const struct cluster *c, const struct cluster_command *m)
-{
-    struct cluster_topic *t = calloc(1, sizeof(*t));
-    uint32_t rf = m->create_topic.replication_factor;
-    if (t == NULL)
-        return NULL;
-    t->partitions = calloc(m->create_topic.partition_count, sizeof(*t->partitions));
-    t->configs = calloc(m->create_topic.config_count + 1, sizeof(*t->configs));
-    if (t->partitions == NULL || t->configs == NULL) {
-        free_topic(t);
-        return NULL;
-    }
-    t->id = m->create_topic.id;
-    memcpy(t->name, m->create_topic.name, sizeof(t->name));
-    t->partition_count = m->create_topic.partition_count;
-    t->config_count = m->create_topic.config_count;
-    if (t->config_count != 0)
-        memcpy(t->configs, m->create_topic.configs, t->config_count * sizeof(*t->configs));
-    for (uint32_t i = 0; i < t->partition_count; i++) {
-        struct cluster_partition *p = &t->partitions[i];
-        p->replica_count = p->isr_count = rf;
-        place(c, m, i, p->replicas);
-        memcpy(p->isr, p->replicas, sizeof(p->isr));
-        p->leader = p->replicas[0];
-    }
-    return t;
-}
-
-static enum tide_status create_topic(struct cluster *c, const struct cluster_command *m)
-{
-    bool found;
-    uint32_t at = place_of(c, m->create_topic.name, &found);
-    struct cluster_topic *t;
-    if (!make_room((void **)&c->topics, &c->topic_room, c->topic_count, sizeof(*c->topics)))
-        return TIDE_FULL;
-    t = make_topic(c, m);
-    if (t == NULL)
-        return TIDE_FULL;
-    memmove(&c->topics[at + 1], &c->topics[at], (c->topic_count - at) * sizeof(*c->topics));
-    c->topics[at] = t;
-    c->topic_count++;
-    return TIDE_OK;
-}
-
-static void delete_topic(struct cluster *c, const struct tide_uuid *id)
-{
-    for (uint32_t i = 0; i < c->topic_count; i++) {
-        if (!tide_uuid_equal(&c->topics[i]->id, id))
-            continue;
-        free_topic(c->topics[i]);
-        c->topic_count--;
-        memmove(&c->topics[i], &c->topics[i + 1], (c->topic_count - i) * sizeof(*c->topics));
-        return;
-    }
-}
-
-static bool in_isr(const struct cluster_partition *p, int32_t broker)
-{
-    for (uint32_t i = 0; i < p->isr_count; i++)
-        if (p->isr[i] == broker)
-            return true;
-    return false;
-}
-
-/* A broker that registers anew has lost what it led: every partition it leads, or could lead
- * because none does, gets a new leader epoch. */
-static void elect_after_registration(struct cluster *c, int32_t broker)
-{
-    for (uint32_t i = 0; i < c->topic_count; i++) {
-        for (uint32_t k = 0; k < c->topics[i]->partition_count; k++) {
-            struct cluster_partition *p = &c->topics[i]->partitions[k];
-            if ((p->leader == broker || p->leader < 0) && in_isr(p, broker)) {
-                p->leader = broker;
-                p->leader_epoch++;
-                p->partition_epoch++;
-            }
-        }
-    }
-}
-
-static enum tide_status register_broker(struct cluster *c, const struct cluster_broker *b, struct cluster_result *ret)
-{
-    uint32_t at = 0;
-    while (at < c->broker_count && c->brokers[at].id < b->id)
-        at++;
-    if (at == c->broker_count || c->brokers[at].id != b->id) {
-        if (!make_room((void **)&c->brokers, &c->broker_room, c->broker_count, sizeof(*c->brokers)))
-            return TIDE_FULL;
-        memmove(&c->brokers[at + 1], &c->brokers[at], (c->broker_count - at) * sizeof(*c->brokers));
-        c->broker_count++;
-    }
-    c->brokers[at] = *b;
-    c->brokers[at].epoch = ret->broker_epoch = c->next_broker_epoch++;
-    elect_after_registration(c, b->id);
-    return TIDE_OK;
-}
-
-enum tide_status cluster_apply(struct cluster *c, const struct cluster_command *m, struct cluster_result *ret)
-{
-    enum tide_status status = TIDE_OK;
-    memset(ret, 0, sizeof(*ret));
-    ret->error = cluster_validate(c, m, &ret->message);
-    if (ret->error != 0)
-        return TIDE_OK;
     switch (m->kind) {
-    case CLUSTER_INIT:
-        c->id = m->init;
-        break;
-    case CLUSTER_REGISTER_BROKER:
-        status = register_broker(c, &m->broker, ret);
-        break;
     case CLUSTER_CREATE_TOPIC:
-        status = create_topic(c, m);
-        break;
-    case CLUSTER_DELETE_TOPIC:
-        delete_topic(c, &m->delete_topic);
-        break;
-    case CLUSTER_ALLOCATE_PRODUCER_IDS:
-        ret->first_producer_id = c->next_producer_id;
-        c->next_producer_id += m->producer_ids.count;
-        break;
+    case CLUSTER_CREATE_PARTITIONS:
+        return CLUSTER_PARTITIONS_MAX;
+    case CLUSTER_ELECT_LEADERS:
+        return m->elect_leaders.all ? TIDE_MIN(c->partition_count, (uint32_t)CLUSTER_ITEMS_MAX) : m->elect_leaders.count;
     default:
-        ret->error = KAFKA_INVALID_REQUEST;
+        return items_of(m);
     }
+}
+
+static enum tide_status apply_fresh(struct cluster *c, const struct cluster_command *m, struct cluster_result *r)
+{
+    bool keep = m->requester != 0 && !is_repeatable(m->kind);
+    size_t cap = keep ? cluster_result_bound(items_bound(c, m)) : 0;
+    uint8_t *room = keep ? cluster_take(c->memory, cap) : NULL;
+    enum tide_status status = TIDE_FULL;
+    if ((!keep || room != NULL) && cluster_result_reserve(r, c->memory, items_of(m)))
+        status = kinds[m->kind].apply(c, m, r);
+    if (status != TIDE_OK || !keep)
+        cluster_give(c->memory, room);
+    else
+        keep_result(c, m, r, room, cap);
     return status;
 }
 
-void cluster_check(const struct cluster *c)
+enum tide_status cluster_apply(struct cluster *c, uint64_t index, const struct cluster_command *m, struct cluster_result *r)
 {
-    for (uint32_t i = 0; i < c->topic_count; i++) {
-        const struct cluster_topic *t = c->topics[i];
-        TIDE_ASSERT(i == 0 || strcmp(c->topics[i - 1]->name, t->name) < 0); /* K1 */
-        TIDE_ASSERT(cluster_find_topic_by_id(c, &t->id) == t);              /* K1 */
-        for (uint32_t k = 0; k < t->partition_count; k++) {
-            const struct cluster_partition *p = &t->partitions[k];
-            TIDE_ASSERT(p->isr_count >= 1); /* K2 */
-            TIDE_ASSERT(p->isr_count <= p->replica_count);
-            TIDE_ASSERT(p->leader == -1 || in_isr(p, p->leader));
-        }
+    const struct cluster_slot *slot;
+    enum tide_status status = TIDE_OK;
+    TIDE_ASSERT(index > c->index); /* K2 */
+    TIDE_ASSERT((unsigned)m->kind < CLUSTER_COMMAND_KIND_COUNT && kinds[m->kind].apply != NULL);
+    memset(r, 0, sizeof(*r));
+    r->memory = c->memory;
+    r->index = index;
+    r->broker_epoch = r->first_producer_id = -1;
+    c->now = index;
+    slot = is_repeatable(m->kind) ? NULL : find_slot(c, m->requester);
+    if (m->kind != CLUSTER_CONTROLLER_EPOCH && m->controller_epoch != c->controller_epoch) {
+        cluster_refuse(r, KAFKA_NOT_CONTROLLER, "the proposer is no longer the controller");
+    } else if (slot != NULL && slot->sequence == m->sequence) {
+        status = cluster_result_decode(c->memory, slot->bytes, slot->len, r);
+        TIDE_ASSERT(status != TIDE_BAD);
+        r->repeated = true;
+    } else {
+        status = apply_fresh(c, m, r);
     }
+    if (status != TIDE_OK) {
+        cluster_result_free(r);
+        return TIDE_FULL;
+    }
+    c->index = index;
+    return TIDE_OK;
+}
+
+enum tide_status cluster_apply_bytes(struct cluster *c, uint64_t index, const uint8_t *bytes, size_t len, struct cluster_result *ret)
+{
+    struct cluster_command m;
+    enum tide_status status = cluster_command_decode(c->memory, bytes, len, &m);
+    if (status != TIDE_OK)
+        return status;
+    status = cluster_apply(c, index, &m, ret);
+    cluster_command_free(&m);
+    return status;
+}
+
+/* ---- the cluster itself ------------------------------------------------------------------------------------------------------ */
+
+enum tide_status apply_controller_epoch(struct cluster *c, const struct cluster_command *m, struct cluster_result *r)
+{
+    if (m->controller_epoch_of.term <= c->controller_epoch) {
+        cluster_refuse(r, KAFKA_STALE_CONTROLLER_EPOCH, "there is a controller of that term or a later one");
+        return TIDE_OK;
+    }
+    c->controller = m->controller_epoch_of.node;
+    c->controller_epoch = m->controller_epoch_of.term;
+    c->cluster_changed = c->now;
+    return TIDE_OK;
+}
+
+enum tide_status apply_producer_id_block(struct cluster *c, const struct cluster_command *m, struct cluster_result *r)
+{
+    if (cluster_judge_epoch(c, m->producer_ids.broker, m->producer_ids.broker_epoch, r) == NULL)
+        return TIDE_OK;
+    if (m->producer_ids.count == 0 || c->next_producer_id > INT64_MAX - m->producer_ids.count) {
+        cluster_refuse(r, KAFKA_INVALID_REQUEST, "no producer ids asked for, or none left");
+        return TIDE_OK;
+    }
+    r->first_producer_id = c->next_producer_id;
+    c->next_producer_id += m->producer_ids.count;
+    c->producer_id_owner = m->producer_ids.broker;
+    c->producer_id_owner_epoch = m->producer_ids.broker_epoch;
+    return TIDE_OK;
 }

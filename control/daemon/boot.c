@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <rte_eal.h>
@@ -534,7 +535,10 @@ static bool start_control(struct world *w, char *error, size_t size)
 static bool replay_command(void *arg, const uint8_t *bytes, size_t len)
 {
     struct cluster_result result;
-    return cluster_apply_bytes(arg, bytes, len, &result) == TIDE_OK;
+    if (cluster_apply_bytes(arg, cluster_index(arg) + 1, bytes, len, &result) != TIDE_OK)
+        return false;
+    cluster_result_free(&result);
+    return true;
 }
 
 static struct tide_uuid new_uuid(void)
@@ -588,18 +592,23 @@ static bool open_store(struct world *w, char *error, size_t size)
     const char *dir = w->settings->log_dir[w->settings->metadata_log_dir_index];
     if (!open_dirs(w, &who, error, size) || store_open(dir, posix_fs(), &w->store, error, size) != TIDE_OK)
         return false;
-    w->cluster = cluster_create();
+    w->cluster = cluster_create(NULL);
     if (w->cluster == NULL)
         return false;
     if (store_replay(w->store, replay_command, w->cluster, error, size) != TIDE_OK)
         return false;
     if (store_next_index(w->store) == 0) {
-        struct cluster_command init = {.kind = CLUSTER_INIT, .init = who.cluster_id};
+        struct cluster_config birth[CLUSTER_BIRTH_CONFIGS_MAX];
+        struct cluster_command init = {.kind = CLUSTER_INIT,
+                                       .init = {.cluster_id = who.cluster_id,
+                                                .created_ms = (int64_t)time(NULL) * 1000,
+                                                .config_count = cluster_birth_configs(w->settings, birth),
+                                                .configs = birth}};
         struct cluster_result result;
-        uint8_t bytes[64];
+        uint8_t bytes[1024];
         size_t len;
         if (cluster_command_encode(&init, bytes, sizeof(bytes), &len) != TIDE_OK || store_append(w->store, bytes, len) != 0 ||
-            cluster_apply(w->cluster, &init, &result) != TIDE_OK) {
+            cluster_apply(w->cluster, 1, &init, &result) != TIDE_OK) {
             snprintf(error, size, "the metadata log in %.900s cannot be written", dir);
             return false;
         }

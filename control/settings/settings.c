@@ -58,6 +58,7 @@ static const struct {
     FIELD("index.interval.bytes", index_interval_bytes),
     FIELD("max.message.bytes", max_message_bytes),
     FIELD("min.insync.replicas", min_insync_replicas),
+    FIELD("unclean.leader.election.enable", unclean_leader_election_enable),
     FIELD("ack.durability", ack_durability),
     FIELD("message.timestamp.type", message_timestamp_type),
     FIELD("message.timestamp.before.max.ms", message_timestamp_before_max_ms),

@@ -44,6 +44,7 @@ struct tide_topic_config {
     int64_t index_interval_bytes;
     int64_t max_message_bytes;
     int64_t min_insync_replicas;
+    int64_t unclean_leader_election_enable;
     int64_t ack_durability;
     int64_t message_timestamp_type;
     int64_t message_timestamp_before_max_ms;
