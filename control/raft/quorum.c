@@ -162,16 +162,20 @@ static enum quorum_role role_of(const struct quorum *q)
     }
 }
 
+/* Leadership counts when its term is durable (D1): a sole voter could otherwise lead in one term, lose
+ * power, and lead in it again. */
 static void tell_role(struct quorum *q)
 {
     enum quorum_role role = role_of(q);
     uint64_t term = raft_current_term(&q->raft);
-    if (role == q->told_role && term == q->told_term)
-        return;
-    if (q->told_role == QUORUM_LEADER) {
+    if (q->leads && (role != QUORUM_LEADER || term != q->leads_term)) {
         quorum_proposals_lost(q);
         quorum_peers_lost_leadership(q);
     }
+    q->leads = role == QUORUM_LEADER;
+    q->leads_term = term;
+    if ((role == q->told_role && term == q->told_term) || (q->leads && q->state_durable != q->state_queued))
+        return;
     q->told_role = role;
     q->told_term = term;
     quorum_say(q, &(struct quorum_event){.kind = QUORUM_ROLE, .role = role, .term = term});
@@ -380,6 +384,7 @@ void quorum_settle(struct quorum *q)
 {
     if (q->stopped)
         return;
+    tell_role(q);
     quorum_refresh_members(q);
     /* The first entry of a leader's term commits what was before it (Raft 6.4), and a membership may
      * change only then. The library writes one only when its log is ahead of its commit index. */
@@ -401,8 +406,13 @@ void quorum_on_time(struct quorum *q, uint64_t now_ns)
         return;
     if (timer_ms(q) <= q->now_ms) {
         struct raft_event event = {.type = RAFT_TIMEOUT};
+        bool follows = raft_state(&q->raft) == RAFT_FOLLOWER;
         q->fired_ms = q->now_ms;
         (void)quorum_step(q, &event);
+        /* Nothing was heard for a whole election timeout. One that cannot stand for election itself (no
+         * vote, a slow disk) would keep its leader in mind for ever, and refuse everybody else. */
+        if (follows && raft_state(&q->raft) == RAFT_FOLLOWER)
+            q->raft.follower_state.current_leader.id = 0;
     }
     if (q->retry_ms != 0 && q->retry_ms <= q->now_ms)
         quorum_queue_reserve(q); /* when nothing else asks the disk whether there is room again */

@@ -173,7 +173,9 @@ struct quorum {
     struct quorum_proposals pending; /* in the log, not applied */
     struct quorum_change change;
 
-    enum quorum_role told_role;
+    bool leads; /* the library says so, in this term */
+    uint64_t leads_term;
+    enum quorum_role told_role; /* what the owner knows */
     uint64_t told_term;
     struct quorum_event events[QUORUM_EVENTS_MAX];
     uint32_t event_begin;

@@ -184,7 +184,7 @@ static void send_stale_answer(struct quorum *q, struct quorum_peer *p, const str
 
 void quorum_send(struct quorum *q, const struct raft_message *m)
 {
-    struct quorum_peer *p = find_or_make(q, (int32_t)(m->server_id - 1));
+    struct quorum_peer *p = m->server_id != 0 ? find_or_make(q, (int32_t)(m->server_id - 1)) : NULL;
     if (p == NULL || !p->up)
         return;
     if (m->type == RAFT_APPEND_ENTRIES)
@@ -248,6 +248,27 @@ static enum tide_status deliver(struct quorum *q, struct raft_message *m)
     int rv = quorum_step(q, &event);
     q->answers_stale = false;
     return rv == 0 ? TIDE_OK : TIDE_REFUSED;
+}
+
+/*
+ * Raft 4.2.2: a vote is given without looking at one's own list. The library refuses when that list
+ * says that we have none. But we are promoted before we know it; when the leader steps down in between,
+ * and our vote is needed, nobody could be elected any more. So for the time of this message we have
+ * a vote; the candidate counts it if its list says so. Who was wiped and follows again has a log
+ * behind its own removal, so it helps no candidate that still has it on an old list.
+ */
+static enum tide_status on_vote_request(struct quorum *q, struct raft_message *m)
+{
+    struct raft_server *own = NULL;
+    for (unsigned i = 0; i < q->raft.configuration.n; i++)
+        if (q->raft.configuration.servers[i].id == q->raft.id && q->raft.configuration.servers[i].role == RAFT_STANDBY)
+            own = &q->raft.configuration.servers[i];
+    if (own != NULL)
+        own->role = RAFT_VOTER;
+    enum tide_status status = deliver(q, m);
+    if (own != NULL)
+        own->role = RAFT_STANDBY;
+    return status;
 }
 
 static void drop_entries(struct raft_append_entries *a)
@@ -444,6 +465,8 @@ enum tide_status quorum_on_message(struct quorum *q, uint64_t now_ns, int32_t fr
         status = on_append(q, p, &m);
     else if (m.type == RAFT_INSTALL_SNAPSHOT)
         status = on_piece(q, p, &m, &piece);
+    else if (m.type == RAFT_REQUEST_VOTE)
+        status = on_vote_request(q, &m);
     else
         status = deliver(q, &m);
     quorum_settle(q);
