@@ -496,6 +496,21 @@ static void try_release(struct broker *b, uint32_t slot, struct tide_out *out)
     mail_out(b, b->config.office->core_count, m);
 }
 
+/* An order that says the role itself: of a broker without others. */
+static void lead_alone(struct broker *b, const struct mail_order *o, struct tide_out *out)
+{
+    struct mail_role role = {.self = b->view != NULL ? b->view->self : 0,
+                             .leader_epoch = o->leader_epoch,
+                             .unclean_epoch = -1};
+    if (o->replica_count == 0)
+        return; /* MAIL_BECOME follows */
+    role.leader = role.self;
+    role.replica_count = role.isr_count = 1;
+    role.replicas[0] = role.isr[0] = role.self;
+    role.broker_epochs[0] = -1;
+    (void)partition_become(o->partition, &b->time, &role, out);
+}
+
 static void on_order(struct broker *b, struct tide_mail *m, struct tide_out *out)
 {
     struct partition *p = m->order.partition;
@@ -505,8 +520,8 @@ static void on_order(struct broker *b, struct tide_mail *m, struct tide_out *out
         TIDE_ASSERT(b->home[slot].partition == NULL);
         b->home[slot] = (struct home_slot){.partition = p};
         b->homes[b->home_count++] = slot;
-        partition_adopt(p, b->config.log_core, &b->time, m->order.leader_epoch,
-                        m->order.replica_count, m->order.isr_count);
+        partition_adopt(p, b->config.log_core, &b->time);
+        lead_alone(b, &m->order, out);
         slot_dirty(b, slot);
         break;
     case MAIL_CONFIGURE:

@@ -212,6 +212,26 @@ bool log_epochs_allow(const struct log_epochs *e, int32_t epoch, int64_t offset)
     return true;
 }
 
+static int32_t before(const struct log_epochs *e, int64_t offset)
+{
+    for (uint64_t i = tide_pub64_peek(&e->count); i-- > 0;)
+        if ((int64_t)tide_pub64_peek(&e->lines[i].start) < offset)
+            return (int32_t)tide_pub64_peek(&e->lines[i].epoch);
+    return -1;
+}
+
+int32_t log_epochs_before(const struct log_epochs *e, int64_t offset)
+{
+    for (int i = 0; i < LOOKUP_TRIES; i++) {
+        uint64_t version = tide_pub64_peek(&e->version);
+        int32_t epoch = before(e, offset);
+        tide_fence();
+        if ((version & 1) == 0 && tide_pub64_peek(&e->version) == version)
+            return epoch;
+    }
+    return -1;
+}
+
 int32_t log_epochs_last(const struct log_epochs *e)
 {
     for (int i = 0; i < LOOKUP_TRIES; i++) {

@@ -413,7 +413,7 @@ enum tide_status log_begin_epoch(struct log *log, int32_t epoch, struct tide_out
     int32_t last = log_epochs_last(&log->epochs);
     if (log->state == LOG_FAILED)
         return TIDE_IO;
-    if (epoch < 0 || epoch < last || log->state != LOG_RUNNING)
+    if (epoch < 0 || epoch < log_last_batch_epoch(log) || log->state != LOG_RUNNING)
         return TIDE_REFUSED;
     if (j->out || log->truncate_wanted >= 0)
         return TIDE_AGAIN;
@@ -422,7 +422,9 @@ enum tide_status log_begin_epoch(struct log *log, int32_t epoch, struct tide_out
     if (!tide_out_has_job_room(out) || log_space_is_missing(log))
         return TIDE_AGAIN;
     log_epochs_get(&log->epochs, &j->lines);
-    log_epoch_lines_add(&j->lines, epoch, log->next_offset);
+    (void)log_epoch_lines_cut(&j->lines, log->next_offset - 1);
+    if (log_epoch_lines_last(&j->lines) != epoch)
+        log_epoch_lines_add(&j->lines, epoch, log->next_offset);
     j->job.run = epoch_run;
     j->dir = log->dir;
     j->out = true;
@@ -821,6 +823,16 @@ void log_end_for_epoch(struct log *log, int32_t epoch, int32_t *ret_epoch, int64
 {
     log_epochs_end_for(&log->epochs, epoch, (int64_t)tide_pub64_peek(&log->next_pub), ret_epoch,
                        ret_end);
+}
+
+int32_t log_last_batch_epoch(const struct log *log)
+{
+    return log_epochs_before(&log->epochs, (int64_t)tide_pub64_peek(&log->next_pub));
+}
+
+bool log_is_trimming(const struct log *log)
+{
+    return log_trim_is_pending(log);
 }
 
 int32_t log_last_epoch(struct log *log)

@@ -65,7 +65,8 @@ int log_open(struct log *, const struct tide_fs *, int64_t replay_from,
              void (*on_batch)(void *arg, const struct batch_header *), void *arg, char *error,
              size_t error_size);
 /* [helper] The same calls for the batches that reach `from` or beyond; between log_open and
- * log_adopt. 0 or -errno. */
+ * log_adopt, or of a log that stands still: all of it written, nothing appended, rolled, trimmed or
+ * cut meanwhile. 0 or -errno. */
 int log_replay(struct log *, const struct tide_fs *, int64_t from,
                void (*on_batch)(void *arg, const struct batch_header *), void *arg);
 /* Which row of recovery's table fitted the last segment, for the boot log; after log_open. */
@@ -170,9 +171,13 @@ uint32_t log_bytes_between(struct log *, int64_t offset, int64_t end_offset, uin
  * (-1,-1) when unknown. */
 void log_end_for_epoch(struct log *, int32_t epoch, int32_t *ret_epoch, int64_t *ret_end);
 int32_t log_last_epoch(struct log *);
+/* The epoch of the last batch, as far as the lines tell: a line that begins at the end has none. What
+ * a follower subscribes with. -1: none. */
+int32_t log_last_batch_epoch(const struct log *);
 /* [home] Writes (epoch -> next offset) into leader-epoch-checkpoint through a job before the first
- * append of that epoch; TIDE_AGAIN until it is durable. TIDE_REFUSED: lower than the last epoch.
- * TIDE_IO: FAILED. Nothing may be appended between the first call and TIDE_OK. */
+ * append of that epoch; TIDE_AGAIN until it is durable. Lines that begin at the end hold no batch and
+ * fall out, be their epoch higher: a leader that wrote nothing left them. TIDE_REFUSED: lower than
+ * the epoch of the last batch. TIDE_IO: FAILED. Nothing may be appended between the first call and TIDE_OK. */
 enum tide_status log_begin_epoch(struct log *, int32_t epoch, struct tide_out *out);
 
 /* ListOffsets by timestamp, as a job of a helper: finds the first record at or above `timestamp`
@@ -228,6 +233,7 @@ struct log_compaction {
 };
 /* Begins one if there is enough to gain and no other is under way on this core. */
 void log_compact(struct log *, const struct log_compaction *, struct tide_out *);
+bool log_is_trimming(const struct log *); /* [home] log_trim has not come to an end */
 bool log_is_compacting(const struct log *);
 
 int64_t log_start_offset(const struct log *); /* [any] */

@@ -853,7 +853,7 @@ int log_replay(struct log *log, const struct tide_fs *fs, int64_t from,
 {
     struct segment_reader reader;
     int e = 0;
-    TIDE_ASSERT(log->state == LOG_OPEN);
+    TIDE_ASSERT(log->state == LOG_OPEN || log->state == LOG_RUNNING);
     if (from >= log->next_offset)
         return 0;
     for (uint32_t n = log_segment_of(log, log->active, from); n <= log->active && e == 0; n++) {

@@ -1,12 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- *   CREATED -> OPEN      partition_open [helper]
- *   OPEN -> STARTING     partition_adopt [home]: the epoch's start is being made durable
- *   STARTING -> LEADER   it is: appends are taken
- *   LEADER, STARTING -> FAILED   a write failed: nothing is acknowledged any more (P11)
- *   STARTING, LEADER, FAILED -> RELEASED   partition_release
- */
-#include "partition/partition.h"
+#include "partition/internal.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -15,18 +8,12 @@
 
 #include "kafka/batch.h"
 #include "kafka/errors.h"
-#include "partition/producer.h"
-#include "partition/snapshot.h"
 #include "tidemark/fs.h"
 
 enum {
     EXPIRE_LOOKS = 16,          /* producers looked at per turn */
     FIRST_ZSTD_VERSION = 7,     /* of Produce */
-    DIR_ROOM = 4096,
 };
-
-enum partition_state { PARTITION_CREATED, PARTITION_OPEN, PARTITION_STARTING, PARTITION_LEADER, PARTITION_FAILED, PARTITION_RELEASED,
-                       PARTITION_STATE_COUNT };
 
 #define TO(s) (1u << PARTITION_##s)
 static const struct {
@@ -34,37 +21,12 @@ static const struct {
     uint32_t next;
 } partition_states[PARTITION_STATE_COUNT] = {
     [PARTITION_CREATED] = {"created", TO(OPEN)},
-    [PARTITION_OPEN] = {"open", TO(STARTING)},
-    [PARTITION_STARTING] = {"starting", TO(LEADER) | TO(FAILED) | TO(RELEASED)},
-    [PARTITION_LEADER] = {"leader", TO(FAILED) | TO(RELEASED)},
+    [PARTITION_OPEN] = {"open", TO(FOLLOWER)},
+    [PARTITION_FOLLOWER] = {"follower", TO(FOLLOWER) | TO(STARTING) | TO(FAILED) | TO(RELEASED)},
+    [PARTITION_STARTING] = {"starting", TO(FOLLOWER) | TO(STARTING) | TO(LEADER) | TO(FAILED) | TO(RELEASED)},
+    [PARTITION_LEADER] = {"leader", TO(FOLLOWER) | TO(STARTING) | TO(FAILED) | TO(RELEASED)},
     [PARTITION_FAILED] = {"failed", TO(RELEASED)},
     [PARTITION_RELEASED] = {"released", 0},
-};
-
-struct partition {
-    struct watermark marks;
-    /* published: 1 << 32 | epoch while it serves; pairs with partition_look */
-    _Alignas(TIDE_CACHE_LINE) struct tide_pub64 role;
-    _Atomic uint8_t interest[TIDE_CORES_MAX]; /* each written by its core */
-    /* owned by the home core */
-    _Alignas(TIDE_CACHE_LINE) enum partition_state state;
-    bool moved;
-    bool releasing;
-    int32_t leader_epoch;
-    struct log *log;
-    struct producers *producers;
-    struct snapshot snapshot;
-    int64_t retention_check_ms;
-    int64_t clean_check_ms, clean_bytes_per_second, clean_map_bytes;
-    uint64_t clean_at_ns;
-    uint64_t retention_at_ns; /* when segments are looked at next */
-    struct tide_topic_config config;
-    int64_t producer_expiry_ms;
-    /* constant */
-    uint32_t slot, home_core;
-    int32_t index;
-    char topic[TIDE_TOPIC_NAME_MAX + 1];
-    char dir[DIR_ROOM];
 };
 
 enum { ROLE_LEADER = 1, ROLE_FAILED = 2 };
@@ -72,7 +34,7 @@ enum { ROLE_LEADER = 1, ROLE_FAILED = 2 };
 static void publish_role(struct partition *p)
 {
     uint64_t flags = 0;
-    if (p->state == PARTITION_LEADER || p->state == PARTITION_STARTING)
+    if ((p->state == PARTITION_LEADER || p->state == PARTITION_STARTING) && p->begun)
         flags = ROLE_LEADER;
     else if (p->state == PARTITION_FAILED)
         flags = ROLE_FAILED;
@@ -82,9 +44,10 @@ static void publish_role(struct partition *p)
     p->moved = true;
 }
 
-static void partition_move(struct partition *p, enum partition_state to)
+void partition_move(struct partition *p, enum partition_state to)
 {
     TIDE_ASSERT(partition_states[p->state].next & 1u << to);
+    p->failed |= to == PARTITION_FAILED;
     p->state = to;
     publish_role(p);
 }
@@ -116,6 +79,10 @@ struct partition *partition_create(const struct partition_config *config)
     p->index = config->index;
     p->config = config->topic_config;
     p->producer_expiry_ms = config->producer_expiry_ms;
+    p->leader_epoch = p->partition_epoch = p->unclean_epoch = -1;
+    p->known_committed = config->high_watermark;
+    p->lease_until_ns = config->lease_until_ns;
+    p->grace = config->grace;
     p->retention_check_ms = config->retention_check_ms;
     p->clean_check_ms = config->clean_check_ms;
     p->clean_bytes_per_second = config->clean_bytes_per_second;
@@ -144,7 +111,7 @@ void partition_destroy(struct partition *p)
 
 /* ---- opening and closing ------------------------------------------------------------------------- */
 
-static void replay(void *arg, const struct batch_header *h)
+void partition_replay(void *arg, const struct batch_header *h)
 {
     struct partition *p = arg;
     producer_appended(p->producers, h, h->base_offset, INT64_MAX);
@@ -162,7 +129,7 @@ int partition_open(struct partition *p, const struct tide_fs *fs, char *error, s
         snprintf(error, error_size, "a stale producer snapshot in %s cannot be removed", p->dir);
         return e;
     }
-    e = log_replay(p->log, fs, snapshot_load_newest(p->producers, fs, p->dir, end), replay, p);
+    e = log_replay(p->log, fs, snapshot_load_newest(p->producers, fs, p->dir, end), partition_replay, p);
     if (e != 0) {
         snprintf(error, error_size, "%s cannot be read for its producers: %s", p->dir, strerror(-e));
         return e;
@@ -182,21 +149,117 @@ int partition_close(struct partition *p, const struct tide_fs *fs)
     return e != 0 ? e : failed ? -EIO : closed;
 }
 
-void partition_adopt(struct partition *p, struct log_core *core, const struct tide_time *t, int32_t leader_epoch, uint32_t replica_count,
-                     uint32_t isr_count)
+bool partition_lost_committed(const struct partition *p)
+{
+    return log_next_offset(p->log) < p->known_committed;
+}
+
+/* ---- roles ------------------------------------------------------------------------------------------ */
+
+void partition_adopt(struct partition *p, struct log_core *core, const struct tide_time *t)
 {
     int64_t end = log_next_offset(p->log);
-    uint32_t isr = isr_count >= 32 ? UINT32_MAX : (1u << isr_count) - 1;
+    int64_t start = log_start_offset(p->log);
     log_adopt(p->log, core);
     producers_loaded(p->producers, t->wall_ms);
     snapshot_begin(&p->snapshot, p->dir, p->home_core, p->slot, log_active_base(p->log));
     p->retention_at_ns = t->now_ns + (uint64_t)p->retention_check_ms * TIDE_NS_PER_MS;
     p->clean_at_ns = t->now_ns + (uint64_t)p->clean_check_ms * TIDE_NS_PER_MS;
-    p->leader_epoch = leader_epoch;
-    /* Everything recovered is on the device; alone in the ISR it is committed. */
-    watermark_begin(&p->marks, leader_epoch, log_start_offset(p->log), end, end, TIDE_MAX(replica_count, 1u), isr | 1);
+    /* Everything recovered is on the device. */
+    watermark_begin(&p->marks, -1, start, end, end, TIDE_MAX(TIDE_MIN(p->known_committed, end), start), 1, 1);
     partition_configure(p, &p->config);
+    partition_move(p, PARTITION_FOLLOWER);
+}
+
+/* What the marks of the next epoch start from. The role in which they were read has ended. */
+static void begin_marks(struct partition *p, bool leads)
+{
+    int64_t high = watermark_high(&p->marks);
+    int64_t start = log_start_offset(p->log);
+    int64_t end = log_next_offset(p->log);
+    watermark_begin(&p->marks, p->leader_epoch, start, end, log_durable_end(p->log), high, leads ? p->members.count : 1, leads ? p->isr : 1);
+    p->begun = true;
+    publish_role(p);
+}
+
+/* The epoch's marks begin when the log stands still. */
+static void begin_leading(struct partition *p)
+{
+    if (p->cut == CUT_NONE && !p->begun)
+        begin_marks(p, true);
+}
+
+static void end_epoch(struct partition *p, const struct mail_role *role)
+{
+    bool had_readers = p->begun;
+    bool unclean = role->unclean_epoch > p->leader_epoch || role->recovering;
+    p->leader_epoch = role->leader_epoch;
+    p->begun = false;
+    publish_role(p);
+    if (had_readers && p->grace.begin != NULL)
+        p->grace_token = p->grace.begin(p->grace.self);
+    /* An unclean leader may lack what was committed; what it has is committed anew. */
+    if (unclean && role->leader != role->self)
+        tide_pub64_set(&p->marks.high_watermark, (uint64_t)log_start_offset(p->log));
+    members_begin(&p->members, role);
+}
+
+static void lead(struct partition *p, bool new_epoch)
+{
+    if (!new_epoch) {
+        watermark_extend(&p->marks, p->members.count);
+        watermark_commit_isr(&p->marks, p->isr);
+        return;
+    }
     partition_move(p, PARTITION_STARTING);
+    begin_leading(p);
+}
+
+static void follow(struct partition *p, bool new_epoch)
+{
+    if (!new_epoch)
+        return;
+    p->leader_start = 0;
+    partition_move(p, PARTITION_FOLLOWER);
+    begin_marks(p, false);
+}
+
+bool partition_become(struct partition *p, const struct tide_time *t, const struct mail_role *role, struct tide_out *out)
+{
+    bool new_epoch = role->leader_epoch > p->leader_epoch;
+    bool takes_part = p->state >= PARTITION_FOLLOWER && p->state <= PARTITION_LEADER && !p->releasing;
+    (void)t;
+    if (role->partition_epoch <= p->partition_epoch || !TIDE_EXPECT(role->leader_epoch >= p->leader_epoch))
+        return false;
+    if (new_epoch)
+        end_epoch(p, role);
+    else
+        members_update(&p->members, role);
+    p->partition_epoch = role->partition_epoch;
+    p->unclean_epoch = TIDE_MAX(p->unclean_epoch, role->recovering ? role->leader_epoch : role->unclean_epoch);
+    p->isr = members_isr(&p->members, role) | 1u << MEMBER_SELF;
+    if (takes_part && role->leader == role->self)
+        lead(p, new_epoch);
+    else if (takes_part)
+        follow(p, new_epoch);
+    p->moved = true;
+    partition_turn(p, t, out);
+    return true;
+}
+
+bool partition_has_lease(const struct partition *p, const struct tide_time *t)
+{
+    return p->lease_until_ns == NULL || t->now_ns < atomic_load_explicit(p->lease_until_ns, memory_order_acquire);
+}
+
+bool partition_is_leader(const struct partition *p)
+{
+    return (p->state == PARTITION_LEADER || p->state == PARTITION_STARTING) && p->begun && !p->releasing;
+}
+
+bool partition_is_follower(const struct partition *p)
+{
+    return p->state == PARTITION_FOLLOWER && !p->releasing;
 }
 
 void partition_configure(struct partition *p, const struct tide_topic_config *config)
@@ -213,7 +276,7 @@ bool partition_release(struct partition *p, struct tide_out *out)
     }
     if (p->state == PARTITION_RELEASED)
         return true;
-    if (!log_release(p->log, out) || snapshot_job_is_out(&p->snapshot))
+    if (!log_release(p->log, out) || snapshot_job_is_out(&p->snapshot) || p->reload.out)
         return false;
     partition_move(p, PARTITION_RELEASED);
     return true;
@@ -226,11 +289,6 @@ static enum tide_status refuse(struct partition_appended *ret, int16_t error, co
     ret->error = error;
     ret->message = message;
     return TIDE_OK;
-}
-
-static bool serves(const struct partition *p)
-{
-    return (p->state == PARTITION_LEADER || p->state == PARTITION_STARTING) && !p->releasing;
 }
 
 /* Size, magic, codec, counts: what the header alone tells. 0 or the error. */
@@ -274,7 +332,8 @@ static int16_t check_header(const struct partition *p, const struct partition_ap
 }
 
 /* Exactly one batch of magic 2, and we lead. */
-static int16_t check_request(const struct partition *p, const struct partition_append *a, struct batch_header *h, const char **message)
+static int16_t check_request(const struct partition *p, const struct tide_time *t, const struct partition_append *a, struct batch_header *h,
+                             const char **message)
 {
     if (a->records.len == 0) {
         *message = "there are no records";
@@ -310,7 +369,7 @@ static int16_t check_request(const struct partition *p, const struct partition_a
     }
     if (p->state == PARTITION_FAILED)
         return KAFKA_KAFKA_STORAGE_ERROR;
-    if (!serves(p))
+    if (!partition_is_leader(p) || !partition_has_lease(p, t))
         return KAFKA_NOT_LEADER_OR_FOLLOWER;
     if (a->leader_epoch >= 0 && a->leader_epoch != p->leader_epoch)
         return KAFKA_NOT_LEADER_OR_FOLLOWER;
@@ -358,7 +417,7 @@ bool partition_wants_check(const struct partition *p, const struct tide_time *t,
                            struct batch_header *ret_header, struct batch_walk_limits *ret_limits)
 {
     const char *message;
-    if (check_request(p, a, ret_header, &message) != 0 || batch_codec_of(ret_header) == CODEC_NONE)
+    if (check_request(p, t, a, ret_header, &message) != 0 || batch_codec_of(ret_header) == CODEC_NONE)
         return false;
     *ret_limits = limits_now(p, t);
     return true;
@@ -403,7 +462,7 @@ static enum tide_status store(struct partition *p, const struct tide_time *t, co
     ret->end_offset = base + h->last_offset_delta + 1;
     ret->log_append_time_ms = append_time ? t->wall_ms : -1;
     watermark_appended(&p->marks, ret->end_offset);
-    (void)watermark_evaluate(&p->marks);
+    (void)watermark_evaluate(&p->marks); /* we have the lease: check_request */
     p->moved = true;
     return TIDE_OK;
 }
@@ -419,7 +478,7 @@ enum tide_status partition_append(struct partition *p, const struct tide_time *t
 
     *ret = (struct partition_appended){.bad_record = -1, .leader_epoch = p->leader_epoch, .base_offset = -1, .end_offset = -1,
                                        .log_append_time_ms = -1, .log_start_offset = -1};
-    error = check_request(p, a, &h, &message);
+    error = check_request(p, t, a, &h, &message);
     if (error == 0 || error == KAFKA_INVALID_RECORD || error == KAFKA_INVALID_TIMESTAMP)
         ret->log_start_offset = log_start_offset(p->log);
     if (error != 0)
@@ -452,9 +511,9 @@ enum tide_status partition_append(struct partition *p, const struct tide_time *t
 
 /* ---- events of the home core -------------------------------------------------------------------------------- */
 
-static void check_failure(struct partition *p)
+void partition_check_failure(struct partition *p)
 {
-    if (log_is_failed(p->log) && (p->state == PARTITION_STARTING || p->state == PARTITION_LEADER))
+    if (log_is_failed(p->log) && p->state >= PARTITION_FOLLOWER && p->state <= PARTITION_LEADER)
         partition_move(p, PARTITION_FAILED);
 }
 
@@ -462,7 +521,7 @@ static int16_t trim_error(const struct partition *p, int64_t offset)
 {
     if (p->state == PARTITION_FAILED)
         return KAFKA_KAFKA_STORAGE_ERROR;
-    if (!serves(p))
+    if (!partition_is_leader(p))
         return KAFKA_NOT_LEADER_OR_FOLLOWER;
     if (p->config.cleanup_policy == CLEANUP_COMPACT)
         return KAFKA_POLICY_VIOLATION;
@@ -524,29 +583,43 @@ static void clean(struct partition *p, const struct tide_time *t, struct tide_ou
     log_compact(p->log, &c, out);
 }
 
-void partition_turn(struct partition *p, const struct tide_time *t, struct tide_out *out)
+static void lead_turn(struct partition *p, const struct tide_time *t, struct tide_out *out)
 {
-    if (p->state == PARTITION_STARTING && log_begin_epoch(p->log, p->leader_epoch, out) == TIDE_OK)
+    begin_leading(p);
+    if (p->state == PARTITION_STARTING && p->begun && log_begin_epoch(p->log, p->leader_epoch, out) == TIDE_OK)
         partition_move(p, PARTITION_LEADER);
     if (p->state == PARTITION_LEADER && p->retention_check_ms > 0 && t->now_ns >= p->retention_at_ns)
         retain(p, t, out);
-    if (p->state == PARTITION_LEADER && p->clean_check_ms > 0 && t->now_ns >= p->clean_at_ns)
-        clean(p, t, out);
-    if (p->state != PARTITION_RELEASED)
-        log_flush(p->log, t, out);
-    if (serves(p))
-        snapshot_turn(&p->snapshot, p->producers, log_durable_end(p->log), out);
-    if (t->wall_ms > p->producer_expiry_ms)
-        producers_expire(p->producers, t->wall_ms - p->producer_expiry_ms, EXPIRE_LOOKS);
-    check_failure(p);
-    if (p->state == PARTITION_LEADER && watermark_evaluate(&p->marks))
+    if (p->state == PARTITION_LEADER && partition_has_lease(p, t) && watermark_evaluate(&p->marks))
         p->moved = true;
+}
+
+void partition_turn(struct partition *p, const struct tide_time *t, struct tide_out *out)
+{
+    bool takes_part = partition_is_leader(p) || partition_is_follower(p);
+    (void)partition_cut_step(p, out);
+    if (p->state == PARTITION_STARTING || p->state == PARTITION_LEADER)
+        lead_turn(p, t, out);
+    if (partition_is_follower(p))
+        partition_follow_start(p, out);
+    if (takes_part && p->cut == CUT_NONE && p->clean_check_ms > 0 && t->now_ns >= p->clean_at_ns)
+        clean(p, t, out);
+    if (p->state >= PARTITION_FOLLOWER && p->state != PARTITION_RELEASED)
+        log_flush(p->log, t, out);
+    if (takes_part && p->cut == CUT_NONE)
+        snapshot_turn(&p->snapshot, p->producers, log_durable_end(p->log), out);
+    if (t->wall_ms > p->producer_expiry_ms && p->cut == CUT_NONE)
+        producers_expire(p->producers, t->wall_ms - p->producer_expiry_ms, EXPIRE_LOOKS);
+    partition_check_failure(p);
 }
 
 bool partition_has_work(const struct partition *p)
 {
-    return p->state == PARTITION_STARTING || (p->state != PARTITION_RELEASED && log_has_work(p->log)) ||
-           (serves(p) && snapshot_has_work(&p->snapshot, log_durable_end(p->log)));
+    bool takes_part = partition_is_leader(p) || partition_is_follower(p);
+    if (p->state < PARTITION_FOLLOWER || p->state == PARTITION_RELEASED)
+        return false;
+    return p->state == PARTITION_STARTING || p->cut == CUT_GRACE || log_has_work(p->log) || partition_follow_has_work(p) ||
+           (takes_part && p->cut == CUT_NONE && snapshot_has_work(&p->snapshot, log_durable_end(p->log)));
 }
 
 bool partition_is_failed(const struct partition *p)
@@ -556,13 +629,14 @@ bool partition_is_failed(const struct partition *p)
 
 void partition_on_disk(struct partition *p, const struct tide_time *t, const struct disk_done *done, struct tide_out *out)
 {
-    (void)t;
     if (log_on_disk(p->log, done, out) && !log_is_failed(p->log)) {
-        watermark_durable(&p->marks, log_durable_end(p->log));
-        (void)watermark_evaluate(&p->marks);
+        if (p->cut == CUT_NONE)
+            watermark_durable(&p->marks, log_durable_end(p->log));
+        if (p->state == PARTITION_LEADER && partition_has_lease(p, t))
+            (void)watermark_evaluate(&p->marks);
         p->moved = true;
     }
-    check_failure(p);
+    partition_check_failure(p);
 }
 
 void partition_on_job(struct partition *p, const struct tide_time *t, struct tide_job *job, struct tide_out *out)
@@ -572,11 +646,20 @@ void partition_on_job(struct partition *p, const struct tide_time *t, struct tid
     (void)out;
     if (job == &p->snapshot.job)
         snapshot_on_job(&p->snapshot);
+    else if (job == &p->reload.job)
+        partition_on_reload(p);
     else
         log_on_job(p->log, job);
     if (log_start_offset(p->log) != start)
         p->moved = true;
-    check_failure(p);
+    partition_check_failure(p);
+}
+
+bool partition_take_failed(struct partition *p)
+{
+    bool failed = p->failed;
+    p->failed = false;
+    return failed;
 }
 
 bool partition_take_moved(struct partition *p)
@@ -592,9 +675,6 @@ void partition_look(const struct partition *p, struct partition_look *ret)
 {
     uint64_t role = tide_pub64_peek(&p->role);
     *ret = (struct partition_look){
-        .leader_epoch = (int32_t)(uint32_t)role,
-        .leader = (role >> 32 & ROLE_LEADER) != 0,
-        .failed = (role >> 32 & ROLE_FAILED) != 0,
         .min_isr_met = watermark_min_isr_met(&p->marks),
         .log_start = log_start_offset(p->log),
         /* The high watermark first: what is read later can only be larger. */
@@ -604,9 +684,24 @@ void partition_look(const struct partition *p, struct partition_look *ret)
     ret->last_stable_offset = TIDE_MIN(stable, ret->high_watermark);
     ret->counted_end = watermark_counted(&p->marks);
     ret->log_end = watermark_log_end(&p->marks);
-    ret->epoch_committed = ret->high_watermark >= p->marks.epoch_start;
+    ret->epoch_committed = watermark_epoch_committed(&p->marks);
+    /* The acquires above: a mark of a later epoch was written behind a role that is not this one. */
+    uint64_t after = tide_pub64_peek(&p->role);
+    ret->leader_epoch = (int32_t)(uint32_t)after;
+    ret->leader = after == role && (after >> 32 & ROLE_LEADER) != 0;
+    ret->failed = (after >> 32 & ROLE_FAILED) != 0;
 }
 
+int64_t partition_checkpoint(const struct partition *p)
+{
+    int64_t durable = watermark_durable_end(&p->marks);
+    int64_t high = watermark_high(&p->marks);
+    return TIDE_MIN(high, durable);
+}
+
+struct watermark *partition_marks(struct partition *p) { return &p->marks; }
+const struct members *partition_members(const struct partition *p) { return &p->members; }
+int32_t partition_epoch(const struct partition *p) { return p->partition_epoch; }
 struct log *partition_log(struct partition *p) { return p->log; }
 const char *partition_topic(const struct partition *p) { return p->topic; }
 int32_t partition_index(const struct partition *p) { return p->index; }
@@ -628,6 +723,7 @@ void partition_check(const struct partition *p)
     watermark_check(&p->marks);
     producers_check(p->producers);
     log_check(p->log);
-    if (p->state == PARTITION_LEADER)
+    members_check(&p->members);
+    if (p->begun && p->cut == CUT_NONE && (p->state == PARTITION_LEADER || p->state == PARTITION_FOLLOWER))
         TIDE_ASSERT(watermark_log_end(&p->marks) == log_next_offset(p->log));
 }

@@ -4,6 +4,20 @@
  *
  * Owner: the home core. Control creates it, a helper opens it, the home core adopts it; then it
  * is found by other cores through the view and read by them ([any]).
+ *
+ *   CREATED -> OPEN        partition_open [helper]
+ *   OPEN -> FOLLOWER       partition_adopt [home]: it follows nobody yet
+ *   any role -> FOLLOWER   partition_become: takes what its leader sends (partition_follow_append)
+ *   any role -> STARTING   partition_become: leads; the epoch's line is being made durable
+ *   STARTING -> LEADER     it is: appends are taken
+ *   FOLLOWER, STARTING, LEADER -> FAILED   a write or a job failed: nothing is acknowledged or
+ *                          written any more (P11); control closes it and opens it again, and it
+ *                          comes back through recovery as a follower
+ *   any of them -> RELEASED  partition_release
+ *
+ * Whoever reads a mark on another core looks at the role before and after (partition_look): the
+ * role of an epoch ends before its marks are used again, so what was read between two equal roles
+ * is of that epoch.
  */
 #ifndef TIDEMARK_PARTITION_PARTITION_H
 #define TIDEMARK_PARTITION_PARTITION_H
@@ -13,7 +27,10 @@
 
 #include "kafka/batch.h"
 #include "log/log.h"
+#include "partition/members.h"
 #include "partition/watermark.h"
+#include "tidemark/grace.h"
+#include "tidemark/mail.h"
 #include "tidemark/settings.h"
 
 struct partition;
@@ -33,6 +50,12 @@ struct partition_config {
     int64_t clean_bytes_per_second; /* pace of a compaction; INT64_MAX: as fast as it goes */
     int64_t clean_map_bytes;       /* for the keys of one compaction */
     uint32_t producers_max; /* producer ids remembered; beyond it the oldest is forgotten */
+    /* From replication-offset-checkpoint: everything below was committed once. 0: unknown. */
+    int64_t high_watermark;
+    /* No leader acts once its turn's time has passed it (design 9). NULL: for ever. */
+    const _Atomic uint64_t *lease_until_ns;
+    /* For the readers of an epoch that ended; all zero: there are no other cores. */
+    struct tide_grace grace;
 };
 struct partition *partition_create(const struct partition_config *); /* [control] */
 /* [helper] Recovery, producer state. 0 or -errno with a sentence in error. */
@@ -41,9 +64,16 @@ int partition_open(struct partition *, const struct tide_fs *, char *error, size
 int partition_close(struct partition *, const struct tide_fs *);
 void partition_destroy(struct partition *); /* [control] after a grace period */
 
-/* [home] Becomes ours, as a leader of `leader_epoch` with the ISR {self} of `replicas`. */
-void partition_adopt(struct partition *, struct log_core *, const struct tide_time *,
-                     int32_t leader_epoch, uint32_t replica_count, uint32_t isr_count);
+/* [helper, control] After partition_open: recovery had to cut or refuse below what was committed, so
+ * the replica counts as unclean (control-plane 4.8). */
+bool partition_lost_committed(const struct partition *);
+
+/* [home] Becomes ours, as a follower of nobody. */
+void partition_adopt(struct partition *, struct log_core *, const struct tide_time *);
+/* [home] What control says it is to be. False, and nothing changed, unless the partition epoch is
+ * greater than its own. A deposed leader's marks are the follower's from here on: whoever waited is
+ * answered by partition_look. */
+bool partition_become(struct partition *, const struct tide_time *, const struct mail_role *, struct tide_out *);
 /* [home] No more appends; true when it can go to partition_close. Call again after completions. */
 bool partition_release(struct partition *, struct tide_out *);
 /* [home] The topic's settings changed. */
@@ -80,6 +110,32 @@ enum tide_status partition_append(struct partition *, const struct tide_time *,
                                   const struct partition_append *, struct tide_out *,
                                   struct partition_appended *ret);
 
+/* ---- following [home] ---------------------------------------------------------------------- */
+struct partition_follow {
+    struct tide_slice records;   /* whole batches exactly as the leader has them; borrowed; may be empty */
+    int32_t leader_epoch;        /* of the subscription */
+    int64_t base_offset;         /* of the first of them */
+    int64_t high_watermark;      /* the leader's */
+    int64_t log_start;           /* the leader's */
+    int64_t gaps_below;          /* it compacted: offsets below may be missing between batches; 0: none */
+};
+struct partition_followed {
+    uint32_t taken;              /* bytes of whole batches, from the front; more than 0 also with an error */
+    const char *message;         /* static text when TIDE_BAD, else NULL */
+};
+/* Appends at our end, then raises the high watermark to the leader's as far as we hold it: so only
+ * a replica whose log agrees with the leader's may be given any. TIDE_OK: all of it. TIDE_FULL: not
+ * all yet: again with the rest, a turn later is early enough. TIDE_BAD: the bytes are no batches
+ * that may follow (damaged, a gap, another epoch's). TIDE_REFUSED: we do not follow in that epoch.
+ * TIDE_IO: FAILED. */
+enum tide_status partition_follow_append(struct partition *, const struct tide_time *, const struct partition_follow *,
+                                         struct tide_out *, struct partition_followed *ret);
+/* The log is to end at `offset` or at the start of the batch that holds it; producer state goes back
+ * with it. TIDE_AGAIN until that is done and durable, then TIDE_OK. The caller has decided that it
+ * may fall below the high watermark (follower.h). TIDE_REFUSED: we do not follow, or below the start
+ * of the log. TIDE_IO: FAILED. */
+enum tide_status partition_truncate(struct partition *, int64_t offset, struct tide_out *);
+
 /* [home] DeleteRecords: the start of the log rises to *offset (-1: the high watermark, filled in).
  * TIDE_OK: decided, *ret_error and *ret_low (the start now) say how; TIDE_AGAIN: call again. */
 enum tide_status partition_trim(struct partition *, int64_t *offset, struct tide_out *, int16_t *ret_error,
@@ -94,6 +150,15 @@ void partition_on_disk(struct partition *, const struct tide_time *, const struc
 void partition_on_job(struct partition *, const struct tide_time *, struct tide_job *, struct tide_out *);
 /* [home] True once after any published mark moved or the role changed: ring the waiting cores. */
 bool partition_take_moved(struct partition *);
+/* [home] True once after it became FAILED: control is told (MAIL_FAILED). */
+bool partition_take_failed(struct partition *);
+/* [home] For the decisions of dataplane/replica. */
+struct watermark *partition_marks(struct partition *);
+const struct members *partition_members(const struct partition *);
+bool partition_is_leader(const struct partition *);   /* in its newest role, and not FAILED or released */
+bool partition_is_follower(const struct partition *); /* the same */
+int32_t partition_epoch(const struct partition *);
+bool partition_has_lease(const struct partition *, const struct tide_time *);
 
 /* ---- [any] -------------------------------------------------------------------------------- */
 struct partition_look {
@@ -109,6 +174,8 @@ struct partition_look {
     int64_t last_stable_offset;
 };
 void partition_look(const struct partition *, struct partition_look *ret);
+/* What may be written down as committed and here (replication-offset-checkpoint). */
+int64_t partition_checkpoint(const struct partition *);
 struct log *partition_log(struct partition *);
 const char *partition_topic(const struct partition *);
 int32_t partition_index(const struct partition *);

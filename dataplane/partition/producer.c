@@ -194,6 +194,13 @@ void producers_expire(struct producers *p, int64_t before_ms, unsigned budget)
     }
 }
 
+void producers_clear(struct producers *p)
+{
+    for (uint32_t i = 0; i < p->max && p->count != 0; i++)
+        if (p->entries[i].id >= 0)
+            forget(p, &p->entries[i]);
+}
+
 void producers_loaded(struct producers *p, int64_t now_ms)
 {
     for (uint32_t i = 0; i < p->max; i++)
@@ -248,10 +255,7 @@ enum tide_status producers_restore(struct producers *p, const uint8_t *bytes, si
     if ((len - SNAPSHOT_HEAD) / SNAPSHOT_ENTRY != count || (len - SNAPSHOT_HEAD) % SNAPSHOT_ENTRY != 0 ||
         batch_crc_update(0, bytes + SNAPSHOT_CRC_FROM, len - SNAPSHOT_CRC_FROM) != load_be32(bytes + 2))
         return TIDE_BAD;
-    while (p->count != 0)
-        for (uint32_t i = 0; i < p->max; i++)
-            if (p->entries[i].id >= 0)
-                forget(p, &p->entries[i]);
+    producers_clear(p);
     for (uint32_t i = 0; i < count; i++) {
         const uint8_t *at = bytes + SNAPSHOT_HEAD + (size_t)i * SNAPSHOT_ENTRY;
         struct batch_header h = {.producer_id = (int64_t)load_be64(at), .producer_epoch = (int16_t)load_be16(at + 8),

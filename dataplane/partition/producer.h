@@ -69,6 +69,7 @@ void producers_expire(struct producers *, int64_t before_ms, unsigned budget);
 /* The last offset of every producer, at most `max` of them; how many there are. */
 uint32_t producers_ends(const struct producers *, int64_t *to, uint32_t max);
 
+void producers_clear(struct producers *); /* forgets all of them */
 /* Everyone counts as used now: expiry after a restart counts from the load. */
 void producers_loaded(struct producers *, int64_t now_ms);
 

@@ -11,21 +11,22 @@ static void raise(struct tide_pub64 *p, int64_t to)
     tide_pub64_set(p, (uint64_t)to);
 }
 
-void watermark_begin(struct watermark *w, int32_t leader_epoch, int64_t log_start, int64_t log_end, int64_t high_watermark,
-                     uint32_t replica_count, uint32_t isr)
+void watermark_begin(struct watermark *w, int32_t leader_epoch, int64_t log_start, int64_t log_end, int64_t durable_end,
+                     int64_t high_watermark, uint32_t replica_count, uint32_t isr)
 {
     TIDE_ASSERT(replica_count >= 1 && replica_count <= TIDE_REPLICAS_MAX);
     TIDE_ASSERT(isr & 1u << LEADER);
     TIDE_ASSERT(high_watermark <= log_end);
-    w->epoch_start = log_end;
-    w->replica_count = replica_count;
-    w->committed_isr = isr;
+    TIDE_ASSERT(durable_end <= log_end);
+    __atomic_store_n(&w->epoch_start, log_end, __ATOMIC_RELAXED);
+    __atomic_store_n(&w->replica_count, replica_count, __ATOMIC_RELAXED);
+    __atomic_store_n(&w->committed_isr, isr, __ATOMIC_RELAXED);
     w->proposed_isr = 0;
     for (uint32_t i = 0; i < TIDE_REPLICAS_MAX; i++)
-        tide_pub64_set(&w->acknowledged[i].end, 0);
+        watermark_forget(w, i);
     tide_pub64_set(&w->log_start, (uint64_t)log_start);
     tide_pub64_set(&w->log_end, (uint64_t)log_end);
-    tide_pub64_set(&w->durable_end, (uint64_t)log_end);
+    tide_pub64_set(&w->durable_end, (uint64_t)durable_end);
     tide_pub64_set(&w->high_watermark, (uint64_t)high_watermark);
     tide_pub64_set(&w->last_stable_offset, (uint64_t)high_watermark);
     tide_pub64_set(&w->leader_epoch, (uint64_t)(uint32_t)leader_epoch);
@@ -61,12 +62,45 @@ void watermark_commit_isr(struct watermark *w, uint32_t isr)
     w->proposed_isr = 0;
 }
 
-void watermark_acknowledged(struct watermark *w, uint32_t replica, int64_t end)
+void watermark_extend(struct watermark *w, uint32_t replica_count)
 {
-    struct tide_pub64 *p = &w->acknowledged[replica].end;
-    TIDE_ASSERT(replica != LEADER && replica < w->replica_count);
-    if (end > (int64_t)tide_pub64_own(p))
-        tide_pub64_set(p, (uint64_t)end);
+    TIDE_ASSERT(replica_count >= w->replica_count && replica_count <= TIDE_REPLICAS_MAX);
+    __atomic_store_n(&w->replica_count, replica_count, __ATOMIC_RELAXED);
+}
+
+static bool rise(struct tide_pub64 *p, int64_t to)
+{
+    if (to <= (int64_t)tide_pub64_own(p))
+        return false;
+    tide_pub64_set(p, (uint64_t)to);
+    return true;
+}
+
+bool watermark_acknowledged(struct watermark *w, uint32_t replica, int64_t log_end, int64_t durable_end)
+{
+    TIDE_ASSERT(replica != LEADER && replica < TIDE_REPLICAS_MAX);
+    bool held = rise(&w->acknowledged[replica].log_end, log_end);
+    bool durable = rise(&w->acknowledged[replica].durable_end, durable_end);
+    return held || durable;
+}
+
+void watermark_caught_up(struct watermark *w, uint32_t replica, uint64_t at_ns)
+{
+    (void)rise(&w->acknowledged[replica].caught_up_ns, (int64_t)at_ns);
+}
+
+void watermark_forget(struct watermark *w, uint32_t replica)
+{
+    tide_pub64_set(&w->acknowledged[replica].log_end, 0);
+    tide_pub64_set(&w->acknowledged[replica].durable_end, 0);
+    tide_pub64_set(&w->acknowledged[replica].caught_up_ns, 0);
+}
+
+int64_t watermark_counted_of(const struct watermark *w, uint32_t replica)
+{
+    if (replica == LEADER)
+        return watermark_counted(w);
+    return (int64_t)tide_pub64_peek(w->count_durable ? &w->acknowledged[replica].durable_end : &w->acknowledged[replica].log_end);
 }
 
 int64_t watermark_counted(const struct watermark *w)
@@ -74,11 +108,17 @@ int64_t watermark_counted(const struct watermark *w)
     return __atomic_load_n(&w->count_durable, __ATOMIC_RELAXED) ? watermark_durable_end(w) : watermark_log_end(w);
 }
 
+bool watermark_epoch_committed(const struct watermark *w)
+{
+    return watermark_high(w) >= __atomic_load_n(&w->epoch_start, __ATOMIC_RELAXED);
+}
+
 bool watermark_min_isr_met(const struct watermark *w)
 {
     uint32_t isr = __atomic_load_n(&w->committed_isr, __ATOMIC_RELAXED);
     uint32_t min = __atomic_load_n(&w->min_insync, __ATOMIC_RELAXED);
-    return (uint32_t)__builtin_popcount(isr) >= TIDE_MIN(min, w->replica_count);
+    uint32_t replicas = __atomic_load_n(&w->replica_count, __ATOMIC_RELAXED);
+    return (uint32_t)__builtin_popcount(isr) >= TIDE_MIN(min, replicas);
 }
 
 bool watermark_evaluate(struct watermark *w)
@@ -88,7 +128,7 @@ bool watermark_evaluate(struct watermark *w)
     if (!watermark_min_isr_met(w))
         return false; /* W4 */
     for (uint32_t i = 1; i < w->replica_count; i++) {
-        int64_t end = (int64_t)tide_pub64_peek(&w->acknowledged[i].end);
+        int64_t end = watermark_counted_of(w, i);
         if (members & 1u << i && end < least)
             least = end;
     }
@@ -98,6 +138,28 @@ bool watermark_evaluate(struct watermark *w)
     raise(&w->high_watermark, least);
     raise(&w->last_stable_offset, least); /* no transactions: nothing is unstable */
     return true;
+}
+
+bool watermark_follow(struct watermark *w, int64_t leader_high)
+{
+    int64_t own = watermark_log_end(w);
+    int64_t high = TIDE_MIN(leader_high, own);
+    if (high <= watermark_high(w))
+        return false;
+    raise(&w->high_watermark, high);
+    raise(&w->last_stable_offset, high);
+    return true;
+}
+
+void watermark_cut(struct watermark *w, int64_t end)
+{
+    int64_t stable = watermark_stable(w);
+    int64_t high = watermark_high(w);
+    /* Downwards from the least mark, so that a reader in between finds W1. */
+    tide_pub64_set(&w->last_stable_offset, (uint64_t)TIDE_MIN(end, stable));
+    tide_pub64_set(&w->high_watermark, (uint64_t)TIDE_MIN(end, high));
+    tide_pub64_set(&w->durable_end, (uint64_t)end);
+    tide_pub64_set(&w->log_end, (uint64_t)end);
 }
 
 void watermark_check(const struct watermark *w)

@@ -8,9 +8,17 @@
  * an epoch, so an old value is one that was true before: it gives a fetch less than it could have
  * and lets an acknowledgement wait longer, never the opposite.
  *
+ * What a replica acknowledged belongs to one subscription of it. The home core sets it back before
+ * it grants the next one (watermark_forget), when no other core writes it: what an earlier
+ * incarnation held says nothing about this one. Only the home core reads it.
+ *
+ * A follower keeps the same marks of its own log; its high watermark is what its leader told,
+ * bounded by its own end (watermark_follow).
+ *
  * Invariants (watermark_check):
  *   W1  durable_end <= log_end, high_watermark <= log_end, last_stable_offset <= high_watermark.
- *   W2  no mark falls while the leader epoch stands.
+ *   W2  no mark falls while the leader epoch stands; a follower that is cut (watermark_cut) was not
+ *       streaming yet, and its high watermark falls only if the epoch began uncleanly.
  *   W3  high_watermark <= the acknowledged end of every member of the maximal ISR at the moment
  *       when it is raised; the leader's own is its counted end.
  *   W4  the high watermark stands still while the committed ISR is smaller than the effective
@@ -42,14 +50,19 @@ struct watermark {
     bool count_durable;     /* ack.durability=device */
     /* published, each by the core of that replica's stream */
     struct {
-        _Alignas(TIDE_CACHE_LINE) struct tide_pub64 end;
+        _Alignas(TIDE_CACHE_LINE) struct tide_pub64 log_end;
+        struct tide_pub64 durable_end;
+        struct tide_pub64 caught_up_ns; /* the time as of which it had everything; stale: earlier */
     } acknowledged[TIDE_REPLICAS_MAX];
 };
 
-/* [home] A new leader epoch: everything below `log_end` is here and durable; `high_watermark` is
- * what is known to be committed. The ISR bitmaps include bit 0, the leader. */
-void watermark_begin(struct watermark *, int32_t leader_epoch, int64_t log_start, int64_t log_end, int64_t high_watermark,
-                     uint32_t replica_count, uint32_t isr);
+/* [home] A new leader epoch: everything below `log_end` is here, below `durable_end` on the device;
+ * `high_watermark` is what is known to be committed. The ISR bitmaps include bit 0, the leader.
+ * A follower is alone. */
+void watermark_begin(struct watermark *, int32_t leader_epoch, int64_t log_start, int64_t log_end, int64_t durable_end,
+                     int64_t high_watermark, uint32_t replica_count, uint32_t isr);
+/* [home] Replicas were added: they have acknowledged nothing. */
+void watermark_extend(struct watermark *, uint32_t replica_count);
 /* [home] */
 void watermark_configure(struct watermark *, uint32_t min_insync_replicas, bool count_durable);
 void watermark_appended(struct watermark *, int64_t log_end);
@@ -57,10 +70,22 @@ void watermark_durable(struct watermark *, int64_t durable_end);
 /* A grow or shrink is proposed / committed. */
 void watermark_propose_isr(struct watermark *, uint32_t isr);
 void watermark_commit_isr(struct watermark *, uint32_t isr);
-/* [core of the stream] The replica acknowledged everything below `end`. Old news is ignored. */
-void watermark_acknowledged(struct watermark *, uint32_t replica, int64_t end);
+/* [core of the stream] The replica holds everything below `log_end`, on its device below
+ * `durable_end`. Old news is ignored. True when either rose. */
+bool watermark_acknowledged(struct watermark *, uint32_t replica, int64_t log_end, int64_t durable_end);
+/* [core of the stream] It had everything as of that time. */
+void watermark_caught_up(struct watermark *, uint32_t replica, uint64_t at_ns);
+/* [home] Nobody writes the replica's words now: what it acknowledged counts no more. */
+void watermark_forget(struct watermark *, uint32_t replica);
+/* [home] The end of a replica that counts: durable_end or log_end, by ack.durability. */
+int64_t watermark_counted_of(const struct watermark *, uint32_t replica);
 /* [home] Raises the high watermark to the minimum over the maximal ISR. True when it moved. */
 bool watermark_evaluate(struct watermark *);
+/* [home, follower that streams] The leader's high watermark, as far as we hold it. True when ours
+ * moved. */
+bool watermark_follow(struct watermark *, int64_t leader_high);
+/* [home, follower that does not stream] The log ends at `end` now, all of it durable. */
+void watermark_cut(struct watermark *, int64_t end);
 
 /* [any] */
 static inline int64_t watermark_log_end(const struct watermark *w) { return (int64_t)tide_pub64_peek(&w->log_end); }
@@ -69,6 +94,8 @@ static inline int64_t watermark_high(const struct watermark *w) { return (int64_
 static inline int64_t watermark_stable(const struct watermark *w) { return (int64_t)tide_pub64_peek(&w->last_stable_offset); }
 /* The end that counts for an acknowledgement by the leader alone. */
 int64_t watermark_counted(const struct watermark *);
+/* What the log held when the epoch began is committed. */
+bool watermark_epoch_committed(const struct watermark *);
 /* min(min.insync.replicas, replicas) members are in sync. */
 bool watermark_min_isr_met(const struct watermark *);
 void watermark_check(const struct watermark *);

@@ -72,6 +72,7 @@ enum job_kind {
     JOB_LOG_CHECKPOINT,  /* cookie: partition slot; recovery has less to read */
     JOB_LOG_COMPACT,     /* cookie: partition slot; closed segments are rewritten */
     JOB_PARTITION_SNAPSHOT, /* cookie: partition slot; producer state is written */
+    JOB_PARTITION_RELOAD,   /* cookie: partition slot; producer state of a log that was cut */
     JOB_BATCH_CHECK,     /* cookie: the owner's; a compressed batch is looked into */
     JOB_CONTROL_FIRST = 64
 };

@@ -71,10 +71,27 @@ static void pump(void)
     partition_check(p);
 }
 
+/* Brokers 0 .. replicas - 1; we are 0. */
+static struct mail_role role_of(int32_t leader, int32_t leader_epoch, int32_t partition_epoch, uint32_t replicas, uint32_t isr)
+{
+    struct mail_role role = {.leader = leader, .leader_epoch = leader_epoch, .partition_epoch = partition_epoch, .unclean_epoch = -1,
+                             .replica_count = replicas, .isr_count = isr};
+    for (uint32_t i = 0; i < replicas; i++)
+        role.replicas[i] = role.isr[i] = (int32_t)i;
+    return role;
+}
+
+static void adopt_and_lead(uint32_t replicas, uint32_t isr)
+{
+    struct mail_role role = role_of(0, EPOCH, 0, replicas, isr);
+    partition_adopt(p, w.core, &w.time);
+    assert_true(partition_become(p, &w.time, &role, &w.out));
+}
+
 static void start(uint32_t replicas, uint32_t isr)
 {
     assert_int_equal(open_partition(), 0);
-    partition_adopt(p, w.core, &w.time, EPOCH, replicas, isr);
+    adopt_and_lead(replicas, isr);
     pump();
 }
 
@@ -212,7 +229,7 @@ static void test_nothing_is_taken_before_the_epoch_is_durable(void **state)
 {
     struct partition_appended a;
     assert_int_equal(open_partition(), 0);
-    partition_adopt(p, w.core, &w.time, EPOCH, 1, 1);
+    adopt_and_lead(1, 1);
     assert_true(partition_has_work(p));
     assert_int_equal(append_once(build(1, -1, -1, -1), &plain, &a), TIDE_FULL);
     assert_int_equal(look().log_end, 0);

@@ -10,7 +10,7 @@ static struct watermark w;
 static void begin(uint32_t replicas, uint32_t isr, uint32_t min, bool durable)
 {
     memset(&w, 0, sizeof(w));
-    watermark_begin(&w, 3, 10, 100, 90, replicas, isr);
+    watermark_begin(&w, 3, 10, 100, 100, 90, replicas, isr);
     watermark_configure(&w, min, durable);
 }
 
@@ -68,8 +68,8 @@ static void test_the_slowest_member_decides(void **state)
         watermark_durable(&w, cases[i].own);
         if (cases[i].proposed != 0)
             watermark_propose_isr(&w, cases[i].proposed);
-        watermark_acknowledged(&w, 1, cases[i].first);
-        watermark_acknowledged(&w, 2, cases[i].second);
+        (void)watermark_acknowledged(&w, 1, cases[i].first, cases[i].first);
+        (void)watermark_acknowledged(&w, 2, cases[i].second, cases[i].second);
         (void)watermark_evaluate(&w);
         assert_int_equal(watermark_high(&w), cases[i].high);
         watermark_check(&w);
@@ -81,7 +81,7 @@ static void test_a_shrink_that_is_committed_counts(void **state)
     begin(3, 7, 1, true);
     watermark_appended(&w, 200);
     watermark_durable(&w, 200);
-    watermark_acknowledged(&w, 1, 180);
+    (void)watermark_acknowledged(&w, 1, 180, 180);
     assert_false(watermark_evaluate(&w));
     watermark_propose_isr(&w, 3);
     assert_false(watermark_evaluate(&w));
@@ -115,7 +115,7 @@ static void test_min_insync_replicas(void **state)
         watermark_appended(&w, 150);
         watermark_durable(&w, 150);
         for (uint32_t k = 1; k < cases[i].replicas; k++)
-            watermark_acknowledged(&w, k, 150);
+            (void)watermark_acknowledged(&w, k, 150, 150);
         assert_int_equal(watermark_evaluate(&w), cases[i].met); /* W4 */
         assert_int_equal(watermark_high(&w), cases[i].met ? 150 : 90);
     }
@@ -126,12 +126,12 @@ static void test_old_acknowledgements_are_ignored(void **state)
     begin(2, 3, 1, true);
     watermark_appended(&w, 200);
     watermark_durable(&w, 200);
-    watermark_acknowledged(&w, 1, 150);
-    watermark_acknowledged(&w, 1, 120);
+    (void)watermark_acknowledged(&w, 1, 150, 150);
+    (void)watermark_acknowledged(&w, 1, 120, 120);
     assert_true(watermark_evaluate(&w));
     assert_int_equal(watermark_high(&w), 150);
     /* A new epoch knows nothing of what was acknowledged in the old one. */
-    watermark_begin(&w, 4, 10, 200, 150, 2, 3);
+    watermark_begin(&w, 4, 10, 200, 200, 150, 2, 3);
     assert_false(watermark_evaluate(&w));
     assert_int_equal(watermark_high(&w), 150);
 }
@@ -159,7 +159,7 @@ static void test_random_steps(void **state)
             case 2:
                 to = (int64_t)tide_random_below(&r, (uint64_t)log_end + 1);
                 acknowledged[i] = TIDE_MAX(acknowledged[i], to);
-                watermark_acknowledged(&w, i, to);
+                (void)watermark_acknowledged(&w, i, to, to);
                 break;
             case 3:
                 proposed = 1 | (uint32_t)tide_random_below(&r, 4) << 1;
