@@ -117,7 +117,7 @@ struct partition_follow {
     int64_t base_offset;         /* of the first of them */
     int64_t high_watermark;      /* the leader's */
     int64_t log_start;           /* the leader's */
-    int64_t gaps_below;          /* it compacted: offsets below may be missing between batches; 0: none */
+    bool compacted;              /* it compacted: offsets may be missing before and between them */
 };
 struct partition_followed {
     uint32_t taken;              /* bytes of whole batches, from the front; more than 0 also with an error */

@@ -2,6 +2,7 @@
 #include "partition/watermark.h"
 
 #include "tidemark/assert.h"
+#include "tidemark/mutant.h"
 
 enum { LEADER = 0 };
 
@@ -22,8 +23,7 @@ void watermark_begin(struct watermark *w, int32_t leader_epoch, int64_t log_star
     __atomic_store_n(&w->replica_count, replica_count, __ATOMIC_RELAXED);
     __atomic_store_n(&w->committed_isr, isr, __ATOMIC_RELAXED);
     w->proposed_isr = 0;
-    for (uint32_t i = 0; i < TIDE_REPLICAS_MAX; i++)
-        watermark_forget(w, i);
+    w->heard = 0;
     tide_pub64_set(&w->log_start, (uint64_t)log_start);
     tide_pub64_set(&w->log_end, (uint64_t)log_end);
     tide_pub64_set(&w->durable_end, (uint64_t)durable_end);
@@ -91,26 +91,41 @@ void watermark_caught_up(struct watermark *w, uint32_t replica, uint64_t at_ns)
 
 void watermark_forget(struct watermark *w, uint32_t replica)
 {
-    tide_pub64_set(&w->acknowledged[replica].log_end, 0);
-    tide_pub64_set(&w->acknowledged[replica].durable_end, 0);
-    tide_pub64_set(&w->acknowledged[replica].caught_up_ns, 0);
+    w->heard &= ~(1u << replica);
+}
+
+void watermark_listen(struct watermark *w, uint32_t replica)
+{
+    if (!MUTANT(SUBSCRIPTION_FENCE)) {
+        tide_pub64_set(&w->acknowledged[replica].log_end, 0);
+        tide_pub64_set(&w->acknowledged[replica].durable_end, 0);
+    }
+    w->heard |= 1u << replica;
+}
+
+bool watermark_counts_durable(const struct watermark *w)
+{
+    return __atomic_load_n(&w->count_durable, __ATOMIC_RELAXED) && !MUTANT(DURABLE);
 }
 
 int64_t watermark_counted_of(const struct watermark *w, uint32_t replica)
 {
     if (replica == LEADER)
         return watermark_counted(w);
-    return (int64_t)tide_pub64_peek(w->count_durable ? &w->acknowledged[replica].durable_end : &w->acknowledged[replica].log_end);
+    if (!(w->heard & 1u << replica))
+        return 0;
+    return (int64_t)tide_pub64_peek(watermark_counts_durable(w) ? &w->acknowledged[replica].durable_end
+                                                                : &w->acknowledged[replica].log_end);
 }
 
 int64_t watermark_counted(const struct watermark *w)
 {
-    return __atomic_load_n(&w->count_durable, __ATOMIC_RELAXED) ? watermark_durable_end(w) : watermark_log_end(w);
+    return watermark_counts_durable(w) ? watermark_durable_end(w) : watermark_log_end(w);
 }
 
 bool watermark_epoch_committed(const struct watermark *w)
 {
-    return watermark_high(w) >= __atomic_load_n(&w->epoch_start, __ATOMIC_RELAXED);
+    return MUTANT(EPOCH_START) || watermark_high(w) >= __atomic_load_n(&w->epoch_start, __ATOMIC_RELAXED);
 }
 
 bool watermark_min_isr_met(const struct watermark *w)
@@ -123,9 +138,9 @@ bool watermark_min_isr_met(const struct watermark *w)
 
 bool watermark_evaluate(struct watermark *w)
 {
-    uint32_t members = w->committed_isr | w->proposed_isr;
+    uint32_t members = w->committed_isr | (MUTANT(MAXIMAL_ISR) ? 0 : w->proposed_isr);
     int64_t least = watermark_counted(w);
-    if (!watermark_min_isr_met(w))
+    if (!watermark_min_isr_met(w) && !MUTANT(FREEZE))
         return false; /* W4 */
     for (uint32_t i = 1; i < w->replica_count; i++) {
         int64_t end = watermark_counted_of(w, i);

@@ -8,9 +8,10 @@
  * an epoch, so an old value is one that was true before: it gives a fetch less than it could have
  * and lets an acknowledgement wait longer, never the opposite.
  *
- * What a replica acknowledged belongs to one subscription of it. The home core sets it back before
- * it grants the next one (watermark_forget), when no other core writes it: what an earlier
- * incarnation held says nothing about this one. Only the home core reads it.
+ * What a replica acknowledged belongs to one subscription of it. The home core stops to listen when
+ * that ends (watermark_forget), and sets the words back before it grants the next one
+ * (watermark_listen), when no other core writes them: what an earlier incarnation held says nothing
+ * about this one. Only the home core reads them.
  *
  * A follower keeps the same marks of its own log; its high watermark is what its leader told,
  * bounded by its own end (watermark_follow).
@@ -47,6 +48,7 @@ struct watermark {
     uint32_t committed_isr; /* bit per replica */
     uint32_t proposed_isr;  /* proposed and not yet answered; the maximal ISR is the union (design 5) */
     uint32_t min_insync;
+    uint32_t heard;         /* replicas whose words count: they are of the subscription that stands */
     bool count_durable;     /* ack.durability=device */
     /* published, each by the core of that replica's stream */
     struct {
@@ -75,8 +77,10 @@ void watermark_commit_isr(struct watermark *, uint32_t isr);
 bool watermark_acknowledged(struct watermark *, uint32_t replica, int64_t log_end, int64_t durable_end);
 /* [core of the stream] It had everything as of that time. */
 void watermark_caught_up(struct watermark *, uint32_t replica, uint64_t at_ns);
-/* [home] Nobody writes the replica's words now: what it acknowledged counts no more. */
+/* [home] What the replica acknowledged counts no more, whatever is still written. */
 void watermark_forget(struct watermark *, uint32_t replica);
+/* [home] Nobody writes the replica's words now: they begin anew, and count. */
+void watermark_listen(struct watermark *, uint32_t replica);
 /* [home] The end of a replica that counts: durable_end or log_end, by ack.durability. */
 int64_t watermark_counted_of(const struct watermark *, uint32_t replica);
 /* [home] Raises the high watermark to the minimum over the maximal ISR. True when it moved. */
@@ -92,6 +96,7 @@ static inline int64_t watermark_log_end(const struct watermark *w) { return (int
 static inline int64_t watermark_durable_end(const struct watermark *w) { return (int64_t)tide_pub64_peek(&w->durable_end); }
 static inline int64_t watermark_high(const struct watermark *w) { return (int64_t)tide_pub64_peek(&w->high_watermark); }
 static inline int64_t watermark_stable(const struct watermark *w) { return (int64_t)tide_pub64_peek(&w->last_stable_offset); }
+bool watermark_counts_durable(const struct watermark *);
 /* The end that counts for an acknowledgement by the leader alone. */
 int64_t watermark_counted(const struct watermark *);
 /* What the log held when the epoch began is committed. */

@@ -135,8 +135,10 @@ struct mail_isr {
     int32_t partition_epoch;  /* that the proposal is based on; the answer has the committed one */
     uint32_t count;           /* of the ISR that is wanted; the answer has the committed one */
     int32_t isr[TIDE_REPLICAS_MAX];
-    int64_t broker_epochs[TIDE_REPLICAS_MAX];
-    /* result */
+    int64_t broker_epochs[TIDE_REPLICAS_MAX]; /* -1: not to be compared */
+    bool recovering;          /* wanted, and in the answer what is committed */
+    /* result. INELIGIBLE_REPLICA and OPERATION_NOT_ATTEMPTED only when no earlier attempt can take effect
+     * any more. */
     int16_t error;            /* Kafka error code; with an error the committed state is not filled in */
 };
 
@@ -161,6 +163,9 @@ struct mail_subscribe {
     bool truncate;            /* the logs differ: cut to truncate_end of truncate_epoch, then ask again */
     int32_t truncate_epoch;
     int64_t truncate_end;
+    bool skip;                /* the leader has nothing below skip_to: go on there, then ask again */
+    int64_t skip_to;
+    int32_t skip_epoch;       /* the leader's at that offset */
     uint32_t replica;         /* its number among the replicas */
     uint32_t subscription;    /* the number that APPEND and ACK carry */
 };

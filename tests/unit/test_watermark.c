@@ -11,6 +11,8 @@ static void begin(uint32_t replicas, uint32_t isr, uint32_t min, bool durable)
 {
     memset(&w, 0, sizeof(w));
     watermark_begin(&w, 3, 10, 100, 100, 90, replicas, isr);
+    for (uint32_t i = 1; i < TIDE_REPLICAS_MAX; i++)
+        watermark_listen(&w, i);
     watermark_configure(&w, min, durable);
 }
 
@@ -132,6 +134,8 @@ static void test_old_acknowledgements_are_ignored(void **state)
     assert_int_equal(watermark_high(&w), 150);
     /* A new epoch knows nothing of what was acknowledged in the old one. */
     watermark_begin(&w, 4, 10, 200, 200, 150, 2, 3);
+    for (uint32_t i = 1; i < TIDE_REPLICAS_MAX; i++)
+        watermark_listen(&w, i);
     assert_false(watermark_evaluate(&w));
     assert_int_equal(watermark_high(&w), 150);
 }
