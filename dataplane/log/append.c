@@ -93,25 +93,30 @@ static bool roll(struct log *log, struct tide_out *out)
     return true;
 }
 
+static enum tide_status wait_for_space(struct log *log)
+{
+    log->refused_for_space = log_space_is_missing(log);
+    count(log, COUNTER_log_zero_waits);
+    return TIDE_FULL;
+}
+
 enum tide_status log_make_room(struct log *log, const struct tide_time *t, uint32_t bytes,
                                int64_t max_timestamp, struct tide_out *out)
 {
     log->now_ns = t->now_ns;
     log->wall_ms = t->wall_ms;
+    log->refused_for_space = false;
     if (log->state == LOG_FAILED)
         return TIDE_IO;
     if (log->state != LOG_RUNNING || log->truncate_wanted >= 0)
         return TIDE_FULL;
     if (bytes < BATCH_HEADER || bytes > log_batch_bytes_max(log))
         return TIDE_REFUSED;
-    if (roll_is_due(log, bytes, max_timestamp) && !roll(log, out)) {
-        count(log, COUNTER_log_zero_waits);
-        return TIDE_FULL;
-    }
+    if (roll_is_due(log, bytes, max_timestamp) && !roll(log, out))
+        return wait_for_space(log);
     if (log->position + (uint64_t)bytes > log->zeroed_end) {
         log_extend_start(log, log->position + (uint64_t)bytes, out);
-        count(log, COUNTER_log_zero_waits);
-        return TIDE_FULL;
+        return wait_for_space(log);
     }
     if (!tail_reserve(log, log->position, bytes)) {
         count(log, COUNTER_log_buffer_waits);

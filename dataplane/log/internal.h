@@ -97,7 +97,8 @@ struct log_seal_job {
     struct tide_job job;
     bool out;
     const char *dir;
-    int64_t next_base;
+    int64_t unnamed;  /* base of the successor, -1 once it has its name */
+    bool again;       /* the disk was full; what was done of it stays done */
     struct log_segment segment; /* a copy; its map goes into the table when the job is back */
     const struct log_index *index;
 };
@@ -212,6 +213,7 @@ struct log {
     uint64_t now_ns;
     uint64_t space_retry_ns; /* the disk was full: no job before this */
     bool space_missing;
+    bool refused_for_space;  /* the last log_make_room or log_begin_epoch was */
     bool retry; /* log_wants_retry */
     bool prepared;
     int prepared_file;

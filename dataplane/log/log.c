@@ -287,6 +287,11 @@ static bool error_passes(int64_t e)
     return e == -ENOSPC || e == -EDQUOT || e == -EMFILE || e == -ENFILE || e == -ENOMEM;
 }
 
+bool log_disk_is_full(const struct log *log)
+{
+    return log->refused_for_space;
+}
+
 bool log_space_is_missing(const struct log *log)
 {
     return log->space_missing && log->now_ns < log->space_retry_ns;
@@ -376,13 +381,14 @@ void log_prepare_start(struct log *log, struct tide_out *out)
 static void seal_run(struct tide_job *job, const struct tide_fs *fs)
 {
     struct log_seal_job *j = (struct log_seal_job *)job;
-    job->result = segment_seal(fs, j->dir, &j->segment, j->next_base, j->index);
+    job->result = segment_seal(fs, j->dir, &j->segment, &j->unnamed, j->index);
 }
 
 /* The old segment's bytes must all be written, and nobody may be extending its file. */
 bool log_seal_is_due(const struct log *log)
 {
     return log->seal_wanted && !log->seal_job.out && log->written_segment == log->active &&
+           !(log->state == LOG_RUNNING && log_space_is_missing(log)) &&
            !(log->extend_job.out && log->extend_job.segment != log->active);
 }
 
@@ -395,7 +401,8 @@ void log_seal_start(struct log *log, struct tide_out *out)
     j->job.run = seal_run;
     j->dir = log->dir;
     j->segment = *log_segment_at(log, n);
-    j->next_base = log_segment_at(log, log->active)->base_offset;
+    if (!j->again)
+        j->unnamed = log_segment_at(log, log->active)->base_offset;
     j->index = &log->index[n % 2];
     j->out = true;
     log_job_start(log, &j->job, JOB_LOG_SEAL, out);
@@ -411,6 +418,7 @@ enum tide_status log_begin_epoch(struct log *log, int32_t epoch, struct tide_out
 {
     struct log_epoch_job *j = &log->epoch_job;
     int32_t last = log_epochs_last(&log->epochs);
+    log->refused_for_space = false;
     if (log->state == LOG_FAILED)
         return TIDE_IO;
     if (epoch < 0 || epoch < log_last_batch_epoch(log) || log->state != LOG_RUNNING)
@@ -419,8 +427,10 @@ enum tide_status log_begin_epoch(struct log *log, int32_t epoch, struct tide_out
         return TIDE_AGAIN;
     if (epoch == last)
         return TIDE_OK;
-    if (!tide_out_has_job_room(out) || log_space_is_missing(log))
+    if (!tide_out_has_job_room(out) || log_space_is_missing(log)) {
+        log->refused_for_space = log_space_is_missing(log);
         return TIDE_AGAIN;
+    }
     log_epochs_get(&log->epochs, &j->lines);
     (void)log_epoch_lines_cut(&j->lines, log->next_offset - 1);
     if (log_epoch_lines_last(&j->lines) != epoch)
@@ -728,9 +738,10 @@ void log_on_job(struct log *log, struct tide_job *job)
             on_prepared(log);
     } else if (job == &log->seal_job.job) {
         log->seal_job.out = false;
+        log->seal_job.again = !ok && log->state == LOG_RUNNING && error_passes(job->result);
         if (ok)
             on_sealed(log);
-        else
+        else if (!log->seal_job.again)
             job->result = -EIO; /* half done: only recovery knows how far */
     } else if (job == &log->epoch_job.job) {
         log->epoch_job.out = false;

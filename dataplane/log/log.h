@@ -109,6 +109,10 @@ struct log_stamp {
 enum tide_status log_append_stamped(struct log *, struct tide_slice batch,
                                     const struct batch_header *h, int64_t base_offset,
                                     int32_t leader_epoch, const struct log_stamp *);
+/* [home] Why the last log_make_room or log_begin_epoch did not succeed: the disk had no room when a
+ * helper asked for it last, and nothing of the append was written. Asked again once a second; until
+ * then, waiting is of no use. */
+bool log_disk_is_full(const struct log *);
 /* The largest batch that this core's pools can hold and read back; of an adopted log. */
 uint32_t log_batch_bytes_max(const struct log *);
 /* True once after an event that may let a refused log_make_room or log_begin_epoch succeed. */

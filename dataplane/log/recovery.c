@@ -563,7 +563,7 @@ static int seal_segment(struct recovery *r, size_t i)
 {
     struct found_segment *f = &r->found[i];
     struct log_index *index = &r->log->index[i % 2];
-    int e = segment_seal(r->fs, r->log->dir, &f->s, -1, index);
+    int e = segment_seal(r->fs, r->log->dir, &f->s, NULL, index);
     log_index_reset(index, UINT64_MAX);
     return e != 0 ? fail(r, e, "%s: cannot seal segment %" PRId64, r->log->dir, f->s.base_offset)
                   : 0;

@@ -569,24 +569,28 @@ int segment_replay(struct segment_reader *r, const struct log_segment *s, uint64
 
 /* ---- sealing ---- */
 
-static int name_successor(const struct tide_fs *fs, const char *dir, int64_t next_base)
+static int name_successor(const struct tide_fs *fs, const char *dir, int64_t *unnamed)
 {
     char from[LOG_PATH_MAX];
     char to[LOG_PATH_MAX];
     int e = log_path(from, dir, LOG_PREPARED_NAME);
     if (e == 0)
-        e = segment_path(to, dir, next_base, ".log");
+        e = segment_path(to, dir, *unnamed, ".log");
     if (e == 0)
         e = fs->rename(fs->self, from, to);
-    return e != 0 ? e : fs->sync_dir(fs->self, dir);
+    if (e == 0)
+        *unnamed = -1;
+    return e;
 }
 
 int segment_seal(const struct tide_fs *fs, const char *dir, struct log_segment *s,
-                 int64_t next_base, const struct log_index *index)
+                 int64_t *unnamed, const struct log_index *index)
 {
     int e = 0;
-    if (next_base >= 0)
-        e = name_successor(fs, dir, next_base); /* S1 */
+    if (unnamed != NULL && *unnamed >= 0)
+        e = name_successor(fs, dir, unnamed); /* S1 */
+    if (e == 0 && unnamed != NULL)
+        e = fs->sync_dir(fs->self, dir);
     if (e == 0)
         e = fs->truncate(fs->self, s->file, s->size); /* S2 */
     if (e == 0)

@@ -206,8 +206,10 @@ bool segment_tail_fits(struct segment_reader *, struct log_segment *s, int64_t n
 int segment_replay(struct segment_reader *, const struct log_segment *s, uint64_t position,
                    int64_t from, void (*on_batch)(void *arg, const struct batch_header *), void *arg);
 
-/* S1 (when next_base >= 0) to S3 and the mapping. `s` is the job's own copy of the entry. */
-int segment_seal(const struct tide_fs *, const char *dir, struct log_segment *s, int64_t next_base,
-                 const struct log_index *);
+/* S1 (when there is an `unnamed` base of the successor) to S3 and the mapping. `s` is the job's own
+ * copy of the entry. *unnamed becomes -1 once the successor has its name. After an error that passes
+ * (a full disk) the call may be repeated; after any other only recovery knows how far it went. */
+int segment_seal(const struct tide_fs *, const char *dir, struct log_segment *s, int64_t *unnamed,
+                 const struct log_index *index);
 
 #endif

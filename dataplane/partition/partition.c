@@ -436,12 +436,12 @@ static enum tide_status store(struct partition *p, const struct tide_time *t, co
         stamp.attributes |= BATCH_LOG_APPEND_TIME;
         stamp.max_timestamp = t->wall_ms;
     }
-    if (status == TIDE_AGAIN)
-        return TIDE_FULL;
     if (status == TIDE_OK)
         status = log_make_room(p->log, t, a->records.len, stamp.max_timestamp, out);
-    if (status == TIDE_FULL)
-        return status;
+    if ((status == TIDE_FULL || status == TIDE_AGAIN) && log_disk_is_full(p->log)) /* design 7: before anything is written */
+        return refuse(ret, KAFKA_KAFKA_STORAGE_ERROR, "the disk is full");
+    if (status == TIDE_FULL || status == TIDE_AGAIN)
+        return TIDE_FULL;
     if (status == TIDE_REFUSED)
         return refuse(ret, KAFKA_RECORD_LIST_TOO_LARGE, "the batch is larger than a segment or than this broker's buffers");
     if (status != TIDE_OK)

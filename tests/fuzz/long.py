@@ -6,7 +6,8 @@
     ninja -C build-fuzz fuzz-targets
     tests/fuzz/long.py --build build-fuzz [--cpu 1800] [--quiet 300] [--most 7200] [--jobs 2] [TARGET ...]
 
-CPU seconds of the process are counted, so a busy machine only takes longer. What it finds grows in BUILD/long/TARGET
+CPU seconds of the process are counted, so a busy machine only takes longer (libFuzzer's own limit for one input is
+of the wall's clock, and so it is wide). What it finds grows in BUILD/long/TARGET
 (kept between runs) and a finding stays there as TARGET-crash-*. Prints one row a target, for README.md.
 """
 import argparse
@@ -45,7 +46,7 @@ class Run:
         os.makedirs(found, exist_ok=True)
         corpus = os.path.join(HERE, 'corpus', self.name)
         return subprocess.Popen(
-            [os.path.join(self.args.build, 'tests', 'fuzz', 'fuzz_' + self.name), '-rss_limit_mb=4096', '-timeout=30',
+            [os.path.join(self.args.build, 'tests', 'fuzz', 'fuzz_' + self.name), '-rss_limit_mb=4096', '-timeout=300',
              f'-artifact_prefix={found}-', found] + ([corpus] if os.path.isdir(corpus) else []),
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=self.args.build)
 

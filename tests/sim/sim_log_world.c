@@ -484,7 +484,8 @@ static void act_truncate(struct sim_log *s)
     s->acked = TIDE_MIN(s->acked, end_after);
     s->start_acked = TIDE_MIN(s->start_acked, end_after);
     while ((status = log_truncate(s->log, to, &s->out)) == TIDE_AGAIN) {
-        (void)sim_log_step(s);
+        if (!sim_log_step(s))
+            s->time.now_ns += 100 * TIDE_NS_PER_MS; /* the disk is full for a while */
         if (++tries > PATIENCE)
             sim_log_give_up(s, "the truncation does not end");
     }

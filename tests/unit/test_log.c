@@ -453,6 +453,53 @@ static void test_small_topic_stays_small(void **state)
     assert_true(size >= w->log->position && size <= w->log->position + 2 * w->log->extent);
 }
 
+/* Each step of sealing finds the disk full once: it is repeated a second later, and all is as ever. */
+static void test_disk_full_while_sealing(void **state)
+{
+    struct world *w = *state;
+    w->config.segment_ms = 1000;
+    assert_int_equal(world_open(w), 0);
+    world_begin_epoch(w, 1);
+    unsigned refused = 0;
+    for (unsigned step = 1; step <= 12; step++) {
+        w->hold_jobs = true;
+        while (w->log->position == 0)
+            assert_int_equal(world_append(w, 1, 100, w->time.wall_ms), TIDE_OK);
+        w->time.wall_ms += 5000;
+        log_prepare_start(w->log, &w->out);
+        w->hold_jobs = false;
+        world_pump(w);
+        w->hold_jobs = true;
+        assert_int_equal(world_append(w, 1, 100, w->time.wall_ms), TIDE_OK);
+        world_flush(w);
+        assert_int_equal(w->job_count, 1);
+        assert_ptr_equal(w->jobs[0], &w->log->seal_job.job);
+        w->disk->fail_at = w->disk->operations + step;
+        w->disk->error = -ENOSPC;
+        w->hold_jobs = false;
+        world_pump(w);
+        w->disk->fail_at = 0;
+        assert_false(log_is_failed(w->log));
+        if (w->log->seal_wanted) {
+            refused++;
+            assert_false(log_has_work(w->log)); /* not before a second is over */
+            world_check_all(w, 0, log_next_offset(w->log));
+            w->time.now_ns += 1000000000;
+            world_flush(w);
+            world_pump(w);
+        }
+        assert_false(w->log->seal_wanted);
+        assert_int_equal(tide_pub64_peek(&log_segment_at(w->log, w->log->active - 1)->state), LOG_SEGMENT_CLOSED);
+    }
+    assert_true(refused >= 6);
+    int64_t end = log_next_offset(w->log);
+    world_check_all(w, 0, end);
+    assert_int_equal(world_close(w), 0);
+    assert_int_equal(world_open(w), 0);
+    assert_int_equal(log_next_offset(w->log), end);
+    world_check_all(w, 0, end);
+}
+
 static void test_disk_full(void **state)
 {
     struct world *w = *state;
@@ -1050,6 +1097,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_roll_by_time, start, stop),
         cmocka_unit_test_setup_teardown(test_small_topic_stays_small, start, stop),
         cmocka_unit_test_setup_teardown(test_disk_full, start, stop),
+        cmocka_unit_test_setup_teardown(test_disk_full_while_sealing, start, stop),
         cmocka_unit_test_setup_teardown(test_failed_jobs, start, stop),
         cmocka_unit_test_setup_teardown(test_read_limits, start, stop),
         cmocka_unit_test_setup_teardown(test_large_batch_from_disk, start, stop),

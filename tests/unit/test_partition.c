@@ -644,6 +644,38 @@ static void test_retention(void **state)
 
 /* ---- a disk that fails ------------------------------------------------------------------------------------------ */
 
+/* Design 7: refused before anything is written, served meanwhile, and taken again when there is space. */
+static void test_a_full_disk_refuses_and_recovers(void **state)
+{
+    start(1, 1);
+    w.disk->free_bytes = 0;
+    int64_t n = 0;
+    struct partition_appended a;
+    while ((a = append(build(20, 7, 0, (int32_t)n), &plain)).error == 0)
+        n += 20;
+    assert_int_equal(a.error, KAFKA_KAFKA_STORAGE_ERROR);
+    assert_string_equal(a.message, "the disk is full");
+    pump();
+    assert_true(n > 200);
+    assert_false(look().failed);
+    assert_true(look().leader);
+    assert_int_equal(look().log_end, n);
+    assert_int_equal(look().high_watermark, n);
+    unsigned long operations = w.disk->operations;
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(append(build(20, 7, 0, (int32_t)n), &plain).error, KAFKA_KAFKA_STORAGE_ERROR);
+    assert_int_equal(w.disk->operations, operations); /* asked once a second */
+    w.disk->free_bytes = -1;
+    w.time.now_ns += TIDE_NS_PER_S;
+    pump();
+    a = append(build(20, 7, 0, (int32_t)n), &plain); /* the same batch: its sequence was not used */
+    assert_int_equal(a.error, 0);
+    assert_false(a.duplicate);
+    assert_int_equal(a.base_offset, n);
+    pump();
+    assert_int_equal(look().high_watermark, n + 20);
+}
+
 static void fails_with(int64_t result)
 {
     start(1, 1);
@@ -725,6 +757,7 @@ int main(void)
         TEST(test_a_damaged_snapshot_beyond_the_end_is_removed),
         TEST(test_snapshots_are_made_while_it_runs),
         TEST(test_retention),
+        TEST(test_a_full_disk_refuses_and_recovers),
         TEST(test_a_failed_write),
         TEST(test_a_write_that_took_nothing),
         TEST(test_a_write_that_took_too_much),
