@@ -980,6 +980,160 @@ def old_values_are_compacted_away(w):
     w.start()
 
 
+# ---- disks that fail ------------------------------------------------------------------------------------------------------
+
+def wait_until(seconds, holds, text):
+    end = time.monotonic() + seconds
+    while not holds():
+        expect(time.monotonic() < end, text)
+        time.sleep(0.1)
+
+
+def health(w):
+    return sh('ip', 'netns', 'exec', w.ns_broker, 'curl', '-s', '-m', 5, 'http://127.0.0.1:9644/healthz').stdout.strip()
+
+
+@case
+def a_log_whose_writes_fail_comes_back(w):
+    """P11, P9: it is fenced, and served again when the disk is well, with no hand needed; nobody else notices."""
+    module, fault = w.tools / 'tests/crash/disk_fault.so', w.dir / 'fault'
+    sent = lines(2000)
+    path = w.dir / 'in'
+    path.write_text(sent)
+    w.topic('ill')
+    w.stop()
+    w.env = {'LD_PRELOAD': str(module), 'TIDE_DISK_FAULT': str(fault)}
+    if 'libasan' in sh('ldd', w.build / 'control/daemon/tidemarkd').stdout:
+        raise Skip('a sanitizer wants to be loaded first')
+    try:
+        w.start()
+        before = w.total('tidemark_replica_failures_total')
+        idempotent = ('-X', 'enable.idempotence=true', '-X', 'message.timeout.ms=60000')
+        w.produce('ill', path, *idempotent)
+        fault.touch()
+        producer = w.client_start('kcat', '-b', BOOT, '-P', '-t', 'ill', '-l', path, *idempotent)
+        wait_until(20, lambda: w.total('tidemark_replica_failures_total') > before + 1, 'no failure was noticed')
+        expect(w.alive() and producer.poll() is None, 'the broker or the producer has gone')
+        fault.unlink()
+        _, err = producer.communicate(timeout=90)
+        expect(producer.returncode == 0, f'the producer gave up: {err[-500:]}')
+        wait_until(10, lambda: health(w) == 'ok', f'not well again: {health(w)}')
+        m = w.metrics()
+        expect(m['tidemark_replicas_failed'] == 0 and m['tidemark_replica_reopens_total'] >= 2, f'{m}')
+        expect(w.consume('ill') == sent * 2, 'records are missing, doubled or out of order')
+        expect('its log has failed' in w.log.read_text() and 'ill-0 is served again' in w.log.read_text(), 'nothing was said of it')
+        # Its topic can be deleted while it is out.
+        fault.touch()
+        producer = w.client_start('kcat', '-b', BOOT, '-P', '-t', 'ill', '-l', path, '-X', 'message.timeout.ms=3000')
+        wait_until(20, lambda: w.metrics()['tidemark_replicas_failed'] == 1, 'no failure was noticed')
+        w.client(w.tools / 'control/tool/tidemark', 'topic', 'delete', '--bootstrap', BOOT, '--topic', 'ill')
+        wait_until(20, lambda: not list(w.data.glob('ill-*')), 'the directory of a deleted topic is left')
+        producer.communicate(timeout=60)
+    finally:
+        fault.unlink(missing_ok=True)
+        w.env = {}
+        if w.alive():
+            w.kill()
+    w.start()
+    healthy(w)
+
+
+@case
+def a_log_that_cannot_be_opened_comes_back(w):
+    sent = lines(100)
+    path = w.dir / 'in'
+    path.write_text(sent)
+    for topic in ('shut', 'doomed'):
+        w.topic(topic)
+        w.produce(topic, path, '-X', 'acks=all')
+    w.stop()
+    for topic in ('shut', 'doomed'):
+        epochs = w.data / f'{topic}-0/leader-epoch-checkpoint'
+        epochs.rename(w.dir / f'{topic}.epochs')
+        epochs.symlink_to(epochs)  # ELOOP
+    w.start()
+    expect(health(w) == 'a replica has failed', health(w))
+    expect('shut-0 could not be opened' in w.log.read_text(), 'nothing was said of it')
+    healthy(w)
+    w.client(w.tools / 'control/tool/tidemark', 'topic', 'delete', '--bootstrap', BOOT, '--topic', 'doomed')
+    wait_until(20, lambda: not list(w.data.glob('doomed-*')), 'the directory of a deleted topic is left')
+    epochs = w.data / 'shut-0/leader-epoch-checkpoint'
+    epochs.unlink()
+    (w.dir / 'shut.epochs').rename(epochs)
+    wait_until(40, lambda: health(w) == 'ok', f'not well again: {health(w)}')
+    expect(w.consume('shut') == sent, 'differs')
+
+
+@case
+def a_full_disk_refuses_and_recovers(w):
+    """On a real file system of 48 MiB: refused before anything is written, reads go on, and it works again when there is space."""
+    image, mount, path, ballast = w.dir / 'small.img', w.dir / 'small', w.dir / 'in', w.dir / 'small/ballast'
+    with open(image, 'wb') as f:
+        f.truncate(48 << 20)
+    mount.mkdir()
+    r = sh('mkfs.ext4', '-q', '-F', '-m', 0, image, check=False)
+    if r.returncode == 0:
+        r = sh('mount', '-o', 'loop', image, mount, check=False)
+    if r.returncode != 0:
+        raise Skip(f'no small file system can be made here: {r.stderr.strip()[-200:]}')
+    w.stop()
+    try:
+        with open(ballast, 'wb') as f:
+            os.posix_fallocate(f.fileno(), 0, 8 << 20)
+        w.start(log_dirs=mount / 'data', log_segment_bytes=4 << 20, log_preallocate_bytes=1 << 20)
+        w.topic('full')
+        text = lines(20000, 'x' * 40)
+        path.write_text(text)
+        sent = 0
+        quick = ('-X', 'acks=all', '-X', 'enable.idempotence=true', '-X', 'message.timeout.ms=8000', '-X', 'retries=1000')
+        while (r := w.produce('full', path, *quick, check=False)).returncode == 0 and sent < 100:
+            sent += 1
+        expect(5 < sent < 60, f'{sent} MiB went to a disk of 48')
+        expect(w.alive(), 'the broker is gone')
+        m = w.metrics()
+        expect(m['tidemark_replicas_failed'] == 0 and m['tidemark_replica_failures_total'] == 0, 'a full disk is no failure of a log')
+        expect(health(w) == 'ok', health(w))
+        got = w.consume('full')
+        expect(got.startswith(text * sent), 'what was acknowledged is not there while the disk is full')
+        have = got.count('\n')
+        s = w.connect()
+        error = wire.produce_result(ask(s, wire.produce('full', wire.batch([b'z' * 500000]))), 'full')[0]
+        s.close()
+        expect(error == 56, f'a full disk is answered with {error}')
+        ballast.unlink()
+        w.produce('full', path, '-X', 'acks=all', '-X', 'message.timeout.ms=30000')
+        got = w.consume('full')
+        expect(got.count('\n') == have + 20000 and got.endswith(text), 'what was written afterwards is not there')
+        w.kill()
+        w.start()
+        expect(w.consume('full') == got, 'differs after a kill')
+    finally:
+        if w.alive():
+            w.kill()
+        w.settings = {}
+        sh('umount', mount, check=False)
+    w.start()
+    healthy(w)
+
+
+@case
+def fifty_small_topics_stay_small(w):
+    """Preallocation is an extent at a time: a few records cost one extent."""
+    path = w.dir / 'in'
+    path.write_text(lines(10))
+    for i in range(50):
+        w.topic(f'small{i}')
+    for i in range(50):
+        w.produce(f'small{i}', path, '-X', 'acks=all')
+    used = sum(f.stat().st_blocks * 512 for d in w.data.glob('small*-0') for f in d.iterdir())
+    expect(used <= 50 * (4 << 20) + (4 << 20), f'fifty small topics use {used >> 20} MiB')
+    expect(all(not (d / 'next.prepared').exists() for d in w.data.glob('small*-0')), 'a small topic has its next segment already')
+    w.stop()
+    used = sum(f.stat().st_blocks * 512 for d in w.data.glob('small*-0') for f in d.iterdir())
+    expect(used < 50 * 100000, f'and {used >> 10} KiB after a clean stop')
+    w.start()
+
+
 @case
 def pools_are_at_their_baseline_and_no_core_allocated(w):
     w.stop()

@@ -51,6 +51,7 @@ class World:
         self.data = self.dir / 'data'
         self.process = None
         self.log = self.dir / 'broker.log'
+        self.env = {}  # more of the broker's environment
         self.settings = {}
         atexit.register(self.close)
         for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -151,7 +152,7 @@ class World:
         mark = self.log.stat().st_size
         self.process = subprocess.Popen(['ip', 'netns', 'exec', self.ns_broker, str(self.build / 'control/daemon/tidemarkd'),
                                          '--config', str(self.config(**self.settings))], stderr=self.log_file, stdout=self.log_file,
-                                        stdin=subprocess.DEVNULL)
+                                        stdin=subprocess.DEVNULL, env={**os.environ, **self.env})
         until = time.monotonic() + 60
         while time.monotonic() < until:
             if b'tidemarkd: ready' in self.log.read_bytes()[mark:]:
