@@ -12,7 +12,10 @@
 #include <sys/random.h>
 
 static const struct admin_api *const apis[] = {
-    &admin_create_topics, &admin_delete_topics, &admin_metadata, &admin_init_producer_id, &admin_describe_configs,
+    &admin_create_topics, &admin_delete_topics, &admin_metadata, &admin_create_partitions, &admin_elect_leaders,
+    &admin_alter_reassignments, &admin_list_reassignments, &admin_describe_topic_partitions, &admin_describe_configs,
+    &admin_incremental_alter_configs, &admin_alter_configs, &admin_init_producer_id, &admin_describe_quorum, &admin_update_features,
+    &admin_describe_log_dirs,
 };
 
 #define TO(s) (1u << ASK_##s)
@@ -74,15 +77,27 @@ void admin_refuse(struct admin_verdict *d, int16_t error, const char *message)
     d->message = message != NULL ? strdup(message) : NULL; /* without memory there is no sentence */
 }
 
-void admin_decide(struct admin_ask *a, struct admin_verdict *d, const struct cluster_result *r)
+void admin_overrule(struct admin_verdict *d, int16_t error, const char *message)
+{
+    admin_verdict_free(d);
+    d->error = 0;
+    admin_refuse(d, error, message);
+}
+
+void admin_refuse_by(struct admin_verdict *d, const struct cluster_result *r)
+{
+    if (r->error == 0 && r->item_count == 1)
+        admin_refuse(d, r->items[0].error, r->items[0].message);
+    else
+        admin_refuse(d, r->error, r->message);
+}
+
+void admin_decide(struct admin_ask *a, struct admin_verdict *d, const struct cluster_result *r, bool changes)
 {
     d->undecided = false;
-    if (r->error != 0) {
-        admin_refuse(d, r->error, r->message);
-        return;
-    }
-    d->applied = true;
-    a->changed = true;
+    admin_refuse_by(d, r);
+    d->applied = changes && d->error == 0;
+    a->changed |= d->applied;
 }
 
 void admin_verdict_free(struct admin_verdict *d)

@@ -36,6 +36,10 @@ enum admin_limit {
     ADMIN_TIMEOUT_MS_MAX = 600000, /* and of one that names more */
 };
 
+/* Operations that whoever may do all may do on a topic, as bits of their numbers: read 3, write 4, create 5, delete 6,
+ * alter 7, describe 8, describe configs 10, alter configs 11. */
+enum { ADMIN_TOPIC_OPERATIONS = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11 };
+
 enum ask_state { ASK_BEGINNING, ASK_COMMITTING, ASK_SHOWING, ASK_ANSWERED, ASK_STATE_COUNT };
 
 struct admin_ask;
@@ -79,7 +83,12 @@ struct admin_verdict {
 
 /* The first error stays. message: copied, NULL none. */
 void admin_refuse(struct admin_verdict *, int16_t error, const char *message);
-void admin_decide(struct admin_ask *, struct admin_verdict *, const struct cluster_result *);
+/* This one whatever was said before. */
+void admin_overrule(struct admin_verdict *, int16_t error, const char *message);
+/* As a command of one item was refused: by the whole, or by its item. */
+void admin_refuse_by(struct admin_verdict *, const struct cluster_result *);
+/* The result of its command, which has one item or none that matters. changes: it was not only asked whether it could be. */
+void admin_decide(struct admin_ask *, struct admin_verdict *, const struct cluster_result *, bool changes);
 void admin_verdict_free(struct admin_verdict *);
 /* The error to be written now. */
 int16_t admin_error(const struct admin_ask *, const struct admin_verdict *);
@@ -94,6 +103,35 @@ void admin_set_timeout(struct admin_ask *, int32_t timeout_ms);
 /* Copies a topic's name; false: longer than any topic's, or with a zero inside. */
 bool admin_topic_name(const struct wire_bytes *, char ret_name[TIDE_TOPIC_NAME_MAX + 1]);
 struct tide_uuid admin_random_uuid(void);
+/* False: more brokers than a partition can have. */
+bool admin_read_ids(struct wire_list ids, struct cluster_assignment *ret);
+static inline bool admin_is_internal(const char *topic)
+{
+    return strcmp(topic, "__consumer_offsets") == 0 || strcmp(topic, "__transaction_state") == 0;
+}
+
+/* An answer from the state that must not be older than the question: begin, on_result and forget of such an API; its
+ * data is a struct admin_verdict. */
+bool admin_begin_fresh(struct admin_ask *);
+void admin_on_fresh(struct admin_ask *, uint32_t index, const struct cluster_result *);
+void admin_forget_fresh(struct admin_ask *);
+
+/* Where the value of a setting comes from: the first is the one that counts; there may be none. */
+struct admin_origin {
+    int8_t source; /* Kafka's number: 1 topic, 2 this broker, 3 all brokers, 4 file, 5 table */
+    const char *name;
+    char value[SETTING_TEXT_MAX];
+};
+struct admin_origins {
+    uint32_t count;
+    struct admin_origin each[5];
+};
+struct admin_own {
+    const struct cluster_config *configs;
+    uint32_t count;
+};
+/* own: the settings of a topic, NULL for a broker. */
+void admin_origins(const struct control *, const struct setting_row *, const struct admin_own *own, struct admin_origins *ret);
 
 static inline uint32_t admin_text_len(const char *text)
 {
@@ -102,8 +140,10 @@ static inline uint32_t admin_text_len(const char *text)
 
 /* ---- the families */
 extern const struct admin_api admin_create_topics, admin_delete_topics, admin_metadata; /* admin_topics.c */
-extern const struct admin_api admin_describe_configs;                                   /* admin_configs.c */
-extern const struct admin_api admin_init_producer_id;                                   /* admin_cluster.c */
+extern const struct admin_api admin_create_partitions, admin_elect_leaders, admin_alter_reassignments, admin_list_reassignments,
+    admin_describe_topic_partitions;                                                                             /* admin_partitions.c */
+extern const struct admin_api admin_describe_configs, admin_incremental_alter_configs, admin_alter_configs;      /* admin_configs.c */
+extern const struct admin_api admin_init_producer_id, admin_describe_quorum, admin_update_features, admin_describe_log_dirs; /* admin_cluster.c */
 
 void admin_check(const struct control *);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What concerns the cluster and its brokers: registration, producer ids.
+ * What concerns the cluster and its brokers: registration, producer ids, the quorum, features, data
+ * directories.
  */
 #include "control/admin.h"
 
@@ -151,3 +152,325 @@ static void forget_init_producer_id(struct admin_ask *a)
 
 const struct admin_api admin_init_producer_id = {KAFKA_API_INIT_PRODUCER_ID, begin_init_producer_id, on_producer_ids,
                                                  write_init_producer_id, forget_init_producer_id};
+
+/* ---- answers that must not be older than the question -------------------------------------------------------- */
+
+/* They wait for a command that was proposed after the request came (control-plane 7.2). */
+bool admin_begin_fresh(struct admin_ask *a)
+{
+    struct cluster_command m = {.kind = CLUSTER_NO_OP};
+    struct admin_verdict *d = calloc(1, sizeof(*d));
+    a->data = d;
+    if (d != NULL)
+        admin_submit(a, &m, 0, d);
+    return d != NULL;
+}
+
+void admin_on_fresh(struct admin_ask *a, uint32_t index, const struct cluster_result *r)
+{
+    (void)index;
+    admin_decide(a, a->data, r, false);
+}
+
+void admin_forget_fresh(struct admin_ask *a)
+{
+    if (a->data != NULL)
+        admin_verdict_free(a->data);
+}
+
+/* ---- DescribeQuorum --------------------------------------------------------------------------------------------- */
+
+static bool begin_quorum(struct admin_ask *a, struct wire_cursor *body)
+{
+    struct describe_quorum_request in;
+    return describe_quorum_request_read(body, a->v, &in) && admin_begin_fresh(a);
+}
+
+static void write_member(struct wire_writer *w, int16_t v, const struct control_quorum_member *m)
+{
+    static const struct tide_uuid none;
+    describe_quorum_response_replica_state_put_replica_id(w, v, m->node);
+    describe_quorum_response_replica_state_put_replica_directory_id(w, v, &none);
+    describe_quorum_response_replica_state_put_log_end_offset(w, v, m->log_end);
+    describe_quorum_response_replica_state_put_last_fetch_timestamp(w, v, m->last_fetch_ms);
+    describe_quorum_response_replica_state_put_last_caught_up_timestamp(w, v, m->last_caught_up_ms);
+    describe_quorum_response_replica_state_end(w, v);
+}
+
+static void write_quorum_partition(struct wire_writer *w, int16_t v, int32_t index, int16_t error, const struct control_quorum *q)
+{
+    bool good = error == 0;
+    describe_quorum_response_partition_put_partition_index(w, v, index);
+    describe_quorum_response_partition_put_error_code(w, v, error);
+    describe_quorum_response_partition_put_error_message(w, v, NULL, 0);
+    describe_quorum_response_partition_put_leader_id(w, v, good ? q->leader : -1);
+    describe_quorum_response_partition_put_leader_epoch(w, v, good ? q->epoch : -1);
+    describe_quorum_response_partition_put_high_watermark(w, v, good ? q->high_watermark : -1);
+    describe_quorum_response_partition_open_current_voters(w, v, good ? (int32_t)q->voter_count : 0);
+    for (uint32_t i = 0; good && i < q->voter_count; i++)
+        write_member(w, v, &q->voters[i]);
+    describe_quorum_response_partition_open_observers(w, v, good ? (int32_t)q->observer_count : 0);
+    for (uint32_t i = 0; good && i < q->observer_count; i++)
+        write_member(w, v, &q->observers[i]);
+    describe_quorum_response_partition_end(w, v);
+}
+
+/* The metadata log goes by the name of Kafka's, of which there is partition 0. */
+static void write_quorum_topics(struct admin_ask *a, struct wire_writer *w, const struct control_quorum *q)
+{
+    struct describe_quorum_request in;
+    struct describe_quorum_request_topic t;
+    struct describe_quorum_request_partition p;
+    struct wire_cursor body;
+    wire_cursor_init(&body, a->mail->ask.body);
+    TIDE_ASSERT(describe_quorum_request_read(&body, a->v, &in));
+    describe_quorum_response_open_topics(w, a->v, in.topics.count);
+    while (describe_quorum_request_topic_next(&in.topics, a->v, &t) && !w->failed) {
+        char name[TIDE_TOPIC_NAME_MAX + 1];
+        bool ours = admin_topic_name(&t.topic_name, name) && strcmp(name, "__cluster_metadata") == 0;
+        describe_quorum_response_topic_put_topic_name_slice(w, a->v, &t.topic_name);
+        describe_quorum_response_topic_open_partitions(w, a->v, t.partitions.count);
+        while (describe_quorum_request_partition_next(&t.partitions, a->v, &p))
+            write_quorum_partition(w, a->v, p.partition_index, ours && p.partition_index == 0 ? 0 : KAFKA_UNKNOWN_TOPIC_OR_PARTITION, q);
+        describe_quorum_response_topic_end(w, a->v);
+    }
+}
+
+static void write_quorum(struct admin_ask *a, struct wire_writer *w)
+{
+    const struct admin_verdict *d = a->data;
+    struct control_quorum q;
+    int16_t v = a->v;
+    int16_t error = admin_error(a, d);
+    const char *message = admin_message(a, d);
+    control_quorum(a->control, &q);
+    describe_quorum_response_put_error_code(w, v, error);
+    describe_quorum_response_put_error_message(w, v, message, admin_text_len(message));
+    if (error != 0)
+        describe_quorum_response_open_topics(w, v, 0);
+    else
+        write_quorum_topics(a, w, &q);
+    describe_quorum_response_open_nodes(w, v, error != 0 ? 0 : (int32_t)q.voter_count);
+    for (uint32_t i = 0; v >= 2 && error == 0 && i < q.voter_count; i++) {
+        describe_quorum_response_node_put_node_id(w, v, q.voters[i].node);
+        describe_quorum_response_node_open_listeners(w, v, 0); /* the management network is none of the clients' */
+        describe_quorum_response_node_end(w, v);
+    }
+    describe_quorum_response_end(w, v);
+}
+
+const struct admin_api admin_describe_quorum = {KAFKA_API_DESCRIBE_QUORUM, begin_quorum, admin_on_fresh, write_quorum, admin_forget_fresh};
+
+/* ---- UpdateFeatures --------------------------------------------------------------------------------------------- */
+
+static void read_feature(struct cluster_command *m, struct admin_verdict *d, const struct update_features_request_feature_update *f, int16_t v)
+{
+    struct cluster_feature_update *to = &m->update_features.updates[m->update_features.count];
+    if (m->update_features.count == CLUSTER_FEATURES_MAX || f->feature.at.len >= sizeof(to->name)) {
+        admin_refuse(d, KAFKA_INVALID_REQUEST, "too many features, or a name that is too long");
+        return;
+    }
+    (void)wire_bytes_copy(&f->feature, to->name, sizeof(to->name));
+    to->level = f->max_version_level;
+    to->type = (uint8_t)f->upgrade_type;
+    if (v == 0)
+        to->type = f->allow_downgrade ? CLUSTER_DOWNGRADE_SAFE : CLUSTER_UPGRADE;
+    if (v != 0 && (f->upgrade_type < CLUSTER_UPGRADE || f->upgrade_type > CLUSTER_DOWNGRADE_UNSAFE))
+        admin_refuse(d, KAFKA_INVALID_REQUEST, "types of an update are 1 (upgrade), 2 (safe downgrade) and 3 (unsafe downgrade)");
+    for (uint32_t i = 0; i < m->update_features.count; i++)
+        if (strcmp(m->update_features.updates[i].name, to->name) == 0)
+            admin_refuse(d, KAFKA_INVALID_REQUEST, "the request names a feature twice");
+    m->update_features.count++;
+}
+
+static bool begin_features(struct admin_ask *a, struct wire_cursor *body)
+{
+    struct update_features_request in;
+    struct update_features_request_feature_update f;
+    struct cluster_command m = {.kind = CLUSTER_UPDATE_FEATURES};
+    struct admin_verdict *d;
+    if (!update_features_request_read(body, a->v, &in))
+        return false;
+    a->data = d = calloc(1, sizeof(*d));
+    if (d == NULL)
+        return false;
+    admin_set_timeout(a, in.timeout_ms);
+    m.update_features.validate_only = in.validate_only;
+    while (d->error == 0 && update_features_request_feature_update_next(&in.feature_updates, a->v, &f))
+        read_feature(&m, d, &f, a->v);
+    if (d->error == 0 && m.update_features.count == 0)
+        admin_refuse(d, KAFKA_INVALID_REQUEST, "there is no feature in the request");
+    if (d->error == 0)
+        admin_submit(a, &m, in.validate_only, d);
+    return true;
+}
+
+static void on_features(struct admin_ask *a, uint32_t validate_only, const struct cluster_result *r)
+{
+    admin_decide(a, a->data, r, validate_only == 0);
+}
+
+/* All together or none: versions that have a list of results say the same of each. */
+static void write_features(struct admin_ask *a, struct wire_writer *w)
+{
+    const struct admin_verdict *d = a->data;
+    struct update_features_request in;
+    struct update_features_request_feature_update f;
+    struct wire_cursor body;
+    int16_t v = a->v;
+    int16_t error = admin_error(a, d);
+    const char *message = admin_message(a, d);
+    wire_cursor_init(&body, a->mail->ask.body);
+    TIDE_ASSERT(update_features_request_read(&body, v, &in));
+    update_features_response_put_throttle_time_ms(w, v, 0);
+    update_features_response_put_error_code(w, v, error);
+    update_features_response_put_error_message(w, v, message, admin_text_len(message));
+    update_features_response_open_results(w, v, in.feature_updates.count);
+    while (v <= 1 && update_features_request_feature_update_next(&in.feature_updates, v, &f) && !w->failed) {
+        update_features_response_result_put_feature_slice(w, v, &f.feature);
+        update_features_response_result_put_error_code(w, v, error);
+        update_features_response_result_put_error_message(w, v, message, admin_text_len(message));
+        update_features_response_result_end(w, v);
+    }
+    update_features_response_end(w, v);
+}
+
+const struct admin_api admin_update_features = {KAFKA_API_UPDATE_FEATURES, begin_features, on_features, write_features, admin_forget_fresh};
+
+/* ---- DescribeLogDirs -------------------------------------------------------------------------------------------- */
+
+static bool begin_log_dirs(struct admin_ask *a, struct wire_cursor *body)
+{
+    struct describe_log_dirs_request in;
+    return describe_log_dirs_request_read(body, a->v, &in);
+}
+
+/* The replicas that are told, in order of directory, topic and partition. */
+struct held {
+    struct replica **each;
+    uint32_t count;
+};
+
+static int by_place(const void *a, const void *b)
+{
+    const struct replica *x = *(struct replica *const *)a;
+    const struct replica *y = *(struct replica *const *)b;
+    int names = strcmp(x->topic, y->topic);
+    if (x->log_dir != y->log_dir)
+        return x->log_dir < y->log_dir ? -1 : 1;
+    return names != 0 ? names : x->index < y->index ? -1 : x->index > y->index;
+}
+
+/* Replicas on their way in or out have no size. */
+static struct replica *serving(const struct control *c, const char *topic, int32_t index)
+{
+    const struct cluster_topic *t = cluster_find_topic(c->config.cluster, topic);
+    struct replica *r = t != NULL ? replicas_find(c, &t->id, index) : NULL;
+    return r != NULL && r->state == REPLICA_SERVING ? r : NULL;
+}
+
+static void hold_asked(struct control *c, struct held *h, struct wire_list topics, int16_t v)
+{
+    struct describe_log_dirs_request_topic t;
+    char name[TIDE_TOPIC_NAME_MAX + 1];
+    int32_t index;
+    while (describe_log_dirs_request_topic_next(&topics, v, &t)) {
+        bool named = admin_topic_name(&t.topic, name);
+        while (wire_list_next_i32(&t.partitions, &index)) {
+            struct replica *r = named && h->count < TIDE_PARTITIONS_MAX ? serving(c, name, index) : NULL;
+            if (r != NULL)
+                h->each[h->count++] = r;
+        }
+    }
+}
+
+static void hold_all(struct control *c, struct held *h)
+{
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+        if (c->replicas[i] != NULL && c->replicas[i]->state == REPLICA_SERVING)
+            h->each[h->count++] = c->replicas[i];
+}
+
+static void sort_held(struct held *h)
+{
+    uint32_t n = 0;
+    qsort(h->each, h->count, sizeof(struct replica *), by_place);
+    for (uint32_t i = 0; i < h->count; i++) /* once, however often it was asked for */
+        if (i == 0 || h->each[i] != h->each[n - 1])
+            h->each[n++] = h->each[i];
+    h->count = n;
+}
+
+static void write_held_topic(struct control *c, struct wire_writer *w, int16_t v, const struct held *h, uint32_t begin, uint32_t end)
+{
+    describe_log_dirs_response_topic_put_name(w, v, h->each[begin]->topic, admin_text_len(h->each[begin]->topic));
+    describe_log_dirs_response_topic_open_partitions(w, v, (int32_t)(end - begin));
+    for (uint32_t i = begin; i < end && !w->failed; i++) {
+        int64_t bytes, lag;
+        c->config.data.measure(h->each[i]->partition, &bytes, &lag);
+        describe_log_dirs_response_partition_put_partition_index(w, v, h->each[i]->index);
+        describe_log_dirs_response_partition_put_partition_size(w, v, bytes);
+        describe_log_dirs_response_partition_put_offset_lag(w, v, lag);
+        describe_log_dirs_response_partition_put_is_future_key(w, v, false);
+        describe_log_dirs_response_partition_end(w, v);
+    }
+    describe_log_dirs_response_topic_end(w, v);
+}
+
+static uint32_t topic_end(const struct held *h, uint32_t i)
+{
+    uint32_t end = i + 1;
+    while (end < h->count && h->each[end]->log_dir == h->each[i]->log_dir && strcmp(h->each[end]->topic, h->each[i]->topic) == 0)
+        end++;
+    return end;
+}
+
+static void write_log_dir(struct control *c, struct wire_writer *w, int16_t v, const struct held *h, uint32_t dir, uint32_t *at)
+{
+    const char *path = dirs_path(c->config.dirs, dir);
+    int64_t total = -1, usable = -1;
+    int32_t topics = 0;
+    for (uint32_t i = *at; i < h->count && h->each[i]->log_dir == dir; i = topic_end(h, i))
+        topics++;
+    dirs_space(c->config.dirs, dir, &total, &usable);
+    describe_log_dirs_response_result_put_error_code(w, v, 0);
+    describe_log_dirs_response_result_put_log_dir(w, v, path, admin_text_len(path));
+    describe_log_dirs_response_result_open_topics(w, v, topics);
+    for (; *at < h->count && h->each[*at]->log_dir == dir && !w->failed; *at = topic_end(h, *at))
+        write_held_topic(c, w, v, h, *at, topic_end(h, *at));
+    describe_log_dirs_response_result_put_total_bytes(w, v, total);
+    describe_log_dirs_response_result_put_usable_bytes(w, v, usable);
+    describe_log_dirs_response_result_end(w, v);
+}
+
+static void write_log_dirs(struct admin_ask *a, struct wire_writer *w)
+{
+    struct control *c = a->control;
+    const struct tide_settings *s = c->config.settings;
+    struct describe_log_dirs_request in;
+    struct held h = {.each = calloc(TIDE_PARTITIONS_MAX, sizeof(struct replica *))};
+    struct wire_cursor body;
+    uint32_t at = 0;
+    int16_t v = a->v;
+    if (h.each == NULL) {
+        w->failed = true; /* no memory: the client comes again */
+        return;
+    }
+    wire_cursor_init(&body, a->mail->ask.body);
+    TIDE_ASSERT(describe_log_dirs_request_read(&body, v, &in));
+    if (in.topics.count < 0)
+        hold_all(c, &h);
+    else
+        hold_asked(c, &h, in.topics, v);
+    sort_held(&h);
+    describe_log_dirs_response_put_throttle_time_ms(w, v, 0);
+    describe_log_dirs_response_put_error_code(w, v, 0);
+    describe_log_dirs_response_open_results(w, v, (int32_t)(s->log_dir_count - (s->metadata_only ? 1 : 0)));
+    for (uint32_t i = 0; i < s->log_dir_count && !w->failed; i++)
+        if (!s->metadata_only || i != s->metadata_log_dir_index)
+            write_log_dir(c, w, v, &h, i, &at);
+    describe_log_dirs_response_end(w, v);
+    free(h.each);
+}
+
+const struct admin_api admin_describe_log_dirs = {KAFKA_API_DESCRIBE_LOG_DIRS, begin_log_dirs, NULL, write_log_dirs, NULL};

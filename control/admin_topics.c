@@ -16,11 +16,12 @@ struct creation {
     struct admin_verdict verdict;
     char *name; /* as it came; cut where no topic's name can be */
     struct tide_uuid id;
-    uint32_t partition_count;
-    uint32_t replication_factor;
+    int32_t partition_count;
+    int32_t replication_factor;
     uint32_t config_count;
     struct cluster_config *configs;
-    struct cluster_assignment *assignment; /* until it is submitted */
+    uint32_t assignment_count;
+    struct cluster_assignment *assignment;
 };
 
 struct creations {
@@ -32,8 +33,6 @@ struct creations {
 static void read_configs(struct creation *n, struct wire_list list, int16_t version)
 {
     struct create_topics_request_config config;
-    struct tide_topic_config scratch;
-    char error[SETTINGS_ERROR_MAX];
     uint32_t room = (uint32_t)TIDE_MIN(TIDE_MAX(list.count, 0), (int32_t)CLUSTER_CONFIGS_MAX);
     n->configs = calloc(room + 1, sizeof(*n->configs));
     if (n->configs == NULL) {
@@ -48,81 +47,78 @@ static void read_configs(struct creation *n, struct wire_list list, int16_t vers
         }
         (void)wire_bytes_copy(&config.name, to->name, sizeof(to->name));
         (void)wire_bytes_copy(&config.value, to->value, sizeof(to->value));
-        if (config.value.null)
-            admin_refuse(&n->verdict, KAFKA_INVALID_CONFIG, "a setting needs a value");
-        else if (settings_set_topic(&scratch, to->name, to->value, error, sizeof(error)) != TIDE_OK)
-            admin_refuse(&n->verdict, KAFKA_INVALID_CONFIG, error);
+        if (config.value.null || strlen(to->name) != config.name.at.len || strlen(to->value) != config.value.at.len)
+            admin_refuse(&n->verdict, KAFKA_INVALID_CONFIG, "a setting needs a value, without zero bytes");
         n->config_count++;
     }
 }
 
-/* Manual assignment, as it came; the cluster judges it. */
+/* Manual assignment. Whether its partitions are 0, 1, 2, ... is judged by the cluster. */
 static void read_assignment(struct creation *n, struct wire_list list, int16_t version)
 {
     struct create_topics_request_assignment row;
-    uint32_t rows = (uint32_t)TIDE_MAX(list.count, 0);
-    uint32_t at = 0;
-    if (rows > CLUSTER_PARTITIONS_MAX) {
+    if (list.count > (int32_t)CLUSTER_PARTITIONS_MAX) {
         admin_refuse(&n->verdict, KAFKA_INVALID_REPLICA_ASSIGNMENT, "too many partitions");
         return;
     }
-    n->assignment = calloc(rows, sizeof(*n->assignment));
+    n->assignment = calloc((uint32_t)list.count, sizeof(*n->assignment));
     if (n->assignment == NULL) {
         admin_refuse(&n->verdict, KAFKA_UNKNOWN_SERVER_ERROR, "no memory");
         return;
     }
     while (create_topics_request_assignment_next(&list, version, &row)) {
-        struct wire_list ids = row.broker_ids;
-        uint32_t count = (uint32_t)TIDE_MAX(ids.count, 0);
-        struct cluster_assignment *to = &n->assignment[at++];
-        int32_t id;
-        if (count == 0 || count > TIDE_REPLICAS_MAX) {
-            admin_refuse(&n->verdict, KAFKA_INVALID_REPLICA_ASSIGNMENT, "a partition has 1 to 16 replicas");
-            return;
-        }
+        struct cluster_assignment *to = &n->assignment[n->assignment_count++];
         to->partition = row.partition_index;
-        while (wire_list_next_i32(&ids, &id))
-            to->replicas[to->replica_count++] = id;
+        if (!admin_read_ids(row.broker_ids, to))
+            admin_refuse(&n->verdict, KAFKA_INVALID_REPLICA_ASSIGNMENT, "too many brokers for one partition");
     }
-    n->partition_count = rows;
-    n->replication_factor = n->assignment[0].replica_count;
 }
 
-static void prepare(struct control *c, struct creation *n, const char *name)
+static uint32_t unfenced(const struct cluster *cluster)
 {
-    const struct tide_settings *s = c->config.settings;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < cluster_broker_count(cluster); i++)
+        n += !cluster_broker_at(cluster, i)->fenced;
+    return n;
+}
+
+static void prepare(struct creation *n, const char *name)
+{
     n->id = admin_random_uuid();
-    n->partition_count = (uint32_t)s->num_partitions;
-    /* On one broker a default above one could never be met; it is capped at what there is. */
-    n->replication_factor = TIDE_MIN((uint32_t)s->default_replication_factor, TIDE_MAX(cluster_broker_count(c->config.cluster), 1u));
+    n->partition_count = n->replication_factor = -1;
     n->name = strdup(name);
     if (n->name == NULL)
         admin_refuse(&n->verdict, KAFKA_UNKNOWN_SERVER_ERROR, NULL);
 }
 
-/* A count that is given stands for itself; below one it is 0, which the cluster refuses. */
-static uint32_t count_or_zero(int32_t given)
+/* -1 stands for the broker's default. A default above the number of brokers could never be met; it is capped. */
+static void fill_defaults(struct control *c, struct creation *n)
 {
-    return given < 1 ? 0 : (uint32_t)given;
+    const struct tide_settings *s = c->config.settings;
+    if (n->assignment_count != 0)
+        return;
+    if (n->partition_count == -1)
+        n->partition_count = (int32_t)s->num_partitions;
+    else
+        n->partition_count = TIDE_MAX(n->partition_count, 0);
+    if (n->replication_factor == -1)
+        n->replication_factor = (int32_t)TIDE_MIN((uint32_t)s->default_replication_factor, TIDE_MAX(unfenced(c->config.cluster), 1u));
+    else
+        n->replication_factor = TIDE_MAX(n->replication_factor, 0);
 }
 
 static void read_creation(struct control *c, struct creation *n, const struct create_topics_request_topic *t, int16_t version)
 {
     char name[TIDE_TOPIC_NAME_MAX + 1];
     bool fits = admin_topic_name(&t->name, name);
-    prepare(c, n, name);
+    prepare(n, name);
     if (!fits)
         admin_refuse(&n->verdict, KAFKA_INVALID_TOPIC_EXCEPTION, "a topic's name is 1 to 249 of a-z A-Z 0-9 . _ -");
-    if (t->assignments.count > 0) {
-        if (t->num_partitions != -1 || t->replication_factor != -1)
-            admin_refuse(&n->verdict, KAFKA_INVALID_REQUEST, "an assignment comes with partitions -1 and replication factor -1");
+    n->partition_count = t->num_partitions;
+    n->replication_factor = t->replication_factor;
+    if (t->assignments.count > 0)
         read_assignment(n, t->assignments, version);
-    } else {
-        if (t->num_partitions != -1)
-            n->partition_count = count_or_zero(t->num_partitions);
-        if (t->replication_factor != -1)
-            n->replication_factor = count_or_zero(t->replication_factor);
-    }
+    fill_defaults(c, n);
     read_configs(n, t->configs, version);
 }
 
@@ -131,30 +127,34 @@ static void submit_creation(struct admin_ask *a, uint32_t index)
     struct creations *all = a->data;
     struct creation *n = &all->each[index];
     struct cluster_command m = {.kind = CLUSTER_CREATE_TOPIC};
+    struct cluster_result r = {0};
     if (n->verdict.error != 0)
         return;
     m.create_topic.id = n->id;
     m.create_topic.validate_only = all->validate_only;
-    m.create_topic.partition_count = n->assignment != NULL ? -1 : (int32_t)TIDE_MIN(n->partition_count, (uint32_t)INT32_MAX);
-    m.create_topic.replication_factor = n->assignment != NULL ? -1 : (int32_t)TIDE_MIN(n->replication_factor, (uint32_t)INT32_MAX);
+    m.create_topic.partition_count = n->partition_count;
+    m.create_topic.replication_factor = n->replication_factor;
     m.create_topic.placement_seed = load_be32(n->id.bytes);
-    m.create_topic.assignment_count = n->assignment != NULL ? n->partition_count : 0;
+    m.create_topic.assignment_count = n->assignment_count;
     m.create_topic.assignment = n->assignment;
     m.create_topic.config_count = n->config_count;
     m.create_topic.configs = n->configs;
     snprintf(m.create_topic.name, sizeof(m.create_topic.name), "%s", n->name);
-    admin_submit(a, &m, index, &n->verdict);
+    if (cluster_command_check(&m, &r))
+        admin_submit(a, &m, index, &n->verdict);
+    else
+        admin_refuse_by(&n->verdict, &r);
+    cluster_result_free(&r);
 }
 
 static void on_created(struct admin_ask *a, uint32_t index, const struct cluster_result *r)
 {
     struct creations *all = a->data;
-    struct admin_verdict *d = &all->each[index].verdict;
-    bool changed = a->changed;
-    admin_decide(a, d, r);
-    if (all->validate_only) {
-        d->applied = false;
-        a->changed = changed;
+    struct creation *n = &all->each[index];
+    admin_decide(a, &n->verdict, r, !all->validate_only);
+    if (r->item_count != 0) { /* as it was created, whoever chose it */
+        n->partition_count = (int32_t)r->item_count;
+        n->replication_factor = (int32_t)r->items[0].id_count;
     }
 }
 
@@ -198,8 +198,8 @@ static void refuse_twins(struct creations *all)
     for (uint32_t i = 1; i < all->count; i++) {
         if (by_name(&sorted[i - 1], &sorted[i]) != 0)
             continue;
-        admin_refuse(&sorted[i - 1]->verdict, KAFKA_INVALID_REQUEST, message);
-        admin_refuse(&sorted[i]->verdict, KAFKA_INVALID_REQUEST, message);
+        admin_overrule(&sorted[i - 1]->verdict, KAFKA_INVALID_REQUEST, message);
+        admin_overrule(&sorted[i]->verdict, KAFKA_INVALID_REQUEST, message);
     }
     free(sorted);
 }
@@ -224,15 +224,26 @@ static bool begin_create(struct admin_ask *a, struct wire_cursor *body)
     return true;
 }
 
-static void write_configs(struct wire_writer *w, int16_t v, const struct creation *n)
+/* What the topic works with, its own settings and those that it takes from elsewhere. */
+static void write_configs(struct admin_ask *a, struct wire_writer *w, const struct creation *n)
 {
-    for (uint32_t i = 0; i < n->config_count; i++) {
-        create_topics_response_config_put_name(w, v, n->configs[i].name, admin_text_len(n->configs[i].name));
-        create_topics_response_config_put_value(w, v, n->configs[i].value, admin_text_len(n->configs[i].value));
-        create_topics_response_config_put_read_only(w, v, false);
-        create_topics_response_config_put_config_source(w, v, 1);
-        create_topics_response_config_put_is_sensitive(w, v, false);
-        create_topics_response_config_end(w, v);
+    struct admin_own own = {n->configs, n->config_count};
+    int32_t count = 0;
+    for (unsigned i = 0; i < setting_row_count; i++)
+        count += setting_rows[i].topic_name != NULL;
+    create_topics_response_topic_open_configs(w, a->v, count);
+    for (unsigned i = 0; i < setting_row_count && !w->failed; i++) {
+        const struct setting_row *r = &setting_rows[i];
+        struct admin_origins from;
+        if (r->topic_name == NULL)
+            continue;
+        admin_origins(a->control, r, &own, &from);
+        create_topics_response_config_put_name(w, a->v, r->topic_name, admin_text_len(r->topic_name));
+        create_topics_response_config_put_value(w, a->v, from.each[0].value, admin_text_len(from.each[0].value));
+        create_topics_response_config_put_read_only(w, a->v, false);
+        create_topics_response_config_put_config_source(w, a->v, from.each[0].source);
+        create_topics_response_config_put_is_sensitive(w, a->v, false);
+        create_topics_response_config_end(w, a->v);
     }
 }
 
@@ -247,11 +258,12 @@ static void write_created(struct admin_ask *a, struct wire_writer *w, const stru
     create_topics_response_topic_put_topic_id(w, v, good && !validate_only ? &n->id : &none);
     create_topics_response_topic_put_error_code(w, v, error);
     create_topics_response_topic_put_error_message(w, v, message, admin_text_len(message));
-    create_topics_response_topic_put_num_partitions(w, v, good ? (int32_t)n->partition_count : -1);
+    create_topics_response_topic_put_num_partitions(w, v, good ? n->partition_count : -1);
     create_topics_response_topic_put_replication_factor(w, v, good ? (int16_t)n->replication_factor : -1);
-    create_topics_response_topic_open_configs(w, v, good ? (int32_t)n->config_count : -1);
     if (good && v >= 5)
-        write_configs(w, v, n);
+        write_configs(a, w, n);
+    else
+        create_topics_response_topic_open_configs(w, v, -1);
     create_topics_response_topic_end(w, v);
 }
 
@@ -286,7 +298,8 @@ static bool begin_metadata(struct admin_ask *a, struct wire_cursor *body)
         char name[TIDE_TOPIC_NAME_MAX + 1];
         if (t.name.null || !admin_topic_name(&t.name, name) || cluster_find_topic(a->control->config.cluster, name) != NULL)
             continue;
-        prepare(a->control, &all->each[all->count++], name);
+        prepare(&all->each[all->count], name);
+        fill_defaults(a->control, &all->each[all->count++]);
     }
     for (uint32_t i = 0; i < all->count; i++)
         submit_creation(a, i);
@@ -379,8 +392,8 @@ static void refuse_doubles(struct deletions *all)
     for (uint32_t i = 1; i < all->count; i++) {
         if (by_id(&sorted[i - 1], &sorted[i]) != 0 || tide_uuid_is_zero(&sorted[i]->id))
             continue;
-        admin_refuse(&sorted[i - 1]->verdict, KAFKA_INVALID_REQUEST, message);
-        admin_refuse(&sorted[i]->verdict, KAFKA_INVALID_REQUEST, message);
+        admin_overrule(&sorted[i - 1]->verdict, KAFKA_INVALID_REQUEST, message);
+        admin_overrule(&sorted[i]->verdict, KAFKA_INVALID_REQUEST, message);
     }
     free(sorted);
 }
@@ -405,10 +418,8 @@ static bool begin_delete(struct admin_ask *a, struct wire_cursor *body)
     for (uint32_t i = 0; i < all->count; i++) {
         struct deletion *d = &all->each[i];
         struct cluster_command m = {.kind = CLUSTER_DELETE_TOPIC, .delete_topic = d->id};
-        if (!a->control->config.settings->delete_topic_enable) {
-            d->verdict.error = 0; /* this goes before every other reason */
-            admin_refuse(&d->verdict, a->v < 3 ? KAFKA_INVALID_REQUEST : KAFKA_TOPIC_DELETION_DISABLED, NULL);
-        }
+        if (!a->control->config.settings->delete_topic_enable)
+            admin_overrule(&d->verdict, a->v < 3 ? KAFKA_INVALID_REQUEST : KAFKA_TOPIC_DELETION_DISABLED, "delete.topic.enable is false");
         if (d->verdict.error == 0)
             admin_submit(a, &m, i, &d->verdict);
     }
@@ -418,7 +429,7 @@ static bool begin_delete(struct admin_ask *a, struct wire_cursor *body)
 static void on_deleted(struct admin_ask *a, uint32_t index, const struct cluster_result *r)
 {
     struct deletions *all = a->data;
-    admin_decide(a, &all->each[index].verdict, r);
+    admin_decide(a, &all->each[index].verdict, r, true);
 }
 
 static void write_delete(struct admin_ask *a, struct wire_writer *w)

@@ -126,9 +126,26 @@ void control_submit(struct control *c, const struct cluster_command *command, st
         result = (struct cluster_result){.error = KAFKA_KAFKA_STORAGE_ERROR, .message = "the metadata log cannot be written"};
     else
         result.error = (int16_t)error;
-    c->reconcile |= result.error == 0;
+    c->reconcile |= result.error == 0 && command->kind != CLUSTER_NO_OP;
     admin_on_result(c, ask, index, &result);
     cluster_result_free(&result);
+}
+
+/* Until there are others this broker is the quorum. */
+void control_quorum(const struct control *c, struct control_quorum *ret)
+{
+    const struct cluster *cluster = c->config.cluster;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    memset(ret, 0, sizeof(*ret));
+    ret->leader = c->config.broker_id;
+    ret->epoch = (int32_t)cluster_controller_epoch(cluster);
+    ret->high_watermark = (int64_t)cluster_index(cluster) + 1;
+    ret->voter_count = 1;
+    ret->voters[0] = (struct control_quorum_member){.node = c->config.broker_id,
+                                                    .log_end = ret->high_watermark,
+                                                    .last_fetch_ms = -1,
+                                                    .last_caught_up_ms = now.tv_sec * 1000 + now.tv_nsec / 1000000};
 }
 
 /* ---- the view ------------------------------------------------------------------------------------------ */
@@ -200,7 +217,7 @@ static void take_letters(struct control *c)
         for (unsigned i = 0; i < n; i++) {
             if (letters[i]->kind == MAIL_ASK)
                 admin_on_ask(c, letters[i]);
-            else if (letters[i]->kind == MAIL_ADOPT || letters[i]->kind == MAIL_RELEASE)
+            else if (letters[i]->kind == MAIL_ADOPT || letters[i]->kind == MAIL_RELEASE || letters[i]->kind == MAIL_CONFIGURE)
                 replicas_on_order(c, letters[i]);
             else if (letters[i]->kind == MAIL_FAILED) {
                 replicas_on_failed(c, letters[i]->failed.partition);

@@ -67,6 +67,8 @@ struct control_data_plane {
     int (*open)(struct partition *, const struct tide_fs *, char *error, size_t size); /* [helper] */
     int (*close)(struct partition *, const struct tide_fs *);                          /* [helper] */
     void (*destroy)(struct partition *);
+    /* Of a partition that is served: bytes of its log, and how far its log is behind what is committed. */
+    void (*measure)(struct partition *, int64_t *ret_bytes, int64_t *ret_lag);
     bool (*in_use)(void *self, const struct partition *); /* some core still names it */
     enum tide_status (*submit)(void *self, struct tide_job *);
     unsigned (*take)(void *self, struct tide_job **jobs, unsigned max);

@@ -48,7 +48,9 @@ struct replica {
     uint64_t token;      /* grace period that LEAVING and DRAINING wait for */
     struct tide_job job; /* open or close */
     bool job_unsent;     /* the helpers had no room */
-    struct tide_topic_config config;
+    struct tide_topic_config config; /* as its core has it, or will have with the order that is out */
+    bool config_stale;               /* it may be another one by now */
+    bool configuring;                /* an order with it is out */
     uint32_t log_dir; /* in dirs */
     bool opened;
     char dir[DIR_MAX];
@@ -84,6 +86,8 @@ struct control {
     uv_timer_t retry; /* the next FAILED replica is opened */
     uint64_t replica_failures, replica_reopens;
     uv_poll_t doorbell;
+    struct tide_topic_config defaults; /* of topics that have no settings of their own: configs_refresh */
+    uint64_t configured;               /* index of the cluster as of which replicas have their settings */
     uint64_t next_producer_id;
     uint64_t producer_ids_end;
     bool producer_ids_asked; /* a block is on its way */
@@ -107,9 +111,29 @@ bool control_is_seen(const struct control *, uint64_t token);
 uint64_t control_now_ms(const struct control *);
 void control_answer(struct control *, struct tide_mail *);
 
+/* The metadata quorum, for those who ask (DescribeQuorum). */
+struct control_quorum_member {
+    int32_t node;
+    int64_t log_end;       /* -1 unknown */
+    int64_t last_fetch_ms; /* wall clock, -1 unknown */
+    int64_t last_caught_up_ms;
+};
+struct control_quorum {
+    int32_t leader; /* -1 unknown */
+    int32_t epoch;
+    int64_t high_watermark;
+    uint32_t voter_count, observer_count;
+    struct control_quorum_member voters[TIDE_VOTERS_MAX];
+    struct control_quorum_member observers[CLUSTER_BROKERS_MAX];
+};
+void control_quorum(const struct control *, struct control_quorum *ret);
+
 /* Sends an order, behind what could not be sent before. */
 void control_send(struct control *, uint32_t core, struct tide_mail *);
+/* What a partition of the topic works with; as of the last configs_refresh. */
 void topic_config_of(const struct control *, const struct cluster_topic *, struct tide_topic_config *ret);
+/* Finds the settings of this broker and of all brokers anew. */
+void configs_refresh(struct control *);
 
 /* ---- replicas.c */
 bool directory_is_busy(const struct control *, const char *topic, int32_t index);
@@ -125,7 +149,7 @@ uint64_t replicas_retry_ms(const struct control *);
 /* States that wait for a grace period move on. True while some still wait. */
 bool replicas_tick(struct control *);
 void replicas_stop(struct control *);
-bool replicas_settled(const struct control *); /* nothing is opening or adopting for the first time */
+bool replicas_settled(const struct control *); /* nothing is opening or adopting for the first time, and all have their settings */
 bool replicas_gone(const struct control *);
 struct replica *replicas_find(const struct control *, const struct tide_uuid *topic_id, int32_t index);
 

@@ -75,6 +75,7 @@ static void send_order(struct control *c, struct replica *r, enum mail_kind kind
     m->pool = c->orders;
     m->order.partition = r->partition;
     m->order.cookie = r;
+    m->order.config = r->config;
     t = cluster_find_topic_by_id(c->config.cluster, &r->topic_id);
     if (t != NULL) {
         const struct cluster_partition *p = &t->partitions[r->index];
@@ -141,6 +142,7 @@ static bool create_partition(struct control *c, struct replica *r, const struct 
                                    .dir = r->dir,
                                    .config = &r->config};
     topic_config_of(c, t, &r->config);
+    r->config_stale = false;
     r->partition = c->config.data.create(c->config.data.self, &what);
     return r->partition != NULL;
 }
@@ -229,10 +231,54 @@ static void send_away(struct control *c)
     }
 }
 
+/* ---- settings ---------------------------------------------------------------------------------------- */
+
+/* Notes whose settings may be other ones than they were when this was last asked. */
+static void note_settings(struct control *c)
+{
+    struct cluster_feed feed = cluster_feed_since(c->configured);
+    struct cluster_change change;
+    while (cluster_feed_next(c->config.cluster, &feed, &change)) {
+        bool all = change.kind == CLUSTER_CHANGED_BROKER_CONFIGS;
+        if (!all && change.kind != CLUSTER_CHANGED_TOPIC_CONFIGS)
+            continue;
+        for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+            if (c->replicas[i] != NULL && (all || tide_uuid_equal(&c->replicas[i]->topic_id, &change.topic->id)))
+                c->replicas[i]->config_stale = true;
+    }
+    c->configured = cluster_index(c->config.cluster);
+}
+
+/* Sends new settings to the core; one order of a replica at a time, the newest ones with the next. */
+static void configure(struct control *c, struct replica *r)
+{
+    const struct cluster_topic *t = cluster_find_topic_by_id(c->config.cluster, &r->topic_id);
+    struct tide_topic_config config;
+    if (!r->config_stale || r->configuring || r->state != REPLICA_SERVING || t == NULL)
+        return;
+    r->config_stale = false;
+    topic_config_of(c, t, &config);
+    if (memcmp(&config, &r->config, sizeof(config)) == 0)
+        return;
+    r->config = config;
+    r->configuring = true;
+    send_order(c, r, MAIL_CONFIGURE);
+}
+
+static void configure_all(struct control *c)
+{
+    configs_refresh(c);
+    note_settings(c);
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+        if (c->replicas[i] != NULL)
+            configure(c, c->replicas[i]);
+}
+
 void replicas_reconcile(struct control *c)
 {
     if (c->stopping)
         return;
+    configure_all(c);
     send_away(c);
     open_missing(c);
     c->view_stale = true;
@@ -367,6 +413,10 @@ void replicas_on_order(struct control *c, struct tide_mail *m)
             leave(c, r, false);
         else if (cluster_find_topic_by_id(c->config.cluster, &r->topic_id) == NULL)
             leave(c, r, true);
+        c->reconcile |= r->config_stale;
+    } else if (kind == MAIL_CONFIGURE) { /* a replica that leaves is released behind it: r is still there */
+        r->configuring = false;
+        c->reconcile |= r->config_stale;
     } else if (kind == MAIL_RELEASE) {
         close_replica(c, r);
     }
@@ -415,6 +465,8 @@ bool replicas_settled(const struct control *c)
     for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
         const struct replica *r = c->replicas[i];
         if (r != NULL && r->tries == 0 && (r->state == REPLICA_OPENING || r->state == REPLICA_ADOPTING))
+            return false;
+        if (r != NULL && r->configuring)
             return false;
     }
     return true;

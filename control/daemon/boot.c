@@ -95,6 +95,14 @@ static bool data_in_use(void *self, const struct partition *p)
     return false;
 }
 
+static void data_measure(struct partition *p, int64_t *ret_bytes, int64_t *ret_lag)
+{
+    struct partition_look look;
+    partition_look(p, &look);
+    *ret_bytes = log_size_bytes(partition_log(p));
+    *ret_lag = TIDE_MAX(look.high_watermark - look.log_end, 0);
+}
+
 static enum tide_status data_submit(void *self, struct tide_job *job)
 {
     return help_pool_submit(((struct world *)self)->helpers, job);
@@ -515,7 +523,7 @@ static bool start_control(struct world *w, char *error, size_t size)
                                     .office = w->office,
                                     .publication = &w->publication,
                                     .data = {.self = w, .create = data_create, .open = partition_open,
-                                             .close = partition_close, .destroy = partition_destroy,
+                                             .close = partition_close, .destroy = partition_destroy, .measure = data_measure,
                                              .in_use = data_in_use, .submit = data_submit, .take = data_take},
                                     .response_pool = w->response_pools[w->core_count],
                                     .broker_id = w->settings->node_id,

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "edge/files.h"
@@ -478,6 +479,15 @@ uint32_t dirs_count(const struct dirs *d)
 const char *dirs_path(const struct dirs *d, uint32_t dir)
 {
     return d->at[dir].path;
+}
+
+void dirs_space(const struct dirs *d, uint32_t dir, int64_t *ret_total, int64_t *ret_usable)
+{
+    struct statvfs v;
+    if (statvfs(d->at[dir].path, &v) != 0)
+        return;
+    *ret_total = (int64_t)(v.f_blocks * v.f_frsize);
+    *ret_usable = (int64_t)(v.f_bavail * v.f_frsize);
 }
 
 uint32_t dirs_partitions(const struct dirs *d, uint32_t dir)

@@ -56,6 +56,8 @@ struct dirs_identity {
 TIDE_MUST_USE enum tide_status dirs_open(const struct dirs_wanted *, const struct tide_fs *, struct dirs **ret,
                                          struct dirs_identity *ret_identity, char *error, size_t size);
 uint32_t dirs_count(const struct dirs *);
+/* Bytes of its file system, and those that may still be used; untouched when it cannot be asked. */
+void dirs_space(const struct dirs *, uint32_t dir, int64_t *ret_total, int64_t *ret_usable);
 const char *dirs_path(const struct dirs *, uint32_t dir);
 /* Partitions there, as found and placed. */
 uint32_t dirs_partitions(const struct dirs *, uint32_t dir);

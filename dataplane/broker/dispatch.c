@@ -19,7 +19,17 @@ const struct api_row api_rows[] = {
     {KAFKA_API_INIT_PRODUCER_ID, 0, 0, 5, 2, false, RESOURCE_CLUSTER, OP_IDEMPOTENT_WRITE, ask_handle, "InitProducerId"},
     {KAFKA_API_OFFSET_FOR_LEADER_EPOCH, 2, 2, 4, 4, false, RESOURCE_TOPIC, OP_DESCRIBE, offset_for_leader_epoch_handle, "OffsetForLeaderEpoch"},
     {KAFKA_API_DESCRIBE_CONFIGS, 1, 1, 4, 4, false, RESOURCE_TOPIC, OP_DESCRIBE_CONFIGS, ask_handle, "DescribeConfigs"},
+    {KAFKA_API_ALTER_CONFIGS, 0, 0, 2, 2, false, RESOURCE_TOPIC, OP_ALTER_CONFIGS, ask_handle, "AlterConfigs"},
+    {KAFKA_API_DESCRIBE_LOG_DIRS, 1, 1, 4, 2, false, RESOURCE_CLUSTER, OP_DESCRIBE, ask_handle, "DescribeLogDirs"},
+    {KAFKA_API_CREATE_PARTITIONS, 0, 0, 3, 2, false, RESOURCE_TOPIC, OP_ALTER, ask_handle, "CreatePartitions"},
+    {KAFKA_API_ELECT_LEADERS, 0, 0, 2, 2, false, RESOURCE_CLUSTER, OP_ALTER, ask_handle, "ElectLeaders"},
+    {KAFKA_API_INCREMENTAL_ALTER_CONFIGS, 0, 0, 1, 1, false, RESOURCE_TOPIC, OP_ALTER_CONFIGS, ask_handle, "IncrementalAlterConfigs"},
+    {KAFKA_API_ALTER_PARTITION_REASSIGNMENTS, 0, 0, 0, 0, false, RESOURCE_CLUSTER, OP_ALTER, ask_handle, "AlterPartitionReassignments"},
+    {KAFKA_API_LIST_PARTITION_REASSIGNMENTS, 0, 0, 0, 0, false, RESOURCE_CLUSTER, OP_DESCRIBE, ask_handle, "ListPartitionReassignments"},
+    {KAFKA_API_DESCRIBE_QUORUM, 0, 0, 2, 0, false, RESOURCE_CLUSTER, OP_DESCRIBE, ask_handle, "DescribeQuorum"},
+    {KAFKA_API_UPDATE_FEATURES, 0, 0, 2, 0, false, RESOURCE_CLUSTER, OP_ALTER, ask_handle, "UpdateFeatures"},
     {KAFKA_API_DESCRIBE_CLUSTER, 0, 0, 1, 0, false, RESOURCE_CLUSTER, OP_DESCRIBE, describe_cluster_handle, "DescribeCluster"},
+    {KAFKA_API_DESCRIBE_TOPIC_PARTITIONS, 0, 0, 0, 0, false, RESOURCE_TOPIC, OP_DESCRIBE, ask_handle, "DescribeTopicPartitions"},
 };
 const unsigned api_row_count = TIDE_ARRAY_LEN(api_rows);
 

@@ -308,7 +308,8 @@ struct broker {
 
 /* ---- dispatch ------------------------------------------------------------------------------ */
 enum resource { RESOURCE_NONE, RESOURCE_TOPIC, RESOURCE_CLUSTER, RESOURCE_GROUP };
-enum operation { OP_NONE, OP_READ, OP_WRITE, OP_DESCRIBE, OP_CREATE, OP_DELETE, OP_DESCRIBE_CONFIGS, OP_IDEMPOTENT_WRITE };
+enum operation { OP_NONE, OP_READ, OP_WRITE, OP_DESCRIBE, OP_CREATE, OP_DELETE, OP_ALTER, OP_DESCRIBE_CONFIGS, OP_ALTER_CONFIGS,
+                 OP_IDEMPOTENT_WRITE };
 
 /* One API. A handler validates and executes one request; `body` stands behind the header.
  *   TIDE_OK    taken: the request is OPEN or DONE

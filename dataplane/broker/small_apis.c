@@ -188,8 +188,7 @@ enum tide_status offset_for_leader_epoch_handle(struct broker *b, struct request
     return TIDE_OK;
 }
 
-/* CreateTopics, DeleteTopics, DescribeConfigs, InitProducerId: control reads the request and
- * writes the body of the answer. */
+/* The admin APIs: control reads the request and writes the body of the answer. */
 enum tide_status ask_handle(struct broker *b, struct request *r, struct wire_cursor *body,
                             const struct tide_slice *frame, struct tide_out *out)
 {
