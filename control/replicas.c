@@ -47,13 +47,9 @@ struct replica *replicas_find(const struct control *c, const struct tide_uuid *t
 
 /* ---- orders to cores ---------------------------------------------------------------------------- */
 
-/* The home core is a function of what the partition is; it is never stored. */
 static uint32_t home_core(const struct control *c, const struct tide_uuid *id, int32_t index)
 {
-    uint32_t h = (uint32_t)index;
-    for (unsigned i = 0; i < sizeof(id->bytes); i += 4)
-        h += load_be32(id->bytes + i);
-    return h % c->config.office->core_count;
+    return tide_home_core(id, index, c->config.office->core_count);
 }
 
 uint32_t replica_home(const struct control *c, const struct replica *r)

@@ -50,6 +50,8 @@ enum {
     MAILS = 16383,
     REQUESTS_PER_CORE = 16384,
     RESPONSE_BLOCKS = 8191,
+    PEER_BLOCK = 256,
+    PEER_BLOCKS = 16383,
     VIEWS = 65535,
     INDEX_CHUNKS = 4096,
     PRODUCERS_PER_PARTITION = 1024,
@@ -254,6 +256,7 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
                             .start_ns = loop_now_ns(),
                             .listeners = listeners,
                             .listener_count = listener_count,
+                            .replication_port = (uint16_t)s->replication_port,
                             .steer = w->steer};
     struct nic_port_info port;
     unsigned requests = (unsigned)(s->core_request_memory_bytes / REQUEST_BLOCK);
@@ -261,9 +264,10 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
     nic_port_info(w->nic, 0, &port);
     w->request_pools[i] = dense_pool("request", i, requests, REQUEST_BLOCK);
     w->response_pools[i] = dense_pool("response", i, RESPONSE_BLOCKS, RESPONSE_BLOCK);
+    w->peer_pools[i] = dense_pool("peer", i, PEER_BLOCKS, PEER_BLOCK);
     log.counters = &w->nic_counters[i];
     w->log_cores[i] = log_core_create(&log);
-    if (w->request_pools[i] == NULL || w->response_pools[i] == NULL || w->log_cores[i] == NULL)
+    if (w->request_pools[i] == NULL || w->response_pools[i] == NULL || w->peer_pools[i] == NULL || w->log_cores[i] == NULL)
         return false;
     c.log_core = w->log_cores[i];
     c.receive_pool = nic_rx_pool(w->nic, 0);
@@ -292,6 +296,7 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
         return false;
     c.broker = (struct broker_config){.request_pool = w->request_pools[i],
                                       .response_pool = w->response_pools[i],
+                                      .peer_pool = w->peer_pools[i],
                                       .requests_max = REQUESTS_PER_CORE,
                                       .sessions_max = c.tcp.connections_max,
                                       .mails_max = MAILS};
@@ -442,8 +447,10 @@ static void destroy_data_plane(struct world *w)
     if (w->nic != NULL)
         nic_close(w->nic);
     for (uint32_t i = 0; i <= w->core_count; i++) {
-        if (i < w->core_count)
+        if (i < w->core_count) {
             rte_mempool_free(w->request_pools[i]);
+            rte_mempool_free(w->peer_pools[i]);
+        }
         rte_mempool_free(w->response_pools[i]);
         if (w->office != NULL && w->office->parties[i].wake_fd >= 0)
             close(w->office->parties[i].wake_fd);

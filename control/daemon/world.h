@@ -30,6 +30,7 @@ struct world {
     struct steer *steer;
     struct tide_publication publication;
     struct rte_mempool *request_pools[TIDE_CORES_MAX];
+    struct rte_mempool *peer_pools[TIDE_CORES_MAX];
     struct rte_mempool *response_pools[TIDE_CORES_MAX + 1]; /* the last is control's */
     struct log_core *log_cores[TIDE_CORES_MAX];
     struct disk *disks[TIDE_CORES_MAX];

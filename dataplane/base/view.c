@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tidemark/view.h"
 
+#include "tidemark/bytes.h"
+
 static uint32_t hash_bytes(const void *bytes, size_t len)
 {
     const uint8_t *p = bytes;
@@ -8,6 +10,14 @@ static uint32_t hash_bytes(const void *bytes, size_t len)
     for (size_t i = 0; i < len; i++)
         h = (h ^ p[i]) * 0x100000001b3ull;
     return (uint32_t)(h ^ h >> 32);
+}
+
+uint32_t tide_home_core(const struct tide_uuid *topic_id, int32_t partition, uint32_t core_count)
+{
+    uint32_t h = (uint32_t)partition;
+    for (unsigned i = 0; i < sizeof(topic_id->bytes); i += 4)
+        h += load_be32(topic_id->bytes + i);
+    return h % core_count;
 }
 
 const struct view_topic *tide_view_topic(const struct tide_view *v, const char *name, uint32_t len)

@@ -2,7 +2,7 @@
 /*
  * One turn of a core's Kafka side: mail, bells, completions, what waited for room, timeouts.
  */
-#include "broker/internal.h"
+#include "broker/peers.h"
 
 #include <stdio.h>
 
@@ -81,6 +81,10 @@ struct broker *broker_create(const struct broker_config *config)
         return NULL;
     }
     init_lists(b);
+    if (peers_create(b) == NULL) {
+        broker_destroy(b);
+        return NULL;
+    }
     return b;
 }
 
@@ -115,6 +119,7 @@ void broker_destroy(struct broker *b)
         return;
     if (b->ready.next != NULL) /* it was made whole */
         give_all_back(b);
+    peers_destroy(b);
     rte_mempool_free(b->mails);
     rte_free(b->homes);
     rte_free(b->dirty);
@@ -302,6 +307,9 @@ void broker_on_bell(struct broker *b, const struct tide_time *t, uint32_t slot, 
 {
     (void)t;
     look_at_slot(b, slot, out);
+    feeds_on_moved(b, slot);
+    if (b->home[slot].partition != NULL) /* a follower has acknowledged */
+        slot_dirty(b, slot);
 }
 
 void home_moved(struct broker *b, struct partition *p, struct tide_out *out)
@@ -318,6 +326,8 @@ void home_moved(struct broker *b, struct partition *p, struct tide_out *out)
     }
     if (b->waits[slot].partition == p)
         look_at_slot(b, slot, out);
+    feeds_on_moved(b, slot);
+    follows_on_moved(b, slot);
 }
 
 /* ---- the home side of appends ---------------------------------------------------------------- */
@@ -486,6 +496,8 @@ static void try_release(struct broker *b, uint32_t slot, struct tide_out *out)
 {
     struct home_slot *h = &b->home[slot];
     struct tide_mail *m = h->release;
+    home_resign(b, h->partition);
+    follows_on_release(b, slot);
     if (b->waits[slot].parked_head != NULL || !partition_release(h->partition, out)) {
         slot_dirty(b, slot);
         home_moved(b, h->partition, out);
@@ -494,6 +506,16 @@ static void try_release(struct broker *b, uint32_t slot, struct tide_out *out)
     home_moved(b, h->partition, out);
     forget_home(b, slot);
     mail_out(b, b->config.office->core_count, m);
+}
+
+static void become(struct broker *b, struct partition *p, const struct mail_role *role, struct tide_out *out)
+{
+    if (!partition_become(p, &b->time, role, out))
+        return;
+    follows_on_role(b, p, role);
+    home_on_role(b, p, role);
+    slot_dirty(b, partition_slot(p));
+    home_moved(b, p, out);
 }
 
 /* An order that says the role itself: of a broker without others. */
@@ -508,12 +530,12 @@ static void lead_alone(struct broker *b, const struct mail_order *o, struct tide
     role.replica_count = role.isr_count = 1;
     role.replicas[0] = role.isr[0] = role.self;
     role.broker_epochs[0] = -1;
-    (void)partition_become(o->partition, &b->time, &role, out);
+    become(b, o->partition, &role, out);
 }
 
 static void on_order(struct broker *b, struct tide_mail *m, struct tide_out *out)
 {
-    struct partition *p = m->order.partition;
+    struct partition *p = m->kind == MAIL_BECOME ? m->become.partition : m->order.partition;
     uint32_t slot = partition_slot(p);
     switch (m->kind) {
     case MAIL_ADOPT:
@@ -521,8 +543,14 @@ static void on_order(struct broker *b, struct tide_mail *m, struct tide_out *out
         b->home[slot] = (struct home_slot){.partition = p};
         b->homes[b->home_count++] = slot;
         partition_adopt(p, b->config.log_core, &b->time);
+        home_adopt(b, p);
+        follows_adopt(b, p);
         lead_alone(b, &m->order, out);
         slot_dirty(b, slot);
+        break;
+    case MAIL_BECOME:
+        if (b->home[slot].partition == p)
+            become(b, p, &m->become.role, out);
         break;
     case MAIL_CONFIGURE:
         if (b->home[slot].partition == p)
@@ -597,7 +625,13 @@ void broker_on_mail(struct broker *b, const struct tide_time *t, struct tide_mai
     case MAIL_ADOPT:
     case MAIL_RELEASE:
     case MAIL_CONFIGURE:
+    case MAIL_BECOME:
         on_order(b, m, out);
+        break;
+    case MAIL_SUBSCRIBE:
+    case MAIL_UNSUBSCRIBE:
+    case MAIL_ISR:
+        home_on_mail(b, m, out);
         break;
     case MAIL_QUIESCE:
         b->quiesced = true;
@@ -629,8 +663,10 @@ void broker_on_disk(struct broker *b, const struct tide_time *t, const struct di
         home_moved(b, p, out);
         return;
     }
-    if (!TIDE_EXPECT(slot < b->config.requests_max))
+    if (slot >= b->config.requests_max) {
+        peers_on_disk(b, slot - b->config.requests_max, done, out);
         return;
+    }
     struct request *r = &b->requests[slot];
     if (TIDE_EXPECT(r->state != REQUEST_FREE && r->outstanding != 0))
         fetch_on_disk(b, r, done, out);
@@ -672,8 +708,9 @@ void broker_begin_turn(struct broker *b, const struct tide_time *t, bool receive
 static bool tell_failed(struct broker *b, struct home_slot *h)
 {
     struct tide_mail *m;
-    if (h->failed_told || h->release != NULL || !partition_is_failed(h->partition))
+    if (h->failed_told || h->release != NULL || !(h->of_no_use || partition_is_failed(h->partition)))
         return true;
+    follows_on_failed(b, partition_slot(h->partition));
     m = mail_take(b, MAIL_FAILED);
     if (m == NULL)
         return false;
@@ -699,13 +736,14 @@ static unsigned turn_partitions(struct broker *b, struct tide_out *out)
         }
         uint32_t ops = out->op_count + out->job_count;
         partition_turn(h->partition, &b->time, out);
+        home_turn(b, h->partition);
         did += out->op_count + out->job_count - ops;
         home_moved(b, h->partition, out);
         bool told = tell_failed(b, h);
         if (h->release != NULL)
             try_release(b, slot, out);
         if (b->home[slot].partition != NULL &&
-            (partition_has_work(b->home[slot].partition) || h->release != NULL || !told)) {
+            (partition_has_work(b->home[slot].partition) || home_has_work(b, b->home[slot].partition) || h->release != NULL || !told)) {
             b->dirty[kept++] = slot;
         } else {
             b->waits[slot].dirty = false;
@@ -853,6 +891,7 @@ unsigned broker_turn(struct broker *b, const struct tide_time *t, struct tide_ou
     sweep(b);
     close_idle(b);
     did += turn_partitions(b, out);
+    did += peers_turn(b, out); /* what moved above leaves in this turn */
     if (!link_is_empty(&b->partial))
         evict(b);
     return did;
@@ -867,6 +906,7 @@ uint64_t broker_deadline_ns(const struct broker *b)
         soonest = TIDE_MIN(soonest, b->sweep_ns);
     if (b->session_count != 0 && b->settings->connections_max_idle_ms >= 0)
         soonest = TIDE_MIN(soonest, b->idle_look_ns);
+    soonest = TIDE_MIN(soonest, peers_deadline_ns(b));
     if (again) /* what is waited for rings us; this only bounds a wait for a pool */
         soonest = TIDE_MIN(soonest, b->time.now_ns + TIDE_NS_PER_MS);
     if (!link_is_empty(&b->partial))
@@ -892,6 +932,8 @@ const struct tide_histogram *broker_stage(const struct broker *b, enum broker_st
 void broker_check(const struct broker *b)
 {
     uint32_t open = 0;
+    home_check(b);
+    follows_check(b);
     for (uint32_t i = 0; i < b->config.requests_max; i++) {
         const struct request *r = &b->requests[i];
         if (r->state == REQUEST_FREE)

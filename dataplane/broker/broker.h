@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "log/log.h"
+#include "tidemark/grace.h"
 #include "tidemark/counters.h"
 #include "tidemark/disk_op.h"
 #include "tidemark/histogram.h"
@@ -31,6 +32,13 @@
 
 struct broker;
 struct session;
+struct peer;
+
+/* What the user pointer of a connection leads to: the first member of a session or of a peer stream. */
+enum conn_kind { CONN_SESSION, CONN_PEER };
+struct conn_user {
+    enum conn_kind kind;
+};
 
 /* Stages whose duration is always measured; see tide_stage_names. */
 enum broker_stage {
@@ -52,6 +60,8 @@ struct broker_config {
     uint32_t requests_max;
     uint32_t sessions_max;
     uint32_t mails_max;
+    struct rte_mempool *peer_pool;     /* small blocks: messages of peer streams */
+    struct tide_grace grace;           /* over the quiet points of all cores; zero: there are no others */
     const struct tide_settings *settings;
 };
 
@@ -95,6 +105,33 @@ void *session_transport(const struct session *);
 void session_on_sent(struct session *, const struct tide_time *, struct tide_out *);
 /* Next session that became ready outside of its own events (a response completed), NULL if none. */
 struct session *broker_next_ready(struct broker *);
+
+/* ---- peer streams ------------------------------------------------------------------------- */
+/* A connection came in on replication.port. NULL: it is not taken. */
+struct peer *peer_on_accepted(struct broker *, const struct tide_time *, void *transport);
+/* The next connection that this core wants. The caller opens it, steered so that its flow lands on this
+ * core here and on `core` there, and says peer_on_dialled at once. */
+struct peer_dial {
+    struct peer *peer;
+    struct tide_addr addr;
+    uint16_t port;
+    uint32_t core_count; /* of the peer; 0: not known */
+    uint32_t core;
+    uint64_t random;     /* for the choice of the port */
+};
+bool broker_next_dial(struct broker *, struct peer_dial *ret);
+/* transport NULL: it could not be opened. */
+void peer_on_dialled(struct peer *, const struct tide_time *, void *transport);
+/* Bytes arrived; takes all of the rope. */
+void peer_on_bytes(struct peer *, const struct tide_time *, struct tide_rope *, struct tide_out *);
+/* There is room to send (the first time: the connection stands); `queued` bytes wait in the connection. */
+void peer_on_sent(struct peer *, const struct tide_time *, uint32_t queued, struct tide_out *);
+/* The transport is gone, or was reset because the stream wanted it. */
+void peer_on_gone(struct peer *);
+void peer_wants(struct peer *, struct session_wants *ret);
+void *peer_transport(const struct peer *);
+/* Next one that became ready outside of its own events, NULL if none. */
+struct peer *broker_next_ready_peer(struct broker *);
 
 /* The session in slot i < sessions_max, NULL when it is free. */
 struct session *broker_session(struct broker *, uint32_t i);

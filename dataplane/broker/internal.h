@@ -220,6 +220,7 @@ struct trim_entry {
 
 /* ---- sessions ------------------------------------------------------------------------------ */
 struct session {
+    struct conn_user user; /* first: what the connection points to */
     struct broker *broker;
     void *transport;
     uint32_t listener;
@@ -256,6 +257,7 @@ struct slot_waits {
 
 struct home_slot {
     struct partition *partition; /* adopted by this core */
+    bool of_no_use;              /* as a follower: its leader wants what no leader may want */
     struct tide_mail *release;   /* the order that waits until nothing is in flight */
     bool failed_told;            /* control knows that its log failed */
 };
@@ -290,6 +292,7 @@ struct broker {
     struct slot_waits *waits; /* by slot */
     struct home_slot *home;   /* by slot */
     struct link parked;       /* slots with parked appends */
+    struct peers *peers;
     struct tide_mail *trims;  /* logs here whose start is on its way up */
     struct batch_check checks[CHECKS_MAX];
     uint32_t free_checks[CHECKS_MAX];

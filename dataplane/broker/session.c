@@ -23,6 +23,7 @@ struct session *session_open(struct broker *b, const struct tide_time *t, uint32
     s = LINK_OF(struct session, in_free, b->free_sessions.next);
     link_remove(&s->in_free);
     memset(s, 0, sizeof(*s));
+    s->user.kind = CONN_SESSION;
     s->broker = b;
     s->transport = transport;
     s->listener = listener;

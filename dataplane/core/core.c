@@ -21,6 +21,10 @@ enum {
     SLOW_LOOK_MS = 100,       /* how often slow readers are looked for while read buffers are short */
     SLOW_AFTER_MS = 3000,     /* a reader without progress for so long may be reset then */
     POOL_LOOK_US = 200,
+    DIALS_MAX = 4,           /* connections to peers begun per turn */
+    PORTS_FIRST = 32768,     /* source ports of those */
+    PORTS_LAST = 60999,
+    PORTS_LOOKED_AT = 4096,
     LISTENER_NONE = TIDE_LISTENERS_MAX,
     RECEIVE_LOW_PERCENT = 50, /* sessions together hold at most the other half of the pool */
 };
@@ -67,6 +71,8 @@ struct core *core_create(const struct core_config *config)
     c->config.broker.counters = &c->counters;
     c->config.broker.settings = config->settings;
     c->config.tcp.counters = &c->counters;
+    if (config->core_count > 1 && c->config.broker.grace.begin == NULL && config->publication->qsbr != NULL)
+        c->config.broker.grace = tide_grace_over(config->publication->qsbr);
     if (net_init(&c->net, &c->config.net, config->start_ns) != TIDE_OK) {
         rte_free(c);
         return NULL;
@@ -75,6 +81,10 @@ struct core *core_create(const struct core_config *config)
     c->broker = broker_create(&c->config.broker);
     c->conns = rte_zmalloc("core", c->config.tcp.connections_max * sizeof(*c->conns), TIDE_CACHE_LINE);
     if (c->tcp == NULL || c->broker == NULL || c->conns == NULL) {
+        core_destroy(c);
+        return NULL;
+    }
+    if (config->replication_port != 0 && tcp_listen(c->tcp, config->replication_port) != TIDE_OK) {
         core_destroy(c);
         return NULL;
     }
@@ -220,21 +230,129 @@ static bool serve_session(struct core *c, struct session *s)
     return true;
 }
 
-static void on_event(struct core *c, const struct tide_time *t, const struct tcp_event *e, struct tide_out *out)
+/* ---- peer streams ---------------------------------------------------------------------------------- */
+
+/* Moves what the stream wants into its connection. True while it lives. */
+static bool serve_peer(struct core *c, struct peer *p)
 {
-    struct session *s;
-    if (e->bits & TCP_EVENT_ACCEPTED && !open_session(c, t, e->conn))
-        return;
-    s = tcp_user(e->conn);
-    if (s == NULL) {
-        struct tide_rope rest = {0};
-        if (e->bits & TCP_EVENT_READABLE) { /* we closed; what still comes is dropped */
-            uint32_t n = tcp_read(e->conn, &rest);
-            tide_rope_clear(&rest);
-            tcp_consumed(e->conn, n);
+    struct tcp_conn *conn = peer_transport(p);
+    struct session_wants w;
+
+    peer_wants(p, &w);
+    if (w.credit != 0)
+        tcp_consumed(conn, w.credit);
+    if (!w.abort && w.out->len != 0 && tcp_send_room(conn) != 0)
+        tcp_write(conn, w.out);
+    if (w.abort || (w.close && w.out->len == 0)) {
+        tcp_set_user(conn, NULL);
+        peer_on_gone(p);
+        if (w.abort)
+            tcp_abort(conn);
+        else
+            tcp_close(conn);
+        return false;
+    }
+    return true;
+}
+
+static uint32_t queued_in(const struct core *c, const struct tcp_conn *conn)
+{
+    uint32_t room = tcp_send_room(conn);
+    return c->config.tcp.send_buffer_bytes - TIDE_MIN(room, c->config.tcp.send_buffer_bytes);
+}
+
+static void on_peer_event(struct core *c, const struct tide_time *t, struct peer *p, const struct tcp_event *e, struct tide_out *out)
+{
+    if (e->bits & TCP_EVENT_READABLE) {
+        struct tide_rope bytes = {0};
+        if (tcp_read(e->conn, &bytes) != 0) {
+            tcp_ack_now(e->conn); /* it is one of us, and waits with tcp.rto.min.us */
+            peer_on_bytes(p, t, &bytes, out);
         }
+    }
+    if (e->bits & TCP_EVENT_GONE) {
+        peer_on_gone(p);
         return;
     }
+    if (e->bits & TCP_EVENT_PEER_CLOSED) { /* nobody closes half a stream */
+        tcp_set_user(e->conn, NULL);
+        peer_on_gone(p);
+        tcp_abort(e->conn);
+        return;
+    }
+    if (e->bits & TCP_EVENT_WRITABLE)
+        peer_on_sent(p, t, queued_in(c, e->conn), out);
+    (void)serve_peer(c, p);
+}
+
+static bool open_peer(struct core *c, const struct tide_time *t, struct tcp_conn *conn)
+{
+    struct peer *p = peer_on_accepted(c->broker, t, conn);
+    if (p == NULL) {
+        tcp_abort(conn);
+        return false;
+    }
+    tcp_set_user(conn, p);
+    tcp_set_prompt_peer(conn);
+    return true;
+}
+
+/* A source port whose flow lands on this core here, and on the wanted one there. With very many cores on both
+ * sides none may be found: then on this one at least. 0: not even that. */
+static uint16_t source_port(const struct core *c, const struct peer_dial *d, const struct tide_addr *local)
+{
+    uint16_t second = 0;
+    for (uint32_t i = 0; i < PORTS_LAST - PORTS_FIRST + 1; i++) {
+        uint16_t port = (uint16_t)(PORTS_FIRST + (d->random + i) % (PORTS_LAST - PORTS_FIRST + 1));
+        if (steer_flow(local, port, &d->addr, d->port, c->config.core_count) != c->config.number)
+            continue;
+        if (d->core_count <= 1 || steer_flow(local, port, &d->addr, d->port, d->core_count) == d->core)
+            return port;
+        if (second == 0)
+            second = port;
+        if (i >= PORTS_LOOKED_AT)
+            break;
+    }
+    return second;
+}
+
+static void dial(struct core *c, const struct tide_time *t)
+{
+    struct peer_dial d;
+    for (unsigned n = 0; n < DIALS_MAX && broker_next_dial(c->broker, &d); n++) {
+        const struct net_config *net = &c->config.net;
+        struct tcp_endpoint local = {tide_addr_is_v4(&d.addr) ? net->addr : net->addr6, 0};
+        struct tcp_endpoint remote = {d.addr, d.port};
+        struct tcp_conn *conn = NULL;
+        local.port = source_port(c, &d, &local.addr);
+        if (local.port != 0)
+            conn = tcp_connect(c->tcp, t->now_ns, &local, &remote);
+        if (conn != NULL) {
+            tcp_set_user(conn, d.peer);
+            tcp_set_prompt_peer(conn);
+        }
+        peer_on_dialled(d.peer, t, conn);
+        c->did++;
+    }
+}
+
+static void ready_peers(struct core *c, const struct tide_time *t, struct tide_out *out)
+{
+    struct peer *p;
+    unsigned n = 0;
+    while (n < EVENTS_MAX && (p = broker_next_ready_peer(c->broker)) != NULL) {
+        struct tcp_conn *conn = peer_transport(p);
+        if (serve_peer(c, p))
+            peer_on_sent(p, t, queued_in(c, conn), out);
+        n++;
+    }
+    c->did += n;
+}
+
+/* ---- events --------------------------------------------------------------------------------------------- */
+
+static void on_session_event(struct core *c, const struct tide_time *t, struct session *s, const struct tcp_event *e, struct tide_out *out)
+{
     if (e->bits & TCP_EVENT_READABLE) {
         struct tide_rope bytes = {0};
         if (tcp_read(e->conn, &bytes) != 0)
@@ -251,6 +369,31 @@ static void on_event(struct core *c, const struct tide_time *t, const struct tcp
     if (e->bits & TCP_EVENT_WRITABLE) {
         session_on_sent(s, t, out);
         (void)serve_session(c, s);
+    }
+}
+
+/* A connection's user is a session, a peer stream, or nobody: then we closed, and what still comes is dropped. */
+static void on_event(struct core *c, const struct tide_time *t, const struct tcp_event *e, struct tide_out *out)
+{
+    struct conn_user *user;
+    if (e->bits & TCP_EVENT_ACCEPTED) {
+        struct tcp_endpoint local = tcp_local(e->conn);
+        bool peer = local.port == c->config.replication_port && c->config.replication_port != 0;
+        if (!(peer ? open_peer(c, t, e->conn) : open_session(c, t, e->conn)))
+            return;
+    }
+    user = tcp_user(e->conn);
+    if (user == NULL) {
+        struct tide_rope rest = {0};
+        if (e->bits & TCP_EVENT_READABLE) {
+            uint32_t n = tcp_read(e->conn, &rest);
+            tide_rope_clear(&rest);
+            tcp_consumed(e->conn, n);
+        }
+    } else if (user->kind == CONN_PEER) {
+        on_peer_event(c, t, (struct peer *)user, e, out);
+    } else {
+        on_session_event(c, t, (struct session *)user, e, out);
     }
 }
 
@@ -473,6 +616,8 @@ unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io
         net_on_time(&c->net, t->now_ns);
     connections(c, t, &io->out);
     c->did += broker_turn(c->broker, t, &io->out);
+    dial(c, t);
+    ready_peers(c, t, &io->out);
     ready_sessions(c, t, &io->out);
     reset_slowest_reader(c, t);
     neighbours_out(c);

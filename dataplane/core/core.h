@@ -66,6 +66,7 @@ struct core_config {
     struct rte_mempool *receive_pool; /* for the low mark */
     const struct core_listener *listeners; /* by listener number, at most TIDE_LISTENERS_MAX; copied */
     unsigned listener_count;
+    uint16_t replication_port;       /* where peers come in; 0: none do */
     uint64_t start_ns;
     struct steer *steer;             /* NULL with one core */
 };

@@ -76,6 +76,7 @@ struct partition {
     struct tide_grace grace;
     uint32_t slot, home_core;
     int32_t index;
+    struct tide_uuid topic_id;
     char topic[TIDE_TOPIC_NAME_MAX + 1];
     char dir[PARTITION_DIR_ROOM];
 };

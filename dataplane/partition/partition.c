@@ -77,6 +77,7 @@ struct partition *partition_create(const struct partition_config *config)
     p->slot = config->slot;
     p->home_core = config->home_core;
     p->index = config->index;
+    p->topic_id = config->topic_id;
     p->config = config->topic_config;
     p->producer_expiry_ms = config->producer_expiry_ms;
     p->leader_epoch = p->partition_epoch = p->unclean_epoch = -1;
@@ -255,6 +256,11 @@ bool partition_has_lease(const struct partition *p, const struct tide_time *t)
 bool partition_is_leader(const struct partition *p)
 {
     return (p->state == PARTITION_LEADER || p->state == PARTITION_STARTING) && p->begun && !p->releasing;
+}
+
+bool partition_has_started(const struct partition *p)
+{
+    return p->state == PARTITION_LEADER && partition_is_leader(p);
 }
 
 bool partition_is_follower(const struct partition *p)
@@ -704,6 +710,7 @@ const struct members *partition_members(const struct partition *p) { return &p->
 int32_t partition_epoch(const struct partition *p) { return p->partition_epoch; }
 struct log *partition_log(struct partition *p) { return p->log; }
 const char *partition_topic(const struct partition *p) { return p->topic; }
+const struct tide_uuid *partition_topic_id(const struct partition *p) { return &p->topic_id; }
 int32_t partition_index(const struct partition *p) { return p->index; }
 uint32_t partition_slot(const struct partition *p) { return p->slot; }
 uint32_t partition_home(const struct partition *p) { return p->home_core; }

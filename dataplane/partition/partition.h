@@ -156,6 +156,7 @@ bool partition_take_failed(struct partition *);
 struct watermark *partition_marks(struct partition *);
 const struct members *partition_members(const struct partition *);
 bool partition_is_leader(const struct partition *);   /* in its newest role, and not FAILED or released */
+bool partition_has_started(const struct partition *); /* leads, and the epoch's line is durable */
 bool partition_is_follower(const struct partition *); /* the same */
 int32_t partition_epoch(const struct partition *);
 bool partition_has_lease(const struct partition *, const struct tide_time *);
@@ -178,6 +179,7 @@ void partition_look(const struct partition *, struct partition_look *ret);
 int64_t partition_checkpoint(const struct partition *);
 struct log *partition_log(struct partition *);
 const char *partition_topic(const struct partition *);
+const struct tide_uuid *partition_topic_id(const struct partition *);
 int32_t partition_index(const struct partition *);
 uint32_t partition_slot(const struct partition *);
 uint32_t partition_home(const struct partition *);

@@ -3,12 +3,12 @@
 
 #include "kafka/wire.h"
 
-enum { COMPACTED = 1, FLAGS_KNOWN = COMPACTED };
+enum { COMPACTED = 1, SKIP = 1 };
 
 static_assert(PEER_HELLO_BYTES == 4 + 1 + 1 + 16 + 4 + 16 + 8 + 2 + 2 + 4, "HELLO as written below");
-static_assert(PEER_APPEND_BYTES == 4 + 4 + 8 + 8 + 8 + 8 + 8 + 1 + 4, "APPEND as written below");
-static_assert(PEER_ACK_BYTES == 4 + 4 + 4 * 8, "an ACK's entry as written below");
-static_assert(PEER_BEAT_BYTES == 4 + 4 + 3 * 8, "a BEAT's entry as written below");
+static_assert(PEER_APPEND_BYTES == 4 + 4 + 4 + 8 + 8 + 8 + 8 + 8 + 1 + 4, "APPEND as written below");
+static_assert(PEER_ACK_BYTES == 4 + 4 + 4 + 3 * 8, "an ACK's entry as written below");
+static_assert(PEER_BEAT_BYTES == 4 + 4 + 4 + 3 * 8, "a BEAT's entry as written below");
 
 /* ---- reading ----------------------------------------------------------------------------------- */
 
@@ -63,16 +63,20 @@ static bool read_subscribe(struct wire_cursor *c, struct peer_subscribe *s)
 
 static bool read_truncate(struct wire_cursor *c, struct peer_truncate *t)
 {
+    uint8_t flags;
     t->tag = wire_get_i32(c);
     t->leader_epoch = wire_get_i32(c);
     t->epoch = wire_get_i32(c);
     t->end_offset = wire_get_i64(c);
-    return t->tag >= 0 && t->leader_epoch >= 0 && t->epoch >= -1 && t->end_offset >= 0;
+    flags = (uint8_t)wire_get_i8(c);
+    t->skip = flags & SKIP;
+    return (flags & ~SKIP) == 0 && t->tag >= 0 && t->leader_epoch >= 0 && t->epoch >= -1 && t->end_offset >= 0;
 }
 
 static bool read_granted(struct wire_cursor *c, struct peer_granted *g)
 {
     g->tag = wire_get_i32(c);
+    g->place = wire_get_u32(c);
     g->number = wire_get_u32(c);
     g->leader_epoch = wire_get_i32(c);
     g->log_end = wire_get_i64(c);
@@ -85,6 +89,7 @@ static bool read_granted(struct wire_cursor *c, struct peer_granted *g)
 static bool read_append(struct wire_cursor *c, struct peer_append *a)
 {
     uint8_t flags;
+    a->tag = wire_get_i32(c);
     a->number = wire_get_u32(c);
     a->leader_epoch = wire_get_i32(c);
     a->base_offset = wire_get_i64(c);
@@ -95,7 +100,7 @@ static bool read_append(struct wire_cursor *c, struct peer_append *a)
     flags = (uint8_t)wire_get_i8(c);
     a->bytes = wire_get_u32(c);
     a->compacted = flags & COMPACTED;
-    return !c->failed && (flags & ~FLAGS_KNOWN) == 0 && a->leader_epoch >= 0 && a->base_offset >= 0 && a->base_offset <= a->log_end &&
+    return !c->failed && (flags & ~COMPACTED) == 0 && a->tag >= 0 && a->leader_epoch >= 0 && a->base_offset >= 0 && a->base_offset <= a->log_end &&
            a->high_watermark >= 0 && a->high_watermark <= a->log_end && a->log_start >= 0 && a->bytes == wire_left(c) && a->bytes != 0;
 }
 
@@ -144,6 +149,7 @@ enum tide_status peer_read(struct tide_slice message, uint8_t version, struct pe
         good = read_count(&c, PEER_BEAT_BYTES, &ret->beat.count);
         break;
     case PEER_UNSUBSCRIBE:
+        ret->unsubscribe.place = wire_get_u32(&c);
         ret->unsubscribe.number = wire_get_u32(&c);
         good = true;
         break;
@@ -177,12 +183,12 @@ bool peer_next_ack(struct peer_message *m, struct peer_ack *ret)
     uint8_t b[PEER_ACK_BYTES];
     if (!next_entry(m, b, sizeof(b)))
         return false;
-    *ret = (struct peer_ack){.number = load_be32(b),
-                             .leader_epoch = (int32_t)load_be32(b + 4),
-                             .log_end = (int64_t)load_be64(b + 8),
-                             .durable_end = (int64_t)load_be64(b + 16),
-                             .credit = load_be64(b + 24),
-                             .seen_ns = load_be64(b + 32)};
+    *ret = (struct peer_ack){.place = load_be32(b),
+                             .number = load_be32(b + 4),
+                             .leader_epoch = (int32_t)load_be32(b + 8),
+                             .log_end = (int64_t)load_be64(b + 12),
+                             .durable_end = (int64_t)load_be64(b + 20),
+                             .credit = load_be64(b + 28)};
     return true;
 }
 
@@ -191,11 +197,12 @@ bool peer_next_beat(struct peer_message *m, struct peer_beat *ret)
     uint8_t b[PEER_BEAT_BYTES];
     if (!next_entry(m, b, sizeof(b)))
         return false;
-    *ret = (struct peer_beat){.number = load_be32(b),
-                              .leader_epoch = (int32_t)load_be32(b + 4),
-                              .log_end = (int64_t)load_be64(b + 8),
-                              .high_watermark = (int64_t)load_be64(b + 16),
-                              .log_start = (int64_t)load_be64(b + 24)};
+    *ret = (struct peer_beat){.tag = (int32_t)load_be32(b),
+                              .number = load_be32(b + 4),
+                              .leader_epoch = (int32_t)load_be32(b + 8),
+                              .log_end = (int64_t)load_be64(b + 12),
+                              .high_watermark = (int64_t)load_be64(b + 20),
+                              .log_start = (int64_t)load_be64(b + 28)};
     return true;
 }
 
@@ -299,6 +306,7 @@ enum tide_status peer_put_truncate(struct tide_rope *out, struct rte_mempool *po
     put_i32(&d, t->leader_epoch);
     put_i32(&d, t->epoch);
     put_i64(&d, t->end_offset);
+    put_u8(&d, t->skip ? SKIP : 0);
     return end(&d, 0, out, pool);
 }
 
@@ -307,6 +315,7 @@ enum tide_status peer_put_granted(struct tide_rope *out, struct rte_mempool *poo
     struct draft d;
     begin(&d, PEER_GRANTED, version);
     put_i32(&d, g->tag);
+    put_u32(&d, g->place);
     put_u32(&d, g->number);
     put_i32(&d, g->leader_epoch);
     put_i64(&d, g->log_end);
@@ -315,10 +324,12 @@ enum tide_status peer_put_granted(struct tide_rope *out, struct rte_mempool *poo
     return end(&d, 0, out, pool);
 }
 
-enum tide_status peer_put_unsubscribe(struct tide_rope *out, struct rte_mempool *pool, uint8_t version, uint32_t number)
+enum tide_status peer_put_unsubscribe(struct tide_rope *out, struct rte_mempool *pool, uint8_t version, uint32_t place,
+                                      uint32_t number)
 {
     struct draft d;
     begin(&d, PEER_UNSUBSCRIBE, version);
+    put_u32(&d, place);
     put_u32(&d, number);
     return end(&d, 0, out, pool);
 }
@@ -341,12 +352,12 @@ enum tide_status peer_put_acks(struct tide_rope *out, struct rte_mempool *pool, 
     begin(&d, PEER_ACK, version);
     put_u32(&d, count);
     for (uint32_t i = 0; i < count; i++) {
+        put_u32(&d, acks[i].place);
         put_u32(&d, acks[i].number);
         put_i32(&d, acks[i].leader_epoch);
         put_i64(&d, acks[i].log_end);
         put_i64(&d, acks[i].durable_end);
         put_u64(&d, acks[i].credit);
-        put_u64(&d, acks[i].seen_ns);
     }
     return end(&d, 0, out, pool);
 }
@@ -360,6 +371,7 @@ enum tide_status peer_put_beats(struct tide_rope *out, struct rte_mempool *pool,
     put_u64(&d, sent_ns);
     put_u32(&d, count);
     for (uint32_t i = 0; i < count; i++) {
+        put_i32(&d, beats[i].tag);
         put_u32(&d, beats[i].number);
         put_i32(&d, beats[i].leader_epoch);
         put_i64(&d, beats[i].log_end);
@@ -376,6 +388,7 @@ enum tide_status peer_put_append(struct tide_rope *out, struct rte_mempool *pool
     enum tide_status status;
     TIDE_ASSERT(records->len == a->bytes && a->bytes != 0);
     begin(&d, PEER_APPEND, version);
+    put_i32(&d, a->tag);
     put_u32(&d, a->number);
     put_i32(&d, a->leader_epoch);
     put_i64(&d, a->base_offset);

@@ -10,7 +10,9 @@
  *   follower -> leader   HELLO, SUBSCRIBE, ACK, UNSUBSCRIBE
  *   leader -> follower   HELLO, GRANTED, TRUNCATE, APPEND, BEAT, REFUSED
  *
- * A subscription's `tag` is the follower's name for it, its `number` the leader's. Credit is told as
+ * A subscription's `tag` is the follower's name for it, `place` the leader's, and `number` says which of
+ * the subscriptions that the leader ever granted there it is; each end finds it by its own name, and
+ * compares the number. Credit is told as
  * the number of record bytes that the leader may have sent of this subscription since it was
  * granted; so a lost or doubled telling changes nothing.
  *
@@ -45,9 +47,9 @@ enum peer_limit {
     PEER_LENGTH_BYTES = 4,
     PEER_HEAD = 6,              /* length, kind, version */
     PEER_HELLO_BYTES = 58,      /* body of version 1 */
-    PEER_APPEND_BYTES = 53,     /* body in front of the records */
-    PEER_ACK_BYTES = 40,        /* an entry */
-    PEER_BEAT_BYTES = 32,       /* an entry */
+    PEER_APPEND_BYTES = 57,     /* body in front of the records */
+    PEER_ACK_BYTES = 36,        /* an entry */
+    PEER_BEAT_BYTES = 36,       /* an entry */
     PEER_ENTRIES_MAX = 64,      /* of one ACK or BEAT */
     PEER_SMALL_MAX = PEER_HEAD + 16 + PEER_ENTRIES_MAX * PEER_ACK_BYTES, /* every message but APPEND */
     PEER_TAG_NONE = -1,         /* REFUSED: the stream itself */
@@ -75,16 +77,19 @@ struct peer_subscribe {
 };
 
 /* The logs agree up to `end_offset` at most: cut there, and subscribe again. `epoch`: the leader's
- * largest at or below the one that was asked with. */
+ * largest at or below the one that was asked with. With `skip` the leader has nothing before
+ * `end_offset` any more, which is behind the follower's end: go on there, in `epoch`. */
 struct peer_truncate {
     int32_t tag;
     int32_t leader_epoch;
     int32_t epoch;
     int64_t end_offset;
+    bool skip;
 };
 
 struct peer_granted {
     int32_t tag;
+    uint32_t place;
     uint32_t number;
     int32_t leader_epoch;
     int64_t log_end; /* the leader's */
@@ -93,6 +98,7 @@ struct peer_granted {
 };
 
 struct peer_append {
+    int32_t tag;
     uint32_t number;
     int32_t leader_epoch;
     int64_t base_offset; /* of the first record; with `compacted` at or above the follower's end */
@@ -105,15 +111,16 @@ struct peer_append {
 };
 
 struct peer_ack {
+    uint32_t place;
     uint32_t number;
     int32_t leader_epoch;
     int64_t log_end;
     int64_t durable_end;
     uint64_t credit;
-    uint64_t seen_ns; /* newest sent_ns whose log_end the follower's counted end has reached; 0: none */
 };
 
 struct peer_beat {
+    int32_t tag;
     uint32_t number;
     int32_t leader_epoch;
     int64_t log_end;
@@ -137,6 +144,7 @@ struct peer_message {
         struct peer_granted granted;
         struct peer_append append;
         struct {
+            uint32_t place;
             uint32_t number;
         } unsubscribe;
         struct peer_refused refused;
@@ -172,7 +180,8 @@ TIDE_MUST_USE enum tide_status peer_put_truncate(struct tide_rope *out, struct r
                                                  const struct peer_truncate *);
 TIDE_MUST_USE enum tide_status peer_put_granted(struct tide_rope *out, struct rte_mempool *pool, uint8_t version,
                                                 const struct peer_granted *);
-TIDE_MUST_USE enum tide_status peer_put_unsubscribe(struct tide_rope *out, struct rte_mempool *pool, uint8_t version, uint32_t number);
+TIDE_MUST_USE enum tide_status peer_put_unsubscribe(struct tide_rope *out, struct rte_mempool *pool, uint8_t version, uint32_t place,
+                                                    uint32_t number);
 TIDE_MUST_USE enum tide_status peer_put_refused(struct tide_rope *out, struct rte_mempool *pool, uint8_t version,
                                                 const struct peer_refused *);
 /* At most PEER_ENTRIES_MAX entries; none is a sign of life. */

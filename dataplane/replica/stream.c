@@ -190,16 +190,10 @@ void stream_check(const struct stream *s)
 
 /* ---- the leader's side ----------------------------------------------------------------------------- */
 
-void feed_init(struct feed *f, struct log *log, uint32_t number, int32_t leader_epoch, int64_t next_offset, uint64_t credit)
+void feed_init(struct feed *f, struct log *log, int32_t tag, uint32_t number, int32_t leader_epoch, int64_t next_offset)
 {
-    *f = (struct feed){.number = number, .leader_epoch = leader_epoch, .log = log, .next_offset = next_offset, .credit = credit,
+    *f = (struct feed){.tag = tag, .number = number, .leader_epoch = leader_epoch, .log = log, .next_offset = next_offset,
                        .told_high_watermark = -1, .told_log_start = -1};
-}
-
-void feed_on_credit(struct feed *f, uint64_t credit)
-{
-    if (credit > f->credit)
-        f->credit = credit;
 }
 
 /* Where the batches of the rope end, and whether they join what was sent before and one another. */
@@ -233,9 +227,11 @@ static void feed_forget(struct feed *f)
     f->disk = false;
 }
 
-static enum feed_result feed_send(struct feed *f, struct stream *s, uint64_t now_ns, const struct feed_marks *marks, uint32_t *ret_bytes)
+static enum feed_result feed_send(struct feed *f, struct stream *s, uint64_t now_ns, const struct feed_marks *marks,
+                                  struct peer_append *ret_sent)
 {
-    struct peer_append a = {.number = f->number,
+    struct peer_append a = {.tag = f->tag,
+                            .number = f->number,
                             .leader_epoch = f->leader_epoch,
                             .log_end = marks->log_end,
                             .high_watermark = marks->high_watermark,
@@ -254,36 +250,35 @@ static enum feed_result feed_send(struct feed *f, struct stream *s, uint64_t now
         return FEED_WAITS;
     }
     feed_forget(f);
+    TIDE_ASSERT(end > f->next_offset); /* F1 */
     f->next_offset = end;
-    f->sent += a.bytes;
     f->told_high_watermark = a.high_watermark;
     f->told_log_start = a.log_start;
-    *ret_bytes = a.bytes;
+    *ret_sent = a;
     return FEED_SENT;
 }
 
-enum feed_result feed_push(struct feed *f, struct stream *s, uint64_t now_ns, const struct feed_marks *marks, struct log_core *core,
-                           uint32_t read_slot, bool may_read_disk, struct tide_out *out, uint32_t *ret_bytes)
+enum feed_result feed_push(struct feed *f, struct stream *s, uint64_t now_ns, const struct feed_marks *marks, uint64_t room,
+                           struct log_core *core, uint32_t read_slot, bool may_read_disk, struct tide_out *out, struct peer_append *ret_sent)
 {
     static struct tide_out no_room = {.op_count = TIDE_OUT_OPS, .job_count = TIDE_OUT_JOBS}; /* nobody writes into it */
-    *ret_bytes = 0;
     if (f->reading)
         return FEED_READING;
     if (!f->began) {
         if (f->next_offset >= marks->log_end)
             return FEED_IDLE;
-        if (f->sent >= f->credit)
+        if (room == 0)
             return FEED_STARVED;
         f->read = (struct log_read){.offset = f->next_offset,
                                     .end_offset = marks->log_end,
-                                    .max_bytes = (uint32_t)TIDE_MIN(f->credit - f->sent, (uint64_t)STREAM_PUSH_BYTES),
+                                    .max_bytes = (uint32_t)TIDE_MIN(room, (uint64_t)STREAM_PUSH_BYTES),
                                     .at_least_one = true};
         f->began = true;
     }
     switch (log_read(f->log, core, read_slot, &f->read, may_read_disk ? out : &no_room)) {
     case TIDE_OK:
         if (f->read.bytes.len != 0)
-            return feed_send(f, s, now_ns, marks, ret_bytes);
+            return feed_send(f, s, now_ns, marks, ret_sent);
         feed_forget(f);
         return FEED_IDLE;
     case TIDE_AGAIN:
@@ -321,7 +316,8 @@ void feed_deinit(struct feed *f, struct log_core *core)
 
 void feed_beat(struct feed *f, const struct feed_marks *marks, struct peer_beat *ret)
 {
-    *ret = (struct peer_beat){.number = f->number,
+    *ret = (struct peer_beat){.tag = f->tag,
+                              .number = f->number,
                               .leader_epoch = f->leader_epoch,
                               .log_end = marks->log_end,
                               .high_watermark = marks->high_watermark,
@@ -330,38 +326,15 @@ void feed_beat(struct feed *f, const struct feed_marks *marks, struct peer_beat 
 
 /* ---- the follower's side ------------------------------------------------------------------------------ */
 
-void intake_init(struct intake *i, uint32_t number, int32_t leader_epoch, uint64_t window)
+void intake_init(struct intake *i, const struct peer_granted *g, uint64_t window)
 {
-    *i = (struct intake){.number = number, .leader_epoch = leader_epoch, .window = window};
+    *i = (struct intake){.place = g->place, .number = g->number, .leader_epoch = g->leader_epoch, .window = window,
+                         .told_credit = window};
 }
 
 void intake_deinit(struct intake *i)
 {
     tide_rope_clear(&i->waiting);
-}
-
-/* One that is waited for and the newest: when the first is reached, the newest takes its place. So an older
- * time than the truth may be told, never a newer one. */
-void intake_on_news(struct intake *i, uint64_t sent_ns, int64_t log_end)
-{
-    i->newest_ns = sent_ns;
-    i->newest_end = log_end;
-    if (i->target_ns == 0) {
-        i->target_ns = sent_ns;
-        i->target_end = log_end;
-    }
-}
-
-static void look_at_target(struct intake *i, int64_t counted_end)
-{
-    if (i->newest_ns != 0 && counted_end >= i->newest_end) {
-        i->seen_ns = i->newest_ns;
-        i->target_ns = i->newest_ns = 0;
-    } else if (i->target_ns != 0 && counted_end >= i->target_end) {
-        i->seen_ns = i->target_ns;
-        i->target_ns = i->newest_ns;
-        i->target_end = i->newest_end;
-    }
 }
 
 enum tide_status intake_hold(struct intake *i, struct rte_mempool *dense_pool, struct tide_slice message)
@@ -392,6 +365,7 @@ bool intake_waiting(const struct intake *i, uint8_t version, struct peer_message
 void intake_drop(struct intake *i, const struct peer_message *m)
 {
     tide_rope_drop(&i->waiting, PEER_HEAD + PEER_APPEND_BYTES + m->append.bytes);
+    i->applied = 0;
 }
 
 void intake_on_taken(struct intake *i, uint32_t bytes)
@@ -399,26 +373,17 @@ void intake_on_taken(struct intake *i, uint32_t bytes)
     i->taken += bytes;
 }
 
-bool intake_ack(struct intake *i, int64_t log_end, int64_t durable_end, int64_t counted_end, bool even, struct peer_ack *ret)
+uint64_t intake_credit(const struct intake *i)
 {
-    uint64_t credit = i->taken + i->window;
-    look_at_target(i, counted_end);
-    *ret = (struct peer_ack){.number = i->number,
-                             .leader_epoch = i->leader_epoch,
-                             .log_end = log_end,
-                             .durable_end = durable_end,
-                             .credit = credit,
-                             .seen_ns = i->seen_ns};
-    /* Credit alone is worth a message only when much of the window is used up. */
-    return even || !i->told || log_end != i->told_log_end || durable_end != i->told_durable_end ||
-           credit - i->told_credit >= i->window / 4;
+    return i->taken + i->window;
 }
 
-void intake_told(struct intake *i, const struct peer_ack *a)
+bool intake_credit_is_due(const struct intake *i)
 {
-    i->told = true;
-    i->told_log_end = a->log_end;
-    i->told_durable_end = a->durable_end;
-    i->told_credit = a->credit;
-    i->told_seen_ns = a->seen_ns;
+    return intake_credit(i) - i->told_credit >= i->window / 4;
+}
+
+void intake_credit_told(struct intake *i, uint64_t credit)
+{
+    i->told_credit = credit;
 }

@@ -5,7 +5,7 @@
  *
  *   struct stream   either end: handshake, messages cut out of the bytes, whether the peer lives
  *   struct feed     the leader's side of one subscription: what to send next, and how much may be sent
- *   struct intake   the follower's side of one: what arrived, what waits, what is to be acknowledged
+ *   struct intake   the follower's side of one: what arrived and waits, how much more may come
  *
  *   GREETING -> OPEN     stream_accept: the peer is who the view says it is
  *   GREETING, OPEN -> CLOSED   malformed bytes, a stranger, silence, or the connection is gone
@@ -22,8 +22,7 @@
  * Invariants (stream_check):
  *   S1  only an open stream has a version.
  *   S2  a message that was taken for whole is whole.
- *   F1  a feed never sends beyond its credit by more than one batch.
- *   F2  next_offset only rises.
+ *   F1  next_offset only rises.
  *   I1  what an intake holds back is densely copied: no receive buffer waits (design 10).
  */
 #ifndef TIDEMARK_REPLICA_STREAM_H
@@ -101,12 +100,11 @@ struct feed_marks {
 };
 
 struct feed {
+    int32_t tag;
     uint32_t number;
     int32_t leader_epoch;
     struct log *log;
     int64_t next_offset;
-    uint64_t sent;           /* record bytes since the grant */
-    uint64_t credit;
     int64_t told_high_watermark;
     int64_t told_log_start;
     bool reading;            /* a disk read is out */
@@ -115,9 +113,7 @@ struct feed {
     struct log_read read;
 };
 
-void feed_init(struct feed *, struct log *, uint32_t number, int32_t leader_epoch, int64_t next_offset, uint64_t credit);
-/* The follower said how much more may be sent. Old news is ignored. */
-void feed_on_credit(struct feed *, uint64_t credit);
+void feed_init(struct feed *, struct log *, int32_t tag, uint32_t number, int32_t leader_epoch, int64_t next_offset);
 
 enum feed_result {
     FEED_SENT,    /* an APPEND stands in the stream's output; there may be more */
@@ -129,9 +125,10 @@ enum feed_result {
     FEED_FAILED,  /* the log cannot be read there */
     FEED_RESULT_COUNT
 };
-/* Sends the next batches: from memory, or, if `may_read_disk`, by a disk read with the caller's slot. */
-enum feed_result feed_push(struct feed *, struct stream *, uint64_t now_ns, const struct feed_marks *, struct log_core *,
-                           uint32_t read_slot, bool may_read_disk, struct tide_out *, uint32_t *ret_bytes);
+/* Sends the next batches: from memory, or, if `may_read_disk`, by a disk read with the caller's slot.
+ * `room`: bytes that the follower takes (subscription_room); the last batch may go beyond it. */
+enum feed_result feed_push(struct feed *, struct stream *, uint64_t now_ns, const struct feed_marks *, uint64_t room, struct log_core *,
+                           uint32_t read_slot, bool may_read_disk, struct tide_out *, struct peer_append *ret_sent);
 void feed_on_disk(struct feed *, const struct disk_done *);
 /* Gives back what it holds. Not while a disk read is out. */
 void feed_deinit(struct feed *, struct log_core *);
@@ -141,24 +138,18 @@ void feed_beat(struct feed *, const struct feed_marks *, struct peer_beat *ret);
 /* ---- the follower's side ----------------------------------------------------------------------- */
 
 struct intake {
+    uint32_t place;
     uint32_t number;
     int32_t leader_epoch;
     uint64_t window;        /* bytes that may be under way */
     uint64_t taken;         /* record bytes applied or dropped since the grant */
     struct tide_rope waiting; /* whole APPEND messages, densely copied, in order */
-    /* newest news of the leader, and the older one that is waited for */
-    uint64_t target_ns, newest_ns, seen_ns;
-    int64_t target_end, newest_end;
-    /* as last told */
-    int64_t told_log_end, told_durable_end;
-    uint64_t told_credit, told_seen_ns;
-    bool told;
+    uint32_t applied;       /* record bytes of the first of them that are applied */
+    uint64_t told_credit;
 };
 
-void intake_init(struct intake *, uint32_t number, int32_t leader_epoch, uint64_t window);
+void intake_init(struct intake *, const struct peer_granted *, uint64_t window);
 void intake_deinit(struct intake *);
-/* An APPEND or BEAT said that the leader's log ended at log_end at sent_ns. */
-void intake_on_news(struct intake *, uint64_t sent_ns, int64_t log_end);
 /* The message cannot be applied now: its bytes are kept, densely. TIDE_FULL: no memory; the caller gives
  * the subscription up and asks again later. */
 TIDE_MUST_USE enum tide_status intake_hold(struct intake *, struct rte_mempool *dense_pool, struct tide_slice message);
@@ -168,10 +159,10 @@ bool intake_waiting(const struct intake *, uint8_t version, struct peer_message 
 void intake_drop(struct intake *, const struct peer_message *);
 /* So many record bytes are done with: the leader may send as many more. */
 void intake_on_taken(struct intake *, uint32_t bytes);
-/* Is there something to be told? `even`: also what has been told before (the answer to a BEAT).
- * `counted_end`: durable_end or log_end, by ack.durability. Fills in *ret, and takes it as told when the
- * caller then says intake_told. */
-bool intake_ack(struct intake *, int64_t log_end, int64_t durable_end, int64_t counted_end, bool even, struct peer_ack *ret);
-void intake_told(struct intake *, const struct peer_ack *);
+/* What may have been sent since the grant, when all that is taken counts. */
+uint64_t intake_credit(const struct intake *);
+/* Much of the window is used up: worth an ACK although no end moved. */
+bool intake_credit_is_due(const struct intake *);
+void intake_credit_told(struct intake *, uint64_t credit);
 
 #endif

@@ -34,7 +34,8 @@ enum mail_kind {
     MAIL_TRIM,        /* session core -> home core, and back when the log starts there */
     MAIL_NEIGHBOUR,   /* an address that one core learned */
     MAIL_SUBSCRIBE,   /* stream core -> home core of the leader, and back with the grant */
-    MAIL_UNSUBSCRIBE, /* home core -> stream core: close that subscription; back when it is closed */
+    MAIL_UNSUBSCRIBE, /* home core -> stream core: close that subscription, and back when it is closed; or
+                       * stream core -> home core: it is closed, and back */
     /* control -> core, and back when done */
     MAIL_ADOPT,       /* the partition is the core's from now on */
     MAIL_RELEASE,     /* let go of it; comes back when nothing is in flight */
@@ -150,8 +151,6 @@ struct mail_failed {
  * follower has elsewhere is closed there first (MAIL_UNSUBSCRIBE). */
 struct mail_subscribe {
     struct partition *partition;
-    uint32_t stream;          /* the sender's number of the stream, with its generation */
-    uint32_t generation;
     uint32_t entry;           /* the sender's place for the subscription */
     int32_t broker;           /* of the follower */
     int64_t broker_epoch;
@@ -174,6 +173,7 @@ struct mail_unsubscribe {
     struct partition *partition;
     uint32_t subscription;
     uint32_t replica;
+    bool gone;                /* from the stream's core: its stream is gone. Else the home core asks for it */
 };
 
 struct mail_neighbour {

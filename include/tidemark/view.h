@@ -77,6 +77,9 @@ struct tide_view {
     const uint32_t *by_id;
 };
 
+/* The home core of a partition on a broker with so many cores: a function of what it is, never stored. */
+uint32_t tide_home_core(const struct tide_uuid *topic_id, int32_t partition, uint32_t core_count);
+
 /* NULL when there is no such topic. The result lives as long as the view. */
 const struct view_topic *tide_view_topic(const struct tide_view *, const char *name, uint32_t len);
 const struct view_topic *tide_view_topic_by_id(const struct tide_view *, const struct tide_uuid *);

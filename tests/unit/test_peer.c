@@ -35,13 +35,13 @@ static const struct peer_hello hello = {.version_min = 1, .version_max = 3, .clu
                                         .incarnation = {{0xa1, [15] = 0xa2}}, .broker_epoch = 0x1122334455667788, .core_count = 4, .core = 3};
 static const struct peer_subscribe subscribe = {.tag = 5, .topic_id = {{0xd1, [15] = 0xd2}}, .partition = 6, .leader_epoch = 8,
                                                 .last_epoch = -1, .log_end = 0x0102030405060708, .credit = 0x100000};
-static const struct peer_truncate truncation = {.tag = 5, .leader_epoch = 9, .epoch = 8, .end_offset = 77};
-static const struct peer_granted granted = {.tag = 5, .number = 0xdeadbeef, .leader_epoch = 8, .log_end = 100, .high_watermark = 90, .log_start = 10};
-static const struct peer_append append = {.number = 0xdeadbeef, .leader_epoch = 8, .base_offset = 90, .log_end = 100, .high_watermark = 80,
+static const struct peer_truncate truncation = {.tag = 5, .leader_epoch = 9, .epoch = 8, .end_offset = 77, .skip = true};
+static const struct peer_granted granted = {.tag = 5, .place = 17, .number = 0xdeadbeef, .leader_epoch = 8, .log_end = 100, .high_watermark = 90, .log_start = 10};
+static const struct peer_append append = {.tag = 5, .number = 0xdeadbeef, .leader_epoch = 8, .base_offset = 90, .log_end = 100, .high_watermark = 80,
                                           .log_start = 10, .sent_ns = 0x1020304050607080, .compacted = true, .bytes = 3};
-static const struct peer_ack acks[2] = {{.number = 1, .leader_epoch = 8, .log_end = 100, .durable_end = 90, .credit = 4096, .seen_ns = 5},
-                                        {.number = 2, .leader_epoch = 9, .log_end = 0, .durable_end = 0, .credit = 1, .seen_ns = 0}};
-static const struct peer_beat beats[1] = {{.number = 3, .leader_epoch = 8, .log_end = 100, .high_watermark = 90, .log_start = 10}};
+static const struct peer_ack acks[2] = {{.place = 17, .number = 1, .leader_epoch = 8, .log_end = 100, .durable_end = 90, .credit = 4096},
+                                        {.place = 18, .number = 2, .leader_epoch = 9, .log_end = 0, .durable_end = 0, .credit = 1}};
+static const struct peer_beat beats[1] = {{.tag = 5, .number = 3, .leader_epoch = 8, .log_end = 100, .high_watermark = 90, .log_start = 10}};
 static const struct peer_refused refused = {.tag = PEER_TAG_NONE, .error = 6, .leader_epoch = -1};
 
 enum sample { S_HELLO, S_SUBSCRIBE, S_TRUNCATE, S_GRANTED, S_APPEND, S_ACK, S_EMPTY_ACK, S_BEAT, S_UNSUBSCRIBE, S_REFUSED, SAMPLES };
@@ -50,15 +50,15 @@ static const char *const samples[SAMPLES] = {
     [S_HELLO] = "0000003c 01 01 54444d50 01 03 c10000000000000000000000000000c2 00000007 a10000000000000000000000000000a2"
                 "1122334455667788 0004 0003 00000000",
     [S_SUBSCRIBE] = "00000032 02 01 00000005 d10000000000000000000000000000d2 00000006 00000008 ffffffff 0102030405060708 0000000000100000",
-    [S_TRUNCATE] = "00000016 03 01 00000005 00000009 00000008 000000000000004d",
-    [S_GRANTED] = "00000026 04 01 00000005 deadbeef 00000008 0000000000000064 000000000000005a 000000000000000a",
-    [S_APPEND] = "0000003a 05 01 deadbeef 00000008 000000000000005a 0000000000000064 0000000000000050 000000000000000a"
+    [S_TRUNCATE] = "00000017 03 01 00000005 00000009 00000008 000000000000004d 01",
+    [S_GRANTED] = "0000002a 04 01 00000005 00000011 deadbeef 00000008 0000000000000064 000000000000005a 000000000000000a",
+    [S_APPEND] = "0000003e 05 01 00000005 deadbeef 00000008 000000000000005a 0000000000000064 0000000000000050 000000000000000a"
                  "1020304050607080 01 00000003 616263",
-    [S_ACK] = "00000056 06 01 00000002 00000001 00000008 0000000000000064 000000000000005a 0000000000001000 0000000000000005"
-              "00000002 00000009 0000000000000000 0000000000000000 0000000000000001 0000000000000000",
+    [S_ACK] = "0000004e 06 01 00000002 00000011 00000001 00000008 0000000000000064 000000000000005a 0000000000001000"
+              "00000012 00000002 00000009 0000000000000000 0000000000000000 0000000000000001",
     [S_EMPTY_ACK] = "00000006 06 01 00000000",
-    [S_BEAT] = "0000002e 07 01 0000000000000009 00000001 00000003 00000008 0000000000000064 000000000000005a 000000000000000a",
-    [S_UNSUBSCRIBE] = "00000006 08 01 deadbeef",
+    [S_BEAT] = "00000032 07 01 0000000000000009 00000001 00000005 00000003 00000008 0000000000000064 000000000000005a 000000000000000a",
+    [S_UNSUBSCRIBE] = "0000000a 08 01 00000011 deadbeef",
     [S_REFUSED] = "0000000c 09 01 ffffffff 0006 ffffffff",
 };
 
@@ -80,7 +80,7 @@ static enum tide_status put(enum sample i, struct tide_rope *out)
     case S_ACK: return peer_put_acks(out, pool, VERSION, acks, 2);
     case S_EMPTY_ACK: return peer_put_acks(out, pool, VERSION, NULL, 0);
     case S_BEAT: return peer_put_beats(out, pool, VERSION, 9, beats, 1);
-    case S_UNSUBSCRIBE: return peer_put_unsubscribe(out, pool, VERSION, 0xdeadbeef);
+    case S_UNSUBSCRIBE: return peer_put_unsubscribe(out, pool, VERSION, 17, 0xdeadbeef);
     default: return peer_put_refused(out, pool, VERSION, &refused);
     }
 }
@@ -129,7 +129,16 @@ static void check_fields(enum sample i, struct peer_message *m)
     struct peer_beat b;
     uint8_t records[3];
     switch (i) {
-    case S_HELLO: assert_memory_equal(&m->hello, &hello, sizeof(hello)); break;
+    case S_HELLO:
+        assert_int_equal(m->hello.version_min, 1);
+        assert_int_equal(m->hello.version_max, 3);
+        assert_true(tide_uuid_equal(&m->hello.cluster_id, &hello.cluster_id));
+        assert_int_equal(m->hello.broker, 7);
+        assert_true(tide_uuid_equal(&m->hello.incarnation, &hello.incarnation));
+        assert_int_equal(m->hello.broker_epoch, hello.broker_epoch);
+        assert_int_equal(m->hello.core_count, 4);
+        assert_int_equal(m->hello.core, 3);
+        break;
     case S_SUBSCRIBE:
         assert_int_equal(m->subscribe.tag, 5);
         assert_true(tide_uuid_equal(&m->subscribe.topic_id, &subscribe.topic_id));
@@ -144,14 +153,17 @@ static void check_fields(enum sample i, struct peer_message *m)
         assert_int_equal(m->truncate.leader_epoch, 9);
         assert_int_equal(m->truncate.epoch, 8);
         assert_int_equal(m->truncate.end_offset, 77);
+        assert_true(m->truncate.skip);
         break;
     case S_GRANTED:
+        assert_int_equal(m->granted.place, 17);
         assert_int_equal(m->granted.number, 0xdeadbeef);
         assert_int_equal(m->granted.log_end, 100);
         assert_int_equal(m->granted.high_watermark, 90);
         assert_int_equal(m->granted.log_start, 10);
         break;
     case S_APPEND:
+        assert_int_equal(m->append.tag, 5);
         assert_int_equal(m->append.number, 0xdeadbeef);
         assert_int_equal(m->append.base_offset, 90);
         assert_int_equal(m->append.log_end, 100);
@@ -165,7 +177,12 @@ static void check_fields(enum sample i, struct peer_message *m)
     case S_ACK:
         for (unsigned k = 0; k < 2; k++) {
             assert_true(peer_next_ack(m, &a));
-            assert_memory_equal(&a, &acks[k], sizeof(a));
+            assert_int_equal(a.place, acks[k].place);
+            assert_int_equal(a.number, acks[k].number);
+            assert_int_equal(a.leader_epoch, acks[k].leader_epoch);
+            assert_int_equal(a.log_end, acks[k].log_end);
+            assert_int_equal(a.durable_end, acks[k].durable_end);
+            assert_int_equal(a.credit, acks[k].credit);
         }
         assert_false(peer_next_ack(m, &a));
         break;
@@ -173,10 +190,18 @@ static void check_fields(enum sample i, struct peer_message *m)
     case S_BEAT:
         assert_int_equal(m->beat.sent_ns, 9);
         assert_true(peer_next_beat(m, &b));
-        assert_memory_equal(&b, &beats[0], sizeof(b));
+        assert_int_equal(b.tag, beats[0].tag);
+        assert_int_equal(b.number, beats[0].number);
+        assert_int_equal(b.leader_epoch, beats[0].leader_epoch);
+        assert_int_equal(b.log_end, beats[0].log_end);
+        assert_int_equal(b.high_watermark, beats[0].high_watermark);
+        assert_int_equal(b.log_start, beats[0].log_start);
         assert_false(peer_next_beat(m, &b));
         break;
-    case S_UNSUBSCRIBE: assert_int_equal(m->unsubscribe.number, 0xdeadbeef); break;
+    case S_UNSUBSCRIBE:
+        assert_int_equal(m->unsubscribe.place, 17);
+        assert_int_equal(m->unsubscribe.number, 0xdeadbeef);
+        break;
     default:
         assert_int_equal(m->refused.tag, PEER_TAG_NONE);
         assert_int_equal(m->refused.error, 6);
@@ -281,19 +306,21 @@ static void test_impossible_fields(void **state)
         {"an epoch below -1", S_SUBSCRIBE, 34, "fffffffe"},
         {"a negative end", S_SUBSCRIBE, 38, "8000000000000000"},
         {"a negative end", S_TRUNCATE, 18, "ffffffffffffffff"},
-        {"a mark above the end", S_GRANTED, 26, "0000000000000065"},
-        {"a start above the end", S_GRANTED, 34, "0000000000000065"},
-        {"a negative mark", S_GRANTED, 26, "ffffffffffffffff"},
-        {"unknown flags", S_APPEND, 54, "02"},
-        {"more records than bytes", S_APPEND, 55, "00000004"},
-        {"fewer records than bytes", S_APPEND, 55, "00000002"},
-        {"records behind the end", S_APPEND, 14, "0000000000000065"},
-        {"a mark above the end", S_APPEND, 30, "0000000000000065"},
-        {"a negative start", S_APPEND, 38, "ffffffffffffffff"},
+        {"unknown flags", S_TRUNCATE, 26, "03"},
+        {"a mark above the end", S_GRANTED, 30, "0000000000000065"},
+        {"a start above the end", S_GRANTED, 38, "0000000000000065"},
+        {"a negative mark", S_GRANTED, 30, "ffffffffffffffff"},
+        {"a negative tag", S_APPEND, 6, "80000000"},
+        {"unknown flags", S_APPEND, 58, "02"},
+        {"more records than bytes", S_APPEND, 59, "00000004"},
+        {"fewer records than bytes", S_APPEND, 59, "00000002"},
+        {"records behind the end", S_APPEND, 18, "0000000000000065"},
+        {"a mark above the end", S_APPEND, 34, "0000000000000065"},
+        {"a negative start", S_APPEND, 42, "ffffffffffffffff"},
         {"more entries than bytes", S_ACK, 6, "00000003"},
         {"fewer entries than bytes", S_ACK, 6, "00000001"},
         {"a count bomb", S_ACK, 6, "7fffffff"},
-        {"a count whose bytes wrap around", S_BEAT, 14, "08000001"},
+        {"a count whose bytes wrap around", S_BEAT, 14, "40000001"},
         {"no error", S_REFUSED, 10, "0000"},
         {"a tag below none", S_REFUSED, 6, "fffffffe"},
     };
@@ -315,7 +342,7 @@ static void test_an_append_without_records(void **state)
     uint32_t n = sample_bytes(S_APPEND, bytes) - 3;
     (void)state;
     store_be32(bytes, n - 4);
-    store_be32(bytes + 55, 0);
+    store_be32(bytes + 59, 0);
     assert_int_equal(read_bytes(bytes, n, VERSION, &m), TIDE_BAD);
 }
 

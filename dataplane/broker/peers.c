@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/peers.h"
+
+#include <rte_malloc.h>
+
+enum {
+    LOOK_MS = 50,        /* streams are looked at so often for silence and for their peers' registration */
+    MESSAGE_BUFFERS = 4, /* read buffers that the largest batch fits into (log_batch_bytes_max); no APPEND is longer */
+};
+
+#define TO(s) (1u << PEER_##s)
+static const struct {
+    const char *name;
+    uint32_t next;
+} peer_states[PEER_STATE_COUNT] = {
+    [PEER_FREE] = {"free", TO(IDLE) | TO(UP)},
+    [PEER_IDLE] = {"idle", TO(DIALLING) | TO(FREE)},
+    [PEER_DIALLING] = {"dialling", TO(UP) | TO(IDLE)},
+    [PEER_UP] = {"up", TO(IDLE) | TO(FREE)},
+};
+
+static void peer_move(struct peer *p, enum peer_state to)
+{
+    TIDE_ASSERT(peer_states[p->state].next & 1u << to);
+    p->state = to;
+}
+
+const struct view_broker *view_broker_of(const struct tide_view *v, int32_t id)
+{
+    for (uint32_t i = 0; v != NULL && i < v->broker_count; i++)
+        if (v->brokers[i].id == id)
+            return &v->brokers[i];
+    return NULL;
+}
+
+bool peer_is_open(const struct peer *p)
+{
+    return p != NULL && p->state == PEER_UP && p->stream.state == STREAM_OPEN && !p->abort;
+}
+
+void peer_ready(struct peer *p)
+{
+    if (!link_is_listed(&p->in_ready))
+        link_append(&p->broker->peers->ready, &p->in_ready);
+}
+
+/* ---- life ---------------------------------------------------------------------------------------- */
+
+struct peers *peers_create(struct broker *b)
+{
+    struct peers *all = rte_zmalloc("peers", sizeof(*all), TIDE_CACHE_LINE);
+    if (all == NULL)
+        return NULL;
+    b->peers = all;
+    all->peer_count = (uint32_t)b->settings->replication_peers_max;
+    link_init(&all->free_peers);
+    link_init(&all->ready);
+    all->peers = rte_zmalloc("peers", all->peer_count * sizeof(*all->peers), TIDE_CACHE_LINE);
+    if (all->peers == NULL || !feeds_create(b) || !home_create(b) || !follows_create(b))
+        return NULL;
+    for (uint32_t i = 0; i < all->peer_count; i++) {
+        struct peer *p = &all->peers[i];
+        p->user.kind = CONN_PEER;
+        p->broker = b;
+        link_init(&p->in_free);
+        link_init(&p->in_ready);
+        link_init(&p->feeds);
+        link_init(&p->pushes);
+        link_init(&p->follows);
+        link_init(&p->acks);
+        link_append(&all->free_peers, &p->in_free);
+    }
+    return all;
+}
+
+void peers_destroy(struct broker *b)
+{
+    struct peers *all = b->peers;
+    if (all == NULL)
+        return;
+    follows_destroy(b);
+    home_destroy(b);
+    feeds_destroy(b);
+    for (uint32_t i = 0; all->peers != NULL && i < all->peer_count; i++)
+        if (all->peers[i].state == PEER_UP)
+            stream_deinit(&all->peers[i].stream);
+    rte_free(all->peers);
+    rte_free(all);
+    b->peers = NULL;
+}
+
+static struct peer *peer_take(struct broker *b, enum stream_end end)
+{
+    struct peers *all = b->peers;
+    struct peer *p;
+    if (link_is_empty(&all->free_peers))
+        return NULL;
+    p = LINK_OF(struct peer, in_free, all->free_peers.next);
+    link_remove(&p->in_free);
+    p->end = end;
+    p->broker_id = -1;
+    p->transport = NULL;
+    p->credit = p->queued = 0;
+    p->abort = p->answers_beat = false;
+    p->mark_ns = TIDE_NEVER;
+    p->backoff_ns = 0;
+    return p;
+}
+
+static void peer_give(struct peer *p)
+{
+    peer_move(p, PEER_FREE);
+    link_remove(&p->in_ready);
+    link_append(&p->broker->peers->free_peers, &p->in_free);
+}
+
+/* False without an identity: control has not registered us yet. */
+static bool our_hello(const struct broker *b, struct peer_hello *ret)
+{
+    const struct view_broker *us = b->view != NULL ? view_broker_of(b->view, b->view->self) : NULL;
+    if (us == NULL || tide_uuid_is_zero(&us->incarnation))
+        return false;
+    *ret = (struct peer_hello){.version_min = PEER_VERSION_MIN,
+                               .version_max = PEER_VERSION_MAX,
+                               .broker = us->id,
+                               .incarnation = us->incarnation,
+                               .broker_epoch = us->epoch,
+                               .core_count = (uint16_t)b->config.office->core_count,
+                               .core = (uint16_t)b->config.core};
+    return tide_uuid_from_text(b->view->cluster_id, strlen(b->view->cluster_id), &ret->cluster_id);
+}
+
+static struct stream_config stream_config_of(const struct broker *b, enum stream_end end)
+{
+    uint32_t beat = (uint32_t)b->settings->replication_beat_ms;
+    return (struct stream_config){.end = end,
+                                  .message_max = (uint32_t)TIDE_MIN(MESSAGE_BUFFERS * b->settings->log_read_buffer_bytes, (int64_t)UINT32_MAX / 4),
+                                  .timeout_ms = TIDE_MAX(beat * PEER_SILENCE_BEATS, (uint32_t)PEER_SILENCE_MIN_MS),
+                                  .beat_ms = beat,
+                                  .pool = b->config.peer_pool,
+                                  .dense_pool = b->config.request_pool};
+}
+
+/* The stream ends; what hung on it looks for another one. A connection that still exists is reset. */
+static void peer_down(struct broker *b, struct peer *p)
+{
+    feeds_on_gone(b, p);
+    follows_on_gone(b, p);
+    stream_close(&p->stream);
+    stream_deinit(&p->stream);
+    tide_count(b->counters, COUNTER_peer_streams_closed);
+    p->transport = NULL;
+    p->abort = false;
+    p->credit = p->queued = 0;
+    if (p->end == STREAM_LEADER) {
+        peer_give(p);
+        return;
+    }
+    peer_move(p, PEER_IDLE);
+    p->dial_ns = b->time.now_ns + p->backoff_ns;
+    b->peers->look_ns = 0;
+}
+
+/* To be reset at the core's next look. */
+static void peer_kill(struct broker *b, struct peer *p)
+{
+    feeds_on_gone(b, p);
+    follows_on_gone(b, p);
+    p->abort = true;
+    peer_ready(p);
+}
+
+/* A refusal that stands in the output leaves first. */
+static void peer_refuse(struct broker *b, struct peer *p, int16_t error)
+{
+    tide_count(b->counters, COUNTER_peer_streams_refused);
+    stream_refuse(&p->stream, error);
+    if (p->stream.out.len == 0)
+        p->abort = true;
+    peer_ready(p);
+}
+
+struct peer *peer_on_accepted(struct broker *b, const struct tide_time *t, void *transport)
+{
+    struct stream_config config = stream_config_of(b, STREAM_LEADER);
+    struct peer_hello ours;
+    struct peer *p;
+    if (b->quiesced || !our_hello(b, &ours))
+        return NULL;
+    p = peer_take(b, STREAM_LEADER);
+    if (p == NULL)
+        return NULL;
+    p->transport = transport;
+    if (stream_init(&p->stream, t->now_ns, &config, &ours) != TIDE_OK) {
+        stream_deinit(&p->stream);
+        link_append(&b->peers->free_peers, &p->in_free);
+        return NULL;
+    }
+    peer_move(p, PEER_UP);
+    tide_count(b->counters, COUNTER_peer_streams_opened);
+    return p;
+}
+
+struct peer *peer_toward(struct broker *b, int32_t leader, uint32_t remote_core)
+{
+    struct peer *p;
+    for (uint32_t i = 0; i < b->peers->peer_count; i++) {
+        p = &b->peers->peers[i];
+        if (p->state != PEER_FREE && p->end == STREAM_FOLLOWER && p->broker_id == leader && p->remote_core == remote_core)
+            return p;
+    }
+    p = peer_take(b, STREAM_FOLLOWER);
+    if (p == NULL)
+        return NULL;
+    p->broker_id = leader;
+    p->remote_core = remote_core;
+    p->dial_ns = b->time.now_ns;
+    b->peers->look_ns = 0;
+    peer_move(p, PEER_IDLE);
+    return p;
+}
+
+/* Doubled with each failure, and a little different each time, so that the cores of a broker do not
+ * come at once. */
+static void back_off(struct broker *b, struct peer *p)
+{
+    uint64_t first = (uint64_t)b->settings->replication_reconnect_backoff_ms * TIDE_NS_PER_MS;
+    uint64_t last = (uint64_t)b->settings->replication_reconnect_backoff_max_ms * TIDE_NS_PER_MS;
+    p->backoff_ns = p->backoff_ns == 0 ? first : TIDE_MIN(2 * p->backoff_ns, TIDE_MAX(first, last));
+    p->dial_ns = b->time.now_ns + p->backoff_ns / 2 + tide_random_below(&b->peers->random, p->backoff_ns / 2 + 1);
+}
+
+bool broker_next_dial(struct broker *b, struct peer_dial *ret)
+{
+    for (uint32_t i = 0; i < b->peers->peer_count; i++) {
+        struct peer *p = &b->peers->peers[i];
+        const struct view_broker *to;
+        if (p->state != PEER_IDLE || p->dial_ns > b->time.now_ns || link_is_empty(&p->follows))
+            continue;
+        to = view_broker_of(b->view, p->broker_id);
+        back_off(b, p);
+        if (to == NULL || to->replication_port == 0)
+            continue;
+        peer_move(p, PEER_DIALLING);
+        *ret = (struct peer_dial){.peer = p,
+                                  .addr = to->replication_addr,
+                                  .port = to->replication_port,
+                                  .core_count = to->core_count,
+                                  .core = p->remote_core,
+                                  .random = tide_random_u64(&b->peers->random)};
+        return true;
+    }
+    return false;
+}
+
+/* ---- events of the connection ---------------------------------------------------------------------- */
+
+void peer_on_dialled(struct peer *p, const struct tide_time *t, void *transport)
+{
+    (void)t;
+    p->transport = transport;
+    if (transport == NULL)
+        peer_move(p, PEER_IDLE);
+}
+
+/* The connection stands: the follower's end says HELLO. */
+static void connected(struct broker *b, struct peer *p)
+{
+    struct stream_config config = stream_config_of(b, STREAM_FOLLOWER);
+    struct peer_hello ours;
+    p->answers_beat = false;
+    peer_move(p, PEER_UP);
+    tide_count(b->counters, COUNTER_peer_streams_opened);
+    if (!our_hello(b, &ours)) {
+        ours = (struct peer_hello){0};
+        p->abort = true;
+    }
+    if (stream_init(&p->stream, b->time.now_ns, &config, &ours) != TIDE_OK)
+        p->abort = true;
+    peer_ready(p);
+}
+
+void peer_on_sent(struct peer *p, const struct tide_time *t, uint32_t queued, struct tide_out *out)
+{
+    (void)t;
+    p->queued = queued;
+    if (p->state == PEER_DIALLING)
+        connected(p->broker, p);
+    else if (peer_is_open(p) && p->end == STREAM_LEADER)
+        feeds_push(p->broker, p, out);
+}
+
+void peer_on_gone(struct peer *p)
+{
+    struct broker *b = p->broker;
+    if (p->state == PEER_DIALLING) {
+        p->transport = NULL;
+        peer_move(p, PEER_IDLE);
+        return;
+    }
+    link_remove(&p->in_ready);
+    peer_down(b, p);
+}
+
+/* Is the peer who it says it is? 0, or the Kafka error that says why not. */
+static int16_t judge(const struct broker *b, const struct peer *p, const struct peer_hello *h)
+{
+    struct tide_uuid cluster;
+    const struct view_broker *who = view_broker_of(b->view, h->broker);
+    if (b->view == NULL || !tide_uuid_from_text(b->view->cluster_id, strlen(b->view->cluster_id), &cluster) ||
+        !tide_uuid_equal(&cluster, &h->cluster_id))
+        return KAFKA_INCONSISTENT_CLUSTER_ID;
+    if (who == NULL || h->broker == b->view->self)
+        return KAFKA_BROKER_ID_NOT_REGISTERED;
+    if (p->end == STREAM_FOLLOWER && h->broker != p->broker_id)
+        return KAFKA_BROKER_ID_NOT_REGISTERED;
+    if (who->epoch != h->broker_epoch || !tide_uuid_equal(&who->incarnation, &h->incarnation) || tide_uuid_is_zero(&h->incarnation))
+        return KAFKA_STALE_BROKER_EPOCH;
+    return 0;
+}
+
+static void on_hello(struct broker *b, struct peer *p, const struct peer_hello *h)
+{
+    int16_t error = judge(b, p, h);
+    if (error == 0 && stream_accept(&p->stream, b->time.now_ns) != TIDE_OK)
+        error = KAFKA_UNSUPPORTED_VERSION;
+    if (error != 0) {
+        peer_refuse(b, p, error);
+        return;
+    }
+    p->broker_id = h->broker;
+    p->backoff_ns = 0;
+    p->mark_ns = TIDE_NEVER;
+    peer_ready(p);
+    if (p->end == STREAM_FOLLOWER)
+        follows_on_open(b, p);
+}
+
+static void on_message(struct broker *b, struct peer *p, struct peer_message *m, struct tide_out *out)
+{
+    struct peer_ack ack;
+    switch (m->kind) {
+    case PEER_HELLO: on_hello(b, p, &m->hello); break;
+    case PEER_SUBSCRIBE: feeds_on_subscribe(b, p, &m->subscribe, out); break;
+    case PEER_UNSUBSCRIBE: feeds_on_unsubscribe(b, p, m->unsubscribe.place, m->unsubscribe.number); break;
+    case PEER_ACK:
+        while (peer_next_ack(m, &ack))
+            feeds_on_ack(b, p, &ack);
+        break;
+    case PEER_REFUSED:
+        if (m->refused.tag == PEER_TAG_NONE) { /* the whole stream; it is dialled again after a while */
+            tide_count(b->counters, COUNTER_peer_streams_refused);
+            back_off(b, p);
+            stream_close(&p->stream);
+            peer_kill(b, p);
+            break;
+        }
+        follows_on_message(b, p, m, out);
+        break;
+    default: follows_on_message(b, p, m, out); break;
+    }
+}
+
+void peer_on_bytes(struct peer *p, const struct tide_time *t, struct tide_rope *bytes, struct tide_out *out)
+{
+    struct broker *b = p->broker;
+    struct peer_message m;
+    enum stream_step step;
+    p->credit += bytes->len; /* a stream is never left unread */
+    if (p->state != PEER_UP || p->abort) {
+        tide_rope_clear(bytes);
+        return;
+    }
+    stream_on_bytes(&p->stream, t->now_ns, bytes, b->receive_low);
+    while ((step = stream_next(&p->stream, &m)) == STREAM_STEP_MESSAGE) {
+        on_message(b, p, &m, out);
+        if (p->abort || p->stream.state == STREAM_CLOSED)
+            break;
+    }
+    if (step == STREAM_STEP_BAD) {
+        tide_count(b->counters, COUNTER_peer_streams_bad);
+        peer_kill(b, p);
+    }
+    peer_ready(p);
+}
+
+void peer_wants(struct peer *p, struct session_wants *ret)
+{
+    bool closed = p->state == PEER_UP && p->stream.state == STREAM_CLOSED;
+    *ret = (struct session_wants){.out = &p->stream.out, .credit = p->credit, .close = closed, .abort = p->abort};
+    p->credit = 0;
+}
+
+void *peer_transport(const struct peer *p)
+{
+    return p->transport;
+}
+
+struct peer *broker_next_ready_peer(struct broker *b)
+{
+    struct peers *all = b->peers;
+    while (!link_is_empty(&all->ready)) {
+        struct peer *p = LINK_OF(struct peer, in_ready, all->ready.next);
+        link_remove(&p->in_ready);
+        if (p->state == PEER_UP)
+            return p;
+    }
+    return NULL;
+}
+
+/* ---- a turn ------------------------------------------------------------------------------------------- */
+
+/* The view says that the peer is another one now, or none, or that we are: the stream's ends no longer
+ * are who they greeted as. */
+static bool is_outdated(const struct broker *b, const struct peer *p)
+{
+    struct peer_hello ours;
+    if (p->stream.state != STREAM_OPEN)
+        return false;
+    return judge(b, p, &p->stream.theirs) != 0 || !our_hello(b, &ours) || ours.broker_epoch != p->stream.ours.broker_epoch ||
+           !tide_uuid_equal(&ours.incarnation, &p->stream.ours.incarnation);
+}
+
+static void look_at(struct broker *b, struct peer *p, bool new_view)
+{
+    uint64_t now = b->time.now_ns;
+    if (p->state == PEER_IDLE && link_is_empty(&p->follows)) {
+        peer_give(p); /* nobody follows that broker from here any more */
+        return;
+    }
+    if (p->state != PEER_UP || p->abort)
+        return;
+    if (stream_is_silent(&p->stream, now) || (new_view && is_outdated(b, p))) {
+        peer_kill(b, p);
+        return;
+    }
+    if (p->end == STREAM_FOLLOWER && p->stream.state == STREAM_OPEN && link_is_empty(&p->follows)) {
+        peer_kill(b, p);
+        return;
+    }
+    if (p->end == STREAM_LEADER && p->stream.state == STREAM_OPEN && TIDE_MIN(p->stream.beat_ns, p->mark_ns) <= now) {
+        p->mark_ns = TIDE_NEVER;
+        p->stream.beat_ns = now + (feeds_beat(b, p) ? p->stream.config.beat_ms : 1) * TIDE_NS_PER_MS;
+        peer_ready(p);
+    }
+}
+
+unsigned peers_turn(struct broker *b, struct tide_out *out)
+{
+    struct peers *all = b->peers;
+    uint64_t version = b->view != NULL ? b->view->version : 0;
+    bool new_view = version != all->seen;
+    bool look = new_view || b->time.now_ns >= all->look_ns;
+    unsigned did = follows_turn(b, out);
+    home_on_time(b);
+    all->seen = version;
+    if (look)
+        all->look_ns = b->time.now_ns + LOOK_MS * TIDE_NS_PER_MS;
+    for (uint32_t i = 0; i < all->peer_count; i++) {
+        struct peer *p = &all->peers[i];
+        if (p->state == PEER_FREE)
+            continue;
+        if (look || (p->state == PEER_UP && TIDE_MIN(p->mark_ns, stream_deadline_ns(&p->stream)) <= b->time.now_ns))
+            look_at(b, p, new_view);
+        if (!peer_is_open(p))
+            continue;
+        did += p->end == STREAM_LEADER ? feeds_push(b, p, out) : follows_ack(b, p);
+    }
+    return did;
+}
+
+uint64_t peers_deadline_ns(const struct broker *b)
+{
+    const struct peers *all = b->peers;
+    uint64_t soonest = TIDE_MIN(follows_deadline_ns(b), all->leaders_ns);
+    for (uint32_t i = 0; i < all->peer_count; i++) {
+        const struct peer *p = &all->peers[i];
+        if (p->state == PEER_IDLE && !link_is_empty(&p->follows))
+            soonest = TIDE_MIN(soonest, p->dial_ns);
+        else if (p->state == PEER_UP)
+            soonest = TIDE_MIN(soonest, TIDE_MIN(p->mark_ns, stream_deadline_ns(&p->stream)));
+        if (p->state == PEER_UP && (!link_is_empty(&p->pushes) || !link_is_empty(&p->acks)))
+            soonest = TIDE_MIN(soonest, b->time.now_ns + TIDE_NS_PER_MS); /* they wait for a pool or for room */
+    }
+    return soonest;
+}
+
+void peers_on_disk(struct broker *b, uint32_t place, const struct disk_done *done, struct tide_out *out)
+{
+    (void)out;
+    if (TIDE_EXPECT(place < FEEDS_MAX))
+        feed_on_done(b, &b->peers->feedings[place], done);
+}
