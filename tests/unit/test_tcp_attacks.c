@@ -489,6 +489,44 @@ static void test_tiny_segments_out_of_order(void **state)
     end(&w);
 }
 
+/* Segments too large to be copied together, all behind one hole: the mbufs of a connection are counted. */
+static void test_a_large_window_behind_a_hole(void **state)
+{
+    enum { PIECE = 300, PIECES = 2 * TCP_HELD_MAX };
+    static const uint8_t scaled[12] = {2, 4, 5, 180, 1, 1, 4, 2, 1, 3, 3, 4};
+    struct tcp_config config = usual();
+    struct world w;
+    struct peer *p;
+    unsigned used;
+    config.receive_window_bytes = 1 << 20;
+    for (unsigned apart = 0; apart < 2; apart++) { /* one run, or pieces that begin one */
+        begin(&w, &config);
+        p = add_peer(&w);
+        put(&w, p, p->seq, 0, SYN, 65535, scaled, sizeof(scaled), NULL, 0);
+        drain(&w);
+        p->seq++;
+        put(&w, p, p->seq, p->ack, ACK, 65535, NULL, 0, NULL, 0);
+        serve(&w);
+        drain(&w);
+        read_pattern(p, p->seq);
+        send_bytes(&w, p, p->seq, 1, 0); /* the first window in which the scale counts */
+        read_pattern(p, p->seq);
+        p->seq++;
+        drain(&w);
+        for (uint32_t i = 0; i < PIECES; i++) {
+            if (apart && i % (TCP_HELD_MAX + 8) == TCP_HELD_MAX + 7)
+                continue;
+            send_bytes(&w, p, p->seq + 1 + i * PIECE, PIECE, 0);
+            if (i % BURST == 0)
+                drain(&w);
+        }
+        used = w.before - rte_mempool_avail_count(pool);
+        assert_true(used >= TCP_HELD_MAX && used <= TCP_HELD_MAX + 8);
+        drain(&w);
+        end(&w);
+    }
+}
+
 static void test_a_window_of_single_bytes_that_nobody_reads(void **state)
 {
     struct tcp_config config = usual();
@@ -723,6 +761,7 @@ int main(void)
         cmocka_unit_test(test_challenges_are_few_and_of_another_number_for_each),
         cmocka_unit_test(test_sequence_numbers_follow_a_clock_and_a_secret),
         cmocka_unit_test(test_tiny_segments_out_of_order),
+        cmocka_unit_test(test_a_large_window_behind_a_hole),
         cmocka_unit_test(test_a_window_of_single_bytes_that_nobody_reads),
         cmocka_unit_test(test_overlaps_with_other_bytes),
         cmocka_unit_test(test_a_tiny_mss),
