@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A producer that writes down what was acknowledged: load BOOT TOPIC ACKS IDEMPOTENT SECONDS OUT.
- * Records are numbered from START; OUT gets a line "number offset" for each acknowledged one.
+ * A producer that writes down what it sent and what it was told, as history.py reads it:
+ *
+ *     crash_load BOOT TOPIC PARTITIONS NAME ACKS IDEMPOTENT RATE START OUT
+ *
+ * Records are numbered from START, number n goes to partition n % PARTITIONS, RATE a second (0: as many as it can), until
+ * standard input ends. Then what is on its way is waited for, a minute at most. Prints the next number, how many were
+ * acknowledged and how many failed. A fatal error of an idempotent producer ends it with status 1. TIDE_CLIENT_DEBUG=eos,msg
+ * has the library say in the history what it does.
  */
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,28 +17,52 @@
 
 #include <librdkafka/rdkafka.h>
 
+enum { FLUSH_MS = 60000, POLL_MS = 10 };
+
 static FILE *out;
 static long acknowledged, failed;
+static char fatal[512]; /* why an idempotent producer gave up */
 
+static double now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
+}
+
+/* The value is "NAME NUMBER". */
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
 {
+    const char *space = memchr(m->payload, ' ', m->len);
     (void)rk;
     (void)opaque;
+    if (space == NULL)
+        abort();
+    int len = (int)((const char *)m->payload + m->len - space) - 1;
     if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
         failed++;
+        fprintf(out, "failed %d %.*s %s %.3f\n", m->partition, len, space + 1, rd_kafka_err2name(m->err), now_ms());
         return;
     }
     acknowledged++;
-    fprintf(out, "%.*s %ld\n", (int)m->len, (const char *)m->payload, (long)m->offset);
-    fflush(out);
+    fprintf(out, "acked %d %.*s %ld %.3f\n", m->partition, len, space + 1, (long)m->offset, now_ms());
 }
 
-static void quiet(const rd_kafka_t *rk, int level, const char *facility, const char *text)
+static void on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
+{
+    (void)reason;
+    (void)opaque;
+    if (err == RD_KAFKA_RESP_ERR__FATAL)
+        (void)rd_kafka_fatal_error(rk, fatal, sizeof(fatal));
+}
+
+/* A debug line is a comment of the history. */
+static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
     (void)rk;
     (void)level;
-    (void)facility;
-    (void)text;
+    if (getenv("TIDE_CLIENT_DEBUG") != NULL)
+        fprintf(out, "# %.3f %s %s\n", now_ms(), facility, text);
 }
 
 static void set(rd_kafka_conf_t *c, const char *name, const char *value)
@@ -43,52 +74,78 @@ static void set(rd_kafka_conf_t *c, const char *name, const char *value)
     }
 }
 
-static double now(void)
+static rd_kafka_t *open_producer(const char *boot, const char *acks, const char *idempotent)
 {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+    rd_kafka_conf_t *c = rd_kafka_conf_new();
+    char error[256];
+    set(c, "bootstrap.servers", boot);
+    set(c, "acks", acks);
+    set(c, "enable.idempotence", idempotent);
+    set(c, "reconnect.backoff.max.ms", "200");
+    set(c, "message.timeout.ms", "120000");
+    set(c, "linger.ms", "1");
+    if (getenv("TIDE_CLIENT_DEBUG") != NULL)
+        set(c, "debug", getenv("TIDE_CLIENT_DEBUG"));
+    rd_kafka_conf_set_dr_msg_cb(c, on_delivery);
+    rd_kafka_conf_set_error_cb(c, on_error);
+    rd_kafka_conf_set_log_cb(c, on_log);
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, c, error, sizeof(error));
+    if (rk == NULL) {
+        fprintf(stderr, "%s\n", error);
+        exit(2);
+    }
+    return rk;
+}
+
+static int input_ended(void)
+{
+    struct pollfd p = {.fd = 0, .events = POLLIN};
+    char byte;
+    return poll(&p, 1, 0) > 0 && fread(&byte, 1, 1, stdin) == 0;
+}
+
+static int send_record(rd_kafka_t *rk, const char *topic, int partition, const char *name, long number)
+{
+    char text[128];
+    int len = snprintf(text, sizeof(text), "%s %ld", name, number);
+    rd_kafka_resp_err_t e = rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition), RD_KAFKA_V_VALUE(text, (size_t)len),
+                                              RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
+    if (e == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+        return 0;
+    if (e != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        fprintf(stderr, "%s\n", rd_kafka_err2str(e));
+        exit(1);
+    }
+    fprintf(out, "sent %d %ld %.3f\n", partition, number, now_ms());
+    return 1;
 }
 
 int main(int argc, char **argv)
 {
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_t *rk;
-    char error[256];
-    double until;
-    long number;
-    if (argc != 8) {
-        fputs("load BOOT TOPIC ACKS IDEMPOTENT SECONDS START OUT\n", stderr);
+    if (argc != 10) {
+        fputs("crash_load BOOT TOPIC PARTITIONS NAME ACKS IDEMPOTENT RATE START OUT\n", stderr);
         return 2;
     }
-    set(conf, "bootstrap.servers", argv[1]);
-    set(conf, "acks", argv[3]);
-    set(conf, "enable.idempotence", argv[4]);
-    set(conf, "reconnect.backoff.max.ms", "200");
-    set(conf, "message.timeout.ms", "60000");
-    set(conf, "linger.ms", "1");
-    rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
-    rd_kafka_conf_set_log_cb(conf, quiet);
-    rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof(error));
-    out = fopen(argv[7], "a");
-    if (rk == NULL || out == NULL)
+    int partitions = atoi(argv[3]);
+    double rate = atof(argv[7]), begin = now_ms();
+    long start = atol(argv[8]), number = start;
+    out = fopen(argv[9], "a");
+    if (out == NULL || partitions <= 0)
         return 2;
-    until = now() + atof(argv[5]);
-    for (number = atol(argv[6]); now() < until; number++) {
-        char text[64];
-        int len = snprintf(text, sizeof(text), "%012ld", number);
-        while (rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(argv[2]), RD_KAFKA_V_PARTITION(0), RD_KAFKA_V_VALUE(text, (size_t)len),
-                                 RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END) == RD_KAFKA_RESP_ERR__QUEUE_FULL)
-            rd_kafka_poll(rk, 10);
-        rd_kafka_poll(rk, 0);
-        if (number % 50 == 0) {
-            struct timespec pause = {.tv_nsec = 2000000};
-            nanosleep(&pause, NULL);
-        }
+    rd_kafka_t *rk = open_producer(argv[1], argv[5], argv[6]);
+    while (!input_ended() && fatal[0] == 0) {
+        long due = rate > 0 ? start + (long)((now_ms() - begin) * rate / 1e3) : number + 100;
+        while (number < due && send_record(rk, argv[2], (int)(number % partitions), argv[4], number))
+            number++;
+        rd_kafka_poll(rk, POLL_MS);
+        fflush(out);
     }
-    rd_kafka_flush(rk, 60000);
+    if (rd_kafka_flush(rk, FLUSH_MS) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        fputs("not everything was answered\n", stderr);
     printf("%ld %ld %ld\n", number, acknowledged, failed);
     rd_kafka_destroy(rk);
     fclose(out);
-    return 0;
+    if (fatal[0] != 0)
+        fprintf(stderr, "a fatal error: %s\n", fatal);
+    return fatal[0] != 0;
 }

@@ -1,121 +1,198 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The broker is killed under load; what was acknowledged must be there. runner.py --build DIR [--rounds N] [--vdev V]"""
+"""Real brokers are killed, paused and cut off under load; a checker judges what was promised. Needs root.
+
+    runner.py [--build DIR] [--brokers 1|3] [--rounds N | --hours H] [--faults KIND,...] [--seed N] [--lap N] [--vdev V]
+
+A round is one fault. Rounds come in laps: fresh topics, producers (acks=1, acks=all, idempotent) and readers that go on
+through the faults of a lap; then the brokers must become whole again, everything is read once more, and checker.py looks
+at the histories and at the replicas' files. A lap that fails leaves its histories in BUILD/crash-SEED. The seed decides
+about everything but time. --list names the kinds of faults.
+"""
 import argparse
 import pathlib
 import random
+import shutil
 import sys
 import time
 import traceback
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'interop'))
-from world import BOOT, Failure, ROOT, World, expect
+import checker
+import history
+import segments
+from cluster import ROOT, Cluster, Failure, expect, now_ms, wait_until
+from faults import FAULTS, NEEDS_THREE
+
+WHOLE_S = 120       # after a fault all replicas are in sync again
+PARTITIONS = 3
+RATE = 1000         # records a second of one producer
+LOSS_WINDOW_MS = 10000
+POLICIES = {'one': ('1', 'false'), 'all': ('all', 'false'), 'exact': ('all', 'true')}
 
 
-READ_ALL_EVERY = 10
+class Lap:
+    """Fresh topics, those who write and read them, and the histories."""
 
+    def __init__(self, cluster, number):
+        self.cluster, self.number = cluster, number
+        self.dir = cluster.dir / f'lap{number}'
+        self.dir.mkdir()
+        self.topics = [f'{policy}-{number}' for policy in POLICIES]
+        self.faults = 0
+        copies = len(cluster.brokers)
+        for t in self.topics:
+            cluster.topic(t, PARTITIONS, **({'min_insync_replicas': 2} if copies > 1 else {}))
+        wait_until('the new topics are whole', WHOLE_S, lambda: cluster.whole(self.topics))
+        (self.dir / 'runs').write_text(''.join(f'{policy} {policy}-{number} {policy}\n' for policy in POLICIES))
+        tools = cluster.tools / 'tests/crash'
+        self.producers = {p: cluster.client_start(tools / 'crash_load', cluster.boot, f'{p}-{number}', PARTITIONS, p, acks, idempotent,
+                                                  RATE, 0, self.dir / f'{p}.sent') for p, (acks, idempotent) in POLICIES.items()}
+        self.readers = [cluster.client_start(tools / 'crash_read', cluster.boot, t, PARTITIONS, 'along', self.dir / f'{t}.along.read')
+                        for t in self.topics]
 
-class Producer:
-    """One load process and the history of what it was told."""
-
-    def __init__(self, w, topic, acks, idempotent):
-        self.w, self.topic, self.acks, self.idempotent = w, topic, acks, idempotent
-        self.out = w.dir / f'{topic}.acked'
-        self.next = 0
-        self.process = None
-        self.acked = {}  # number: offset
-        self.seen = 0    # bytes of `out`
-        self.read = {}   # number: offset of its first copy
-        self.read_to, self.last, self.doubled, self.disordered = 0, -1, 0, 0
-
-    def start(self, seconds):
-        self.process = self.w.client_start(self.w.tools / 'tests/crash/crash_load', BOOT, self.topic, self.acks,
-                                           'true' if self.idempotent else 'false', seconds, self.next, self.out)
+    def fault(self, kind, chance):
+        begin = now_ms()
+        hit = FAULTS[kind](self.cluster, chance, self.topics)
+        end = now_ms()
+        with open(self.dir / 'faults', 'a') as f:
+            f.writelines(f'{kind} {b.number} {begin:.3f} {end:.3f}\n' for b in hit)
+        self.faults += 1
+        wait_until(f'after {kind} all replicas are in sync', WHOLE_S, lambda: self.cluster.whole(self.topics))
+        died = self.cluster.died()
+        expect(not died, ''.join(f'broker {b.number} ended by itself:\n{b.text()}' for b in died))
+        return f'{kind} of broker {",".join(str(b.number) for b in hit)}, {end - begin:.0f} ms, whole {now_ms() - end:.0f} ms later'
 
     def finish(self):
-        out, err = self.process.communicate(timeout=120)
-        expect(self.process.returncode == 0, f'{self.topic}: the producer failed: {err[-300:]}')
-        self.next = int(out.split()[0])
-        return int(out.split()[1]), int(out.split()[2])
+        """The end of the load, the last look at everything. Returns texts for the report and the violations."""
+        c = self.cluster
+        for p, process in self.producers.items():
+            told = c.client_end(process).split()
+            expect(int(told[1]) > 0, f'{p}: nothing was acknowledged')
+        for process in self.readers:
+            c.client_end(process)
+        for t in self.topics:
+            c.client_end(c.client_start(c.tools / 'tests/crash/crash_read', c.boot, t, PARTITIONS, 'end', self.dir / f'{t}.final'))
+        told, found = [], []
+        for run in history.load(self.dir).values():
+            told += [checker.summary(run, LOSS_WINDOW_MS), f'{run.topic}: pauses: {checker.spread(checker.pauses(run))}']
+            found += checker.check(run, LOSS_WINDOW_MS)
+            found += self.compare(run)
+        return told, found
 
-    def read_on(self, full):
-        """Adds what can be read to self.read. All of it, or only what lies behind what was read before."""
-        if full:
-            self.read, self.read_to, self.last, self.doubled, self.disordered = {}, 0, -1, 0, 0
-        for line in self.w.consume(self.topic, '-f', '%o %s\n', begin=self.read_to, timeout=120).splitlines():
-            offset, number = (int(x) for x in line.split())
-            self.doubled += number in self.read
-            self.disordered += number < self.last and number not in self.read
-            self.last = max(self.last, number)
-            self.read.setdefault(number, offset)
-            self.read_to = offset + 1
+    def compare(self, run):
+        """The files of all replicas, below what was read to the end. Brokers are down meanwhile."""
+        if len(self.cluster.brokers) == 1:
+            return []
+        found = []
+        ends = dict.fromkeys(range(PARTITIONS), 0)
+        for r in run.final:
+            ends[r.partition] = max(ends[r.partition], r.offset + 1)
+        for partition, end in ends.items():
+            name = f'{run.topic}-{partition}'
+            found += checker.replicas(name, end, {f'broker {b.number}': segments.read(b.data / name) for b in self.cluster.brokers})
+        return found
 
-    def check(self, full):
-        fresh = {}
-        with open(self.out) as f:
-            f.seek(self.seen)
-            for line in f.read().splitlines():
-                number, offset = line.split()
-                fresh[int(number)] = int(offset)
-            self.seen = f.tell()
-        self.acked.update(fresh)
-        self.read_on(full)
-        look = self.acked if full else fresh
-        lost = [n for n in look if n not in self.read]
-        moved = [n for n, o in look.items() if o >= 0 and n in self.read and self.read[n] != o and not self.doubled]
-        expect(not lost, f'{self.topic}: {len(lost)} acknowledged records are lost, the first is {lost[:1]}')
-        if self.idempotent:
-            expect(self.doubled == 0, f'{self.topic}: {self.doubled} duplicates')
-            expect(self.disordered == 0, f'{self.topic}: {self.disordered} out of order')
-            expect(not moved, f'{self.topic}: acknowledged offsets differ from where the records are: {moved[:3]}')
-        return len(self.acked), len(self.read)
+
+def report(cluster, lap, seed):
+    """Where the histories of a lap that failed can be found."""
+    kept = cluster.build / f'crash-{seed}'
+    shutil.rmtree(kept, ignore_errors=True)
+    if lap is not None:
+        shutil.copytree(lap.dir, kept)
+        for b in cluster.brokers:
+            if b.log.exists():
+                shutil.copy(b.log, kept)
+    return kept
+
+
+class Total:
+    passed = failed = 0
+
+
+def run_lap(cluster, number, seed, kinds, chance, rounds, until, total):
+    """Faults of one lap. Returns how many were done."""
+    lap = None
+    try:
+        lap = Lap(cluster, number)
+        time.sleep(1)
+        while lap.faults < rounds and time.monotonic() < until:
+            text = lap.fault(chance.choice(kinds), chance)
+            total.passed += 1
+            print(f'ok      round {total.passed}: {text}', flush=True)
+            time.sleep(chance.uniform(0.2, 1.5))
+        if len(cluster.brokers) > 1:
+            told, found = finish_stopped(cluster, lap)
+        else:
+            told, found = lap.finish()
+        print(''.join(f'        {t}\n' for t in told), end='', flush=True)
+        expect(not found, '\n'.join(found))
+        for t in lap.topics:
+            cluster.drop_topic(t)
+        shutil.rmtree(lap.dir)
+    except Exception:
+        print(f'        histories: {report(cluster, lap, seed)}', flush=True)
+        raise
+    return lap.faults
+
+
+def finish_stopped(cluster, lap):
+    """As Lap.finish; the files are compared while nobody writes them."""
+    compare, lap.compare = lap.compare, lambda run: runs.append(run) or []
+    runs = []
+    told, found = lap.finish()
+    cluster.stop()
+    for run in runs:
+        found += compare(run)
+    cluster.start()
+    return told, found
+
+
+def run(args, vdev, rounds, total):
+    kinds = [k for k in (args.faults or FAULTS) if args.brokers > 1 or k not in NEEDS_THREE]
+    until = time.monotonic() + args.hours * 3600 if args.hours else float('inf')
+    chance = random.Random(args.seed)
+    cluster = Cluster(args.build, args.brokers, vdev, args.tools)
+    done = number = 0
+    try:
+        cluster.start()
+        while (done < rounds if not args.hours else time.monotonic() < until):
+            number += 1
+            done += run_lap(cluster, number, args.seed, kinds, chance, args.lap if args.hours else min(args.lap, rounds - done), until, total)
+    except Exception as e:  # pylint: disable=broad-except
+        text = str(e) if isinstance(e, Failure) else traceback.format_exc()
+        total.failed += 1
+        print(f'FAILED  {vdev}, {args.brokers} brokers, after {done} rounds of whole laps: {text}\n'
+              f'  again: sudo tests/crash/runner.py --brokers {args.brokers} --vdev {vdev} --seed {args.seed} --rounds {rounds}', flush=True)
+    finally:
+        cluster.close()
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--build', default=str(ROOT / 'build'))
-    parser.add_argument('--tools', help='another build for the client')
+    parser.add_argument('--tools', help='another build for the clients')
+    parser.add_argument('--brokers', type=int, choices=(1, 3), default=1)
     parser.add_argument('--rounds', type=int, default=10)
+    parser.add_argument('--hours', type=float, default=0, help='instead of --rounds')
+    parser.add_argument('--faults', type=lambda t: t.split(','), help='kinds, separated by commas')
+    parser.add_argument('--lap', type=int, default=10, help='rounds between two looks at everything')
     parser.add_argument('--vdev', choices=('af_xdp', 'af_packet'))
     parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--list', action='store_true', help='name the kinds of faults and end')
     args = parser.parse_args()
-    chance = random.Random(args.seed)
-    passed = failed = 0
+    if args.list:
+        print('\n'.join(k + (' (three brokers)' if k in NEEDS_THREE else '') for k in FAULTS))
+        return 0
+    for k in args.faults or []:
+        if k not in FAULTS:
+            parser.error(f'no fault {k}; --list names them')
+    total = Total()
     for vdev in [args.vdev] if args.vdev else ['af_xdp', 'af_packet']:
-        w = World(args.build, vdev, args.tools)
         rounds = args.rounds if vdev == 'af_xdp' or args.vdev else max(2, args.rounds // 5)
-        try:
-            w.start()
-            w.topic('one')
-            w.topic('all')
-            w.topic('exact')
-            producers = [Producer(w, 'one', '1', False), Producer(w, 'all', 'all', False), Producer(w, 'exact', 'all', True)]
-            for n in range(rounds):
-                try:
-                    for p in producers:
-                        p.start(2.5)
-                    time.sleep(0.3 + chance.random() * 1.5)
-                    w.kill()
-                    w.start()
-                    told = [p.finish() for p in producers]
-                    # What was read after earlier kills must still be there: all of it is read again now and then.
-                    full = n % READ_ALL_EVERY == READ_ALL_EVERY - 1 or n == rounds - 1
-                    counts = [p.check(full) for p in producers]
-                    expect(all(t[0] > 0 for t in told), f'nothing was acknowledged: {told}')
-                    passed += 1
-                    print(f'ok      {vdev} kill {n + 1}: acknowledged/read {" ".join(f"{a}/{r}" for a, r in counts)}', flush=True)
-                except Exception as e:
-                    failed += 1
-                    text = str(e) if isinstance(e, Failure) else traceback.format_exc()
-                    print(f'FAILED  {vdev} kill {n + 1}: {text}\n  again: sudo tests/crash/runner.py --vdev {vdev} --seed {args.seed}', flush=True)
-                    break
-        except Exception:
-            failed += 1
-            print(f'FAILED  {vdev}: {traceback.format_exc()}', flush=True)
-        finally:
-            w.close()
-    print(f'{passed} passed, {failed} failed, 0 skipped', flush=True)
-    return 1 if failed else 0
+        print(f'{args.brokers} brokers, {vdev}, seed {args.seed}', flush=True)
+        run(args, vdev, rounds, total)
+    print(f'{total.passed} passed, {total.failed} failed, 0 skipped', flush=True)
+    return 1 if total.failed else 0
 
 
 if __name__ == '__main__':
