@@ -529,8 +529,12 @@ static void conn_input(struct tcp_conn *c, struct tcp_packet *p, struct rte_mbuf
         c->fin_held = true;
         c->fin_seq = p->seq + p->len;
     }
-    if (c->fin_held && !c->fin_received && c->fin_seq == c->rcv_nxt)
-        fin_step(c);
+    if (c->fin_held && !c->fin_received) {
+        if (c->fin_seq == c->rcv_nxt)
+            fin_step(c);
+        else
+            tcp_ack_now(c); /* out of order, like any other (RFC 5681 4.2) */
+    }
     if (c->stack != NULL && !c->gone && c->state == TCP_CLOSING && fin_is_acked(c))
         tcp_enter_time_wait(c);
 done:

@@ -165,6 +165,11 @@ static struct tcp_conn *establish(struct tcp_stack *s, const struct tcp_meta *m,
     return c;
 }
 
+static bool is_in_window(const struct tcp_stack *s, const struct tcp_syn *y, const struct tcp_packet *p)
+{
+    return p->seq - y->irs - 1 <= s->config.receive_window_bytes;
+}
+
 /* What we expect, to a peer whose segment lies elsewhere. */
 static void acknowledge(struct tcp_stack *s, const struct tcp_syn *y)
 {
@@ -172,7 +177,6 @@ static void acknowledge(struct tcp_stack *s, const struct tcp_syn *y)
     struct tcp_control k = {.src = y->local, .dst = y->remote, .src_port = y->local_port, .dst_port = y->remote_port,
                             .seq = y->iss + 1, .ack = y->irs + 1, .flags = TCP_ACK,
                             .window = (uint16_t)(TIDE_MIN(s->config.receive_window_bytes, 65535u) >> scale)};
-    s->stats.out_of_window++;
     tcp_control_send(s, &k);
 }
 
@@ -183,7 +187,8 @@ static struct tcp_conn *on_third_ack(struct tcp_stack *s, const struct tcp_meta 
     struct tcp_syn cookie = {.irs = p->seq - 1, .iss = p->ack - 1};
     struct tcp_conn *c;
     if (y != NULL) {
-        if (p->seq - y->irs - 1 > s->config.receive_window_bytes) { /* RFC 9293 3.10.7.4, first step */
+        if (!is_in_window(s, y, p)) { /* RFC 9293 3.10.7.4, first step */
+            s->stats.out_of_window++;
             acknowledge(s, y);
             return NULL;
         }
@@ -211,6 +216,8 @@ struct tcp_conn *tcp_listen_input(struct tcp_stack *s, const struct tcp_meta *m,
         struct tcp_syn *y = find_syn(s, m, p, false);
         if (y != NULL && p->seq == y->irs + 1)
             forget_syn(s, y);
+        else if (y != NULL && is_in_window(s, y, p)) /* RFC 5961 3.2 */
+            acknowledge(s, y);
         return NULL;
     }
     if (!is_listener(s, p->dst_port)) {
