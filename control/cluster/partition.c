@@ -191,6 +191,12 @@ static void forget_eligible(struct cluster_partition *n)
     n->last_known_elr = -1;
 }
 
+static void forget_when_enough(const struct cluster *c, const struct cluster_topic *t, struct cluster_partition *n)
+{
+    if (n->isr_count >= cluster_min_insync(c, t, n->replica_count))
+        forget_eligible(n);
+}
+
 /* 2 */
 static void choose_eligible(const struct cluster *c, const struct cluster_topic *t, const struct cluster_partition *p,
                             struct cluster_partition *n, int32_t unclean)
@@ -252,6 +258,9 @@ static void mind_empty_isr(const struct cluster *c, const struct cluster_partiti
     n->isr_count = in_replica_order(n, p->isr, p->isr_count, n->isr);
     if (n->isr_count == 0) { /* all of them leave the replicas: the first of those that stay is the heir */
         n->isr[0] = n->replicas[0];
+        for (uint32_t i = n->replica_count; i-- > 0;)
+            if (!ids_have(n->adding, n->adding_count, n->replicas[i]))
+                n->isr[0] = n->replicas[i];
         n->isr_count = 1;
     }
 }
@@ -292,6 +301,11 @@ bool partition_judge(const struct cluster *c, const struct cluster_topic *t, con
     choose_eligible(c, t, p, n, w->unclean);
     hold_election(c, t, p, n, w);
     mind_empty_isr(c, p, n);
+    /* A leader that is alone now may be all that a reassignment waited for. Done here, so that the procedure asked again
+     * finds nothing to do. */
+    finish_reassignment(n);
+    if (n->replica_count == 1)
+        forget_when_enough(c, t, n);
     if (is_same(p, n)) /* 6 */
         return false;
     if (n->leader != p->leader || lost_a_replica(p, n))

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster_world.h"
 
+#include "cluster/state.h"
+
 struct cluster *c;
 struct cluster_result r;
 uint64_t world_fail_at, world_taken;
@@ -86,6 +88,11 @@ static void check_step(const struct cluster_partition *a, const struct cluster_p
                       same(a->removing, a->removing_count, b->removing, b->removing_count);
     bool changed = fresh_leader || !same_lists || a->recovering != b->recovering || a->last_known_elr != b->last_known_elr ||
                    memcmp(a->directories, b->directories, sizeof(a->directories)) != 0;
+    if (b->partition_epoch != a->partition_epoch + changed) {
+        print_message("%s at %lu: ", cluster_command_name(kind), (unsigned long)cluster_index(c));
+        print_message("%s -> ", picture(a));
+        print_message("%s, partition epoch %d -> %d\n", picture(b), a->partition_epoch, b->partition_epoch);
+    }
     assert_int_equal(b->leader_epoch, a->leader_epoch + (fresh_leader || lost_one(a, b))); /* I7 */
     assert_int_equal(b->partition_epoch, a->partition_epoch + changed);                    /* I7 */
     if (changed)
@@ -126,6 +133,24 @@ static void compare(const struct cluster_command *m)
     }
 }
 
+/* The procedure asked for nothing has nothing to do. */
+static void check_settled(void)
+{
+    for (uint32_t i = 0; i < cluster_topic_count(c); i++) {
+        const struct cluster_topic *t = cluster_topic_at(c, i);
+        for (uint32_t k = 0; k < t->partition_count; k++) {
+            struct partition_wish w;
+            struct cluster_partition next;
+            wish_of(&w, &t->partitions[k]);
+            if (partition_judge(c, t, &t->partitions[k], &w, &next)) {
+                print_message("not settled: %s -> ", picture(&t->partitions[k]));
+                print_message("%s\n", picture(&next));
+                fail();
+            }
+        }
+    }
+}
+
 int16_t world_apply(const struct cluster_command *command)
 {
     struct cluster_command m = *command;
@@ -136,6 +161,7 @@ int16_t world_apply(const struct cluster_command *command)
     assert_int_equal(cluster_apply(c, cluster_index(c) + 1, &m, &r), TIDE_OK);
     cluster_check(c);
     compare(&m);
+    check_settled();
     return r.error;
 }
 

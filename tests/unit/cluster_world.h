@@ -44,6 +44,9 @@ int16_t alter_isr(const char *topic, int32_t partition, const char *isr);
 int16_t reassign(const char *topic, int32_t partition, const char *replicas); /* NULL: cancel */
 int16_t elect(const char *topic, int32_t partition, enum cluster_election);
 
+/* Some command, often a meaningful one; its lists are good until the next. */
+void random_command(struct tide_random *, struct cluster_command *);
+
 uint32_t parse_ids(const char *text, int32_t *ids);
 /* "leader/epoch [isr] elr[] replicas[] +[] -[]": whatever is empty is left out; "*" behind the leader: recovering,
  * "~n": last known ELR. */
