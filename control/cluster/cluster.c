@@ -354,13 +354,21 @@ static uint32_t items_of(const struct cluster_command *m)
     }
 }
 
+/* Of what asks for more, or for less than none, nothing comes. */
+static uint32_t partitions_at_most(int64_t count)
+{
+    return count >= 0 && count <= CLUSTER_PARTITIONS_MAX ? (uint32_t)count : 0;
+}
+
 /* Most that the result can have. */
 static uint32_t items_bound(const struct cluster *c, const struct cluster_command *m)
 {
     switch (m->kind) {
     case CLUSTER_CREATE_TOPIC:
+        return partitions_at_most(m->create_topic.assignment_count != 0 ? (int64_t)m->create_topic.assignment_count
+                                                                        : m->create_topic.partition_count);
     case CLUSTER_CREATE_PARTITIONS:
-        return CLUSTER_PARTITIONS_MAX;
+        return partitions_at_most(m->create_partitions.partition_count);
     case CLUSTER_ELECT_LEADERS:
         return m->elect_leaders.all ? TIDE_MIN(c->partition_count, (uint32_t)CLUSTER_ITEMS_MAX) : m->elect_leaders.count;
     default:
