@@ -11,6 +11,7 @@
 #include "kafka/batch.h"
 #include "partition/internal.h"
 #include "tidemark/assert.h"
+#include "tidemark/mutant.h"
 
 /* ---- appending ---------------------------------------------------------------------------------- */
 
@@ -53,7 +54,8 @@ static enum tide_status append_one(struct partition *p, const struct tide_time *
     if (status != TIDE_OK)
         return status;
     snapshot_before_append(&p->snapshot, p->producers, h->base_offset, log_active_base(p->log), batch.len);
-    producer_appended(p->producers, h, h->base_offset, t->wall_ms);
+    if (!MUTANT(DEDUPLICATION))
+        producer_appended(p->producers, h, h->base_offset, t->wall_ms);
     watermark_appended(&p->marks, log_next_offset(p->log));
     p->moved = true;
     return TIDE_OK;

@@ -23,7 +23,8 @@ void watermark_begin(struct watermark *w, int32_t leader_epoch, int64_t log_star
     __atomic_store_n(&w->replica_count, replica_count, __ATOMIC_RELAXED);
     __atomic_store_n(&w->committed_isr, isr, __ATOMIC_RELAXED);
     w->proposed_isr = 0;
-    w->heard = 0;
+    if (!MUTANT(ACK_EPOCH))
+        w->heard = 0;
     tide_pub64_set(&w->log_start, (uint64_t)log_start);
     tide_pub64_set(&w->log_end, (uint64_t)log_end);
     tide_pub64_set(&w->durable_end, (uint64_t)durable_end);
@@ -91,7 +92,8 @@ void watermark_caught_up(struct watermark *w, uint32_t replica, uint64_t at_ns)
 
 void watermark_forget(struct watermark *w, uint32_t replica)
 {
-    w->heard &= ~(1u << replica);
+    if (!MUTANT(ACK_EPOCH))
+        w->heard &= ~(1u << replica);
 }
 
 void watermark_listen(struct watermark *w, uint32_t replica)
@@ -116,6 +118,13 @@ int64_t watermark_counted_of(const struct watermark *w, uint32_t replica)
         return 0;
     return (int64_t)tide_pub64_peek(watermark_counts_durable(w) ? &w->acknowledged[replica].durable_end
                                                                 : &w->acknowledged[replica].log_end);
+}
+
+int64_t watermark_held_of(const struct watermark *w, uint32_t replica)
+{
+    if (replica == LEADER)
+        return watermark_log_end(w);
+    return w->heard & 1u << replica ? (int64_t)tide_pub64_peek(&w->acknowledged[replica].log_end) : 0;
 }
 
 int64_t watermark_counted(const struct watermark *w)

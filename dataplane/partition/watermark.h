@@ -83,6 +83,8 @@ void watermark_forget(struct watermark *, uint32_t replica);
 void watermark_listen(struct watermark *, uint32_t replica);
 /* [home] The end of a replica that counts: durable_end or log_end, by ack.durability. */
 int64_t watermark_counted_of(const struct watermark *, uint32_t replica);
+/* [home] Its log_end: what it has in memory at least. */
+int64_t watermark_held_of(const struct watermark *, uint32_t replica);
 /* [home] Raises the high watermark to the minimum over the maximal ISR. True when it moved. */
 bool watermark_evaluate(struct watermark *);
 /* [home, follower that streams] The leader's high watermark, as far as we hold it. True when ours

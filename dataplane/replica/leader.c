@@ -230,18 +230,27 @@ static uint32_t laggards(const struct leader *l, const struct leader_world *w, u
     return late;
 }
 
-/* It holds everything that is committed, and everything that this epoch began with. */
+/* Does `end` hold everything that is committed, and everything that this epoch began with? */
+static bool reaches(const struct leader_world *w, int64_t end)
+{
+    return end >= watermark_high(w->marks) && end >= w->marks->epoch_start;
+}
+
 static bool is_in_sync(const struct leader *l, const struct leader_world *w, uint32_t replica)
 {
-    int64_t end = watermark_counted_of(w->marks, replica);
-    return l->followers[replica].state == LEADER_OPEN && end >= watermark_high(w->marks) && end >= w->marks->epoch_start;
+    return l->followers[replica].state == LEADER_OPEN && reaches(w, watermark_counted_of(w->marks, replica));
+}
+
+static bool is_near(const struct leader *l, const struct leader_world *w, uint32_t replica)
+{
+    return l->followers[replica].state == LEADER_OPEN && reaches(w, watermark_held_of(w->marks, replica));
 }
 
 static uint32_t newcomers(const struct leader *l, const struct leader_world *w, uint64_t now_ns)
 {
     uint32_t ready = 0;
     for (uint32_t i = 1; i < w->members->count; i++)
-        if (!(w->marks->committed_isr & 1u << i) && now_ns >= l->followers[i].hold_until_ns && is_in_sync(l, w, i))
+        if (!(w->marks->committed_isr & 1u << i) && now_ns >= l->followers[i].hold_until_ns && is_near(l, w, i))
             ready |= 1u << i;
     return ready;
 }
@@ -280,7 +289,7 @@ static void withdraw(struct leader *l, const struct leader_world *w)
     isr_move(l, LEADER_STABLE);
 }
 
-static void begin_grow(struct leader *l, const struct leader_world *w, uint32_t ready, struct leader_out *out)
+static void begin_grow(struct leader *l, const struct leader_world *w, uint64_t now_ns, uint32_t ready, struct leader_out *out)
 {
     l->wanted = w->marks->committed_isr | ready;
     if (MUTANT(GROW_LOOK)) {
@@ -289,22 +298,38 @@ static void begin_grow(struct leader *l, const struct leader_world *w, uint32_t 
     }
     watermark_propose_isr(w->marks, l->wanted);
     l->grace_token = w->grace != NULL ? w->grace->begin(w->grace->self) : 0;
+    l->grace_until_ns = now_ns + l->retry_ns;
     isr_move(l, LEADER_GRACE);
 }
 
-/* The second look: what a newcomer acknowledged may have been taken back with its subscription. */
-static void look_again(struct leader *l, const struct leader_world *w, struct leader_out *out)
+/* Those that were too slow, or have gone, are not tried again at once. */
+static void give_up_grow(struct leader *l, const struct leader_world *w, uint64_t now_ns)
+{
+    for (uint32_t i = 1; i < TIDE_REPLICAS_MAX; i++)
+        if (l->wanted & ~w->marks->committed_isr & 1u << i)
+            l->followers[i].hold_until_ns = now_ns + l->retry_ns;
+    withdraw(l, w);
+}
+
+/* The second look: what is in a newcomer's memory only, or was taken back with its subscription, does
+ * not count. */
+static void look_again(struct leader *l, const struct leader_world *w, uint64_t now_ns, struct leader_out *out)
 {
     uint32_t grown = w->marks->committed_isr;
+    bool near = false;
     if (w->grace != NULL && !w->grace->passed(w->grace->self, l->grace_token))
         return;
-    for (uint32_t i = 1; i < w->members->count; i++)
-        if (l->wanted & 1u << i && is_in_sync(l, w, i))
+    for (uint32_t i = 1; i < w->members->count; i++) {
+        if (!(l->wanted & ~w->marks->committed_isr & 1u << i))
+            continue;
+        near |= is_near(l, w, i);
+        if (is_in_sync(l, w, i))
             grown |= 1u << i;
-    if (grown == w->marks->committed_isr)
-        withdraw(l, w);
-    else
+    }
+    if (grown != w->marks->committed_isr)
         propose(l, w, grown, l->recovering, out);
+    else if (!near || now_ns >= l->grace_until_ns)
+        give_up_grow(l, w, now_ns);
 }
 
 static void decide(struct leader *l, const struct leader_world *w, uint64_t now_ns, struct leader_out *out)
@@ -318,7 +343,7 @@ static void decide(struct leader *l, const struct leader_world *w, uint64_t now_
     else if (late != 0)
         propose(l, w, w->marks->committed_isr & ~late, l->recovering, out);
     else if (ready != 0)
-        begin_grow(l, w, ready, out);
+        begin_grow(l, w, now_ns, ready, out);
 }
 
 void leader_turn(struct leader *l, const struct leader_world *w, uint64_t now_ns, struct leader_out *out)
@@ -328,7 +353,7 @@ void leader_turn(struct leader *l, const struct leader_world *w, uint64_t now_ns
     if (l->isr_state == LEADER_STABLE)
         decide(l, w, now_ns, out);
     if (l->isr_state == LEADER_GRACE)
-        look_again(l, w, out);
+        look_again(l, w, now_ns, out);
     if (l->isr_state == LEADER_PENDING && !l->letter_out && now_ns >= l->retry_at_ns && !out->proposes)
         send(l, w, out);
 }

@@ -21,10 +21,10 @@
  * ISR. The ISR that counts is the committed one and the one that is proposed together, and the
  * latter is published before it is proposed (design 5).
  *
- *   STABLE -> GRACE     a follower outside reached the high watermark and the epoch's start: from now
- *                       on it counts
- *   GRACE -> PENDING    every core passed a quiet point, and it still holds both: proposed
- *   GRACE -> STABLE     it does not: withdrawn
+ *   STABLE -> GRACE     the log of a follower outside reached the high watermark and the epoch's
+ *                       start, be it on its device or not: from now on it counts
+ *   GRACE -> PENDING    every core passed a quiet point, and its counted end has reached both: proposed
+ *   GRACE -> STABLE     it has not for too long, or has gone: withdrawn
  *   STABLE -> PENDING   members are behind for longer than replica.lag.time.max.ms: proposed without
  *                       them; they count until that is committed. Or a leader that was elected
  *                       uncleanly reports itself recovered
@@ -41,7 +41,8 @@
  * earlier attempt at it can take effect any more.
  *
  * Timers: a member leaves at caught_up + lag_max; a proposal that was refused or got no answer is
- * repeated at now + retry; a grace period is looked at every turn.
+ * repeated at now + retry; a grace period is looked at every turn, and after it a newcomer is waited
+ * for until now + retry.
  *
  * Owner: the home core of the partition.
  *
@@ -141,6 +142,7 @@ struct leader {
     uint32_t wanted;      /* the ISR that is proposed, by member */
     bool wanted_recovering;
     uint64_t grace_token;
+    uint64_t grace_until_ns; /* a newcomer is not waited for any longer */
     uint64_t since_ns;    /* when the epoch began here: everyone counts as caught up then */
     uint64_t retry_at_ns;
     uint64_t lag_max_ns;  /* replica.lag.time.max.ms */
