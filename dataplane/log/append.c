@@ -11,7 +11,8 @@
 
 enum {
     COPY_CHUNK = 16384,  /* copied, then summed while it is in the first cache */
-    SPAN_ROLL = 1 << 30, /* relative offsets have 31 bits: a segment ends here at the latest, and */
+    /* Relative offsets have 31 bits: a segment ends here at the latest, and */
+    SPAN_ROLL = (1 << 30) - LOG_GAP_MAX,
     DELTA_MAX = 1 << 30, /* no batch may span more */
 };
 
@@ -109,7 +110,7 @@ enum tide_status log_make_room(struct log *log, const struct tide_time *t, uint3
     log->refused_for_space = false;
     if (log->state == LOG_FAILED)
         return TIDE_IO;
-    if (log->state != LOG_RUNNING || log->truncate_wanted >= 0)
+    if (log->state != LOG_RUNNING || log->truncate_wanted >= 0 || log->skip_job.out)
         return TIDE_FULL;
     if (bytes < BATCH_HEADER || bytes > log_batch_bytes_max(log))
         return TIDE_REFUSED;
@@ -244,10 +245,11 @@ enum tide_status log_append_stamped(struct log *log, struct tide_slice batch,
         return TIDE_FULL;
     if (!TIDE_EXPECT(size >= BATCH_HEADER && size == batch_size(h) && h->magic == 2))
         return TIDE_BAD;
-    if (!TIDE_EXPECT(base_offset == log->next_offset))
+    if (!TIDE_EXPECT(base_offset == log->next_offset ||
+                     (base_offset > log->next_offset && base_offset <= log->cleaner.gaps_below)))
         return TIDE_BAD;
     if (h->last_offset_delta < 0 || h->last_offset_delta >= DELTA_MAX ||
-        base_offset > INT64_MAX - DELTA_MAX)
+        base_offset > INT64_MAX - DELTA_MAX || base_offset - log->next_offset > LOG_GAP_MAX)
         return TIDE_BAD;
     if (!copy_in(log, batch, &crc))
         return TIDE_FULL;
@@ -336,7 +338,7 @@ void log_flush(struct log *log, const struct tide_time *t, struct tide_out *out)
         log_extend_start(log, 0, out);
     if (log->state == LOG_RUNNING && prepare_is_due(log))
         log_prepare_start(log, out);
-    if (log->roll_wanted && log->state == LOG_RUNNING && log->truncate_wanted < 0)
+    if (log->roll_wanted && log->state == LOG_RUNNING && log->truncate_wanted < 0 && !log->skip_job.out)
         log->roll_wanted = log->position != 0 && !roll(log, out);
     if (log->state == LOG_RUNNING) {
         log_trim_start(log, out);

@@ -140,6 +140,19 @@ struct log_truncate_job {
     uint8_t ret_last_block[TIDE_BLOCK];
 };
 
+/* Lets offsets be missing, and moves the end of the log on (skip.c). */
+struct log_skip_job {
+    struct tide_job job;
+    bool out;
+    const char *dir;
+    int64_t from;            /* the end of the log now */
+    int64_t to;              /* and from then on; the same: gaps alone are allowed */
+    int64_t base;            /* of the active segment */
+    bool renames;            /* it is empty: its base offset becomes `to` */
+    struct log_cleaner cleaner;
+    struct log_epoch_lines lines;
+};
+
 /* Writes down how far the active segment needs no second look (checkpoint.h). */
 struct log_checkpoint_job {
     struct tide_job job;
@@ -240,6 +253,7 @@ struct log {
     struct log_reap_job reap_job;
     struct log_truncate_job truncate_job;
     struct log_checkpoint_job checkpoint_job;
+    struct log_skip_job skip_job;
     struct log_compact_job compact_job;
 
     /* Published by the home core. next_pub is set last: who reads it first finds end_pub at least
@@ -318,6 +332,9 @@ static inline int64_t log_gaps_below(const struct log *log)
 {
     return (int64_t)tide_pub64_peek(&log->gaps_pub);
 }
+/* [home] Everything appended is written, and no job works on files that a change of the end needs. */
+bool log_is_quiet(const struct log *);
+void log_skipped(struct log *); /* the job is back and went well */
 struct log_segment *segment_alloc(void); /* [helper] */
 void log_move(struct log *, enum log_state);
 void log_fail(struct log *);

@@ -217,7 +217,7 @@ static bool job_is_out(const struct log *log)
 {
     return log->extend_job.out || log->prepare_job.out || log->seal_job.out || log->epoch_job.out ||
            log->trim_job.out || log->reap_job.out || log->truncate_job.out ||
-           log->checkpoint_job.out || log->compact_job.phase != COMPACT_IDLE;
+           log->checkpoint_job.out || log->skip_job.out || log->compact_job.phase != COMPACT_IDLE;
 }
 
 bool log_release(struct log *log, struct tide_out *out)
@@ -423,7 +423,7 @@ enum tide_status log_begin_epoch(struct log *log, int32_t epoch, struct tide_out
         return TIDE_IO;
     if (epoch < 0 || epoch < log_last_batch_epoch(log) || log->state != LOG_RUNNING)
         return TIDE_REFUSED;
-    if (j->out || log->truncate_wanted >= 0)
+    if (j->out || log->truncate_wanted >= 0 || log->skip_job.out)
         return TIDE_AGAIN;
     if (epoch == last)
         return TIDE_OK;
@@ -474,7 +474,7 @@ bool log_trim_is_pending(const struct log *log)
 
 static bool trim_is_due(const struct log *log)
 {
-    return !log->trim_job.out && log->truncate_wanted < 0 && !log->compact_job.out &&
+    return !log->trim_job.out && log->truncate_wanted < 0 && !log->skip_job.out && !log->compact_job.out &&
            log_trim_is_pending(log);
 }
 
@@ -644,7 +644,7 @@ static uint32_t checkpoint_limit(const struct log *log)
 
 bool log_checkpoint_is_due(const struct log *log)
 {
-    return !log->checkpoint_job.out && !log->seal_wanted && log->truncate_wanted < 0 &&
+    return !log->checkpoint_job.out && !log->seal_wanted && log->truncate_wanted < 0 && !log->skip_job.out &&
            checkpoint_limit(log) > log->checkpoint_at &&
            checkpoint_limit(log) - log->checkpoint_at >= log->config.checkpoint_bytes;
 }
@@ -763,6 +763,12 @@ void log_on_job(struct log *log, struct tide_job *job)
     } else if (job == &log->checkpoint_job.job) {
         log->checkpoint_job.out = false;
         log_checkpointed(log, ok);
+    } else if (job == &log->skip_job.job) {
+        log->skip_job.out = false;
+        if (ok)
+            log_skipped(log);
+        else
+            job->result = -EIO; /* half done: only recovery knows how far */
     } else if (job == &log->compact_job.job) {
         log_compacted(log, job);
         return;

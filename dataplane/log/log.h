@@ -97,7 +97,8 @@ enum tide_status log_make_room(struct log *, const struct tide_time *, uint32_t 
 /* Copies the batch into the tail, computing CRC-32C over the hot destination from byte 21 on,
  * patches baseOffset and partitionLeaderEpoch. TIDE_BAD when the CRC does not match the header's:
  * then nothing happened. Does not publish log_end: the caller owns the marks. `h` is the parsed
- * header; offsets base_offset .. base_offset + last_offset_delta must continue the log. */
+ * header; offsets base_offset .. base_offset + last_offset_delta must continue the log, or leave a
+ * gap of at most LOG_GAP_MAX that log_allow_gaps allowed. */
 enum tide_status log_append(struct log *, struct tide_slice batch, const struct batch_header *h,
                             int64_t base_offset, int32_t leader_epoch);
 /* The same, and after the CRC was found right the stored copy gets new attributes and a new
@@ -220,6 +221,15 @@ void log_retention_roll(struct log *, const struct log_retention *);
  * other cores may still hold views of what was cut; the caller keeps `offset` at or above what they
  * may see. TIDE_REFUSED: below the log start. TIDE_IO: FAILED. */
 enum tide_status log_truncate(struct log *, int64_t offset, struct tide_out *);
+
+/* [home] A follower of a compacted log: offsets below `below` may be missing between batches that are
+ * appended from now on. TIDE_AGAIN until that is durable, then TIDE_OK. TIDE_REFUSED: not running.
+ * TIDE_IO: FAILED. */
+enum { LOG_GAP_MAX = 1 << 20 };
+enum tide_status log_allow_gaps(struct log *, int64_t below, struct tide_out *);
+/* [home] A follower whose leader has nothing between our end and `to` any more: the log ends at `to`,
+ * and what lies between is missing. `epoch`: the leader's there; it gets a line. The same answers. */
+enum tide_status log_skip(struct log *, int64_t to, int32_t epoch, struct tide_out *);
 
 /* [home] Compaction of closed segments, in the background (compact.h). */
 enum { LOG_COMPACT_PRODUCERS = 1024 };

@@ -183,18 +183,17 @@ static void truncate_run(struct tide_job *job, const struct tide_fs *fs)
 
 /* ---- [home] ---- */
 
-/* Everything appended is written, and no job works on files that the cut needs. */
-static bool is_quiet(const struct log *log)
+bool log_is_quiet(const struct log *log)
 {
     return !log_is_dirty(log) && !log->write.out && !log->seal_wanted && !log->extend_job.out &&
            !log->prepare_job.out && !log->seal_job.out && !log->epoch_job.out &&
-           !log->trim_job.out && !log->checkpoint_job.out && !log->truncate_job.out &&
+           !log->trim_job.out && !log->checkpoint_job.out && !log->truncate_job.out && !log->skip_job.out &&
            log->compact_job.phase == COMPACT_IDLE;
 }
 
 bool log_truncate_is_due(const struct log *log)
 {
-    return log->truncate_wanted >= 0 && is_quiet(log);
+    return log->truncate_wanted >= 0 && log_is_quiet(log);
 }
 
 void log_truncate_start(struct log *log, struct tide_out *out)

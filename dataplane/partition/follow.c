@@ -29,17 +29,30 @@ static enum tide_status judge(const struct partition *p, const struct partition_
         return bad(ret, "that is no batch");
     if (h->batch_length < BATCH_LENGTH_MIN || batch_size(h) > rest.len)
         return bad(ret, "a batch is longer than what was sent");
-    if (h->base_offset != expected || h->last_offset_delta < 0)
+    if (h->last_offset_delta < 0 || h->base_offset < expected || (h->base_offset > expected && !a->compacted))
         return bad(ret, "a batch does not begin where the one before ended");
     if (h->leader_epoch > a->leader_epoch || h->leader_epoch < log_last_batch_epoch(p->log))
         return bad(ret, "a batch of an epoch that cannot follow");
     return TIDE_OK;
 }
 
-static enum tide_status append_one(struct partition *p, const struct tide_time *t, struct tide_slice batch, const struct batch_header *h,
-                                   struct tide_out *out, struct partition_followed *ret)
+/* The leader compacted: what lies between our end and the batch is gone. Gaps are allowed up to the
+ * leader's high watermark at once, behind which it compacts nothing. */
+static enum tide_status leave_gap(struct partition *p, const struct batch_header *h, int64_t leader_high, struct tide_out *out)
 {
-    enum tide_status status = log_begin_epoch(p->log, h->leader_epoch, out);
+    if (h->base_offset - log_next_offset(p->log) > LOG_GAP_MAX)
+        return log_skip(p->log, h->base_offset, h->leader_epoch, out);
+    return log_allow_gaps(p->log, TIDE_MAX(h->base_offset, leader_high), out);
+}
+
+static enum tide_status append_one(struct partition *p, const struct tide_time *t, struct tide_slice batch, const struct batch_header *h,
+                                   int64_t leader_high, struct tide_out *out, struct partition_followed *ret)
+{
+    enum tide_status status = TIDE_OK;
+    if (h->base_offset > log_next_offset(p->log))
+        status = leave_gap(p, h, leader_high, out);
+    if (status == TIDE_OK)
+        status = log_begin_epoch(p->log, h->leader_epoch, out);
     if (status == TIDE_AGAIN)
         return TIDE_FULL;
     if (status == TIDE_OK)
@@ -67,7 +80,7 @@ static enum tide_status append_all(struct partition *p, const struct tide_time *
     struct tide_slice rest = a->records;
     int64_t expected = a->base_offset;
     struct batch_header h;
-    if (rest.len != 0 && expected != log_next_offset(p->log))
+    if (rest.len != 0 && (expected < log_next_offset(p->log) || (expected > log_next_offset(p->log) && !a->compacted)))
         return bad(ret, "it does not begin at the end of the log");
     while (rest.len != 0) {
         struct tide_slice batch = rest;
@@ -75,7 +88,7 @@ static enum tide_status append_all(struct partition *p, const struct tide_time *
         if (status != TIDE_OK)
             return status;
         batch.len = batch_size(&h);
-        status = append_one(p, t, batch, &h, out, ret);
+        status = append_one(p, t, batch, &h, a->high_watermark, out, ret);
         if (status != TIDE_OK)
             return status;
         ret->taken += batch.len;
@@ -217,4 +230,24 @@ enum tide_status partition_truncate(struct partition *p, int64_t offset, struct 
         p->cut_to = TIDE_MIN(p->cut_to, offset);
     }
     return partition_cut_step(p, out);
+}
+
+enum tide_status partition_skip(struct partition *p, int64_t offset, int32_t epoch, struct tide_out *out)
+{
+    if (p->state == PARTITION_FAILED)
+        return TIDE_IO;
+    if (!partition_is_follower(p))
+        return TIDE_REFUSED;
+    if (p->cut != CUT_NONE)
+        return TIDE_AGAIN;
+    return log_skip(p->log, offset, epoch, out);
+}
+
+void partition_note_end(struct partition *p)
+{
+    if (!p->begun || p->cut != CUT_NONE || log_next_offset(p->log) <= watermark_log_end(&p->marks))
+        return;
+    watermark_appended(&p->marks, log_next_offset(p->log));
+    watermark_durable(&p->marks, log_durable_end(p->log));
+    p->moved = true;
 }

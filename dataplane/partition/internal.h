@@ -86,6 +86,8 @@ void partition_check_failure(struct partition *);
 /* Goes on with a cut that is under way; TIDE_OK when there is none. */
 enum tide_status partition_cut_step(struct partition *, struct tide_out *);
 void partition_on_reload(struct partition *);
+/* A job may have moved the end of the log on (log_skip). */
+void partition_note_end(struct partition *);
 /* The start of the log follows the leader's. */
 void partition_follow_start(struct partition *, struct tide_out *);
 bool partition_follow_has_work(const struct partition *);

@@ -656,6 +656,7 @@ void partition_on_job(struct partition *p, const struct tide_time *t, struct tid
         partition_on_reload(p);
     else
         log_on_job(p->log, job);
+    partition_note_end(p);
     if (log_start_offset(p->log) != start)
         p->moved = true;
     partition_check_failure(p);

@@ -136,6 +136,10 @@ enum tide_status partition_follow_append(struct partition *, const struct tide_t
  * of the log. TIDE_IO: FAILED. */
 enum tide_status partition_truncate(struct partition *, int64_t offset, struct tide_out *);
 
+/* The leader has nothing below `offset` any more, which is behind our end: the log goes on there.
+ * TIDE_AGAIN until that is durable. `epoch`: the leader's at that offset. */
+enum tide_status partition_skip(struct partition *, int64_t offset, int32_t epoch, struct tide_out *);
+
 /* [home] DeleteRecords: the start of the log rises to *offset (-1: the high watermark, filled in).
  * TIDE_OK: decided, *ret_error and *ret_low (the start now) say how; TIDE_AGAIN: call again. */
 enum tide_status partition_trim(struct partition *, int64_t *offset, struct tide_out *, int16_t *ret_error,

@@ -70,6 +70,7 @@ enum job_kind {
     JOB_LOG_REAP,        /* cookie: partition slot; files of removed segments are closed */
     JOB_LOG_TRUNCATE,    /* cookie: partition slot; the end of the log falls */
     JOB_LOG_CHECKPOINT,  /* cookie: partition slot; recovery has less to read */
+    JOB_LOG_SKIP,        /* cookie: partition slot; offsets are missing from here on */
     JOB_LOG_COMPACT,     /* cookie: partition slot; closed segments are rewritten */
     JOB_PARTITION_SNAPSHOT, /* cookie: partition slot; producer state is written */
     JOB_PARTITION_RELOAD,   /* cookie: partition slot; producer state of a log that was cut */

@@ -539,6 +539,130 @@ static void test_an_unclean_epoch_begins_without_a_high_watermark(void **state)
     assert_int_equal(look().high_watermark, 6);
 }
 
+/* ---- what the leader has no more ---- */
+
+/* As a kill leaves it: nothing is closed in order. */
+static void kill_and_open(void)
+{
+    while (!partition_release(p, &w.out))
+        assert_true(step());
+    partition_destroy(p);
+    w.out.op_count = w.out.job_count = 0;
+    open_partition();
+}
+
+static int64_t first_at(int64_t offset)
+{
+    struct log_read r = {.offset = offset, .end_offset = INT64_MAX, .max_bytes = 65536, .at_least_one = true};
+    uint8_t head[BATCH_HEADER];
+    enum tide_status status;
+    while ((status = log_read(partition_log(p), w.core, 0, &r, &w.out)) == TIDE_AGAIN) {
+        struct disk_op op = w.out.ops[--w.out.op_count];
+        struct disk_done done = {.id = op.id, .result = memory_fs_disk(w.disk, &op)};
+        log_read_on_disk(&r, &done);
+    }
+    assert_int_equal(status, TIDE_OK);
+    assert_true(r.bytes.len >= sizeof(head));
+    tide_slice_copy(tide_rope_slice(&r.bytes, 0, sizeof(head)), head);
+    tide_rope_clear(&r.bytes);
+    return (int64_t)load_be64(head + BATCH_BASE_OFFSET);
+}
+
+static void test_gaps_of_a_compacted_log(void **state)
+{
+    become(1, 4);
+    take(0, 4, 2, 4, 4);
+    size_t len = batch_at(bytes, 10, 4, 2, -1, -1);
+    len += batch_at(bytes + len, 20, 4, 3, -1, -1);
+    struct partition_follow a = message(4, 10, 30);
+    assert_int_equal(follow(len, a), TIDE_BAD); /* nobody said so */
+    a.compacted = true;
+    len = batch_at(bytes, 10, 4, 2, -1, -1);
+    len += batch_at(bytes + len, 20, 4, 3, -1, -1);
+    assert_int_equal(follow(len, a), TIDE_OK);
+    pump();
+    for (int killed = 0; killed < 3; killed++) {
+        assert_int_equal(log_next_offset(partition_log(p)), 23);
+        assert_int_equal(first_at(2), 2);
+        assert_int_equal(first_at(4), 10);
+        assert_int_equal(first_at(12), 20);
+        if (killed == 0) {
+            kill_and_open();
+        } else if (killed == 1) {
+            stop();
+            open_partition();
+        }
+    }
+    become(1, 4);
+    take(23, 4, 1, 4, 25);
+}
+
+static void skip_to(int64_t offset, int32_t epoch)
+{
+    enum tide_status status = TIDE_AGAIN;
+    for (int i = 0; status == TIDE_AGAIN && i < 50; i++) {
+        status = partition_skip(p, offset, epoch, &w.out);
+        pump();
+    }
+    assert_int_equal(status, TIDE_OK);
+    assert_int_equal(look().log_end, offset);
+    assert_int_equal(log_last_batch_epoch(partition_log(p)), epoch);
+}
+
+static void test_a_log_that_goes_on_elsewhere(void **state)
+{
+    static const struct {
+        int batches;
+        int64_t to;
+    } cases[] = {{0, 5000}, {3, 5000}, {0, 5000000000000}, {3, 5000000000000}};
+    for (unsigned i = 0; i < TIDE_ARRAY_LEN(cases); i++) {
+        int64_t to = cases[i].to;
+        if (i != 0) {
+            teardown(state);
+            setup(state);
+        }
+        become(1, 4);
+        take(0, 2, cases[i].batches, 4, 0);
+        skip_to(to, 3);
+        for (int killed = 0; killed < 2; killed++) {
+            kill_and_open();
+            assert_int_equal(log_next_offset(partition_log(p)), to);
+            assert_int_equal(log_last_batch_epoch(partition_log(p)), 3);
+            become(1, 4);
+        }
+        struct partition_follow beat = message(4, to, to);
+        beat.log_start = to;
+        assert_int_equal(follow(0, beat), TIDE_OK);
+        pump();
+        assert_int_equal(look().log_start, to);
+        take(to, 4, 2, 4, to + 2);
+        assert_int_equal(first_at(to), to);
+        kill_and_open();
+        assert_int_equal(log_start_offset(partition_log(p)), to);
+        assert_int_equal(log_next_offset(partition_log(p)), to + 4);
+        assert_int_equal(first_at(to + 2), to + 2);
+        become(1, 4);
+        truncate_to(to + 2);
+        assert_int_equal(look().log_end, to + 2);
+    }
+}
+
+static void test_a_gap_that_is_far(void **state)
+{
+    become(1, 4);
+    take(0, 4, 2, 4, 4);
+    struct partition_follow a = message(4, 3000000000, 4000000000);
+    a.compacted = true;
+    size_t len = batch_at(bytes, 3000000000, 4, 2, -1, -1);
+    assert_int_equal(follow(len, a), TIDE_OK);
+    pump();
+    assert_int_equal(look().log_end, 3000000002);
+    assert_int_equal(first_at(4), 3000000000);
+    kill_and_open();
+    assert_int_equal(log_next_offset(partition_log(p)), 3000000002);
+    assert_int_equal(first_at(4), 3000000000);
+}
+
 /* ---- producers ---- */
 
 static void test_the_next_leader_knows_what_was_written(void **state)
@@ -658,6 +782,9 @@ int main(void)
         T(test_a_cut_is_finished_before_the_next_role_begins),
         T(test_only_followers_are_cut),
         T(test_an_unclean_epoch_begins_without_a_high_watermark),
+        T(test_gaps_of_a_compacted_log),
+        T(test_a_log_that_goes_on_elsewhere),
+        T(test_a_gap_that_is_far),
         T(test_the_next_leader_knows_what_was_written),
         T(test_what_was_cut_was_not_written),
         T(test_snapshots_beyond_a_cut_go),
