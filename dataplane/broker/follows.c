@@ -212,7 +212,8 @@ static void ask(struct broker *b, struct follow *f)
 static void settle(struct broker *b, struct follow *f, struct tide_out *out)
 {
     struct partition *part = partition_of(b, f);
-    enum tide_status status = f->follower.skips ? TIDE_REFUSED : partition_truncate(part, f->follower.settle_to, out);
+    enum tide_status status = f->follower.skips ? partition_skip(part, f->follower.settle_to, f->follower.settle_epoch, out)
+                                                : partition_truncate(part, f->follower.settle_to, out);
     slot_dirty(b, slot_of(b, f));
     if (status == TIDE_AGAIN || status == TIDE_FULL)
         return;

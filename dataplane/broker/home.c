@@ -226,6 +226,8 @@ static void on_isr(struct broker *b, struct tide_mail *m)
                 l.isr |= 1u << number;
         }
         leader_on_isr_answer(&of(b, p)->leader, &w, b->time.now_ns, &l);
+        if (a.error == 0)
+            partition_committed(p, a.leader_epoch, a.partition_epoch);
         slot_dirty(b, partition_slot(p));
     }
     slot_unuse(b, p);

@@ -248,6 +248,12 @@ bool partition_become(struct partition *p, const struct tide_time *t, const stru
     return true;
 }
 
+void partition_committed(struct partition *p, int32_t leader_epoch, int32_t partition_epoch)
+{
+    if (leader_epoch == p->leader_epoch && partition_is_leader(p))
+        p->partition_epoch = TIDE_MAX(p->partition_epoch, partition_epoch);
+}
+
 bool partition_has_lease(const struct partition *p, const struct tide_time *t)
 {
     return p->lease_until_ns == NULL || t->now_ns < atomic_load_explicit(p->lease_until_ns, memory_order_acquire);

@@ -74,6 +74,9 @@ void partition_adopt(struct partition *, struct log_core *, const struct tide_ti
  * greater than its own. A deposed leader's marks are the follower's from here on: whoever waited is
  * answered by partition_look. */
 bool partition_become(struct partition *, const struct tide_time *, const struct mail_role *, struct tide_out *);
+/* [home] Control answered a proposal of ours with what is committed in that partition epoch: the role
+ * that says the same comes too late to mean anything, and must not undo what was proposed since. */
+void partition_committed(struct partition *, int32_t leader_epoch, int32_t partition_epoch);
 /* [home] No more appends; true when it can go to partition_close. Call again after completions. */
 bool partition_release(struct partition *, struct tide_out *);
 /* [home] The topic's settings changed. */

@@ -63,8 +63,8 @@ enum tide_mutant tide_mutant;
 
 /* ---- the world ------------------------------------------------------------------------------------ */
 
-enum message_kind { SUBSCRIBE, ANSWER, APPEND, BEAT, ACK, ALTER, INELIGIBLE };
-static const char *const message_names[] = {"SUBSCRIBE", "ANSWER", "APPEND", "BEAT", "ACK", "ALTER", "INELIGIBLE"};
+enum message_kind { SUBSCRIBE, ANSWER, APPEND, BEAT, ACK, ALTER, INELIGIBLE, ALTERED };
+static const char *const message_names[] = {"SUBSCRIBE", "ANSWER", "APPEND", "BEAT", "ACK", "ALTER", "INELIGIBLE", "ALTERED"};
 
 struct message {
     int8_t kind, from, to, from_inc, to_inc;
@@ -388,6 +388,8 @@ static bool is_dead(const struct world *w, const struct message *m)
         return m->f[1] < n->leader_epoch || (w->nodes[m->from].up && w->nodes[m->from].incarnation == m->from_inc &&
                                              w->nodes[m->from].follow.attempt != (uint32_t)m->f[0]);
     }
+    if (m->kind == ALTERED)
+        return m->f[2] <= w->nodes[m->to].partition_epoch;
     if (m->kind == ALTER)
         return m->f[1] < w->control.partition_epoch;
     return false;
@@ -751,6 +753,7 @@ static void on_alter(struct world *w, const struct message *m)
             return;
         }
     change(c, m->f[2], c->leader, 0, false);
+    post(w, (struct message){.kind = ALTERED, .from = -1, .to = m->from, .f = {m->f[6], m->f[0], c->partition_epoch, c->isr}});
 }
 
 /* ---- roles, crashes --------------------------------------------------------------------------------------------- */
@@ -985,7 +988,23 @@ static void on_ack(struct node *n, const struct message *m)
     (void)subscription_on_ack(&n->subs[replica], &a);
 }
 
-/* False: nothing can come of it now, and it stays. */
+/* Control's answer before the role that says the same (partition_committed). */
+static void on_altered(struct world *w, struct node *n, const struct message *m)
+{
+    struct leader_world lw = world_of(n);
+    struct mail_role role = role_for(w, number_of(w, n));
+    struct leader_isr_answer a = {.leader_epoch = m->f[1], .partition_epoch = m->f[2]};
+    role.isr_count = 0;
+    for (int i = 0; i < NODES; i++)
+        if (m->f[3] & 1 << i)
+            role.isr[role.isr_count++] = i;
+    a.isr = members_isr(&n->members, &role);
+    if (!n->leads || n->leader_epoch != m->f[1] || m->f[0] != n->proposals)
+        return;
+    leader_on_isr_answer(&n->lead, &lw, NOW, &a);
+    n->partition_epoch = (int8_t)TIDE_MAX(n->partition_epoch, m->f[2]);
+}
+
 static void deliver(struct world *w, int at)
 {
     struct message m = w->net[at];
@@ -1009,6 +1028,10 @@ static void deliver(struct world *w, int at)
         return;
     case ALTER:
         on_alter(w, &m);
+        return;
+    case ALTERED:
+        unpost(w, at);
+        on_altered(w, n, &m);
         return;
     default: {
         struct leader_world lw = world_of(n);
@@ -1142,6 +1165,8 @@ static bool is_held(const struct world *w, struct action a, const struct hold *h
         const struct message *m = &w->net[a.a];
         if (m->kind == ALTER)
             return h->alter;
+        if (m->kind == ALTERED)
+            return h->learn & 1 << m->to;
         if (h->kinds != 0 && !(h->kinds & 1 << m->kind))
             return false;
         return (m->from >= 0 && h->from & 1 << m->from) || (m->to >= 0 && h->to & 1 << m->to);

@@ -251,6 +251,19 @@ static void test_only_a_greater_partition_epoch_is_adopted(void **state)
     assert_true(look().leader);
 }
 
+static void test_a_role_that_an_answer_told_before(void **state)
+{
+    become(0, 4);
+    partition_committed(p, 4, 1); /* the ISR {0, 1} */
+    watermark_commit_isr(partition_marks(p), 3);
+    watermark_propose_isr(partition_marks(p), 7); /* the next proposal is out */
+    assert_false(become_as(0, 4, 3, -1));
+    assert_int_equal(partition_marks(p)->proposed_isr, 7); /* and goes on counting */
+    partition_committed(p, 3, 9); /* of an epoch that is over */
+    assert_int_equal(partition_epoch(p), 1);
+    assert_true(become_as(0, 4, 7, -1));
+}
+
 static void test_a_follower_takes_nothing_from_clients(void **state)
 {
     become(1, 4);
@@ -766,6 +779,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_only_a_greater_partition_epoch_is_adopted),
+        T(test_a_role_that_an_answer_told_before),
         T(test_a_follower_takes_nothing_from_clients),
         T(test_without_a_lease_a_leader_stands_still),
         T(test_a_deposed_leader),
