@@ -84,7 +84,9 @@ static struct partition *data_create(void *self, const struct control_replica *r
                                       .clean_bytes_per_second = w->settings->log_cleaner_io_max_bytes_per_second,
                                       .clean_map_bytes = w->settings->log_cleaner_dedupe_buffer_size,
                                       .producer_expiry_ms = w->settings->producer_id_expiration_ms,
-                                      .producers_max = PRODUCERS_PER_PARTITION};
+                                      .producers_max = PRODUCERS_PER_PARTITION,
+                                      .lease_until_ns = &w->publication.lease_until_ns,
+                                      .grace = tide_grace_over(w->publication.qsbr)};
     return partition_create(&config);
 }
 
