@@ -149,6 +149,21 @@ static void test_suspicion_is_for_a_minority(void **state)
     assert_int_equal(broker_command(CLUSTER_SET_DATA_SUSPECT, 2, true), 0);
 }
 
+/* I8: of two suspect ones, the one that recovers leads. */
+static void test_recovered_brokers_take_over_from_suspect_ones(void **state)
+{
+    assert_int_equal(register_broker(3, 1, -1), 0);
+    activate(3);
+    assert_int_equal(register_broker(4, 1, -1), 0);
+    activate(4);
+    assert_int_equal(make_topic("t", "1,2", ""), 0);
+    assert_int_equal(broker_command(CLUSTER_SET_DATA_SUSPECT, 1, true), 0);
+    assert_int_equal(broker_command(CLUSTER_SET_DATA_SUSPECT, 2, true), 0);
+    expect_picture("t", 0, "2/1 [1,2]");
+    assert_int_equal(broker_command(CLUSTER_SET_DATA_SUSPECT, 1, false), 0);
+    expect_picture("t", 0, "1/2 [1,2]");
+}
+
 static void test_unregistering(void **state)
 {
     struct cluster_feed feed;
@@ -293,6 +308,7 @@ int main(void)
         TEST(test_epochs_are_compared),
         TEST(test_fencing_twice_changes_nothing),
         TEST(test_suspicion_is_for_a_minority),
+        TEST(test_recovered_brokers_take_over_from_suspect_ones),
         TEST(test_unregistering),
         TEST(test_features),
         TEST(test_a_repeated_command_is_done_once),

@@ -46,6 +46,23 @@ static void test_the_head(void **state)
     assert_int_equal(m.sequence, 0x22);
 }
 
+static void test_length_and_padding(void **state)
+{
+    struct cluster_command m = {.kind = CLUSTER_CONTROLLER_EPOCH, .controller_epoch_of = {1, 2}}, back;
+    size_t len = encode(&m);
+    assert_int_equal(len, 48); /* twelve bytes of fields, four of padding */
+    assert_int_equal(decode(bytes, len, &back), TIDE_OK);
+    for (size_t at = 44; at < 48; at++) {
+        bytes[at] = 1;
+        assert_int_equal(decode(bytes, len, &back), TIDE_BAD);
+        bytes[at] = 0;
+    }
+    for (unsigned length = 0; length < 128; length += 8) {
+        bytes[4] = (uint8_t)length;
+        assert_int_equal(decode(bytes, len, &back), length == len ? TIDE_OK : TIDE_BAD);
+    }
+}
+
 static void test_there_and_back(void **state)
 {
     struct tide_random random = {3};
@@ -330,6 +347,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_the_head),
+        TEST(test_length_and_padding),
         TEST(test_there_and_back),
         TEST(test_cut_and_longer_ones_are_refused),
         TEST(test_other_versions_and_kinds),

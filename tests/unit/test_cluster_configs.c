@@ -88,6 +88,10 @@ static void test_a_list_grows_and_shrinks(void **state)
     assert_int_equal(topic("/cleanup.policy delete,none"), 0);
     assert_string_equal(value("cleanup.policy"), "compact");
     assert_int_equal(topic("/cleanup.policy compact"), KAFKA_INVALID_CONFIG); /* nothing would be left */
+    assert_int_equal(topic("-cleanup.policy"), 0);
+    assert_int_equal(alter(CLUSTER_RESOURCE_BROKER, "", "=log.cleanup.policy compact"), 0);
+    assert_int_equal(topic("+cleanup.policy compact"), 0); /* to what all brokers have */
+    assert_string_equal(value("cleanup.policy"), "compact");
     assert_int_equal(topic("+retention.ms 1"), KAFKA_INVALID_CONFIG);
     assert_int_equal(topic("/min.insync.replicas 1"), KAFKA_INVALID_CONFIG);
 }

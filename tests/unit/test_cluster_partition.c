@@ -29,6 +29,8 @@ static const struct story {
      {{"f5", "1/0 [1,2]"}, {"f2", "1/0 [1]"}, {"k1", "-1/1 [] elr[1] ~1"}, {"u1", "1/2 [1]"}}},
     {"killed with records in memory: the last leader leads uncleanly", "ack.durability=memory",
      {{"f5", "1/0 [1,2]"}, {"f2", "1/0 [1]"}, {"k1", "-1/1 [] ~1"}, {"u2", "-1/1 [] ~1"}, {"u1", "1*/2 [1]"}}},
+    {"the last leader waits while somebody is eligible", "ack.durability=memory;min.insync.replicas=2",
+     {{"f5", "1/0 [1,2]"}, {"f2", "1/0 [1] elr[2]"}, {"k1", "-1/1 [] elr[2] ~1"}, {"u1", "-1/1 [] elr[2] ~1"}, {"u2", "2/2 [2] ~1"}}},
     {"a clean stop loses nothing in memory either", "ack.durability=memory",
      {{"f5", "1/0 [1,2]"}, {"f2", "1/0 [1]"}, {"r1", "-1/1 [] elr[1] ~1"}, {"u1", "1/2 [1]"}}},
     {"unclean where it is allowed", "unclean.leader.election.enable=true",
