@@ -89,6 +89,7 @@ static bool roll(struct log *log, struct tide_out *out)
     log->prepared = false;
     log->prepared_file = -1;
     log->seal_wanted = true;
+    log_take_segment_size(log);
     tide_pub64_set(&log->end_pub, log_end_pack(log->active, 0));
     written_advance(log);
     count(log, COUNTER_log_rolls);
@@ -114,6 +115,7 @@ enum tide_status log_make_room(struct log *log, const struct tide_time *t, uint3
         return TIDE_FULL;
     if (bytes < BATCH_HEADER || bytes > log_batch_bytes_max(log))
         return TIDE_REFUSED;
+    log_take_segment_size(log);
     if (roll_is_due(log, bytes, max_timestamp) && !roll(log, out))
         return wait_for_space(log);
     if (log->position + (uint64_t)bytes > log->zeroed_end) {

@@ -19,6 +19,9 @@ void log_write_start(struct log *, struct tide_out *);
 /* The disk was full, and it is not time to ask again. */
 bool log_space_is_missing(const struct log *);
 
+/* The active segment takes the size that is wanted now, where that is possible. */
+void log_take_segment_size(struct log *);
+
 /* Jobs, each asked for only when it is not out yet and there is room in `out`. */
 void log_extend_start(struct log *, uint64_t need, struct tide_out *);
 void log_prepare_start(struct log *, struct tide_out *);

@@ -205,6 +205,7 @@ struct log {
     char *dir;
     const struct tide_fs *fs;
     const char *recovery_label;
+    uint64_t segment_wanted; /* size of the next segment, in bytes */
     uint64_t segment_cap; /* aligned size to which a segment is extended at most */
 
     /* read-mostly: written at adoption */

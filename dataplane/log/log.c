@@ -58,7 +58,7 @@ struct log *log_create(const struct log_config *config)
         return NULL;
     }
     log->config.dir = log->dir;
-    log->config.segment_bytes = TIDE_MIN(config->segment_bytes, (uint64_t)INT32_MAX - TIDE_BLOCK);
+    log->config.segment_bytes = log->segment_wanted = TIDE_MIN(config->segment_bytes, (uint64_t)INT32_MAX - TIDE_BLOCK);
     log->config.preallocate_bytes =
         log_block_ceil(TIDE_MAX(config->preallocate_bytes, (uint64_t)TIDE_BLOCK));
     log->segment_cap = log_block_ceil(log->config.segment_bytes);
@@ -74,6 +74,26 @@ struct log *log_create(const struct log_config *config)
     for (uint32_t i = 0; i < LOG_RECENT; i++)
         tide_pub64_set(&log->recent[i].offset, UINT64_MAX);
     return log;
+}
+
+/* The active segment is empty: it may have the size that is wanted now. What is zeroed already stays. */
+void log_take_segment_size(struct log *log)
+{
+    bool extending = log->extend_job.out && log->extend_job.segment == log->active;
+    if (log->segment_wanted == log->config.segment_bytes || log->position != 0 || extending || log->truncate_job.out)
+        return;
+    log->config.segment_bytes = log->segment_wanted;
+    log->segment_cap = TIDE_MAX(log_block_ceil(log->config.segment_bytes), log->zeroed_end);
+}
+
+void log_configure(struct log *log, uint64_t segment_bytes, int64_t segment_ms, uint32_t index_interval_bytes)
+{
+    log->config.segment_ms = segment_ms;
+    log->config.index_interval_bytes = index_interval_bytes;
+    log->index[0].interval = log->index[1].interval = index_interval_bytes; /* taken when an index begins anew */
+    log->segment_wanted = TIDE_MIN(segment_bytes, (uint64_t)INT32_MAX - TIDE_BLOCK);
+    if (log->state == LOG_RUNNING)
+        log_take_segment_size(log);
 }
 
 static void segment_close(const struct tide_fs *fs, struct log_segment *s)
@@ -870,7 +890,7 @@ uint32_t log_batch_bytes_max(const struct log *log)
                                 (uint64_t)c->read_buffers);
     max = TIDE_MIN(max, buffers * c->read_buffer_bytes - 2 * TIDE_BLOCK);
     max = TIDE_MIN(max, (views - buffers) * LOG_VIEW_BYTES);
-    return (uint32_t)TIDE_MIN(max, log->config.segment_bytes);
+    return (uint32_t)TIDE_MIN(max, log->segment_wanted);
 }
 
 static void check_segments(const struct log *log)

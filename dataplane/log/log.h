@@ -120,6 +120,8 @@ uint32_t log_batch_bytes_max(const struct log *);
 bool log_wants_retry(struct log *);
 int64_t log_active_base(const struct log *); /* [home] base offset of the active segment */
 int64_t log_next_offset(const struct log *); /* behind the last appended batch */
+/* [home] Other sizes and times from now on. A segment that has records keeps its size until the next one begins. */
+void log_configure(struct log *, uint64_t segment_bytes, int64_t segment_ms, uint32_t index_interval_bytes);
 /* Starts the next write if bytes wait and none is in flight, asks for jobs that are due. Cheap
  * when there is nothing to do. */
 void log_flush(struct log *, const struct tide_time *, struct tide_out *out);

@@ -278,6 +278,7 @@ void partition_configure(struct partition *p, const struct tide_topic_config *co
 {
     p->config = *config;
     watermark_configure(&p->marks, (uint32_t)config->min_insync_replicas, config->ack_durability == ACK_DURABILITY_DEVICE);
+    log_configure(p->log, (uint64_t)config->segment_bytes, roll_ms(config), (uint32_t)config->index_interval_bytes);
 }
 
 bool partition_release(struct partition *p, struct tide_out *out)

@@ -404,6 +404,43 @@ static void test_roll_by_time(void **state)
     world_check_all(w, 0, 6);
 }
 
+/* Another size of segments while the log is in use: of the next segment, or of this one when it is empty. */
+static void test_roll_by_another_size(void **state)
+{
+    struct world *w = *state;
+    uint64_t before;
+    assert_int_equal(world_open(w), 0);
+    before = w->log->config.segment_bytes;
+    world_begin_epoch(w, 1);
+    log_configure(w->log, before / 2, 0, 100); /* empty: at once */
+    assert_int_equal(w->log->config.segment_bytes, before / 2);
+    assert_int_equal(w->log->index[0].interval, 100);
+    log_check(w->log);
+    log_configure(w->log, before, 0, 4096);
+    while (w->log->position < before / 2)
+        assert_int_equal(world_append(w, 1, 1000, 5000), TIDE_OK);
+    log_configure(w->log, before / 4, 1000, 4096); /* shrinks: this segment keeps its size */
+    assert_int_equal(w->log->config.segment_bytes, before);
+    while (w->log->active == 0)
+        assert_int_equal(world_append(w, 1, 1000, 5000), TIDE_OK);
+    assert_true(log_segment_at(w->log, 0)->size > before / 2);
+    assert_int_equal(w->log->config.segment_bytes, before / 4);
+    log_check(w->log);
+    while (w->log->active == 1)
+        assert_int_equal(world_append(w, 1, 1000, 5000), TIDE_OK);
+    assert_true(log_segment_at(w->log, 1)->size <= before / 4);
+    log_configure(w->log, 2 * before, 1000, 4096); /* grows */
+    while (w->log->active <= 3)
+        assert_int_equal(world_append(w, 1, 1000, 5000), TIDE_OK);
+    assert_true(log_segment_at(w->log, 2)->size <= before / 4);
+    assert_true(log_segment_at(w->log, 3)->size > before);
+    log_check(w->log);
+    assert_int_equal(world_append(w, 1, 100, 6001), TIDE_OK); /* the time counts at once */
+    assert_int_equal(w->log->active, 5);
+    world_flush(w);
+    world_check_all(w, 0, log_next_offset(w->log));
+}
+
 /* The helper still extends the file of the segment that is rolled away from. */
 static void test_roll_while_extending(void **state)
 {
@@ -1094,6 +1131,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_more_windows_than_slots, start, stop),
         cmocka_unit_test_setup_teardown(test_many_segments, start, stop),
         cmocka_unit_test_setup_teardown(test_roll_while_extending, start, stop),
+        cmocka_unit_test_setup_teardown(test_roll_by_another_size, start, stop),
         cmocka_unit_test_setup_teardown(test_roll_by_time, start, stop),
         cmocka_unit_test_setup_teardown(test_small_topic_stays_small, start, stop),
         cmocka_unit_test_setup_teardown(test_disk_full, start, stop),
