@@ -87,6 +87,18 @@ static void fill_broker(const struct control *c, const struct cluster_broker *fr
     }
 }
 
+static uint32_t fill_features(const struct cluster *cluster, struct view_feature *to)
+{
+    uint32_t n = 0;
+    for (const struct cluster_feature_range *f; (f = cluster_known_feature(n)) != NULL; n++) {
+        if (to == NULL)
+            continue;
+        to[n] = (struct view_feature){.min = (int16_t)f->min, .max = (int16_t)f->max, .level = cluster_feature(cluster, f->name)};
+        snprintf(to[n].name, sizeof(to[n].name), "%s", f->name);
+    }
+    return n;
+}
+
 static int by_name(const void *a, const void *b)
 {
     return strcmp(((const struct view_topic *)a)->name, ((const struct view_topic *)b)->name);
@@ -101,6 +113,8 @@ static struct tide_view *fill(struct control *c, struct arena *a)
     struct tide_view *v = take(a, sizeof(*v));
     struct view_broker *brokers = take(a, broker_count * sizeof(*brokers));
     struct view_topic *topics = take(a, topic_count * sizeof(*topics));
+    uint32_t feature_count = fill_features(cluster, NULL);
+    struct view_feature *features = take(a, feature_count * sizeof(*features));
     uint32_t *names;
     uint32_t *ids;
 
@@ -114,10 +128,14 @@ static struct tide_view *fill(struct control *c, struct arena *a)
         return NULL;
     for (uint32_t i = 0; i < broker_count; i++)
         fill_broker(c, cluster_broker_at(cluster, i), &brokers[i]);
+    (void)fill_features(cluster, features);
     qsort(topics, topic_count, sizeof(*topics), by_name);
     tide_view_index(topics, topic_count, slots, names, ids);
     *v = (struct tide_view){.self = c->config.broker_id,
                             .controller = c->config.broker_id,
+                            .cluster_index = (int64_t)cluster_index(cluster),
+                            .feature_count = feature_count,
+                            .features = features,
                             .broker_count = broker_count,
                             .brokers = brokers,
                             .topic_count = topic_count,

@@ -420,6 +420,8 @@ void list_offsets_respond(struct broker *, struct request *);
 enum tide_status api_versions_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
 enum tide_status api_versions_unsupported(struct broker *, struct request *);
 enum tide_status metadata_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
+/* The end of an ApiVersions answer: the features of this release and of the cluster. */
+void api_versions_put_features(struct wire_writer *, const struct tide_view *, int16_t version);
 /* The body of a Metadata answer, as the view says it to who came in by this listener. */
 void metadata_write(const struct tide_view *, uint32_t listener, int16_t version, const struct metadata_request *, struct wire_writer *);
 enum tide_status find_coordinator_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);

@@ -31,6 +31,63 @@ static bool is_software_word(const struct wire_bytes *word)
     return is_word(last);
 }
 
+/* An older client cannot read the range of a feature that may be off (KIP-584). */
+static bool is_shown(const struct view_feature *f, int16_t v)
+{
+    return v >= 4 || f->min > 0;
+}
+
+static uint32_t list_bytes(const struct tide_view *view, int16_t v, bool finalized)
+{
+    uint32_t bytes = 1; /* the count */
+    for (uint32_t i = 0; i < view->feature_count; i++) {
+        const struct view_feature *f = &view->features[i];
+        if (finalized ? f->level > 0 : is_shown(f, v))
+            bytes += 1 + (uint32_t)strlen(f->name) + 2 + 2 + 1; /* length, name, two levels, tags */
+    }
+    return bytes;
+}
+static_assert(VIEW_FEATURE_NAME_MAX <= 127, "the length of a name is one byte");
+
+static void put_list(struct wire_writer *w, const struct tide_view *view, int16_t v, bool finalized)
+{
+    int32_t count = 0;
+    for (uint32_t i = 0; i < view->feature_count; i++)
+        count += finalized ? view->features[i].level > 0 : is_shown(&view->features[i], v);
+    wire_put_uvarint(w, list_bytes(view, v, finalized));
+    wire_put_count(w, true, count);
+    for (uint32_t i = 0; i < view->feature_count; i++) {
+        const struct view_feature *f = &view->features[i];
+        uint32_t len = (uint32_t)strlen(f->name);
+        if (finalized && f->level > 0) {
+            api_versions_response_finalized_feature_key_put_name(w, v, f->name, len);
+            api_versions_response_finalized_feature_key_put_max_version_level(w, v, f->level);
+            api_versions_response_finalized_feature_key_put_min_version_level(w, v, f->level);
+            api_versions_response_finalized_feature_key_end(w, v);
+        } else if (!finalized && is_shown(f, v)) {
+            api_versions_response_supported_feature_key_put_name(w, v, f->name, len);
+            api_versions_response_supported_feature_key_put_min_version(w, v, f->min);
+            api_versions_response_supported_feature_key_put_max_version(w, v, f->max);
+            api_versions_response_supported_feature_key_end(w, v);
+        }
+    }
+}
+
+void api_versions_put_features(struct wire_writer *w, const struct tide_view *view, int16_t v)
+{
+    enum { TAG_SUPPORTED, TAG_EPOCH, TAG_FINALIZED, TAGS };
+    if (v < 3)
+        return;
+    wire_put_uvarint(w, TAGS);
+    wire_put_uvarint(w, TAG_SUPPORTED);
+    put_list(w, view, v, false);
+    wire_put_uvarint(w, TAG_EPOCH);
+    wire_put_uvarint(w, sizeof(int64_t));
+    wire_put_i64(w, view->cluster_index);
+    wire_put_uvarint(w, TAG_FINALIZED);
+    put_list(w, view, v, true);
+}
+
 static enum tide_status api_versions_write(struct broker *b, struct request *r, int16_t error, bool only_self)
 {
     struct wire_writer w;
@@ -49,7 +106,7 @@ static enum tide_status api_versions_write(struct broker *b, struct request *r, 
         api_versions_response_api_version_end(&w, v);
     }
     api_versions_response_put_throttle_time_ms(&w, v, 0);
-    api_versions_response_end(&w, v);
+    api_versions_put_features(&w, b->view, v);
     if (response_end(r, &w) != TIDE_OK)
         return TIDE_FULL;
     request_done(b, r);

@@ -63,11 +63,22 @@ struct view_broker {
     struct view_endpoint endpoints[TIDE_LISTENERS_MAX]; /* by listener number; port 0: lacks it */
 };
 
+/* A feature of the protocol between brokers: what this release can, and the level that the cluster has agreed on. */
+enum { VIEW_FEATURE_NAME_MAX = 64 };
+struct view_feature {
+    char name[VIEW_FEATURE_NAME_MAX];
+    int16_t min, max;
+    int16_t level; /* 0: off */
+};
+
 struct tide_view {
     uint64_t version;
     char cluster_id[TIDE_UUID_TEXT];
     int32_t self; /* our broker id */
     int32_t controller;
+    int64_t cluster_index; /* of the last command that it contains */
+    uint32_t feature_count;
+    const struct view_feature *features;
     uint32_t broker_count;
     const struct view_broker *brokers; /* sorted by id */
     uint32_t topic_count;

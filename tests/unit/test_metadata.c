@@ -200,6 +200,47 @@ static void test_names_and_ids(void **state)
     assert_int_equal(ask_one(11, "t", &ours, &null), KAFKA_INVALID_REQUEST);
 }
 
+/* ApiVersions ends with the features. */
+static void test_features(void **state)
+{
+    static const struct view_feature features[] = {{"may.be.off", 0, 1, 0}, {"always.on", 3, 5, 4}, {"is.on.too", 0, 2, 1}};
+    build();
+    world.view.features = features;
+    world.view.feature_count = 3;
+    world.view.cluster_index = 77;
+    for (int16_t v = 3; v <= 4; v++) {
+        struct api_versions_response in;
+        struct api_versions_response_supported_feature_key f;
+        struct api_versions_response_finalized_feature_key g;
+        struct wire_cursor c;
+        char name[32];
+        wire_writer_init(&answer, pool);
+        api_versions_response_put_error_code(&answer, v, 0);
+        api_versions_response_open_api_keys(&answer, v, 0);
+        api_versions_response_put_throttle_time_ms(&answer, v, 0);
+        api_versions_put_features(&answer, &world.view, v);
+        wire_cursor_init(&c, tide_rope_slice(&answer.out, 0, answer.out.len));
+        assert_true(api_versions_response_read(&c, v, &in));
+        assert_int_equal(in.finalized_features_epoch, 77);
+        assert_int_equal(in.supported_features.count, v == 3 ? 1 : 3);
+        if (v == 4)
+            assert_true(api_versions_response_supported_feature_key_next(&in.supported_features, v, &f));
+        assert_true(api_versions_response_supported_feature_key_next(&in.supported_features, v, &f));
+        (void)wire_bytes_copy(&f.name, name, sizeof(name));
+        assert_string_equal(name, "always.on");
+        assert_int_equal(f.min_version, 3);
+        assert_int_equal(f.max_version, 5);
+        assert_int_equal(in.finalized_features.count, 2);
+        assert_true(api_versions_response_finalized_feature_key_next(&in.finalized_features, v, &g));
+        assert_int_equal(g.max_version_level, 4);
+        wire_writer_abandon(&answer);
+    }
+    wire_writer_init(&answer, pool);
+    api_versions_put_features(&answer, &world.view, 2);
+    assert_int_equal(answer.out.len, 0);
+    wire_writer_abandon(&answer);
+}
+
 static void test_pool_is_whole_again(void **state)
 {
     assert_int_equal(rte_mempool_in_use_count(pool), 0);
@@ -211,6 +252,7 @@ int main(void)
         cmocka_unit_test(test_brokers_that_can_be_reached),
         cmocka_unit_test(test_partitions),
         cmocka_unit_test(test_names_and_ids),
+        cmocka_unit_test(test_features),
         cmocka_unit_test(test_pool_is_whole_again),
     };
     unit_eal();
