@@ -9,7 +9,8 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *about;
 } commands[] = {
-    {"topic", tool_topic, "create, list, describe or delete topics"},
+    {"topic", tool_topic, "create, list, describe, alter or delete topics"},
+    {"config", tool_config, "describe or alter the settings of a topic or a broker"},
     {"log", tool_log, "dump or verify a segment file"},
     {"conns", tool_conns, "the connections of a broker"},
     {"doctor", tool_doctor, "what this machine lacks, and what to do about it"},

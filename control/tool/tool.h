@@ -7,6 +7,7 @@
 #define TIDEMARK_CONTROL_TOOL_TOOL_H
 
 int tool_topic(int argc, char **argv);
+int tool_config(int argc, char **argv);
 int tool_conns(int argc, char **argv);
 int tool_log(int argc, char **argv);
 int tool_doctor(int argc, char **argv);

@@ -10,9 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <librdkafka/rdkafka.h>
+#include "tidemark/types.h"
+#include "tool/client.h"
 
-enum { TIMEOUT_MS = 15000, CONFIGS_MAX = 32 };
+enum { CONFIGS_MAX = 32 };
 
 struct options {
     const char *action;
@@ -29,64 +30,30 @@ static int usage(FILE *f, int status)
     fputs("tidemark topic create   --bootstrap HOST:PORT --topic NAME [--partitions N] [--replication-factor N] [--config KEY=VALUE]...\n"
           "tidemark topic list     --bootstrap HOST:PORT\n"
           "tidemark topic describe --bootstrap HOST:PORT [--topic NAME]\n"
+          "tidemark topic alter    --bootstrap HOST:PORT --topic NAME --partitions N\n"
           "tidemark topic delete   --bootstrap HOST:PORT --topic NAME\n", f);
     return status;
 }
 
-static void quiet(const rd_kafka_t *rk, int level, const char *facility, const char *text)
-{
-    (void)rk;
-    (void)facility;
-    if (level <= 3)
-        fprintf(stderr, "tidemark: %s\n", text);
-}
-
-static rd_kafka_t *open_client(const struct options *o)
-{
-    char error[512];
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_t *rk;
-    rd_kafka_conf_set_log_cb(conf, quiet);
-    if (rd_kafka_conf_set(conf, "bootstrap.servers", o->bootstrap, error, sizeof(error)) != RD_KAFKA_CONF_OK ||
-        rd_kafka_conf_set(conf, "client.id", "tidemark-tool", error, sizeof(error)) != RD_KAFKA_CONF_OK ||
-        rd_kafka_conf_set(conf, "allow.auto.create.topics", "false", error, sizeof(error)) != RD_KAFKA_CONF_OK) {
-        fprintf(stderr, "tidemark: %s\n", error);
-        rd_kafka_conf_destroy(conf);
-        return NULL;
-    }
-    rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof(error));
-    if (rk == NULL)
-        fprintf(stderr, "tidemark: %s\n", error);
-    return rk;
-}
-
-/* Waits for the one result of an admin call. 0, or 1 and the reason was printed. */
+/* Waits for the result of an admin call on one topic. 0, or 1 and the reason was printed. */
 static int wait_result(rd_kafka_queue_t *q, const char *what)
 {
-    rd_kafka_event_t *e = rd_kafka_queue_poll(q, TIMEOUT_MS);
+    rd_kafka_event_t *e = client_wait(q, what);
     const rd_kafka_topic_result_t **results = NULL;
     size_t count = 0;
     int status = 1;
-    if (e == NULL) {
-        fprintf(stderr, "tidemark: %s: no answer within %d s\n", what, TIMEOUT_MS / 1000);
+    if (e == NULL)
         return 1;
-    }
-    if (rd_kafka_event_error(e) != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        fprintf(stderr, "tidemark: %s: %s\n", what, rd_kafka_event_error_string(e));
-    } else if (rd_kafka_event_type(e) == RD_KAFKA_EVENT_CREATETOPICS_RESULT) {
+    if (rd_kafka_event_type(e) == RD_KAFKA_EVENT_CREATETOPICS_RESULT)
         results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(e), &count);
-    } else if (rd_kafka_event_type(e) == RD_KAFKA_EVENT_DELETETOPICS_RESULT) {
+    else if (rd_kafka_event_type(e) == RD_KAFKA_EVENT_DELETETOPICS_RESULT)
         results = rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(e), &count);
-    }
-    for (size_t i = 0; i < count; i++) {
-        rd_kafka_resp_err_t err = rd_kafka_topic_result_error(results[i]);
-        const char *text = rd_kafka_topic_result_error_string(results[i]);
-        if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+    else if (rd_kafka_event_type(e) == RD_KAFKA_EVENT_CREATEPARTITIONS_RESULT)
+        results = rd_kafka_CreatePartitions_result_topics(rd_kafka_event_CreatePartitions_result(e), &count);
+    for (size_t i = 0; i < count; i++)
+        if (client_is_good(rd_kafka_topic_result_name(results[i]), rd_kafka_topic_result_error(results[i]),
+                           rd_kafka_topic_result_error_string(results[i])))
             status = 0;
-        else
-            fprintf(stderr, "tidemark: %s: %s%s%s\n", rd_kafka_topic_result_name(results[i]), rd_kafka_err2name(err),
-                    text != NULL ? ": " : "", text != NULL ? text : "");
-    }
     rd_kafka_event_destroy(e);
     return status;
 }
@@ -135,6 +102,26 @@ static int delete(rd_kafka_t *rk, const struct options *o)
     return status;
 }
 
+static int alter(rd_kafka_t *rk, const struct options *o)
+{
+    char error[512] = "";
+    rd_kafka_NewPartitions_t *t = rd_kafka_NewPartitions_new(o->topic, (size_t)TIDE_MAX(o->partitions, 0), error, sizeof(error));
+    rd_kafka_queue_t *q;
+    int status;
+    if (t == NULL) {
+        fprintf(stderr, "tidemark: %s\n", error);
+        return 2;
+    }
+    q = rd_kafka_queue_new(rk);
+    rd_kafka_CreatePartitions(rk, &t, 1, NULL, q);
+    status = wait_result(q, "alter");
+    if (status == 0)
+        printf("topic %s has %d partitions\n", o->topic, o->partitions);
+    rd_kafka_queue_destroy(q);
+    rd_kafka_NewPartitions_destroy(t);
+    return status;
+}
+
 static void print_ids(const char *name, const int32_t *ids, int count)
 {
     printf("\t%s: ", name);
@@ -142,14 +129,39 @@ static void print_ids(const char *name, const int32_t *ids, int count)
         printf("%s%d", i ? "," : "", ids[i]);
 }
 
-static void describe_topic(const rd_kafka_metadata_topic_t *t)
+static bool is_there(const rd_kafka_metadata_t *m, int32_t id)
 {
-    printf("Topic: %s\tPartitionCount: %d\n", t->topic, t->partition_cnt);
+    for (int i = 0; i < m->broker_cnt; i++)
+        if (m->brokers[i].id == id)
+            return true;
+    return false;
+}
+
+/* Replicas on brokers that Metadata does not list: fenced ones, and those that never came back. */
+static void print_offline(const rd_kafka_metadata_t *m, const rd_kafka_metadata_partition_t *p)
+{
+    const char *before = "\tOffline: ";
+    for (int i = 0; i < p->replica_cnt; i++) {
+        if (is_there(m, p->replicas[i]))
+            continue;
+        printf("%s%d", before, p->replicas[i]);
+        before = ",";
+    }
+}
+
+static void describe_topic(const rd_kafka_metadata_t *m, const rd_kafka_metadata_topic_t *t)
+{
+    printf("Topic: %s\tPartitionCount: %d\tReplicationFactor: %d\n", t->topic, t->partition_cnt,
+           t->partition_cnt != 0 ? t->partitions[0].replica_cnt : 0);
     for (int i = 0; i < t->partition_cnt; i++) {
         const rd_kafka_metadata_partition_t *p = &t->partitions[i];
-        printf("\tPartition: %d\tLeader: %d", p->id, p->leader);
+        if (p->leader >= 0)
+            printf("\tPartition: %d\tLeader: %d", p->id, p->leader);
+        else
+            printf("\tPartition: %d\tLeader: none", p->id);
         print_ids("Replicas", p->replicas, p->replica_cnt);
         print_ids("Isr", p->isrs, p->isr_cnt);
+        print_offline(m, p);
         printf("%s%s\n", p->err ? "\t" : "", p->err ? rd_kafka_err2name(p->err) : "");
     }
 }
@@ -157,7 +169,7 @@ static void describe_topic(const rd_kafka_metadata_topic_t *t)
 static int look(rd_kafka_t *rk, const struct options *o, bool describe)
 {
     const rd_kafka_metadata_t *m;
-    rd_kafka_resp_err_t err = rd_kafka_metadata(rk, 1, NULL, &m, TIMEOUT_MS);
+    rd_kafka_resp_err_t err = rd_kafka_metadata(rk, 1, NULL, &m, CLIENT_TIMEOUT_MS);
     int found = o->topic == NULL;
     if (err != RD_KAFKA_RESP_ERR_NO_ERROR) {
         fprintf(stderr, "tidemark: %s: %s\n", o->bootstrap, rd_kafka_err2str(err));
@@ -168,7 +180,7 @@ static int look(rd_kafka_t *rk, const struct options *o, bool describe)
             continue;
         found = 1;
         if (describe)
-            describe_topic(&m->topics[i]);
+            describe_topic(m, &m->topics[i]);
         else
             puts(m->topics[i].topic);
     }
@@ -213,19 +225,22 @@ int tool_topic(int argc, char **argv)
     struct options o;
     rd_kafka_t *rk;
     int status = parse(argc, argv, &o);
-    bool needs_topic;
+    bool needs_topic, alters;
     if (status != 0)
         return status < 0 ? usage(stdout, 0) : usage(stderr, 2);
-    needs_topic = strcmp(o.action, "create") == 0 || strcmp(o.action, "delete") == 0;
+    alters = strcmp(o.action, "alter") == 0;
+    needs_topic = alters || strcmp(o.action, "create") == 0 || strcmp(o.action, "delete") == 0;
     if (!needs_topic && strcmp(o.action, "list") != 0 && strcmp(o.action, "describe") != 0)
         return usage(stderr, 2);
-    if (o.bootstrap == NULL || (needs_topic && o.topic == NULL))
+    if (o.bootstrap == NULL || (needs_topic && o.topic == NULL) || (alters && o.partitions < 0))
         return usage(stderr, 2);
-    rk = open_client(&o);
+    rk = client_open(o.bootstrap);
     if (rk == NULL)
         return 1;
     if (strcmp(o.action, "create") == 0)
         status = create(rk, &o);
+    else if (alters)
+        status = alter(rk, &o);
     else if (strcmp(o.action, "delete") == 0)
         status = delete(rk, &o);
     else
