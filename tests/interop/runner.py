@@ -15,6 +15,7 @@ import time
 import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import admin_raw
 import wire
 from world import BOOT, BOOT6, BROKER, BROKER6, PORT, Failure, ROOT, World, expect, sh
 
@@ -281,6 +282,57 @@ def kafkajs_produces(w):
         topic = f'js-{idempotent}'
         w.client('node', HERE / 'kafkajs_client.js', where, BOOT, topic, 5000, idempotent)
         expect(w.consume(topic) == ''.join(f'kafkajs {i}\n' for i in range(5000)), topic)
+
+
+# ---- admin clients ----------------------------------------------------------------------------------------------------
+
+@case
+def kafka_python_admin(w):
+    w.client(debian_python(), HERE / 'kafka_python_admin.py', BOOT)
+
+
+@case
+def kafkajs_admin(w):
+    w.client('node', HERE / 'kafkajs_admin.js', kafkajs(), BOOT)
+
+
+@case
+def the_tool_alters_topics_and_settings(w):
+    tool = w.tools / 'control/tool/tidemark'
+
+    def run(*args, good=True):
+        r = w.client(tool, *args[:2], '--bootstrap', BOOT, *args[2:], check=False)
+        expect((r.returncode == 0) == good, f'{args}: {r.returncode} {r.stdout} {r.stderr}')
+        return r.stdout + r.stderr
+
+    w.topic('tooled', partitions=2, retention_ms='5000')
+    out = run('topic', 'describe', '--topic', 'tooled')
+    expect('PartitionCount: 2\tReplicationFactor: 1' in out and '\tPartition: 1\tLeader: 1\tReplicas: 1\tIsr: 1\n' in out, out)
+    run('topic', 'alter', '--topic', 'tooled', '--partitions', '3')
+    expect('INVALID_PARTITIONS' in run('topic', 'alter', '--topic', 'tooled', '--partitions', '3', good=False), 'no increase')
+    expect('PartitionCount: 3' in run('topic', 'describe', '--topic', 'tooled'), 'altered')
+    expect(run('config', 'describe', '--topic', 'tooled') == 'retention.ms=5000\t(topic)\n', 'one setting')
+    run('config', 'alter', '--topic', 'tooled', '--set', 'segment.ms=7000', '--set', 'max.message.bytes=4000')
+    expect(sorted(run('config', 'describe', '--topic', 'tooled').splitlines()) ==
+           ['max.message.bytes=4000\t(topic)', 'retention.ms=5000\t(topic)', 'segment.ms=7000\t(topic)'], 'what was set stays')
+    run('config', 'alter', '--topic', 'tooled', '--delete', 'retention.ms', '--delete', 'segment.ms', '--set', 'max.message.bytes=5000')
+    expect(run('config', 'describe', '--topic', 'tooled') == 'max.message.bytes=5000\t(topic)\n', 'deleted')
+    run('config', 'alter', '--broker', '1', '--set', 'log.retention.ms=99000')
+    expect('retention.ms=99000\t(broker)' in run('config', 'describe', '--topic', 'tooled'), 'a broker\'s')
+    out = run('config', 'describe', '--broker', '1', '--all')
+    expect('log.retention.ms=99000\t(broker)' in out and 'num.partitions=1\t(default, read at the start)' in out and
+           f'log.dirs={w.data}\t(file, read at the start)' in out, out)
+    run('config', 'alter', '--broker', '1', '--delete', 'log.retention.ms')
+    expect('INVALID_CONFIG' in run('config', 'alter', '--topic', 'tooled', '--set', 'no.such=1', good=False), 'unknown')
+    expect('INVALID_REQUEST' in run('config', 'alter', '--broker', '1', '--set', 'num.partitions=2', good=False), 'read at the start')
+    expect('UNKNOWN_TOPIC' in run('config', 'describe', '--topic', 'zzz', good=False), 'unknown')
+    for args in (('config', 'alter', '--topic', 'tooled'), ('config', 'describe'), ('config', 'describe', '--topic', 'a', '--broker', '1'),
+                 ('config', 'alter', '--topic', 'tooled', '--set', 'x'), ('topic', 'alter', '--topic', 'tooled')):
+        expect(w.client(tool, *args[:2], '--bootstrap', BOOT, *args[2:], check=False).returncode == 2, args)
+
+
+for admin_case in admin_raw.cases:
+    case(admin_case)
 
 
 # ---- idempotence -----------------------------------------------------------------------------------------------------
