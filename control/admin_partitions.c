@@ -313,7 +313,7 @@ static void on_elected_all(struct admin_ask *a, const struct cluster_result *r)
         const struct cluster_topic *t = cluster_find_topic_by_id(a->control->config.cluster, &item->topic_id);
         struct row_topic *last = rows->topic_count != 0 ? &rows->topics[rows->topic_count - 1] : NULL;
         struct row *row;
-        if (t == NULL || item->error == KAFKA_ELECTION_NOT_NEEDED)
+        if (t == NULL)
             continue;
         if (last == NULL || !tide_uuid_equal(&last->id, &t->id)) {
             last = add_topic(rows, t->name);

@@ -574,6 +574,13 @@ static void test_what_is_unseen_at_the_deadline_is_timed_out(void **state)
     are_two(KAFKA_REQUEST_TIMED_OUT, KAFKA_REQUEST_TIMED_OUT, KAFKA_INVALID_PARTITIONS); /* what is refused is known */
 }
 
+/* What was only asked changed nothing: nobody has to see it. */
+static void test_what_was_only_asked_is_not_waited_for(void **state)
+{
+    w.unseen = w.unpublished = true;
+    assert_int_equal(create_one(7, "t", 1, 1, NULL, NULL, NULL, true), 0);
+}
+
 static void test_no_time_at_all(void **state)
 {
     static const int32_t times[] = {0, -1, INT32_MIN};
@@ -918,7 +925,10 @@ static void test_what_a_partition_works_with(void **state)
     assert_int_equal(alter(1, BROKER, "1", "message.max.bytes", SET, "2000", false, 1), 0);
     assert_int_equal(alter(1, BROKER, "2", "message.max.bytes", SET, "3000", false, 1), 0);
     assert_int_equal(alter(1, TOPIC, "t", "segment.bytes", SET, "2000000", false, 1), 0);
-    w.settings.min_insync_replicas = 2; /* the cluster goes by what all agreed on */
+    w.settings.min_insync_replicas = 2; /* in the file; the cluster goes by what all agreed on */
+    for (unsigned i = 0; i < setting_row_count; i++)
+        if (strcmp(setting_rows[i].name, "min.insync.replicas") == 0)
+            w.settings.given[i / 64] |= 1ull << i % 64;
     configs_refresh(&w.c);
     topic_config_of(&w.c, t, &config);
     assert_int_equal(config.retention_ms, 300);
@@ -1410,6 +1420,7 @@ static void test_directories_are_told(void **state)
     }
     w.replica.state = REPLICA_OPENING;
     assert_int_equal(log_dirs(4, NULL, 0, 0), 0);
+    assert_int_equal(log_dirs(4, "t", 0, 1), 0);
     w.c.replicas[0] = NULL;
 }
 
@@ -1603,6 +1614,7 @@ int main(void)
         CASE(test_the_answer_waits_for_every_result_and_every_core),
         CASE(test_what_is_undecided_at_the_deadline_is_timed_out),
         CASE(test_what_is_unseen_at_the_deadline_is_timed_out),
+        CASE(test_what_was_only_asked_is_not_waited_for),
         CASE(test_no_time_at_all),
         CASE(test_without_a_controller),
         CASE(test_metadata_creates_what_is_missing),
