@@ -119,6 +119,42 @@ static void test_write_and_read_back(void **state)
         write_and_read_back(i & 1 ? region : outside, (i & 2) != 0, (i & 4) != 0);
 }
 
+/* Every way in which a ring can be made; each that this kernel takes works, and says what it is. */
+static void test_every_kind_of_ring(void **state)
+{
+    static const char *const words[] = {"io_uring", "deferred", "cooperative", "plain"};
+    for (unsigned i = 0; i < 16; i++) {
+        struct disk_config config = {.entries = ENTRIES, .task_run = (enum disk_task_run)(i & 3), .plain_buffers = (i & 4) != 0,
+                                     .polled = (i & 8) != 0, .region_count = 1, .regions = {{region, BLOCKS * TIDE_BLOCK}}};
+        char text[256] = "";
+        struct disk *d = disk_create(&config, text, sizeof(text));
+        if (d == NULL) {
+            assert_true(config.task_run != DISK_TASK_RUN_AUTO || strstr(text, "not available") != NULL);
+            continue;
+        }
+        assert_non_null(strstr(text, words[config.task_run]));
+        if (config.plain_buffers)
+            assert_non_null(strstr(text, "plain buffers"));
+        if (!config.polled)
+            assert_non_null(strstr(text, "by interrupt"));
+        struct disk_op op = op_of(DISK_WRITE, region, 0, true);
+        struct disk_done done = {0};
+        unsigned n = 0;
+        assert_int_equal(disk_queue(d, &op, 1), TIDE_OK);
+        for (unsigned tries = 0; n == 0 && tries < 100000; tries++) {
+            uint32_t tags;
+            n = tries % 2 == 0 ? disk_turn(d, &done, 1) : disk_wait(d, 1000000, &done, 1, &tags);
+        }
+        assert_int_equal(n, 1);
+        assert_int_equal(done.id, op.id);
+        assert_true(done.result == TIDE_BLOCK || (config.polled && done.result == -EOPNOTSUPP)); /* a file that cannot be polled */
+        assert_int_equal(disk_in_flight(d), 0);
+        disk_destroy(d);
+    }
+    assert_false(disk_can_poll("/proc"));
+    assert_false(disk_can_poll("/no/such/place"));
+}
+
 static void test_a_full_ring_takes_nothing(void **state)
 {
     struct disk *d = open_disk();
@@ -264,6 +300,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_write_and_read_back),
+        cmocka_unit_test(test_every_kind_of_ring),
         cmocka_unit_test(test_a_full_ring_takes_nothing),
         cmocka_unit_test(test_results_are_reported_as_they_are),
         cmocka_unit_test(test_a_watch_ends_the_wait),
