@@ -14,6 +14,7 @@
  * time; P11 a failed log is released and comes back through recovery; P12 a seed run twice gives the same digest. Invariants of all modules after every turn.
  *
  *   sim_broker [--seeds N] [--from SEED] [--verbose]
+ *   sim_broker --takes N   N runs of a few seeds, in each of which exactly one take from a pool fails
  */
 #include <errno.h>
 #include <getopt.h>
@@ -25,6 +26,7 @@
 #include <rte_rcu_qsbr.h>
 #include <zstd.h>
 
+#include "../unit/fail_pool.h"
 #include "../unit/unit.h"
 #include "core/core.h"
 #include "kafka/batch.h"
@@ -665,8 +667,10 @@ static void make_client(struct sim *s)
     s->stack = tcp_stack_create(&c);
 }
 
-static uint64_t run(struct rte_mempool *const pools[4], uint64_t seed, bool verbose)
+/* Take number `fail_take` of the run fails, if it is not 0. */
+static uint64_t run(struct rte_mempool *const pools[4], uint64_t seed, uint64_t fail_take, bool verbose)
 {
+    fail_pool_fail_at = fail_take != 0 ? fail_pool_takes + fail_take : 0;
     struct sim *s = calloc(1, sizeof(*s));
     unsigned before[4];
     uint64_t digest, begin, next_crash;
@@ -734,32 +738,54 @@ static uint64_t run(struct rte_mempool *const pools[4], uint64_t seed, bool verb
     return digest;
 }
 
+static int takes(struct rte_mempool *const pools[4], uint64_t count, bool verbose)
+{
+    enum { SEEDS = 8 };
+    uint64_t all = 0, of[SEEDS];
+    for (uint64_t i = 0; i < SEEDS; i++) {
+        uint64_t before = fail_pool_takes;
+        (void)run(pools, i + 1, 0, false);
+        of[i] = fail_pool_takes - before;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t seed = i % SEEDS + 1;
+        all = all * 31 + run(pools, seed, 1 + i * 2654435761u % of[seed - 1], verbose);
+    }
+    printf("%lu runs with one take failing, %lu failed, digest %016lx\n", count, fail_pool_failed, all);
+    return fail_pool_failed == count ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"seeds", required_argument, NULL, 's'}, {"from", required_argument, NULL, 'f'},
+    static const struct option options[] = {{"takes", required_argument, NULL, 't'}, {"seeds", required_argument, NULL, 's'}, {"from", required_argument, NULL, 'f'},
                                             {"verbose", no_argument, NULL, 'v'}, {0}};
-    uint64_t seeds = 100, from = 1, all = 0;
+    uint64_t seeds = 100, from = 1, all = 0, fail_takes = 0;
     bool verbose = false;
     struct rte_mempool *pools[4];
     int c;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (c) {
+        case 't': fail_takes = strtoull(optarg, NULL, 10); break;
         case 's': seeds = strtoull(optarg, NULL, 10); break;
         case 'f': from = strtoull(optarg, NULL, 10); break;
         case 'v': verbose = true; break;
         default: return 2;
         }
     }
-    if (getenv("TIDE_FULL") != NULL && strcmp(getenv("TIDE_FULL"), "1") == 0)
+    if (getenv("TIDE_FULL") != NULL && strcmp(getenv("TIDE_FULL"), "1") == 0) {
         seeds *= 10;
+        fail_takes = fail_takes != 0 ? 3000 : 0;
+    }
     unit_eal();
-    pools[0] = unit_pool("sim_tx", 8191, 1800);
-    pools[1] = unit_pool("sim_request", 255, 16384);
-    pools[2] = unit_pool("sim_response", 1023, 8192);
+    pools[0] = fail_pool("sim_tx", 8191, 1800);
+    pools[1] = fail_pool("sim_request", 255, 16384);
+    pools[2] = fail_pool("sim_response", 1023, 8192);
     pools[3] = unit_pool("sim_client", 16383, 1800);
+    if (fail_takes != 0)
+        return takes(pools, fail_takes, verbose);
     for (uint64_t seed = from; seed < from + seeds; seed++) {
-        uint64_t digest = run(pools, seed, verbose);
-        if (seed % 5 == 0 && run(pools, seed, false) != digest) {
+        uint64_t digest = run(pools, seed, 0, verbose);
+        if (seed % 5 == 0 && run(pools, seed, 0, false) != digest) {
             fprintf(stderr, "P12: two runs of seed %lu differ\n", seed);
             return 1;
         }

@@ -6,6 +6,7 @@
  *                device, the real recovery opens what is left. Every tenth time it goes once more
  *                inside of the recovery.
  *   --fail N     N times: exactly one operation of a life fails (EIO, ENOSPC), or is short.
+ *   --alloc N    N times: exactly one allocation of the log, its helpers or its recovery fails.
  *   --rot N      N times: a bit of some file flips while the log is closed. No wrong byte is served:
  *                the log refuses to open, a read refuses, or the log ends earlier (a flip behind the
  *                last sealed segment looks like a torn tail), or it does not matter.
@@ -21,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sim_heap.h"
 #include "sim_log_world.h"
 
 static uint64_t first_seed = 1;
@@ -145,6 +147,41 @@ static uint64_t failure(uint64_t seed)
     return digest;
 }
 
+/* ---- one allocation ---- */
+
+static uint64_t allocation(uint64_t seed, uint64_t *met)
+{
+    struct sim_log s;
+    uint64_t before = sim_heap_allocations;
+    sim_log_init(&s, seed / 16 + 1);
+    s.verbose = verbose;
+    sim_heap_fail_at = before + 1 + (seed * 2654435761u) % 45;
+    int e = sim_log_open(&s);
+    if (e != 0 && e != -ENOMEM)
+        sim_log_give_up(&s, "it does not open: %d %s", e, s.error);
+    if (e != 0)
+        must_open(&s);
+    live(&s, 60);
+    bool failed = log_is_failed(s.log); /* a truncation that stopped in the middle */
+    if (!failed)
+        sim_log_settle(&s);
+    e = sim_log_close(&s);
+    if (failed ? e == 0 : e != 0 && e != -ENOMEM)
+        sim_log_give_up(&s, "it does not close: %d", e);
+    e = sim_log_open(&s); /* recovery, which allocates most */
+    if (e != 0 && e != -ENOMEM)
+        sim_log_give_up(&s, "it does not open again: %d %s", e, s.error);
+    *met += sim_heap_allocations >= sim_heap_fail_at;
+    sim_heap_fail_at = 0;
+    if (e != 0)
+        must_open(&s);
+    sim_log_verify(&s, false);
+    goes_on(&s);
+    uint64_t digest = s.digest;
+    sim_log_deinit(&s);
+    return digest;
+}
+
 /* ---- rot ---- */
 
 struct names {
@@ -259,9 +296,10 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         {"images", required_argument, NULL, 'i'}, {"fail", required_argument, NULL, 'f'},
         {"rot", required_argument, NULL, 'r'},    {"model", required_argument, NULL, 'm'},
+        {"alloc", required_argument, NULL, 'a'},
         {"seed", required_argument, NULL, 's'},   {"verbose", no_argument, NULL, 'v'},
         {NULL, 0, NULL, 0}};
-    uint64_t images = 0, failures = 0, rots = 0, actions = 0;
+    uint64_t images = 0, failures = 0, rots = 0, actions = 0, allocations = 0, met = 0;
     bool full = getenv("TIDE_FULL") != NULL && strcmp(getenv("TIDE_FULL"), "1") == 0;
     int c;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -269,6 +307,7 @@ int main(int argc, char **argv)
         switch (c) {
         case 'i': images = full ? 10000 : n; break;
         case 'f': failures = full ? 5000 : n; break;
+        case 'a': allocations = full ? 3000 : n; break;
         case 'r': rots = full ? 10000 : n; break;
         case 'm': actions = full ? 1000000 : n; break;
         case 's': first_seed = n; break;
@@ -286,6 +325,14 @@ int main(int argc, char **argv)
         digest = digest * 31 + failure(first_seed + i);
     if (failures != 0)
         printf("%" PRIu64 " failures, digest %016" PRIx64 "\n", failures, digest);
+    for (uint64_t i = 0; i < allocations; i++)
+        digest = digest * 31 + allocation(first_seed + i, &met);
+    if (allocations != 0) {
+        printf("%" PRIu64 " runs with one allocation failing, %" PRIu64 " of them came so far, digest %016" PRIx64 "\n", allocations, met,
+               digest);
+        if (allocations >= 100 && met < allocations / 4)
+            return 1;
+    }
     for (uint64_t i = 0; i < rots; i++)
         digest = digest * 31 + rot(first_seed + i, &refused, &read_refused, &shorter);
     if (rots != 0)

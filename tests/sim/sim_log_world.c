@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sim_log_world.h"
 
+#include "sim_heap.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -139,8 +141,11 @@ int sim_log_open(struct sim_log *s)
                                       .checkpoint_bytes = 8192,
                                       .durable = true};
     boot(s);
+    sim_heap_armed = true;
+    s->error[0] = '\0';
     s->log = log_create(&config);
-    int e = log_open(s->log, sim_fs_verbs(s->fs), 0, NULL, NULL, s->error, sizeof(s->error));
+    int e = s->log == NULL ? -ENOMEM : log_open(s->log, sim_fs_verbs(s->fs), 0, NULL, NULL, s->error, sizeof(s->error));
+    sim_heap_armed = false;
     if (s->verbose)
         fprintf(stderr, "open: %d %s %s, end %" PRId64 "\n", e, s->error,
                 e == 0 ? log_recovery_label(s->log) : "", e == 0 ? log_next_offset(s->log) : -1);
@@ -173,7 +178,9 @@ int sim_log_close(struct sim_log *s)
     }
     if (s->cut_asked == INT64_MAX)
         s->acked = TIDE_MAX(s->acked, log_durable_end(s->log));
+    sim_heap_armed = true;
     int e = log_close(s->log, sim_fs_verbs(s->fs));
+    sim_heap_armed = false;
     check_pools(s);
     down(s);
     return e;
@@ -208,7 +215,9 @@ static void run_job(struct sim_log *s, unsigned i)
 {
     struct tide_job *job = s->jobs[i];
     s->jobs[i] = s->jobs[--s->job_count];
+    sim_heap_armed = true;
     job->run(job, sim_fs_verbs(s->fs));
+    sim_heap_armed = false;
     log_on_job(s->log, job);
 }
 
