@@ -313,10 +313,23 @@ struct core_start {
     uint32_t number;
 };
 
+static bool all_dirs_can_poll(const struct tide_settings *s)
+{
+    for (uint32_t i = 0; i < s->log_dir_count; i++)
+        if (!disk_can_poll(s->log_dir[i]))
+            return false;
+    return true;
+}
+
 /* The ring belongs to the thread that submits (SINGLE_ISSUER), so it is made here. */
 static struct disk *make_disk(struct world *w, uint32_t i)
 {
-    struct disk_config config = {.entries = DISK_ENTRIES};
+    const struct tide_settings *s = w->settings;
+    struct disk_config config = {.entries = DISK_ENTRIES,
+                                 .task_run = (enum disk_task_run)s->core_disk_task_run,
+                                 .plain_buffers = !s->core_disk_registered_buffers,
+                                 .polled = s->core_disk_polled == CORE_DISK_POLLED_AUTO && s->core_idle == CORE_IDLE_SPIN &&
+                                           all_dirs_can_poll(s)};
     void *bases[DISK_REGIONS_MAX];
     size_t lens[DISK_REGIONS_MAX];
     char text[512] = "";

@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include <liburing.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "tidemark/assert.h"
 
@@ -25,6 +27,8 @@ struct disk {
     bool deferred;   /* completions appear only when we enter the kernel ... */
     bool flagged;    /* ... and the ring tells when there are any */
     bool registered;
+    bool polled;
+    struct io_uring poll_ring; /* reads and writes go there when `polled` */
     unsigned entries;
     unsigned in_flight;
     struct disk_counts counts;
@@ -50,17 +54,21 @@ static int try_ring(struct disk *d, unsigned flags)
 static int open_ring(struct disk *d, const char **ret_kind)
 {
     static const struct {
+        enum disk_task_run which;
         unsigned flags;
         const char *kind;
     } rows[] = {
-        {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
+        {DISK_TASK_RUN_DEFERRED,
+         IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
          "io_uring, single issuer, deferred task run"},
-        {IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
+        {DISK_TASK_RUN_COOPERATIVE, IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
          "io_uring, cooperative task run"},
-        {0, "io_uring"},
+        {DISK_TASK_RUN_PLAIN, 0, "io_uring, plain"},
     };
     int e = -ENOSYS;
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]) && e != 0; i++) {
+        if (d->config.task_run != DISK_TASK_RUN_AUTO && d->config.task_run != rows[i].which)
+            continue;
         e = try_ring(d, rows[i].flags);
         *ret_kind = rows[i].kind;
     }
@@ -72,8 +80,36 @@ static void register_regions(struct disk *d)
     struct iovec v[DISK_REGIONS_MAX];
     for (unsigned i = 0; i < d->config.region_count; i++)
         v[i] = (struct iovec){.iov_base = d->config.regions[i].base, .iov_len = d->config.regions[i].len};
-    d->registered = d->config.region_count != 0 &&
-                    io_uring_register_buffers(&d->ring, v, d->config.region_count) == 0;
+    d->registered = d->config.region_count != 0 && !d->config.plain_buffers &&
+                    io_uring_register_buffers(d->polled ? &d->poll_ring : &d->ring, v, d->config.region_count) == 0;
+}
+
+static void open_poll_ring(struct disk *d)
+{
+    struct io_uring_params p = {.flags = IORING_SETUP_IOPOLL | IORING_SETUP_CQSIZE, .cq_entries = d->entries * 2};
+    d->polled = d->config.polled && io_uring_queue_init_params(d->entries, &d->poll_ring, &p) == 0;
+}
+
+/* /sys/dev/block has the device itself; of a partition the queue is its disk's. */
+bool disk_can_poll(const char *path)
+{
+    struct stat st;
+    int polls = 0;
+    if (stat(path, &st) != 0)
+        return false;
+    for (unsigned i = 0; i < 2; i++) {
+        char name[128];
+        snprintf(name, sizeof(name), "/sys/dev/block/%u:%u%s/queue/io_poll", major(st.st_dev), minor(st.st_dev),
+                 i == 0 ? "" : "/..");
+        FILE *f = fopen(name, "re");
+        if (f == NULL)
+            continue;
+        if (fscanf(f, "%d", &polls) != 1)
+            polls = 0;
+        fclose(f);
+        break;
+    }
+    return polls == 1;
 }
 
 struct disk *disk_create(const struct disk_config *config, char *text, size_t size)
@@ -97,10 +133,12 @@ struct disk *disk_create(const struct disk_config *config, char *text, size_t si
     }
     for (uint32_t i = d->entries; i-- != 0;)
         d->free_slots[d->free_count++] = i;
+    open_poll_ring(d);
     register_regions(d);
-    snprintf(text, size, "%s, %s", kind,
+    snprintf(text, size, "%s, completions %s, %s", kind, d->polled ? "polled" : "by interrupt",
              d->registered                  ? "registered buffers"
              : d->config.region_count == 0 ? "no buffers to register"
+             : d->config.plain_buffers    ? "plain buffers"
                                            : "plain buffers (they could not be registered: memlock limit?)");
     return d;
 }
@@ -109,10 +147,17 @@ void disk_destroy(struct disk *d)
 {
     if (d == NULL)
         return;
+    if (d->polled)
+        io_uring_queue_exit(&d->poll_ring);
     io_uring_queue_exit(&d->ring);
     free(d->ids);
     free(d->free_slots);
     free(d);
+}
+
+static struct io_uring *ring_of_operations(struct disk *d)
+{
+    return d->polled ? &d->poll_ring : &d->ring;
 }
 
 static int region_of(const struct disk *d, const struct disk_op *op)
@@ -128,7 +173,7 @@ static int region_of(const struct disk *d, const struct disk_op *op)
 
 static void prepare(struct disk *d, const struct disk_op *op)
 {
-    struct io_uring_sqe *e = io_uring_get_sqe(&d->ring);
+    struct io_uring_sqe *e = io_uring_get_sqe(ring_of_operations(d));
     uint32_t slot = d->free_slots[--d->free_count];
     int region = region_of(d, op);
 
@@ -149,7 +194,7 @@ static void prepare(struct disk *d, const struct disk_op *op)
 
 enum tide_status disk_queue(struct disk *d, const struct disk_op *ops, unsigned count)
 {
-    if (count > d->free_count || count > io_uring_sq_space_left(&d->ring))
+    if (count > d->free_count || count > io_uring_sq_space_left(ring_of_operations(d)))
         return TIDE_FULL;
     for (unsigned i = 0; i < count; i++)
         prepare(d, &ops[i]);
@@ -174,11 +219,11 @@ void disk_watch(struct disk *d, int fd, uint32_t tag)
     arm(d, w);
 }
 
-static unsigned reap(struct disk *d, struct disk_done *done, unsigned max)
+static unsigned reap_ring(struct disk *d, struct io_uring *ring, struct disk_done *done, unsigned max)
 {
     struct io_uring_cqe *c;
     unsigned n = 0, head, seen = 0;
-    io_uring_for_each_cqe(&d->ring, head, c) {
+    io_uring_for_each_cqe(ring, head, c) {
         if (n == max)
             break;
         uint64_t data = io_uring_cqe_get_data64(c);
@@ -195,8 +240,28 @@ static unsigned reap(struct disk *d, struct disk_done *done, unsigned max)
         }
         seen++;
     }
-    io_uring_cq_advance(&d->ring, seen);
+    io_uring_cq_advance(ring, seen);
     return n;
+}
+
+/* A polled ring gets on only while somebody looks. */
+static void poll_operations(struct disk *d)
+{
+    if (!d->polled || d->in_flight == 0)
+        return;
+    d->counts.enters++;
+    if (io_uring_sq_ready(&d->poll_ring) != 0) {
+        d->counts.submits++;
+        (void)io_uring_submit(&d->poll_ring);
+    } else {
+        (void)io_uring_get_events(&d->poll_ring);
+    }
+}
+
+static unsigned reap(struct disk *d, struct disk_done *done, unsigned max)
+{
+    unsigned n = d->polled ? reap_ring(d, &d->poll_ring, done, max) : 0;
+    return n + reap_ring(d, &d->ring, done + n, max - n);
 }
 
 static void arm_all(struct disk *d)
@@ -211,7 +276,7 @@ static bool has_task_work(const struct disk *d)
     unsigned flags = IO_URING_READ_ONCE(*d->ring.sq.kflags);
     if (flags & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN))
         return true;
-    return d->deferred && !d->flagged && d->in_flight != 0;
+    return d->deferred && !d->flagged && d->in_flight != 0 && !d->polled;
 }
 
 /* What the kernel did not take stays in the ring, and goes with the next call. */
@@ -219,6 +284,7 @@ unsigned disk_turn(struct disk *d, struct disk_done *done, unsigned max)
 {
     if (d->in_flight != 0)
         arm_all(d);
+    poll_operations(d);
     if (io_uring_sq_ready(&d->ring) != 0) {
         d->counts.submits++;
         d->counts.enters++;
@@ -236,7 +302,8 @@ unsigned disk_wait(struct disk *d, uint64_t timeout_ns, struct disk_done *done, 
     struct __kernel_timespec ts = {.tv_sec = (int64_t)(timeout_ns / 1000000000u), .tv_nsec = (int64_t)(timeout_ns % 1000000000u)};
     struct io_uring_cqe *c;
     unsigned n;
-    if (d->fired != 0)
+    poll_operations(d);
+    if (d->fired != 0 || (d->polled && d->in_flight != 0))
         ts = (struct __kernel_timespec){0, 0};
     arm_all(d);
     d->counts.submits += io_uring_sq_ready(&d->ring) != 0;

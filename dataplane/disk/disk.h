@@ -7,10 +7,20 @@
  * One submit per turn: disk_queue only fills entries, disk_turn and disk_wait submit. Each id that
  * was queued comes back exactly once. Results are reported as the kernel gave them: short and
  * failed ones are the owner's to judge.
+ *
+ * What the ring is made of is chosen at the start from what the kernel takes, the best first, and can
+ * be held down by settings to measure what each choice is worth. Polled completions want a second
+ * ring, since nothing else may be waited for on a polled one; while operations are in flight on it
+ * disk_wait does not block.
+ *
+ * Files are not registered. Helpers open and close them, and a number that was closed may come back
+ * for another file while the ring's table still leads to the old one: a write into the wrong segment
+ * is no price for saving a reference count.
  */
 #ifndef TIDEMARK_DISK_DISK_H
 #define TIDEMARK_DISK_DISK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,13 +33,21 @@ struct disk_region {
     size_t len;
 };
 
+enum disk_task_run { DISK_TASK_RUN_AUTO, DISK_TASK_RUN_DEFERRED, DISK_TASK_RUN_COOPERATIVE, DISK_TASK_RUN_PLAIN };
+
 struct disk_config {
     unsigned entries;
+    enum disk_task_run task_run; /* AUTO: the first of the others that the kernel takes */
+    bool plain_buffers;          /* do not register them */
+    bool polled;                 /* the devices of all files have poll queues */
     unsigned region_count;
     struct disk_region regions[DISK_REGIONS_MAX]; /* registered with the kernel where it allows */
 };
 
 struct disk;
+
+/* Does the device that holds this path have queues whose completions can be polled? */
+bool disk_can_poll(const char *path);
 
 /* NULL when there is no io_uring. `text` gets what was chosen, for the start-up log. */
 struct disk *disk_create(const struct disk_config *, char *text, size_t size);
