@@ -9,7 +9,9 @@ TIDE_BUILD_PACKAGES="build-essential meson ninja-build pkg-config python3 libdpd
   libmicrohttpd-dev libisal-dev libinih-dev libjemalloc-dev libcmocka-dev zlib1g-dev liblz4-dev libzstd-dev libxxhash-dev
   libsnappy-dev librdkafka-dev libcurl4-openssl-dev clang libbpf-dev linux-libc-dev libraft-dev"
 TIDE_RUN_PACKAGES="iproute2 ethtool kcat curl procps"
-TIDE_TEST_PACKAGES="python3-kafka libclang-rt-14-dev llvm-14 nodejs npm nftables"
+TIDE_TEST_PACKAGES="python3-kafka libclang-rt-14-dev llvm-14 nodejs npm nftables e2fsprogs mount"
+# For Kafka's own tools, in one interop case; wanted with --full or TIDE_JAVA=1.
+TIDE_JAVA_PACKAGES="default-jre-headless maven"
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }

@@ -7,7 +7,7 @@
 #   tests/run.sh --seconds N       time for each random suite (fuzz targets; default 20)
 #   tests/run.sh --sanitize KIND   address (with undefined) or thread: another build, in build-KIND
 #   tests/run.sh --werror          warnings are errors
-#   tests/run.sh --full            the large counts
+#   tests/run.sh --full            the large counts; with --suite those of that suite alone
 #   tests/run.sh --no-install      install nothing
 set -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../config/lib.sh"
@@ -61,6 +61,9 @@ count() { # count OUTPUT_FILE: adds the last "N passed, N failed" line of a runn
 
 if [ $INSTALL = 1 ] && [ "$(id -u)" = 0 ]; then
     install_missing $TIDE_BUILD_PACKAGES $TIDE_RUN_PACKAGES $TIDE_TEST_PACKAGES
+    if [ $FULL = 1 ] || [ "${TIDE_JAVA:-0}" = 1 ]; then # the case that wants them is skipped without them
+        (install_missing $TIDE_JAVA_PACKAGES) || say "no Java: Kafka's own tools are not run"
+    fi
 fi
 if [ -f "$BUILD/build.ninja" ] && [ ${#OPTIONS[@]} -ne 0 ]; then
     meson configure "$BUILD" "${OPTIONS[@]}" >/dev/null

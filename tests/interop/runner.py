@@ -389,6 +389,8 @@ def hostile_frames_close_the_connection(w):
         'array -2': wire.frame(0, 7, struct.pack('>hhii', -1, 1, 100, -2)),
         'array max': wire.frame(0, 7, struct.pack('>hhii', -1, 1, 100, 2**31 - 1)),
         'metadata million names': wire.frame(3, 1, struct.pack('>i', 10**6)),
+        'create million names': wire.frame(19, 2, struct.pack('>i', 10**6)),
+        'create max names': wire.frame(19, 2, struct.pack('>i', 2**31 - 1)),
         'string beyond': wire.frame(3, 1, struct.pack('>ih', 1, 30000) + b'x'),
         'trailing bytes': wire.frame(18, 0, b'garbage'),
         'tagged flood': wire.frame(18, 3, b'\xff\xff\xff\x7f' + b'\0' * 50),
@@ -478,7 +480,7 @@ def api_versions_of_an_unknown_version(w):
 @case
 def pipelined_requests_are_answered_in_order(w):
     s = w.connect()
-    n = 20000
+    n = 100000 if FULL else 20000
     pending = b''.join(wire.frame(18, 0, b'', correlation=i) for i in range(n))
     sent = got = 0
     s.setblocking(False)
@@ -1030,6 +1032,77 @@ def old_values_are_compacted_away(w):
     w.stop()
     w.settings = {}
     w.start()
+
+
+# ---- Kafka's own tools ----------------------------------------------------------------------------------------------------------
+
+def kafka_tools():
+    """Class path of Kafka's published jars, fetched once by Maven; the version stands in kafka-tools/pom.xml."""
+    if not shutil.which('java') or not shutil.which('mvn'):
+        raise Skip("no java and mvn; with TIDE_JAVA=1 tests/run.sh installs them")
+    path = ROOT / 'build/kafka-tools.classpath'
+    pom = HERE / 'kafka-tools/pom.xml'
+    if not path.exists() or path.stat().st_mtime < pom.stat().st_mtime:
+        fresh = path.with_suffix('.new')
+        r = sh('mvn', '-B', '-q', '-f', pom, 'org.apache.maven.plugins:maven-dependency-plugin:3.6.1:build-classpath',
+               f'-Dmdep.outputFile={fresh}', check=False, timeout=600)
+        if r.returncode != 0:
+            raise Skip(f"Kafka's jars cannot be fetched: {(r.stdout + r.stderr).strip()[-200:]}")
+        fresh.rename(path)
+    return path.read_text().strip()
+
+
+@case
+def kafkas_own_dump_tool_reads_closed_files(w):
+    """Segments, indexes, time indexes, a producer snapshot by kafka.tools.DumpLogSegments; leader epochs by the class that reads them."""
+    jars = kafka_tools()
+
+    def java(*args):
+        r = sh('java', '-Xmx256m', '-cp', jars, *args, check=False, timeout=180)
+        expect(r.returncode == 0 and 'Exception' not in r.stderr, f'{args[0]}: {r.stdout[-300:]} {r.stderr[-700:]}')
+        return r.stdout
+
+    path = w.dir / 'in'
+    w.topic('dumped', segment_bytes=1 << 20, index_interval_bytes=2000)
+    sent = ''
+    for i, codec in enumerate(('none', 'gzip', 'snappy', 'lz4', 'zstd')):
+        more = ''.join(f'{codec} {n} {os.urandom(200).hex()}\n' for n in range(6000))
+        path.write_text(more)
+        w.produce('dumped', path, '-z', codec, '-X', 'enable.idempotence=true', '-X', 'batch.num.messages=50')
+        sent += more
+        if i == 2:
+            w.kill()  # another leader epoch
+            w.start()
+    w.stop()
+    there = w.data / 'dumped-0'
+    logs = sorted(there.glob('*.log'))
+    expect(len(logs) > 4, f'{len(logs)} segments')
+    dump = java('kafka.tools.DumpLogSegments', '--print-data-log', '--files', ','.join(map(str, logs)))
+    payloads = [l.split(' payload: ', 1)[1] for l in dump.splitlines() if ' payload: ' in l]
+    expect(payloads == sent.splitlines(), f'{len(payloads)} records come out of {len(sent.splitlines())}')
+    expect('isvalid: false' not in dump and dump.count('isvalid: true') >= 300, 'a batch is not valid')
+    for suffix in ('index', 'timeindex'):
+        files = sorted(there.glob(f'*.{suffix}'))
+        expect(len(files) == len(logs), f'{len(files)} {suffix} files')
+        text = java('kafka.tools.DumpLogSegments', '--verify-index-only', '--files', ','.join(map(str, files)))
+        for word in ('Mismatches', 'Out of order', 'not found', 'Non-increasing', 'bigger than'):
+            expect(word.lower() not in text.lower(), f'{suffix}: {text[-500:]}')
+        text = java('kafka.tools.DumpLogSegments', '--index-sanity-check', '--files', ','.join(map(str, files)))
+        expect(text.count('passed sanity check') == len(files), text[-500:])
+        text = java('kafka.tools.DumpLogSegments', '--files', ','.join(map(str, files)))
+        expect(sum(l.startswith(('offset: ', 'timestamp: ')) for l in text.splitlines()) >= 2 * len(files), f'{suffix}: hardly any entry: {text[:300]}')
+    snapshots = sorted(there.glob('*.snapshot'))
+    expect(snapshots, 'no producer snapshot')
+    text = java('kafka.tools.DumpLogSegments', '--files', str(snapshots[-1]))
+    found = [l for l in text.splitlines() if l.startswith('producerId: ')]
+    expect(len(found) == 5 and all('producerEpoch: 0' in l and 'lastSequence: 5999' in l for l in found), text[-800:])
+    epochs = [tuple(map(int, l.split())) for l in (there / 'leader-epoch-checkpoint').read_text().splitlines()[2:]]
+    expect(len(epochs) == 2 and epochs[1][1] == 18000, f'{epochs}')
+    if 'jdk.compiler' in sh('java', '--list-modules').stdout:
+        text = java(str(HERE / 'kafka-tools/LeaderEpochs.java'), str(there / 'leader-epoch-checkpoint'))
+        expect([tuple(map(int, l.split())) for l in text.splitlines()] == epochs, text)
+    w.start()
+    expect(w.consume('dumped') == sent, 'differs')
 
 
 # ---- disks that fail ------------------------------------------------------------------------------------------------------
