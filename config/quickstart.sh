@@ -1,27 +1,34 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# From nothing to a running broker with a stock Kafka client beside it, on one machine:
+# From nothing to running brokers with a stock Kafka client beside them, on one machine:
 #
 #   config/quickstart.sh            set up, start, produce, consume, compare; the broker keeps running
+#   config/quickstart.sh --brokers 3   three of them; then the leader is killed under load, and what was acknowledged counted
 #   config/quickstart.sh --status   what runs
 #   config/quickstart.sh --down     remove every trace
 #   config/quickstart.sh --vdev af_packet   a port without BPF (default: af_xdp, and af_packet if that fails)
 #
-# Each host is a network namespace on one bridge: tm-net holds the bridge, tm-b1 the broker, tm-client the clients.
+# Each host is a network namespace: tm-b1 to tm-b3 the brokers, tm-client the clients. tm-net holds two bridges, the data
+# network (10.77.0.0/24), where the brokers' own TCP answers, and the management network of the kernel (10.76.0.0/24).
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-BROKERS=(1) # one broker today; the namespaces, addresses and files below are per broker
+BROKERS=(1)
 NET=tm-net
 CLIENT=tm-client
 CLIENT_ADDRESS=10.77.0.100
 STATE=$TIDE_ROOT/build/quickstart
 ENV_FILE=$TIDE_ROOT/build/quickstart.env
+HISTORY=$STATE/history
 HUGE_FILE=/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 HUGE_WANTED=512
 VDEV=
 
+ALL_BROKERS=(1 2 3) # what may be there from another run
+QUORUM_PORT=9645
+
 address() { echo "10.77.0.$1"; }
+management() { echo "10.76.0.$1"; }
 
 pid_of() { [ -f "$ENV_FILE" ] && sed -n "s/^BROKER$1_PID=//p" "$ENV_FILE" || true; }
 
@@ -40,7 +47,7 @@ stop_broker() {
 
 remove_namespaces() {
     local n
-    for n in "$CLIENT" "$NET" $(printf 'tm-b%s ' "${BROKERS[@]}"); do
+    for n in "$CLIENT" "$NET" $(printf 'tm-b%s ' "${ALL_BROKERS[@]}"); do
         ip netns list 2>/dev/null | grep -qw "^$n" && ip netns del "$n" || true
     done
 }
@@ -52,7 +59,7 @@ give_hugepages_back() {
 
 down() {
     local b
-    for b in "${BROKERS[@]}"; do stop_broker "$b"; done
+    for b in "${ALL_BROKERS[@]}"; do stop_broker "$b"; done
     remove_namespaces
     give_hugepages_back
     rm -rf "$STATE" "$ENV_FILE"
@@ -62,7 +69,7 @@ down() {
 
 status() {
     local b pid running=0
-    for b in "${BROKERS[@]}"; do
+    for b in $(sed -n 's/^BROKER\([0-9]*\)_PID=.*/\1/p' "$ENV_FILE" 2>/dev/null); do
         pid=$(pid_of "$b")
         if is_our_broker "$pid"; then
             running=1
@@ -80,27 +87,31 @@ status() {
 make_network() {
     local b
     ip netns add $NET
-    ip -n $NET link add br0 type bridge
-    ip -n $NET link set br0 up
+    for b in data mgmt; do
+        ip -n $NET link add $b type bridge
+        ip -n $NET link set $b up
+    done
     ip netns add $CLIENT
-    plug $CLIENT tmc tmcp
+    plug $CLIENT tmc tmcp data
     ip -n $CLIENT addr add $CLIENT_ADDRESS/24 dev tmc
     for b in "${BROKERS[@]}"; do
         ip netns add "tm-b$b"
-        plug "tm-b$b" "tmb$b" "tmb${b}p"
+        plug "tm-b$b" "tmm$b" "tmm${b}p" mgmt
+        ip -n "tm-b$b" addr add "$(management "$b")/24" dev "tmm$b"
+        plug "tm-b$b" "tmb$b" "tmb${b}p" data
         # The kernel must send whole checksums and whole frames to a port that has no offloads.
         ip netns exec $NET ethtool -K "tmb${b}p" tx off >/dev/null
     done
 }
 
-# plug NAMESPACE DEVICE BRIDGE_PORT: a cable from the namespace to the bridge, one queue.
+# plug NAMESPACE DEVICE BRIDGE_PORT BRIDGE: a cable from the namespace to the bridge, one queue.
 plug() {
     ip link add "$2" numrxqueues 1 numtxqueues 1 type veth peer name "$3" numrxqueues 1 numtxqueues 1
     ip link set "$2" netns "$1"
     ip link set "$3" netns $NET
     ip netns exec "$1" sysctl -qw net.ipv6.conf.all.disable_ipv6=1
     ip netns exec $NET sysctl -qw net.ipv6.conf.all.disable_ipv6=1
-    ip -n $NET link set "$3" master br0 up
+    ip -n $NET link set "$3" master "$4" up
     ip -n "$1" link set lo up
     ip -n "$1" link set "$2" up
 }
@@ -129,6 +140,12 @@ port_of() {
     esac
 }
 
+voters() {
+    local b all=
+    for b in "${BROKERS[@]}"; do all=$all,$b@$(management "$b"):$QUORUM_PORT; done
+    echo "${all#,}"
+}
+
 write_config() {
     cat >"$STATE/broker$1.conf" <<CONF
 # Written by quickstart.sh; config/tidemark.conf explains every line.
@@ -139,36 +156,67 @@ data.address=$(address "$1")/24
 data.ports=$(port_of "$1" "$2")
 core.idle=wait
 control.address=127.0.0.1:9644
-dpdk.hugepages=auto
+dpdk.hugepages=$([ ${#BROKERS[@]} -gt 1 ] && echo off || echo auto)
+CONF
+    [ ${#BROKERS[@]} -gt 1 ] || return 0
+    cat >>"$STATE/broker$1.conf" <<CONF
+quorum.voters=$(voters)
+broker.session.timeout.ms=1500
+default.replication.factor=3
+min.insync.replicas=2
+dpdk.memory.mb=512
+core.request.memory.bytes=16777216
+log.tail.buffers=96
+log.read.buffers=16
 CONF
 }
 
-start_broker() {
-    local b=$1 vdev=$2 pid
+# launch_broker N VDEV: begins to run, and is written down.
+launch_broker() {
+    local b=$1 vdev=$2
     write_config "$b" "$vdev"
     ip netns exec "tm-b$b" setsid "$TIDE_ROOT/build/control/daemon/tidemarkd" --config "$STATE/broker$b.conf" \
         >"$STATE/broker$b.log" 2>&1 </dev/null &
-    pid=$!
-    if wait_for 20 sh -c "grep -q '^tidemarkd: ready' '$STATE/broker$b.log' || ! kill -0 $pid" && kill -0 "$pid" 2>/dev/null; then
-        echo "BROKER${b}_PID=$pid" >>"$ENV_FILE"
+    forget_broker "$b"
+    echo "BROKER${b}_PID=$!" >>"$ENV_FILE"
+}
+
+forget_broker() { sed -i "/^BROKER$1_PID=/d" "$ENV_FILE"; }
+
+# started N: it is ready, or has ended.
+started() {
+    local b=$1 pid
+    pid=$(pid_of "$b")
+    if wait_for 60 sh -c "grep -q '^tidemarkd: ready' '$STATE/broker$b.log' || ! kill -0 $pid" && kill -0 "$pid" 2>/dev/null; then
         return 0
     fi
     kill -KILL "$pid" 2>/dev/null || true
+    forget_broker "$b"
     return 1
+}
+
+# All at once: with several, the first is ready when a majority is there.
+try_brokers() {
+    local b
+    for b in "${BROKERS[@]}"; do launch_broker "$b" "$1"; done
+    for b in "${BROKERS[@]}"; do
+        started "$b" && continue
+        FAILED_BROKER=$b
+        return 1
+    done
 }
 
 start_brokers() {
     local b
-    for b in "${BROKERS[@]}"; do
-        if start_broker "$b" "${VDEV:-af_xdp}"; then
-            say "broker $b: runs in namespace tm-b$b on $(address "$b"):9092, its port is ${VDEV:-af_xdp} on a veth, its own TCP answers"
-            continue
-        fi
-        [ -z "$VDEV" ] || { cat "$STATE/broker$b.log"; fail "broker $b did not start"; }
-        say "af_xdp did not work here ($(tail -1 "$STATE/broker$b.log")); trying af_packet"
+    if ! try_brokers "${VDEV:-af_xdp}"; then
+        [ -z "$VDEV" ] || { cat "$STATE/broker$FAILED_BROKER.log"; fail "broker $FAILED_BROKER did not start"; }
+        say "af_xdp did not work here ($(tail -1 "$STATE/broker$FAILED_BROKER.log")); trying af_packet"
+        for b in "${BROKERS[@]}"; do stop_broker "$b"; done
         VDEV=af_packet
-        start_broker "$b" af_packet || { cat "$STATE/broker$b.log"; fail "broker $b did not start"; }
-        say "broker $b: runs in namespace tm-b$b on $(address "$b"):9092, its port is af_packet on a veth"
+        try_brokers af_packet || { cat "$STATE/broker$FAILED_BROKER.log"; fail "broker $FAILED_BROKER did not start"; }
+    fi
+    for b in "${BROKERS[@]}"; do
+        say "broker $b: runs in namespace tm-b$b on $(address "$b"):9092, its port is ${VDEV:-af_xdp} on a veth, its own TCP answers"
     done
 }
 
@@ -177,7 +225,7 @@ client() { ip netns exec $CLIENT timeout 60 "$@"; }
 demonstrate() {
     local boot=$1 acks topic=quickstart.$(date +%s) count=10000 seconds
     seq -f "record %.0f of the quickstart" 1 $count >"$STATE/sent"
-    client "$TIDE_ROOT/build/control/tool/tidemark" topic create --bootstrap "$boot" --topic "$topic" --partitions 1
+    make_topic "$boot" "$topic"
     for acks in 0 1 all; do
         seconds=$(date +%s.%N)
         client kcat -b "$boot" -P -t "$topic" -X acks=$acks -l "$STATE/sent" 2>/dev/null || fail "producing with acks=$acks failed; the broker's log is $STATE/broker1.log"
@@ -188,6 +236,59 @@ demonstrate() {
     cmp -s "$STATE/expected" "$STATE/got" || fail "what was consumed differs from what was produced: compare $STATE/expected and $STATE/got"
     say "consumed $(wc -l <"$STATE/got") records and compared them: equal"
     rm -f "$STATE/sent" "$STATE/expected" "$STATE/got"
+    if [ ${#BROKERS[@]} -gt 1 ]; then
+        compare_acks "$boot"
+        kill_the_leader "$boot"
+    fi
+}
+
+make_topic() {
+    client "$TIDE_ROOT/build/control/tool/tidemark" topic create --bootstrap "$1" --topic "$2" --partitions 1 --replication-factor ${#BROKERS[@]}
+}
+
+# load BOOT TOPIC NAME ACKS IDEMPOTENT SECONDS: 1,000 records a second, and the history of their answers in $HISTORY.
+load() {
+    sleep "$6" | client "$TIDE_ROOT/build/tests/crash/crash_load" "$1" "$2" 1 "$3" "$4" "$5" 1000 0 "$HISTORY/$3.sent" >/dev/null
+}
+
+compare_acks() {
+    local acks topic=acks.$(date +%s)
+    rm -rf "$HISTORY"
+    mkdir -p "$HISTORY"
+    make_topic "$1" "$topic"
+    for acks in 0 1 all; do
+        load "$1" "$topic" "acks$acks" $acks false 3 || fail "the load with acks=$acks failed"
+        awk '$1 == "sent" { at[$3] = $4 } $1 == "acked" { print $5 - at[$3] }' "$HISTORY/acks$acks.sent" | sort -n |
+            awk -v acks=$acks '{ v[NR] = $1 } END { printf "acks=%-3s  %d records, answered after %.2f ms (median), %.2f ms (99th percentile)\n", acks, NR, v[int(NR / 2) + 1], v[int(NR * 0.99) + 1] }'
+    done
+}
+
+leader_of() { # BOOT TOPIC: the broker that leads its partition
+    client kcat -b "$1" -L -t "$2" 2>/dev/null | sed -n 's/.*partition 0, leader \([0-9]*\),.*/\1/p'
+}
+
+uptime_ms() { awk '{ printf "%.0f", $1 * 1000 }' /proc/uptime; } # the clock of the histories
+
+kill_the_leader() {
+    local boot=$1 topic=failover.$(date +%s) leader begin loader
+    rm -rf "$HISTORY"
+    mkdir -p "$HISTORY"
+    make_topic "$boot" "$topic"
+    echo "load $topic exact" >"$HISTORY/runs"
+    load "$boot" "$topic" load all true 8 &
+    loader=$!
+    sleep 3
+    leader=$(leader_of "$boot" "$topic")
+    begin=$(uptime_ms)
+    kill -KILL "$(pid_of "$leader")"
+    say "killed broker $leader, which leads, while an idempotent producer writes with acks=all"
+    wait $loader || fail "the producer failed; its history is in $HISTORY"
+    echo "kill $leader $begin $(uptime_ms)" >"$HISTORY/faults"
+    launch_broker "$leader" "${VDEV:-af_xdp}"
+    started "$leader" || { cat "$STATE/broker$leader.log"; fail "broker $leader did not come back"; }
+    client "$TIDE_ROOT/build/tests/crash/crash_read" "$boot" "$topic" 1 end "$HISTORY/$topic.final" || fail "reading failed"
+    python3 "$TIDE_ROOT/tests/crash/checker.py" "$HISTORY" || fail "something acknowledged was lost, doubled or out of order; the history is in $HISTORY"
+    say "broker $leader is back"
 }
 
 up() {
@@ -195,15 +296,16 @@ up() {
     if status >/dev/null 2>&1; then
         say "already running:"
         status
+        BROKERS=($(sed -n 's/^BROKER\([0-9]*\)_PID=.*/\1/p' "$ENV_FILE" | sort))
         boot=$(sed -n 's/^BOOTSTRAP=//p' "$ENV_FILE")
     else
         down
         install_missing $TIDE_BUILD_PACKAGES $TIDE_RUN_PACKAGES
         build_tree "$TIDE_ROOT/build"
         say "built in $TIDE_ROOT/build"
-        mkdir -p "$STATE"
         trap 'say "something failed; removing what was set up"; down' ERR
-        reserve_hugepages
+        mkdir -p "$STATE"
+        [ ${#BROKERS[@]} -gt 1 ] || reserve_hugepages
         make_network
         boot=$(printf '10.77.0.%s:9092,' "${BROKERS[@]}")
         boot=${boot%,}
@@ -213,7 +315,7 @@ up() {
     demonstrate "$boot"
     trap - ERR
     say ""
-    say "The broker keeps running. Try:"
+    say "$([ ${#BROKERS[@]} -gt 1 ] && echo "The brokers keep" || echo "The broker keeps") running. Try:"
     say "  sudo ip netns exec $CLIENT kcat -b $boot -L"
     say "  echo hello | sudo ip netns exec $CLIENT kcat -b $boot -P -t greetings"
     say "  sudo ip netns exec $CLIENT kcat -b $boot -C -t greetings -o beginning -e"
@@ -227,8 +329,16 @@ main() {
         case $1 in
         --down) action=down ;;
         --status) action=status ;;
+        --brokers)
+            case ${2:-} in
+            1) BROKERS=(1) ;;
+            3) BROKERS=(1 2 3) ;;
+            *) fail "--brokers is 1 or 3" ;;
+            esac
+            shift
+            ;;
         --vdev) VDEV=${2:?--vdev needs af_xdp or af_packet}; shift ;;
-        -h | --help) sed -n '3,12s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h | --help) sed -n '3,14s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) fail "no option $1; see --help" ;;
         esac
         shift

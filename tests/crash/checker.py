@@ -12,6 +12,7 @@ What each policy was promised (design, P1 to P6):
 Readers see each offset once, in order, none left out, and only what is there at the end (P5).
 """
 import argparse
+import bisect
 import collections
 import statistics
 import sys
@@ -173,13 +174,15 @@ def check(run, window_ms=10000):
 
 
 def pauses(run):
-    """For each fault that a record was sent after: milliseconds from its begin to the first such acknowledgement."""
-    acked = sorted((r.acked_ms, r.sent_ms) for p in run.producers.values() for r in p.acked())
+    """For each fault, the longest time without an acknowledgement that began or ended in it, in milliseconds."""
+    acked = sorted(r.acked_ms for p in run.producers.values() for r in p.acked())
     found = []
     for f in run.faults:
-        later = [a for a, s in acked if s >= f.begin_ms]
-        if later:
-            found.append(later[0] - f.begin_ms)
+        first = bisect.bisect_left(acked, f.begin_ms)
+        last = bisect.bisect_right(acked, f.end_ms)
+        around = acked[max(first - 1, 0):last + 1]
+        if len(around) > 1:
+            found.append(max(b - a for a, b in zip(around, around[1:])))
     return found
 
 

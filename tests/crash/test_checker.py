@@ -245,9 +245,10 @@ class Histories(unittest.TestCase):
                 history.parse_faults([line])
 
     def test_pauses(self):
-        lines = ['sent 0 0 90', 'sent 0 1 110', 'sent 0 2 120', 'acked 0 0 0 300', 'acked 0 1 1 350', 'acked 0 2 2 340']
-        run = run_of({'a': ('all', lines)}, ['0 0 a 0', '0 1 a 1', '0 2 a 2'], faults=['kill 1 100 400', 'kill 1 5000 5001'])
-        self.assertEqual(checker.pauses(run), [240])
+        lines = [f'sent 0 {n} 1' for n in range(6)] + [f'acked 0 {n} {n} {t}' for n, t in enumerate((90, 110, 350, 360, 800, 810))]
+        final = [f'0 {n} a {n}' for n in range(6)]
+        for fault, pause in (('kill 1 100 400', [440]), ('kill 1 100 105', [20]), ('kill 1 95 355', [240]), ('kill 1 5000 5001', []), ('kill 1 1 2', [])):
+            self.assertEqual(checker.pauses(run_of({'a': ('all', lines)}, final, faults=[fault])), pause, fault)
         self.assertEqual(checker.spread([]), 'none')
         self.assertEqual(checker.spread([5, 1, 3]), 'median 3, 95th percentile 5, longest 5 ms')
 
