@@ -232,8 +232,9 @@ void quorum_on_snapshot_refused(struct quorum *); /* asks again after as many en
  */
 TIDE_MUST_USE enum tide_status quorum_propose(struct quorum *, uint64_t now_ns, const void *bytes, size_t len, uint64_t tag);
 /* First it follows the log without a vote, then it is promoted: DONE OK is the promotion. Asking again
- * for one that follows already goes on from there. */
+ * for one that follows already goes on from there. TIDE_EXISTS: it votes already. */
 TIDE_MUST_USE enum tide_status quorum_add_voter(struct quorum *, uint64_t now_ns, int32_t id, const char *address, uint64_t tag);
+/* TIDE_EXISTS: the leader does not remove itself, transfer first. TIDE_ABSENT: no member. */
 TIDE_MUST_USE enum tide_status quorum_remove_voter(struct quorum *, uint64_t now_ns, int32_t id, uint64_t tag);
 /* -1: whoever is best. Only begins it; the role event tells. */
 TIDE_MUST_USE enum tide_status quorum_transfer(struct quorum *, uint64_t now_ns, int32_t id);

@@ -259,6 +259,11 @@ enum tide_status quorum_remove_voter(struct quorum *q, uint64_t now_ns, int32_t 
         return ready;
     if (m == NULL)
         return TIDE_ABSENT;
+    /* The library does not let one stand for election that its own list does not name, even while that
+     * list is not committed and nobody else has as long a log (Raft 4.2.2 would). So nobody removes
+     * himself: another one leads first. */
+    if (id == q->config.id)
+        return TIDE_EXISTS;
     *m = members.member[--members.count];
     memset(&members.member[members.count], 0, sizeof(members.member[0]));
     for (uint32_t i = 0; i < members.count; i++)

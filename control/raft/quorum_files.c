@@ -29,13 +29,18 @@ static int remove_name(struct quorum_files *f, const char *name)
     return e == -ENOENT ? 0 : e;
 }
 
-static int rename_name(struct quorum_files *f, const char *from, const char *to)
+static int rename_only(struct quorum_files *f, const char *from, const char *to)
 {
     char old_path[QUORUM_PATH_MAX];
     char new_path[QUORUM_PATH_MAX];
     quorum_files_path(f, from, old_path);
     quorum_files_path(f, to, new_path);
-    int e = f->fs->rename(f->fs->self, old_path, new_path);
+    return f->fs->rename(f->fs->self, old_path, new_path);
+}
+
+static int rename_name(struct quorum_files *f, const char *from, const char *to)
+{
+    int e = rename_only(f, from, to);
     return e != 0 ? e : f->fs->sync_dir(f->fs->self, f->dir);
 }
 
@@ -167,7 +172,7 @@ static int begin_segment(struct quorum_files *f, uint64_t first, uint64_t flags,
     struct quorum_segment s = {.number = f->next_number, .first = first, .last = first - 1};
     uint64_t want = TIDE_MAX(f->segment_bytes, SEGMENT_HEAD + bytes);
     int e = 0;
-    if (f->spare_file >= 0 && f->spare_bytes < want) {
+    if (f->spare_file >= 0 && !f->spare_is_named && f->spare_bytes < want) {
         f->fs->close(f->fs->self, f->spare_file);
         f->spare_file = -1;
     }
@@ -180,10 +185,15 @@ static int begin_segment(struct quorum_files *f, uint64_t first, uint64_t flags,
     if (e == 0)
         e = f->fs->sync(f->fs->self, f->spare_file);
     segment_name(s.number, name);
+    /* K3. When only the sync of the directory fails it has its name already: the next try goes on. */
+    if (e == 0 && !f->spare_is_named)
+        e = rename_only(f, "spare", name);
+    f->spare_is_named |= e == 0;
     if (e == 0)
-        e = rename_name(f, "spare", name); /* K3 */
+        e = f->fs->sync_dir(f->fs->self, f->dir);
     if (e != 0)
         return e;
+    f->spare_is_named = false;
     if (f->file >= 0)
         f->fs->close(f->fs->self, f->file);
     f->file = f->spare_file;

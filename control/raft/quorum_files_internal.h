@@ -66,6 +66,7 @@ struct quorum_files {
     bool restarted; /* the newest segment says so */
     int spare_file;
     uint64_t spare_bytes;
+    bool spare_is_named; /* it is a segment already, if the directory says so after a power cut */
     uint64_t op_number; /* the append that was begun, and how much of it is durable */
     uint32_t op_done;
 

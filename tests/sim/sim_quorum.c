@@ -39,7 +39,7 @@ enum {
 
 #define MS TIDE_NS_PER_MS
 
-enum kind { MESSAGE, DISK_DONE, CONNECT, SNAPSHOT_TAKEN, RESTART, SLOW_ENDS, FULL_ENDS, RESUME };
+enum kind { MESSAGE, DISK_DONE, CONNECT, SNAPSHOT_TAKEN, RESTART, FULL_ENDS, RESUME, REJOIN, POWER_CUT };
 
 struct happening {
     uint64_t at;
@@ -408,8 +408,6 @@ static void answered(unsigned i, const struct quorum_event *e)
     if (w.tag_index[e->tag] != 0)
         give_up("tag %" PRIu64 " is answered twice", e->tag);
     w.tag_index[e->tag] = e->index;
-    uint64_t command[2] = {e->tag, w.seed};
-    (void)command;
 }
 
 static void became(unsigned i, const struct quorum_event *e)
@@ -667,9 +665,9 @@ static void disk_done(unsigned i)
 static void happen(struct happening *h)
 {
     struct node *n = &w.node[h->node];
-    if (h->kind != RESTART && h->kind != CONNECT && (h->life != n->life || !n->alive))
+    if (h->kind != RESTART && h->kind != CONNECT && h->kind != REJOIN && (h->life != n->life || !n->alive))
         return;
-    if (n->paused_until > w.now && h->kind != RESUME && h->kind != CONNECT && h->kind != RESTART) {
+    if (n->paused_until > w.now && h->kind != RESUME && h->kind != CONNECT && h->kind != RESTART && h->kind != REJOIN) {
         struct happening later = *h;
         later.at = n->paused_until;
         h->bytes = NULL;
@@ -704,7 +702,15 @@ static void happen(struct happening *h)
     case FULL_ENDS:
         memset(sim_fs_faults(n->fs), 0, sizeof(struct sim_faults));
         break;
-    case SLOW_ENDS:
+    case REJOIN:
+        for (unsigned k = 0; k < w.nodes; k++)
+            w.link[h->node][k].cut = w.link[k][h->node].cut = false;
+        break;
+    case POWER_CUT:
+        if (!w.faults)
+            break;
+        stop_node(h->node);
+        schedule((struct happening){.at = w.now + below(1000) * MS, .kind = RESTART, .node = h->node});
         break;
     case RESUME:
         n->paused_until = 0;
@@ -735,6 +741,25 @@ static void cut_line(void)
             if (w.link[a][b].cut)
                 break_link(a, b);
         }
+}
+
+/* A leader that goes on alone for a while writes what others then replace; and loses power at about the
+ * time when it hears of that. */
+static void isolate_leader(void)
+{
+    int l = leader();
+    if (l < 0)
+        return;
+    NOTE("node %d alone", l);
+    for (unsigned k = 0; k < w.nodes; k++) {
+        w.link[l][k].cut = w.link[k][l].cut = true;
+        break_link((unsigned)l, k);
+        break_link(k, (unsigned)l);
+    }
+    uint64_t back = w.now + (100 + below(2 * w.election_ms + 500)) * MS;
+    schedule((struct happening){.at = back, .kind = REJOIN, .node = (unsigned)l});
+    if (below(2) == 0)
+        schedule((struct happening){.at = back + below(400) * MS, .kind = POWER_CUT, .node = (unsigned)l});
 }
 
 static void change_members(void)
@@ -779,7 +804,7 @@ static void fault(void)
     unsigned a = (unsigned)below(w.nodes);
     unsigned b = (unsigned)below(w.nodes);
     struct node *n = &w.node[a];
-    switch (below(13)) {
+    switch (below(15)) {
     case 0:
     case 1:
         if (n->alive) {
@@ -830,6 +855,10 @@ static void fault(void)
         break;
     case 11:
         change_members();
+        break;
+    case 13:
+    case 14:
+        isolate_leader();
         break;
     case 12:
         if (n->alive && quorum_role(n->quorum) == QUORUM_LEADER) {
@@ -921,6 +950,24 @@ static bool converged(uint64_t at_least)
     return true;
 }
 
+static void describe_all(void)
+{
+    for (unsigned i = 0; i < w.nodes && w.verbose; i++) {
+        const struct node *n = &w.node[i];
+        if (!n->alive) {
+            fprintf(stderr, "  node %u is down\n", i);
+            continue;
+        }
+        const struct quorum_members *m = quorum_members(n->quorum);
+        fprintf(stderr, "  node %u: role %d term %" PRIu64 " leader %d log %" PRIu64 "..%" PRIu64 " commit %" PRIu64 " applied %" PRIu64 " full %d, members",
+                i, quorum_role(n->quorum), quorum_term(n->quorum), quorum_leader(n->quorum), quorum_first_index(n->quorum),
+                quorum_last_index(n->quorum), quorum_commit_index(n->quorum), quorum_applied(n->quorum), quorum_is_full(n->quorum));
+        for (uint32_t k = 0; k < m->count; k++)
+            fprintf(stderr, " %d%s", m->member[k].id, m->member[k].role == QUORUM_VOTES ? "" : "-");
+        fprintf(stderr, "\n");
+    }
+}
+
 static void finish(void)
 {
     uint64_t healed = w.now;
@@ -928,6 +975,8 @@ static void finish(void)
     heal();
     while (leader() < 0 && w.now < healed + soon)
         run_until(w.now + 10 * MS);
+    if (leader() < 0 || w.verbose)
+        describe_all();
     if (leader() < 0)
         give_up("I16: no leader %.1f s after the faults stopped", (double)(w.now - healed) / 1e9);
     /* The highest index that anybody has applied, and one entry more, must reach everybody. */
@@ -956,8 +1005,9 @@ static uint64_t run_seed(uint64_t seed)
     w.founders = sizes[below(5)];
     w.nodes = w.founders + (unsigned)below(NODES_MAX - w.founders + 1);
     w.election_ms = 150 + 50 * (uint32_t)below(4);
-    w.snapshot_commands = 8 + (uint32_t)below(80);
-    w.trailing = 2 + (uint32_t)below(30);
+    bool seldom = below(4) == 0;
+    w.snapshot_commands = 8 + (uint32_t)below(seldom ? 500 : 80);
+    w.trailing = 2 + (uint32_t)below(seldom ? 200 : 30);
     w.pad = below(4) == 0 ? (uint32_t)below(700000) : (uint32_t)below(3000);
     w.capacity = w.pad < 3000 && below(3) == 0 ? 100000 + below(100000) : 0;
     w.next_tag = 1;
