@@ -482,6 +482,75 @@ static void the_capacity_is_what_is_reserved(void **state)
     end(&d);
 }
 
+/* ---- offline ---- */
+
+static void collect(void *arg, const char *text)
+{
+    char *all = arg;
+    strncat(all, text, 4000 - strlen(all));
+    strncat(all, "\n", 4000 - strlen(all));
+}
+
+static void the_files_are_described(void **state)
+{
+    struct disk d;
+    char text[4096] = "";
+    struct quorum_files_config c = {.dir = "/q", .cluster_id = {{1}}};
+    begin(&d);
+    open_well(&d);
+    assert_int_equal(write_state(&d, 2, 1), 0);
+    assert_int_equal(write_entries(&d, 1, 30, 1, 100), 0);
+    assert_int_equal(write_entries(&d, 28, 1, 2, 100), 0);
+    assert_int_equal(write_snapshot(&d, QUORUM_DISK_SNAPSHOT, 10, 1, 1), 0);
+    close_files(&d);
+    c.fs = sim_fs_verbs(d.fs);
+    uint64_t before = sim_fs_digest(d.fs);
+    assert_int_equal(quorum_files_describe(&c, collect, text, d.error, sizeof(d.error)), TIDE_OK);
+    assert_int_equal(sim_fs_digest(d.fs), before);
+    assert_string_equal(text, "directory: /q\n"
+                              "term 2, voted for 0\n"
+                              "snapshot of entry 10 (term 1), loaded\n"
+                              "segment 1: entries 1 to 27\n"
+                              "segment 2: entries 28 to 28\n"
+                              "log: entries 1 to 28, the last one of term 2\n"
+                              "members of entry 1:\n"
+                              "  0  h:1  votes\n");
+    end(&d);
+}
+
+/* Of three voters one is left: it goes on alone with what it has. */
+static void a_lost_majority_is_left_behind(void **state)
+{
+    struct disk d;
+    char text[4096] = "";
+    struct quorum_files_config c = {.dir = "/q", .cluster_id = {{1}}, .segment_bytes = SEGMENT};
+    struct quorum_config config = {
+        .id = 0, .cluster_id = {{1}}, .seed = 1, .election_ms = 500, .heartbeat_ms = 100, .snapshot_commands = 1000, .snapshot_bytes = 1 << 20, .trailing = 10};
+    struct quorum_members three = {.count = 3,
+                                   .member = {{.id = 0, .role = QUORUM_VOTES, .address = "a:1"},
+                                              {.id = 1, .role = QUORUM_VOTES, .address = "b:1"},
+                                              {.id = 2, .role = QUORUM_VOTES, .address = "c:1"}}};
+    struct quorum_members one = {.count = 1, .member = {{.id = 0, .role = QUORUM_VOTES, .address = "a:1"}}};
+    begin(&d);
+    open_well(&d);
+    assert_int_equal(quorum_boot_found(&d.boot, &three), TIDE_OK);
+    assert_int_equal(quorum_files_found(d.files, &d.boot), 0);
+    assert_int_equal(write_entries(&d, 2, 8, 1, 100), 0);
+    close_files(&d);
+    c.fs = sim_fs_verbs(d.fs);
+    assert_int_equal(quorum_files_rewrite_members(&c, &one, collect, text, d.error, sizeof(d.error)), TIDE_OK);
+    assert_non_null(strstr(text, "LOST: whatever the other voters had committed behind entry 9"));
+    open_well(&d);
+    assert_int_equal(last_of(&d), 10);
+    struct quorum *q = quorum_create(&config, &d.boot, 0, d.error, sizeof(d.error));
+    assert_non_null(q);
+    assert_int_equal(quorum_role(q), QUORUM_LEADER);
+    assert_int_equal(quorum_members(q)->count, 1);
+    assert_int_equal(quorum_commit_index(q), 10);
+    quorum_destroy(q);
+    end(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -501,6 +570,8 @@ int main(void)
         cmocka_unit_test(every_power_cut_leaves_what_was_acknowledged),
         cmocka_unit_test(a_full_disk_is_tried_again),
         cmocka_unit_test(the_capacity_is_what_is_reserved),
+        cmocka_unit_test(the_files_are_described),
+        cmocka_unit_test(a_lost_majority_is_left_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
