@@ -185,7 +185,8 @@ static void tell_role(struct quorum *q)
 void quorum_refresh_members(struct quorum *q)
 {
     const struct raft_configuration *c = &q->raft.configuration;
-    struct quorum_members m = {.count = 0};
+    struct quorum_members m;
+    memset(&m, 0, sizeof(m)); /* what lies between the fields is compared too */
     TIDE_ASSERT(c->n <= QUORUM_MEMBERS_MAX);
     for (unsigned i = 0; i < c->n; i++) {
         struct quorum_member *member = &m.member[m.count++];
@@ -195,7 +196,7 @@ void quorum_refresh_members(struct quorum *q)
     }
     if (memcmp(&m, &q->members, sizeof(m)) == 0)
         return;
-    q->members = m;
+    memcpy(&q->members, &m, sizeof(m));
     quorum_say(q, &(struct quorum_event){.kind = QUORUM_MEMBERS});
 }
 

@@ -452,6 +452,8 @@ static enum tide_status drop_void(struct load *l, uint32_t restart)
         if (e != 0)
             return refuse_io(l, l->name, e);
     }
+    if (restart == 0)
+        return TIDE_OK;
     memmove(f->segments, f->segments + restart, (f->segment_count - restart) * sizeof(*f->segments));
     f->segment_count -= restart;
     return TIDE_OK;
@@ -550,8 +552,10 @@ enum tide_status quorum_files_load(struct quorum_files *f, struct quorum_boot *r
     int e = f->fs->list(f->fs->self, f->dir, see, &l);
     if (e != 0)
         status = refuse(&l, TIDE_IO, "%s cannot be read: %s", f->dir, strerror(-e));
-    qsort(f->segments, f->segment_count, sizeof(*f->segments), by_number);
-    qsort(f->snapshots, f->snapshot_count, sizeof(*f->snapshots), by_index);
+    if (f->segment_count != 0)
+        qsort(f->segments, f->segment_count, sizeof(*f->segments), by_number);
+    if (f->snapshot_count != 0)
+        qsort(f->snapshots, f->snapshot_count, sizeof(*f->snapshots), by_index);
     if (status == TIDE_OK)
         status = load_state(&l);
     if (status == TIDE_OK && !only_looks)

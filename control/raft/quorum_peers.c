@@ -467,6 +467,8 @@ enum tide_status quorum_on_message(struct quorum *q, uint64_t now_ns, int32_t fr
         status = on_piece(q, p, &m, &piece);
     else if (m.type == RAFT_REQUEST_VOTE)
         status = on_vote_request(q, &m);
+    else if (m.type == RAFT_REQUEST_VOTE_RESULT && raft_state(&q->raft) != RAFT_CANDIDATE)
+        status = TIDE_OK; /* late. The library reads what only a candidate has before it asks whether it is one */
     else
         status = deliver(q, &m);
     quorum_settle(q);

@@ -520,6 +520,23 @@ static void a_vote_is_given_before_it_is_known(void **state)
     end(&s);
 }
 
+/* Fault: what a late vote does to a follower depends on an address. It does nothing. */
+static void a_late_vote_is_not_heard(void **state)
+{
+    struct scene s;
+    struct raft_message m = {.type = RAFT_REQUEST_VOTE_RESULT};
+    begin(&s);
+    append(&s, 1, 1, 1, 1, 0);
+    settle(&s);
+    m.request_vote_result.version = 2;
+    m.request_vote_result.term = 9;
+    m.request_vote_result.pre_vote = true;
+    m.request_vote_result.vote_granted = true;
+    assert_int_equal(say(&s, 1, 1, &m, NULL, NULL), TIDE_OK);
+    assert_int_equal(quorum_term(s.q), 1);
+    end(&s);
+}
+
 /* A snapshot in pieces; heartbeats that overtake them are answered without a refusal. */
 static void a_snapshot_comes_in_pieces(void **state)
 {
@@ -618,6 +635,7 @@ int main(void)
         cmocka_unit_test(the_answer_to_an_old_leader_is_whole),
         cmocka_unit_test(a_change_in_the_middle_of_a_message_can_be_taken_back),
         cmocka_unit_test(a_vote_is_given_before_it_is_known),
+        cmocka_unit_test(a_late_vote_is_not_heard),
         cmocka_unit_test(a_snapshot_comes_in_pieces),
         cmocka_unit_test(a_rival_of_the_same_term_is_not_heard),
         cmocka_unit_test(bytes_that_are_not_ours_are_refused),
