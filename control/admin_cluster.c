@@ -1,42 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What concerns the cluster and its brokers: registration, producer ids, the quorum, features, data
- * directories.
+ * What concerns the cluster and its brokers: producer ids, the quorum, features, data directories.
  */
 #include "control/admin.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-bool admin_registration(struct control *c, struct cluster_command *ret)
-{
-    const struct tide_settings *s = c->config.settings;
-    const struct cluster_broker *before = cluster_find_broker(c->config.cluster, c->config.broker_id);
-    struct cluster_broker *b = &ret->register_broker.broker;
-    memset(ret, 0, sizeof(*ret));
-    ret->kind = CLUSTER_REGISTER_BROKER;
-    ret->register_broker.cluster_id = *cluster_id(c->config.cluster);
-    /* A single broker: nobody else has what it may have lost, so it makes no difference how it stopped. */
-    ret->register_broker.previous_epoch = before != NULL ? before->epoch : -1;
-    b->id = c->config.broker_id;
-    b->incarnation = c->config.incarnation;
-    snprintf(b->rack, sizeof(b->rack), "%.200s", s->broker_rack);
-    b->endpoint_count = s->listener_count;
-    for (uint32_t i = 0; i < s->listener_count; i++) {
-        snprintf(b->endpoints[i].name, sizeof(b->endpoints[i].name), "%s", s->listener[i].name);
-        snprintf(b->endpoints[i].host, sizeof(b->endpoints[i].host), "%s", s->listener[i].advertised_host);
-        b->endpoints[i].port = s->listener[i].advertised_port;
-    }
-    b->replication_port = (uint16_t)s->replication_port;
-    b->core_count = (uint16_t)s->data_core_count;
-    for (const struct cluster_feature_range *f; (f = cluster_known_feature(b->feature_count)) != NULL;)
-        b->features[b->feature_count++] = *f;
-    b->directory_count = TIDE_MIN(dirs_count(c->config.dirs), (uint32_t)TIDE_LOG_DIRS_MAX);
-    for (uint32_t i = 0; i < b->directory_count; i++)
-        dirs_id(c->config.dirs, i, &b->directories[i]);
-    return true;
-}
 
 /* ---- producer ids ---------------------------------------------------------------------------------------------- */
 

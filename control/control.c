@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "control/internal.h"
 
+#include "control/node/node.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -95,59 +97,6 @@ bool control_is_seen(const struct control *c, uint64_t token)
     return rte_rcu_qsbr_check(c->config.publication->qsbr, token, false) == 1;
 }
 
-/* ---- commands -------------------------------------------------------------------------------------- */
-
-int control_apply(struct control *c, const struct cluster_command *command, struct cluster_result *result)
-{
-    static uint8_t bytes[CLUSTER_COMMAND_MAX]; /* the control thread's */
-    size_t len = 0;
-    if (!cluster_command_check(command, result))
-        return result->error;
-    cluster_result_free(result);
-    memset(result, 0, sizeof(*result));
-    if (c->store_failed)
-        return -1;
-    if (cluster_command_encode(command, bytes, sizeof(bytes), &len) != TIDE_OK)
-        return KAFKA_INVALID_REQUEST;
-    if (store_append(c->config.store, bytes, len) != 0) {
-        control_log("the metadata log cannot be written; no change is taken any more until a restart");
-        c->store_failed = true;
-        return -1;
-    }
-    c->commands++;
-    return cluster_apply(c->config.cluster, cluster_index(c->config.cluster) + 1, command, result) == TIDE_OK ? result->error : -1;
-}
-
-void control_submit(struct control *c, const struct cluster_command *command, struct admin_ask *ask, uint32_t index)
-{
-    struct cluster_result result;
-    int error = control_apply(c, command, &result);
-    if (error < 0)
-        result = (struct cluster_result){.error = KAFKA_KAFKA_STORAGE_ERROR, .message = "the metadata log cannot be written"};
-    else
-        result.error = (int16_t)error;
-    c->reconcile |= result.error == 0 && command->kind != CLUSTER_NO_OP;
-    admin_on_result(c, ask, index, &result);
-    cluster_result_free(&result);
-}
-
-/* Until there are others this broker is the quorum. */
-void control_quorum(const struct control *c, struct control_quorum *ret)
-{
-    const struct cluster *cluster = c->config.cluster;
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    memset(ret, 0, sizeof(*ret));
-    ret->leader = c->config.broker_id;
-    ret->epoch = (int32_t)cluster_controller_epoch(cluster);
-    ret->high_watermark = (int64_t)cluster_index(cluster) + 1;
-    ret->voter_count = 1;
-    ret->voters[0] = (struct control_quorum_member){.node = c->config.broker_id,
-                                                    .log_end = ret->high_watermark,
-                                                    .last_fetch_ms = -1,
-                                                    .last_caught_up_ms = now.tv_sec * 1000 + now.tv_nsec / 1000000};
-}
-
 /* ---- the view ------------------------------------------------------------------------------------------ */
 
 static void publish(struct control *c)
@@ -219,11 +168,14 @@ static void take_letters(struct control *c)
                 admin_on_ask(c, letters[i]);
             else if (letters[i]->kind == MAIL_ADOPT || letters[i]->kind == MAIL_RELEASE || letters[i]->kind == MAIL_CONFIGURE)
                 replicas_on_order(c, letters[i]);
+            else if (letters[i]->kind == MAIL_BECOME)
+                replicas_on_role(c, letters[i]);
+            else if (letters[i]->kind == MAIL_ISR)
+                changes_on_isr(c, letters[i]);
             else if (letters[i]->kind == MAIL_FAILED) {
                 replicas_on_failed(c, letters[i]->failed.partition);
                 control_answer(c, letters[i]);
-            }
-            else
+            } else
                 rte_mempool_put(letters[i]->pool, letters[i]);
         }
     } while (n != 0);
@@ -240,31 +192,34 @@ static void take_jobs(struct control *c)
 
 static void tell_progress(struct control *c)
 {
-    if (!c->ready_told && !c->stopping && replicas_settled(c) && !c->view_stale) {
+    if (!c->ready_told && !c->stopping && c->may_lead && c->finished >= (uint64_t)node_member(c->config.node)->epoch &&
+        replicas_settled(c) && !c->view_stale) {
         c->ready_told = true;
         c->config.on_ready(c->config.arg);
     }
-    if (c->stopping && !c->stopped_told && replicas_gone(c)) {
-        c->stopped_told = true;
-        c->config.on_stopped(c->config.arg, !c->unclean);
-    }
+    if (c->stopped_told || !(c->failed || (c->stopping && replicas_gone(c))))
+        return;
+    c->stopped_told = true;
+    c->config.on_stopped(c->config.arg, !c->unclean && !c->failed);
 }
 
-void control_wake(struct control *c)
+static void wake_once(struct control *c)
 {
     bool waiting;
     uint64_t retry_ms;
     take_jobs(c);
     take_letters(c);
-    if (c->reconcile) {
+    changes_take(c);
+    if (c->reconcile && c->caught_up) {
         c->reconcile = false;
         replicas_reconcile(c);
     }
     if (c->view_stale)
         publish(c);
     waiting = replicas_tick(c);
-    if (c->view_stale || c->reconcile)
+    if (c->view_stale || (c->reconcile && c->caught_up))
         waiting = true;
+    waiting |= changes_tick(c);
     waiting |= free_retired(c);
     waiting |= admin_tick(c);
     waiting |= send_unsent(c);
@@ -281,34 +236,45 @@ void control_wake(struct control *c)
         uv_timer_stop(&c->retry);
 }
 
-static bool register_broker(struct control *c, char *error, size_t size)
+/* What control tells the node may come back at once, and the other way round: until nobody has anything to say. */
+void control_wake(struct control *c)
 {
-    struct cluster_command command;
-    struct cluster_result result;
-    int64_t epoch;
-    if (!admin_registration(c, &command) || control_apply(c, &command, &result) != 0) {
-        snprintf(error, size, "the broker could not be registered (error %d)", result.error);
-        return false;
+    if (c->waking) {
+        c->again = true;
+        return;
     }
-    epoch = result.broker_epoch;
-    /* A single broker: nobody else can say when it may serve. */
-    command = (struct cluster_command){.kind = CLUSTER_UNFENCE_BROKER, .broker = {.id = c->config.broker_id, .epoch = epoch}};
-    if (control_apply(c, &command, &result) != 0) {
-        snprintf(error, size, "the broker could not be activated (error %d)", result.error);
-        return false;
-    }
-    return true;
+    c->waking = true;
+    do {
+        c->again = false;
+        wake_once(c);
+        if (c->mgmt != NULL)
+            mgmt_turn(c->mgmt);
+    } while (c->again && !c->stopped_told);
+    c->waking = false;
+}
+
+static void on_node(void *arg)
+{
+    struct control *c = arg;
+    if (c->mgmt == NULL)
+        return; /* it is just being started */
+    changes_take(c);
+    if (c->again && !c->waking)
+        control_wake(c);
+    atomic_store_explicit(&c->config.publication->lease_until_ns, node_lease_until_ns(c->config.node), memory_order_release);
 }
 
 struct control *control_start(const struct control_config *config, char *error, size_t size)
 {
     struct control *c = calloc(1, sizeof(*c));
     uint32_t self = config->office->core_count;
+    struct mgmt_config mgmt;
     if (c == NULL) {
         snprintf(error, size, "no memory");
         return NULL;
     }
     c->config = *config;
+    c->config.cluster = node_cluster(config->node);
     c->orders = rte_mempool_create("orders", ORDERS_MAX - 1, sizeof(struct tide_mail), 0, 0, NULL, NULL,
                                    NULL, NULL, SOCKET_ID_ANY, 0);
     if (c->orders == NULL) {
@@ -325,27 +291,42 @@ struct control *control_start(const struct control_config *config, char *error, 
     uv_poll_start(&c->doorbell, UV_READABLE, on_doorbell);
     /* The loop sleeps in its own way: it is always to be woken. */
     atomic_store(&config->office->parties[self].asleep, 1);
-    /* A single broker holds its own lease for ever; a quorum will renew it. */
-    atomic_store(&config->publication->lease_until_ns, UINT64_MAX);
-    if (!register_broker(c, error, size)) {
+    mgmt = (struct mgmt_config){.loop = config->loop,
+                                .settings = config->settings,
+                                .node = config->node,
+                                .files = config->files,
+                                .say = control_log,
+                                .on_turn = on_node,
+                                .arg = c};
+    c->view_stale = true;
+    c->mgmt = mgmt_start(&mgmt, error, size);
+    if (c->mgmt == NULL) {
         rte_mempool_free(c->orders);
         free(c);
         return NULL;
     }
-    replicas_reconcile(c);
     control_wake(c);
     return c;
 }
 
 void control_stop(struct control *c)
 {
+    if (c->leaving)
+        return;
+    c->leaving = true;
+    node_stop(c->config.node, mgmt_now_ns());
+    control_wake(c);
+}
+
+void control_leave(struct control *c)
+{
     c->stopping = true;
     replicas_stop(c);
-    control_wake(c);
 }
 
 void control_destroy(struct control *c)
 {
+    mgmt_stop(c->mgmt);
     while (c->retired != NULL) {
         struct retired *old = c->retired;
         c->retired = old->next;
@@ -360,10 +341,21 @@ void control_destroy(struct control *c)
 
 void control_gauges(const struct control *c, struct control_gauges *ret)
 {
+    struct mgmt_gauges mgmt;
+    uint64_t now_ns = mgmt_now_ns(), lease_ns = node_lease_until_ns(c->config.node);
     memset(ret, 0, sizeof(*ret));
+    mgmt_gauges(c->mgmt, &mgmt);
+    ret->controller = node_controller(c->config.node);
+    ret->controller_epoch = cluster_controller_epoch(c->config.cluster);
+    ret->metadata_index = cluster_index(c->config.cluster);
+    ret->lease_left_ms = lease_ns > now_ns ? (lease_ns - now_ns) / TIDE_NS_PER_MS : 0;
+    ret->member_state = (int)node_member(c->config.node)->state;
+    ret->links = mgmt.links;
+    ret->guests = mgmt.guests;
+    ret->refused = mgmt.refused;
     ret->topics = cluster_topic_count(c->config.cluster);
     ret->view_version = c->version;
-    ret->commands = c->commands;
+    ret->commands = cluster_index(c->config.cluster);
     ret->replica_failures = c->replica_failures;
     ret->replica_reopens = c->replica_reopens;
     for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {

@@ -1,10 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The control thread: the committed cluster, its durable log, and what the cores are told of it.
+ * The control thread: this broker's part in the cluster, and what the cores are told of it.
  *
- * One libuv loop. Cores ask by mail (topics, configurations, producer ids); a change becomes a
- * command, goes to the store, is applied to the state machine, and changes which replicas live
- * here and what the view says. A replica's life on this side:
+ * One libuv loop. Cores ask by mail (topics, configurations, producer ids); a change becomes a command, which the node
+ * (control/node) brings to the controller of the cluster; when it is applied here, it changes which replicas live here
+ * and what the view says. What other brokers change arrives in the same way.
+ *
+ * A start: the metadata is caught up -> what the cluster does not know is set aside, logs are recovered -> the broker
+ * registers -> it is unfenced when its cores have acted on that -> ready. A stop: the cluster moves the leaderships
+ * away -> replicas are closed -> the mark of a clean stop, with the epoch of the registration.
+ *
+ * Finished. The node is told up to which command all cores have acted: replicas are as that command wants them, orders
+ * are answered, and every core has passed a quiet point with the view.
+ *
+ * A replica's life on this side:
  *
  *   ABSENT -> OPENING   a helper recovers its log
  *          -> ADOPTING  a letter to its home core
@@ -44,8 +53,10 @@
 struct control;
 struct tide_job;
 struct cluster;
-struct store;
+struct cluster_broker;
 struct dirs;
+struct node;
+struct quorum_files;
 struct rte_rcu_qsbr;
 
 /* What control knows of a replica that shall live here. */
@@ -72,6 +83,9 @@ struct control_data_plane {
     bool (*in_use)(void *self, const struct partition *); /* some core still names it */
     enum tide_status (*submit)(void *self, struct tide_job *);
     unsigned (*take)(void *self, struct tide_job **jobs, unsigned max);
+    /* Roles come by MAIL_BECOME. Otherwise a replica leads from its adoption on, so it is adopted only when this broker
+     * may lead. */
+    bool takes_roles;
 };
 
 struct control_config {
@@ -79,15 +93,16 @@ struct control_config {
     const struct tide_settings *settings;
     struct dirs *dirs;
     const struct tide_fs *fs;
-    struct cluster *cluster; /* restored from the store */
-    struct store *store;
+    struct node *node; /* with the metadata as it was */
+    const struct cluster *cluster; /* the node's; control_start fills it in */
+    struct quorum_files *files; /* NULL: an observer */
     struct post_office *office;
     struct tide_publication *publication;
     struct control_data_plane data;
     struct rte_mempool *response_pool; /* for bodies of answers */
     int32_t broker_id;
     struct tide_uuid incarnation;
-    /* [control] Called once when all replicas that lived here at start are served (or failed). */
+    /* [control] Called once when this broker may lead and the replicas that lived here at start are served (or failed). */
     void (*on_ready)(void *arg);
     /* [control] Called once when everything is closed after control_stop. */
     void (*on_stopped)(void *arg, bool clean);
@@ -106,7 +121,17 @@ void control_wake(struct control *);
 /* [control] One line of the broker's log, with the time in front. */
 void control_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* How this broker registers. */
+void control_registration(const struct tide_settings *, const struct dirs *, struct cluster_broker *ret);
+
 struct control_gauges {
+    int32_t controller;       /* broker, -1 */
+    uint64_t controller_epoch;
+    uint64_t metadata_index;
+    uint64_t lease_left_ms;
+    int member_state;         /* enum member_state */
+    uint32_t links, guests;
+    uint64_t refused;
     uint32_t topics;
     uint32_t replicas_serving;
     uint32_t replicas_failed;   /* FAILED, or on the way there */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The structs of control.c, replicas.c, view_builder.c and admin*.c.
+ * The structs of control.c, changes.c, replicas.c, view_builder.c and admin*.c.
  */
 #ifndef TIDEMARK_CONTROL_INTERNAL_H
 #define TIDEMARK_CONTROL_INTERNAL_H
@@ -11,7 +11,7 @@
 #include "control/cluster/cluster.h"
 #include "control/control.h"
 #include "control/edge/dirs.h"
-#include "control/edge/store.h"
+#include "control/edge/mgmt.h"
 #include "kafka/errors.h"
 #include "tidemark/disk_op.h"
 
@@ -53,6 +53,9 @@ struct replica {
     bool configuring;                /* an order with it is out */
     uint32_t log_dir; /* in dirs */
     bool opened;
+    bool role_out;       /* a letter with its role is at its core */
+    int32_t role_epoch;  /* partition epoch of the last role that was sent, -1 none */
+    bool recovered; /* OPENING is over, but for adoption: see control_may_adopt() */
     char dir[DIR_MAX];
     char error[REPLICA_ERROR_MAX];
 };
@@ -68,13 +71,24 @@ struct admin_ask;
 
 struct control {
     struct control_config config;
-    bool stopping;
+    bool leaving;  /* control_stop was called: the cluster moves what we lead away first */
+    bool stopping; /* replicas are being closed */
     bool ready_told;
     bool stopped_told;
     bool unclean;
-    bool store_failed;
+    bool failed;    /* the node has stopped: the process ends */
+    bool caught_up; /* the metadata is: replicas are opened from here on */
+    bool recovered; /* and the node knows that they are */
+    bool may_lead;  /* this broker was unfenced once */
+    bool waking, again;
+    struct mgmt *mgmt;
     uint64_t version;
-    uint64_t commands;
+    uint64_t finished;        /* told to the node */
+    uint64_t finishing;       /* this index, when the grace period has passed */
+    uint64_t finishing_token; /* 0: none */
+    uint32_t orders_out;      /* roles that cores have not answered */
+    uint64_t refused_ms;      /* uv_now: since when other brokers refuse us; 0: they do not */
+    uint64_t refused_said_ms;
     struct rte_mempool *orders;
     struct replica *replicas[TIDE_PARTITIONS_MAX];
     const struct tide_view *view;
@@ -96,8 +110,18 @@ struct control {
 };
 
 /* ---- control.c */
-/* Makes the command durable, applies it. 0, or a Kafka error code; -1 when the store failed. */
-int control_apply(struct control *, const struct cluster_command *, struct cluster_result *);
+/* The cluster has let us go: replicas are closed now. */
+void control_leave(struct control *);
+
+/* ---- changes.c */
+/* A leader wants another ISR; the letter goes back with the answer. */
+void changes_on_isr(struct control *, struct tide_mail *);
+/* What the node has to say. */
+void changes_take(struct control *);
+/* The node hears how far the cores are, the cores how long the lease is. True while a grace period is waited for. */
+bool changes_tick(struct control *);
+/* May a replica be given to its core? */
+bool control_may_adopt(const struct control *);
 /* A change on its way to the cluster. The command is read before this returns; its result comes by
  * admin_on_result(), exactly once, perhaps before this returns:
  *   error 0                  it is applied here
@@ -149,8 +173,14 @@ uint64_t replicas_retry_ms(const struct control *);
 /* States that wait for a grace period move on. True while some still wait. */
 bool replicas_tick(struct control *);
 void replicas_stop(struct control *);
+bool replicas_recovered(const struct control *); /* nothing is opening for the first time, but for adoption */
 bool replicas_settled(const struct control *); /* nothing is opening or adopting for the first time, and all have their settings */
+/* What was recovered while it might not be adopted. */
+void replicas_adopt(struct control *);
+/* A core has taken a role. */
+void replicas_on_role(struct control *, struct tide_mail *);
 bool replicas_gone(const struct control *);
+struct replica *replicas_of(const struct control *, const struct partition *);
 struct replica *replicas_find(const struct control *, const struct tide_uuid *topic_id, int32_t index);
 
 uint32_t replica_home(const struct control *, const struct replica *);
@@ -166,7 +196,4 @@ void admin_on_result(struct control *, struct admin_ask *, uint32_t index, const
 bool admin_tick(struct control *);
 /* At the end: forgets all that is in progress. */
 void admin_abandon(struct control *);
-/* The command that registers this start of the broker. */
-bool admin_registration(struct control *, struct cluster_command *ret);
-
 #endif

@@ -82,6 +82,68 @@ static void send_order(struct control *c, struct replica *r, enum mail_kind kind
     control_send(c, home_core(c, &r->topic_id, r->index), m);
 }
 
+struct replica *replicas_of(const struct control *c, const struct partition *p)
+{
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+        if (c->replicas[i] != NULL && c->replicas[i]->partition == p)
+            return c->replicas[i];
+    return NULL;
+}
+
+/* What the replica is to be now, if its core does not know. One letter at a time; the next follows its answer. */
+static void send_role(struct control *c, struct replica *r)
+{
+    const struct cluster_partition *p = cluster_find_partition(c->config.cluster, &r->topic_id, r->index);
+    struct tide_mail *m;
+    struct mail_role *role;
+    void *at;
+    if (!c->config.data.takes_roles || r->state != REPLICA_SERVING || p == NULL || r->role_out || p->partition_epoch == r->role_epoch)
+        return;
+    TIDE_ASSERT(rte_mempool_get(c->orders, &at) == 0); /* one per slot at most, and as many others */
+    m = at;
+    memset(m, 0, sizeof(*m));
+    m->kind = MAIL_BECOME;
+    m->from = c->config.office->core_count;
+    m->pool = c->orders;
+    m->become.partition = r->partition;
+    m->become.cookie = r;
+    role = &m->become.role;
+    role->self = c->config.broker_id;
+    role->leader = p->leader;
+    role->leader_epoch = p->leader_epoch;
+    role->partition_epoch = p->partition_epoch;
+    role->recovering = p->recovering;
+    role->replica_count = p->replica_count;
+    role->isr_count = p->isr_count;
+    memcpy(role->replicas, p->replicas, sizeof(role->replicas));
+    memcpy(role->isr, p->isr, sizeof(role->isr));
+    for (uint32_t i = 0; i < p->replica_count; i++) {
+        const struct cluster_broker *b = cluster_find_broker(c->config.cluster, p->replicas[i]);
+        role->broker_epochs[i] = b != NULL ? b->epoch : -1;
+    }
+    r->role_out = true;
+    r->role_epoch = p->partition_epoch;
+    c->orders_out++;
+    control_send(c, home_core(c, &r->topic_id, r->index), m);
+}
+
+void replicas_on_role(struct control *c, struct tide_mail *m)
+{
+    struct replica *r = m->become.cookie;
+    rte_mempool_put(m->pool, m);
+    TIDE_ASSERT(r->role_out && c->orders_out > 0);
+    r->role_out = false;
+    c->orders_out--;
+    send_role(c, r);
+}
+
+static void send_roles(struct control *c)
+{
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+        if (c->replicas[i] != NULL)
+            send_role(c, c->replicas[i]);
+}
+
 /* ---- opening ---------------------------------------------------------------------------------------- */
 
 static void run_open(struct tide_job *job, const struct tide_fs *fs)
@@ -160,6 +222,7 @@ static struct replica *add_replica(struct control *c, const struct cluster_topic
     r->slot = slot;
     r->topic_id = t->id;
     r->index = index;
+    r->role_epoch = -1;
     snprintf(r->topic, sizeof(r->topic), "%s", t->name);
     if (!dirs_place(c->config.dirs, t->name, index, &r->log_dir)) {
         control_log("no memory for the replica %s-%d", t->name, index);
@@ -208,21 +271,33 @@ bool directory_is_busy(const struct control *c, const char *topic, int32_t index
     return false;
 }
 
+static void close_replica(struct control *c, struct replica *r);
+
 static void leave(struct control *c, struct replica *r, bool delete_files)
 {
     r->delete_files |= delete_files;
-    if (r->state == REPLICA_SERVING) {
+    if (r->state == REPLICA_OPENING && r->recovered) { /* no core has it */
+        r->recovered = false;
+        close_replica(c, r);
+    } else if (r->state == REPLICA_SERVING) {
         replica_move(r, REPLICA_LEAVING);
         r->token = 0; /* the next view is without it */
         c->view_stale = true;
     }
 }
 
+/* Is it this broker's by the cluster's word? */
+static bool is_assigned(const struct control *c, const struct replica *r)
+{
+    const struct cluster_partition *p = cluster_find_partition(c->config.cluster, &r->topic_id, r->index);
+    return p != NULL && lives_here(c, p);
+}
+
 static void send_away(struct control *c)
 {
     for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
         struct replica *r = c->replicas[i];
-        if (r != NULL && cluster_find_topic_by_id(c->config.cluster, &r->topic_id) == NULL)
+        if (r != NULL && !is_assigned(c, r))
             leave(c, r, true);
     }
 }
@@ -277,6 +352,7 @@ void replicas_reconcile(struct control *c)
     configure_all(c);
     send_away(c);
     open_missing(c);
+    send_roles(c);
     c->view_stale = true;
 }
 
@@ -344,7 +420,7 @@ static void open_again(struct control *c, struct replica *r, const struct cluste
 /* A FAILED one waits for its time, for the end of its topic, or for ours. True: it was forgotten. */
 static bool failed_tick(struct control *c, struct replica *r)
 {
-    const struct cluster_topic *t = cluster_find_topic_by_id(c->config.cluster, &r->topic_id);
+    const struct cluster_topic *t = is_assigned(c, r) ? cluster_find_topic_by_id(c->config.cluster, &r->topic_id) : NULL;
     if (c->stopping) {
         forget(c, r);
         return true;
@@ -367,6 +443,25 @@ uint64_t replicas_retry_ms(const struct control *c)
     return soonest;
 }
 
+/* ---- adoption ------------------------------------------------------------------------------------------ */
+
+static void adopt(struct control *c, struct replica *r)
+{
+    r->recovered = false;
+    r->role_epoch = -1;
+    replica_move(r, REPLICA_ADOPTING);
+    send_order(c, r, MAIL_ADOPT);
+}
+
+void replicas_adopt(struct control *c)
+{
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
+        struct replica *r = c->replicas[i];
+        if (r != NULL && r->state == REPLICA_OPENING && r->recovered && !c->stopping)
+            adopt(c, r);
+    }
+}
+
 /* ---- jobs and orders that came back ---------------------------------------------------------------------- */
 
 void replicas_on_job(struct control *c, struct tide_job *job)
@@ -375,8 +470,9 @@ void replicas_on_job(struct control *c, struct tide_job *job)
     if (r->state == REPLICA_OPENING && job->result == 0 && c->stopping) {
         close_replica(c, r);
     } else if (r->state == REPLICA_OPENING && job->result == 0) {
-        replica_move(r, REPLICA_ADOPTING);
-        send_order(c, r, MAIL_ADOPT);
+        r->recovered = true;
+        if (control_may_adopt(c))
+            adopt(c, r);
     } else if (r->state == REPLICA_OPENING) {
         fail(c, r);
         c->replica_failures++;
@@ -407,8 +503,10 @@ void replicas_on_order(struct control *c, struct tide_mail *m)
         c->view_stale = true;
         if (c->stopping)
             leave(c, r, false);
-        else if (cluster_find_topic_by_id(c->config.cluster, &r->topic_id) == NULL)
+        else if (!is_assigned(c, r))
             leave(c, r, true);
+        else
+            send_role(c, r);
         c->reconcile |= r->config_stale;
     } else if (kind == MAIL_CONFIGURE) { /* a replica that leaves is released behind it: r is still there */
         r->configuring = false;
@@ -454,6 +552,16 @@ void replicas_stop(struct control *c)
     for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
         if (c->replicas[i] != NULL)
             leave(c, c->replicas[i], false);
+}
+
+bool replicas_recovered(const struct control *c)
+{
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
+        const struct replica *r = c->replicas[i];
+        if (r != NULL && ((r->state == REPLICA_OPENING && !r->recovered && r->tries == 0) || r->state == REPLICA_ADOPTING))
+            return false;
+    }
+    return true;
 }
 
 bool replicas_settled(const struct control *c)

@@ -36,8 +36,11 @@
 #include "disk/help_pool.h"
 #include "disk/posix_fs.h"
 #include "edge/dirs.h"
+#include "edge/files.h"
 #include "edge/http.h"
-#include "edge/store.h"
+#include "edge/mgmt.h"
+#include "node/node.h"
+#include "raft/quorum_files.h"
 #include "nic/nic.h"
 #include "partition/partition.h"
 #include "settings/settings.h"
@@ -540,20 +543,19 @@ static bool start_control(struct world *w, char *error, size_t size)
                                     .settings = w->settings,
                                     .dirs = w->dirs,
                                     .fs = posix_fs(),
-                                    .cluster = w->cluster,
-                                    .store = w->store,
+                                    .node = w->node,
+                                    .files = w->files,
                                     .office = w->office,
                                     .publication = &w->publication,
                                     .data = {.self = w, .create = data_create, .open = partition_open,
                                              .close = partition_close, .destroy = partition_destroy, .measure = data_measure,
                                              .in_use = data_in_use, .submit = data_submit, .take = data_take},
                                     .response_pool = w->response_pools[w->core_count],
-                                    .broker_id = w->settings->node_id,
+                                    .broker_id = (int32_t)w->settings->node_id,
+                                    .incarnation = w->incarnation,
                                     .on_ready = on_ready,
                                     .on_stopped = on_stopped,
                                     .arg = w};
-    if (getrandom(&config.incarnation, sizeof(config.incarnation), 0) != sizeof(config.incarnation))
-        return false;
     w->control = control_start(&config, error, size);
     if (w->control == NULL)
         return false;
@@ -561,15 +563,6 @@ static bool start_control(struct world *w, char *error, size_t size)
 }
 
 /* ---- identity and history ---------------------------------------------------------------------------------- */
-
-static bool replay_command(void *arg, const uint8_t *bytes, size_t len)
-{
-    struct cluster_result result;
-    if (cluster_apply_bytes(arg, cluster_index(arg) + 1, bytes, len, &result) != TIDE_OK)
-        return false;
-    cluster_result_free(&result);
-    return true;
-}
 
 static struct tide_uuid new_uuid(void)
 {
@@ -582,10 +575,29 @@ static struct tide_uuid new_uuid(void)
     return u;
 }
 
+/* Which cluster fresh directories are to belong to. A single broker makes one up; where others must name the same, it
+ * has to be said. */
+static bool fresh_cluster_id(const struct tide_settings *s, struct tide_uuid *ret, char *error, size_t size)
+{
+    char proposal[TIDE_UUID_TEXT];
+    char text[8];
+    *ret = new_uuid();
+    if (s->cluster_id[0] != 0)
+        return tide_uuid_from_text(s->cluster_id, strlen(s->cluster_id), ret);
+    if (s->voter_count == 1 && s->is_voter)
+        return true;
+    if (files_read(posix_fs(), s->log_dir[s->metadata_log_dir_index], "meta.properties", text, sizeof(text)) == 0)
+        return true; /* it is not fresh */
+    tide_uuid_to_text(ret, proposal);
+    snprintf(error, size, "cluster.id is missing: %.300s is fresh, and the brokers of quorum.voters must name the same cluster; write "
+             "cluster.id=%s on all of them, or the id of the cluster that is there", s->log_dir[s->metadata_log_dir_index], proposal);
+    return false;
+}
+
 static bool open_dirs(struct world *w, struct dirs_identity *ret, char *error, size_t size)
 {
     const struct tide_settings *s = w->settings;
-    struct tide_uuid cluster = new_uuid();
+    struct tide_uuid cluster;
     const char *paths[TIDE_LOG_DIRS_MAX];
     struct dirs_wanted wanted = {.paths = paths,
                                  .count = s->log_dir_count,
@@ -594,17 +606,17 @@ static bool open_dirs(struct world *w, struct dirs_identity *ret, char *error, s
                                  .node_id = (int32_t)s->node_id,
                                  .fresh_cluster_id = &cluster,
                                  .fresh_directory_id = new_uuid};
+    char text[TIDE_UUID_TEXT];
     for (uint32_t i = 0; i < s->log_dir_count; i++)
         paths[i] = s->log_dir[i];
-    return dirs_open(&wanted, posix_fs(), &w->dirs, ret, error, size) == TIDE_OK;
-}
-
-static bool is_known(void *arg, const char *topic, int32_t index, const struct tide_uuid *topic_id)
-{
-    static const struct tide_uuid none;
-    const struct world *w = arg;
-    const struct cluster_topic *t = cluster_find_topic(w->cluster, topic);
-    return t != NULL && (uint32_t)index < t->partition_count && (tide_uuid_equal(topic_id, &none) || tide_uuid_equal(topic_id, &t->id));
+    if (!fresh_cluster_id(s, &cluster, error, size) || dirs_open(&wanted, posix_fs(), &w->dirs, ret, error, size) != TIDE_OK)
+        return false;
+    tide_uuid_to_text(&ret->cluster_id, text);
+    if (s->cluster_id[0] == 0 || strcmp(s->cluster_id, text) == 0)
+        return true;
+    snprintf(error, size, "%.400s belongs to cluster %s, and cluster.id is %.30s: give the directories of that cluster, or correct cluster.id",
+             s->log_dir[s->metadata_log_dir_index], text, s->cluster_id);
+    return false;
 }
 
 static void tell_dirs(const struct world *w, const struct dirs_identity *who)
@@ -615,40 +627,86 @@ static void tell_dirs(const struct world *w, const struct dirs_identity *who)
                       : who->clean ? "after a clean stop" : "after an unclean stop: logs are recovered");
 }
 
-/* The directories are locked, are ours, and the cluster is as it was. */
-static bool open_store(struct world *w, char *error, size_t size)
+static void name_voters(const struct tide_settings *s, struct node_config *c)
+{
+    c->voter_count = s->voter_count;
+    for (uint32_t i = 0; i < s->voter_count; i++) {
+        const struct settings_voter *v = &s->voter[i];
+        bool six = strchr(v->host, ':') != NULL;
+        c->voters[i].id = v->id;
+        snprintf(c->voters[i].address, sizeof(c->voters[i].address), six ? "[%.200s]:%u" : "%.200s:%u", v->port != 0 ? v->host : "localhost",
+                 (unsigned)v->port);
+    }
+}
+
+static struct node_config node_settings(struct world *w, const struct dirs_identity *who)
+{
+    const struct tide_settings *s = w->settings;
+    struct node_config c = {.id = (int32_t)s->node_id,
+                            .cluster_id = who->cluster_id,
+                            .incarnation = w->incarnation,
+                            .session_ms = (uint64_t)s->broker_session_timeout_ms,
+                            .heartbeat_ms = (uint64_t)s->broker_heartbeat_interval_ms,
+                            .lease_ms = (uint64_t)s->broker_lease_ms,
+                            .request_ms = (uint64_t)s->controller_request_timeout_ms,
+                            .leave_ms = (uint64_t)s->controlled_shutdown_timeout_ms,
+                            .election_ms = (uint32_t)s->quorum_election_timeout_ms,
+                            .quorum_heartbeat_ms = (uint32_t)s->quorum_heartbeat_ms,
+                            .idle_ms = (uint32_t)s->metadata_max_idle_interval_ms,
+                            .balance_ms = s->auto_leader_rebalance_enable ? (uint64_t)s->leader_imbalance_check_interval_seconds * 1000 : 0,
+                            .probe_ms = (uint64_t)s->data_probe_timeout_ms,
+                            .suspect_ms = (uint64_t)s->data_suspect_ms,
+                            .recover_ms = (uint64_t)s->data_recover_ms,
+                            .shrink_guard_ms = (uint64_t)s->isr_shrink_guard_ms,
+                            .snapshot_commands = (uint32_t)TIDE_MIN(s->metadata_snapshot_commands, (int64_t)UINT32_MAX),
+                            .snapshot_bytes = (uint64_t)s->metadata_snapshot_bytes,
+                            .trailing = (uint32_t)TIDE_MIN(s->metadata_log_trailing, (int64_t)UINT32_MAX),
+                            .created_ms = (int64_t)time(NULL) * 1000,
+                            .init_config_count = cluster_birth_configs(s, w->birth),
+                            .init_configs = w->birth,
+                            .previous_epoch = who->epoch};
+    name_voters(s, &c);
+    if (getrandom(&c.seed, sizeof(c.seed), 0) != sizeof(c.seed))
+        abort();
+    control_registration(s, w->dirs, &c.broker);
+    return c;
+}
+
+/* Written before brokers agreed on their metadata. */
+static bool has_old_log(const char *metadata, char *error, size_t size)
+{
+    char text[8];
+    if (files_read(posix_fs(), metadata, "commands.log", text, sizeof(text)) != 0)
+        return false;
+    snprintf(error, size, "%.800s/commands.log was written by an earlier version of Tidemark, which this one does not read: create the "
+             "topics anew in an empty log.dirs, or go on with the earlier version", metadata);
+    return true;
+}
+
+/* The directories are locked, are ours, and the metadata is as this broker left it. */
+static bool open_node(struct world *w, char *error, size_t size)
 {
     struct dirs_identity who;
-    const char *dir = w->settings->log_dir[w->settings->metadata_log_dir_index];
-    if (!open_dirs(w, &who, error, size) || store_open(dir, posix_fs(), &w->store, error, size) != TIDE_OK)
+    struct node_config config;
+    struct quorum_boot boot = {0};
+    char path[FILES_PATH_MAX];
+    struct quorum_files_config files = {.fs = posix_fs(), .dir = path};
+    /* Where other brokers can come in, this one may become a voter. */
+    bool keeps_log = w->settings->is_voter || w->settings->controller_port != 0;
+    if (!open_dirs(w, &who, error, size))
         return false;
-    w->cluster = cluster_create(NULL);
-    if (w->cluster == NULL)
+    files_path(path, w->settings->log_dir[w->settings->metadata_log_dir_index], "__cluster_metadata-0");
+    files.cluster_id = who.cluster_id;
+    w->incarnation = new_uuid();
+    if (has_old_log(path, error, size) ||
+        (keeps_log && quorum_files_open(&files, &w->files, &boot, error, size) != TIDE_OK))
         return false;
-    if (store_replay(w->store, replay_command, w->cluster, error, size) != TIDE_OK)
-        return false;
-    if (store_next_index(w->store) == 0) {
-        struct cluster_config birth[CLUSTER_BIRTH_CONFIGS_MAX];
-        struct cluster_command init = {.kind = CLUSTER_INIT,
-                                       .init = {.cluster_id = who.cluster_id,
-                                                .created_ms = (int64_t)time(NULL) * 1000,
-                                                .config_count = cluster_birth_configs(w->settings, birth),
-                                                .configs = birth}};
-        struct cluster_result result;
-        uint8_t bytes[1024];
-        size_t len;
-        if (cluster_command_encode(&init, bytes, sizeof(bytes), &len) != TIDE_OK || store_append(w->store, bytes, len) != 0 ||
-            cluster_apply(w->cluster, 1, &init, &result) != TIDE_OK) {
-            snprintf(error, size, "the metadata log in %.900s cannot be written", dir);
-            return false;
-        }
-    }
-    if (!tide_uuid_equal(cluster_id(w->cluster), &who.cluster_id)) {
-        snprintf(error, size, "meta.properties in %.900s names another cluster than its metadata log", dir);
-        return false;
-    }
-    tell_dirs(w, &who);
-    return dirs_set_strays_aside(w->dirs, is_known, control_log, w, error, size) == 0;
+    config = node_settings(w, &who);
+    w->node = node_create(&config, keeps_log ? &boot : NULL, mgmt_now_ns(), error, size);
+    quorum_boot_deinit(&boot);
+    if (w->node != NULL)
+        tell_dirs(w, &who);
+    return w->node != NULL;
 }
 
 static void warn_of_spinning(const struct tide_settings *s)
@@ -684,7 +742,7 @@ static int run(struct world *w)
     }
     uv_run(&w->loop, UV_RUN_DEFAULT);
     if (w->stopped && error[0] == 0)
-        status = w->clean && dirs_mark_clean(w->dirs, 0) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        status = w->clean && dirs_mark_clean(w->dirs, node_member(w->node)->epoch) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     control_log("stopped%s", status == EXIT_SUCCESS ? "" : ", not cleanly");
 out:
     if (cores)
@@ -710,13 +768,13 @@ int boot_run(const struct tide_settings *settings)
         free(w);
         return refuse("DPDK could not be started: see above, and `tidemark doctor`");
     }
-    if (!open_store(w, error, sizeof(error)))
+    if (!open_node(w, error, sizeof(error)))
         status = refuse(error);
     else
         status = run(w);
-    store_close(w->store);
+    node_destroy(w->node);
+    quorum_files_close(w->files);
     dirs_close(w->dirs);
-    cluster_destroy(w->cluster);
     nic_eal_stop();
     free(w);
     return status;

@@ -115,6 +115,14 @@ static void gauges(FILE *f, const struct world *w)
     gauge(f, "replicas_failed", "replicas that could not be opened or that failed", g.replicas_failed);
     counter(f, "replica_failures", "logs that failed or could not be opened", g.replica_failures);
     counter(f, "replica_reopens", "tries to open a failed replica again", g.replica_reopens);
+    gauge(f, "controller_epoch", "epoch of the controller that this broker knows", g.controller_epoch);
+    gauge(f, "is_controller", "1 when this broker is the controller", g.controller == (int32_t)w->settings->node_id);
+    gauge(f, "metadata_index", "last command of the metadata that is applied here", g.metadata_index);
+    gauge(f, "fenced", "1 when the cluster lets this broker lead nothing", g.member_state != MEMBER_ACTIVE);
+    gauge(f, "lease_left_ms", "time for which this broker may lead without hearing from the controller", TIDE_MIN(g.lease_left_ms, (uint64_t)INT64_MAX));
+    gauge(f, "management_links", "connections to other brokers on the management network", g.links);
+    gauge(f, "management_guests", "connections of other brokers to this one", g.guests);
+    counter(f, "management_refused", "connections on the management network that were refused or closed for what they sent", g.refused);
     gauge(f, "view_version", "version of the published view", g.view_version);
     gauge(f, "metadata_commands", "metadata commands taken since the start", g.commands);
     gauge(f, "expect_failures", "expectations that did not hold", atomic_load(&tide_expect_failures));

@@ -18,7 +18,8 @@
 #include "disk/help_pool.h"
 #include "edge/http.h"
 #include "edge/dirs.h"
-#include "edge/store.h"
+#include "node/node.h"
+#include "raft/quorum_files.h"
 #include "nic/nic.h"
 
 struct world {
@@ -44,8 +45,10 @@ struct world {
     uv_signal_t sigterm;
     uv_signal_t sigint;
     struct http *http;
-    struct store *store;
-    struct cluster *cluster;
+    struct tide_uuid incarnation;
+    struct cluster_config birth[CLUSTER_BIRTH_CONFIGS_MAX]; /* what a new cluster begins with */
+    struct node *node;
+    struct quorum_files *files; /* NULL: this broker only follows */
     struct control *control;
     struct dirs *dirs;
     bool ready;

@@ -24,6 +24,7 @@ struct one_dir {
     int lock;
     bool fresh;
     bool clean;
+    int64_t epoch; /* in the mark of the clean stop */
     bool no_partitions;
     uint32_t partitions;
 };
@@ -398,6 +399,30 @@ static enum tide_status scan_all(struct dirs *d, char *error, size_t size)
     return TIDE_OK;
 }
 
+static int64_t read_mark(struct dirs *d, const struct one_dir *o)
+{
+    char text[64];
+    const char *at;
+    if (files_read(d->fs, o->path, ".kafka_cleanshutdown", text, sizeof(text)) != 0)
+        return -1;
+    at = strstr(text, "\"brokerEpoch\":");
+    return at != NULL ? strtoll(at + strlen("\"brokerEpoch\":"), NULL, 10) : -1;
+}
+
+/* A directory that is new, or was put back from elsewhere, has another mark or none. */
+static int64_t common_epoch(const struct dirs *d)
+{
+    int64_t epoch = -1;
+    for (uint32_t i = 0; i < d->count; i++) {
+        if (d->at[i].fresh)
+            continue;
+        if (epoch != -1 && d->at[i].epoch != epoch)
+            return -1;
+        epoch = d->at[i].epoch;
+    }
+    return epoch;
+}
+
 static enum tide_status begin(struct dirs *d, const struct dirs_wanted *wanted, const struct tide_uuid *cluster, char *error, size_t size)
 {
     char path[FILES_PATH_MAX];
@@ -410,6 +435,7 @@ static enum tide_status begin(struct dirs *d, const struct dirs_wanted *wanted, 
             snprintf(error, size, "log.dirs: %s cannot be written", o->path);
             return TIDE_IO;
         }
+        o->epoch = read_mark(d, o);
         files_path(path, o->path, ".kafka_cleanshutdown");
         o->clean = d->fs->unlink(d->fs->self, path) == 0;
         (void)d->fs->sync_dir(d->fs->self, o->path); /* the mark is gone before anything changes */
@@ -467,6 +493,7 @@ enum tide_status dirs_open(const struct dirs_wanted *wanted, const struct tide_f
         ret_identity->clean &= d->at[i].clean || d->at[i].fresh;
     }
     ret_identity->clean &= known;
+    ret_identity->epoch = ret_identity->clean ? common_epoch(d) : -1;
     *ret = d;
     return TIDE_OK;
 }

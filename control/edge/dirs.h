@@ -47,6 +47,7 @@ struct dirs_identity {
     struct tide_uuid cluster_id;
     uint32_t fresh; /* directories that were made just now */
     bool clean;     /* the last stop was clean in all that were there */
+    int64_t epoch;  /* of the broker's registration then, the same in all of them; -1: not clean */
 };
 
 /* Locks every directory (making it if it is absent and its parent exists) and reads who it belongs

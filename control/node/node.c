@@ -723,8 +723,12 @@ bool node_is_controller(const struct node *n)
     return n->controller.state == CONTROLLER_ACTIVE && !tide_uuid_is_zero(cluster_id(n->cluster));
 }
 
+/* The only voter decides itself who leads: nobody can be given what this broker leads while it stands still. */
 uint64_t node_lease_until_ns(const struct node *n)
 {
+    bool may_lead = n->member.state == MEMBER_ACTIVE || n->member.state == MEMBER_LEAVING;
+    if (may_lead && node_is_controller(n) && n->controller.voter_count == 0)
+        return TIDE_NEVER;
     return n->member.lease_until_ns;
 }
 

@@ -241,7 +241,6 @@ static bool may_send(const struct node *n, int32_t sender, const struct cluster_
         return c->producer_ids.broker == sender;
     case CLUSTER_INIT:
     case CLUSTER_CONTROLLER_EPOCH:
-    case CLUSTER_NO_OP:
     case CLUSTER_FENCE_BROKER:
     case CLUSTER_UNFENCE_BROKER:
     case CLUSTER_BEGIN_SHUTDOWN:

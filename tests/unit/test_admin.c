@@ -48,7 +48,7 @@ static void apply(const struct cluster_command *m, struct cluster_result *r)
 {
     struct cluster_command stamped = *m;
     stamped.controller_epoch = cluster_controller_epoch(w.c.config.cluster);
-    assert_int_equal(cluster_apply(w.c.config.cluster, ++w.index, &stamped, r), TIDE_OK);
+    assert_int_equal(cluster_apply((struct cluster *)(uintptr_t)w.c.config.cluster, ++w.index, &stamped, r), TIDE_OK);
     cluster_check(w.c.config.cluster);
 }
 
@@ -228,7 +228,7 @@ static int teardown(void **state)
 {
     assert_null(w.c.asks);
     assert_int_equal(w.held_count, 0);
-    cluster_destroy(w.c.config.cluster);
+    cluster_destroy((struct cluster *)(uintptr_t)w.c.config.cluster);
     assert_int_equal(rte_mempool_in_use_count(pool), 0);
     return 0;
 }

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Between control and the node: changes on their way to the cluster, and what comes back of them and of others'.
+ */
+#include "control/admin.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/node/node.h"
+
+enum {
+    PATIENCE_MS = 30000, /* of a change that names no time of its own */
+    SAY_AGAIN_MS = 10000,
+};
+
+/* What a result of the node belongs to: an ask, or a leader's wish for another ISR. */
+struct submission {
+    struct admin_ask *ask;
+    uint32_t index;
+    struct tide_mail *isr;
+};
+
+/* ---- how this broker registers -------------------------------------------------------------------------- */
+
+/* Where followers come in: the address of the data port. */
+static struct tide_addr replication_address(const struct tide_settings *s)
+{
+    char host[64];
+    struct in_addr a;
+    snprintf(host, sizeof(host), "%.*s", (int)TIDE_MIN(strcspn(s->data_address, "/"), sizeof(host) - 1), s->data_address);
+    return inet_pton(AF_INET, host, &a) == 1 ? tide_addr_v4(ntohl(a.s_addr)) : (struct tide_addr){{0}};
+}
+
+void control_registration(const struct tide_settings *s, const struct dirs *dirs, struct cluster_broker *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    ret->id = (int32_t)s->node_id;
+    snprintf(ret->rack, sizeof(ret->rack), "%.200s", s->broker_rack);
+    ret->endpoint_count = s->listener_count;
+    for (uint32_t i = 0; i < s->listener_count; i++) {
+        snprintf(ret->endpoints[i].name, sizeof(ret->endpoints[i].name), "%s", s->listener[i].name);
+        snprintf(ret->endpoints[i].host, sizeof(ret->endpoints[i].host), "%s", s->listener[i].advertised_host);
+        ret->endpoints[i].port = s->listener[i].advertised_port;
+    }
+    ret->replication_address = replication_address(s);
+    ret->replication_port = (uint16_t)s->replication_port;
+    ret->core_count = (uint16_t)s->data_core_count;
+    for (const struct cluster_feature_range *f; (f = cluster_known_feature(ret->feature_count)) != NULL;)
+        ret->features[ret->feature_count++] = *f;
+    ret->directory_count = TIDE_MIN(dirs_count(dirs), (uint32_t)TIDE_LOG_DIRS_MAX);
+    for (uint32_t i = 0; i < ret->directory_count; i++)
+        dirs_id(dirs, i, &ret->directories[i]);
+}
+
+/* ---- the quorum, for those who ask ------------------------------------------------------------------------------ */
+
+static void add_member(struct control_quorum_member *members, uint32_t *count, uint32_t room, int32_t id, int64_t log_end)
+{
+    if (*count < room)
+        members[(*count)++] = (struct control_quorum_member){.node = id, .log_end = log_end, .last_fetch_ms = -1, .last_caught_up_ms = -1};
+}
+
+/* How far the others are only the controller's library knows, and does not say. */
+void control_quorum(const struct control *c, struct control_quorum *ret)
+{
+    const struct node *n = c->config.node;
+    const struct tide_settings *s = c->config.settings;
+    const struct quorum_members *members = node_quorum(n) != NULL ? quorum_members(node_quorum(n)) : NULL;
+    memset(ret, 0, sizeof(*ret));
+    ret->leader = node_controller(n);
+    ret->epoch = (int32_t)cluster_controller_epoch(c->config.cluster);
+    ret->high_watermark = (int64_t)node_applied(n) + 1;
+    for (uint32_t i = 0; members != NULL && i < members->count; i++)
+        if (members->member[i].role == QUORUM_VOTES)
+            add_member(ret->voters, &ret->voter_count, TIDE_VOTERS_MAX, members->member[i].id,
+                       members->member[i].id == c->config.broker_id ? ret->high_watermark : -1);
+    for (uint32_t i = 0; ret->voter_count == 0 && i < s->voter_count; i++)
+        add_member(ret->voters, &ret->voter_count, TIDE_VOTERS_MAX, s->voter[i].id, -1);
+    for (uint32_t i = 0; i < cluster_broker_count(c->config.cluster); i++) {
+        int32_t id = cluster_broker_at(c->config.cluster, i)->id;
+        bool votes = false;
+        for (uint32_t k = 0; k < ret->voter_count; k++)
+            votes |= ret->voters[k].node == id;
+        if (!votes)
+            add_member(ret->observers, &ret->observer_count, CLUSTER_BROKERS_MAX, id, id == c->config.broker_id ? ret->high_watermark : -1);
+    }
+}
+
+/* ---- on the way there ---------------------------------------------------------------------------------------- */
+
+static void came_to_nothing(struct control *c, struct admin_ask *ask, uint32_t index, int16_t error, const char *why)
+{
+    struct cluster_result result = {.error = error};
+    snprintf(result.message, sizeof(result.message), "%s", why);
+    admin_on_result(c, ask, index, &result);
+}
+
+static enum tide_status submit(struct control *c, const struct cluster_command *command, struct submission what, uint64_t patience_ms)
+{
+    struct submission *s = malloc(sizeof(*s));
+    enum tide_status status;
+    if (s == NULL)
+        return TIDE_FULL;
+    *s = what;
+    status = node_submit(c->config.node, mgmt_now_ns(), command, patience_ms * TIDE_NS_PER_MS, (uint64_t)(uintptr_t)s);
+    if (status != TIDE_OK)
+        free(s);
+    c->again = true;
+    return status;
+}
+
+void control_submit(struct control *c, const struct cluster_command *command, struct admin_ask *ask, uint32_t index)
+{
+    struct cluster_result result;
+    uint64_t now_ms = control_now_ms(c);
+    uint64_t patience_ms = ask != NULL && ask->deadline_ms > now_ms ? ask->deadline_ms - now_ms : PATIENCE_MS;
+    if (!cluster_command_check(command, &result)) {
+        admin_on_result(c, ask, index, &result);
+        cluster_result_free(&result);
+        return;
+    }
+    cluster_result_free(&result);
+    switch (submit(c, command, (struct submission){.ask = ask, .index = index}, patience_ms)) {
+    case TIDE_OK:
+        break;
+    case TIDE_BAD:
+        came_to_nothing(c, ask, index, KAFKA_INVALID_REQUEST, "larger than a change of the cluster may be");
+        break;
+    default:
+        came_to_nothing(c, ask, index, KAFKA_REQUEST_TIMED_OUT, "too many changes wait already");
+    }
+}
+
+/* ---- the ISR that a leader wants -------------------------------------------------------------------------------- */
+
+static void answer_isr(struct control *c, struct tide_mail *m, int16_t error)
+{
+    m->isr.error = error;
+    control_answer(c, m);
+}
+
+void changes_on_isr(struct control *c, struct tide_mail *m)
+{
+    const struct replica *r = replicas_of(c, m->isr.partition);
+    struct cluster_partition_change change = {0};
+    struct cluster_command command = {.kind = CLUSTER_ALTER_PARTITION};
+    if (r == NULL || c->stopping) {
+        answer_isr(c, m, KAFKA_UNKNOWN_TOPIC_OR_PARTITION);
+        return;
+    }
+    change.topic_id = r->topic_id;
+    change.partition = r->index;
+    change.leader_epoch = m->isr.leader_epoch;
+    change.partition_epoch = m->isr.partition_epoch;
+    change.isr_count = m->isr.count;
+    for (uint32_t i = 0; i < m->isr.count; i++)
+        change.isr[i] = (struct cluster_isr_member){m->isr.isr[i], m->isr.broker_epochs[i]};
+    command.alter_partition.broker = c->config.broker_id;
+    command.alter_partition.broker_epoch = node_member(c->config.node)->epoch;
+    command.alter_partition.count = 1;
+    command.alter_partition.changes = &change;
+    if (submit(c, &command, (struct submission){.isr = m}, PATIENCE_MS) != TIDE_OK)
+        answer_isr(c, m, KAFKA_REQUEST_TIMED_OUT);
+}
+
+static void on_isr_result(struct control *c, struct tide_mail *m, const struct node_event *e)
+{
+    const struct cluster_item *item = e->result.item_count != 0 ? &e->result.items[0] : NULL;
+    int16_t error = e->outcome != NODE_DONE ? KAFKA_REQUEST_TIMED_OUT : e->result.error;
+    if (error == 0 && item == NULL)
+        error = KAFKA_UNKNOWN_SERVER_ERROR;
+    if (error == 0)
+        error = item->error;
+    if (error == 0 && item->has_state) {
+        m->isr.leader_epoch = item->leader_epoch;
+        m->isr.partition_epoch = item->partition_epoch;
+        m->isr.count = item->id_count;
+        memcpy(m->isr.isr, item->ids, sizeof(m->isr.isr));
+    }
+    answer_isr(c, m, error);
+}
+
+/* ---- what comes back ------------------------------------------------------------------------------------------------ */
+
+static void on_result(struct control *c, struct node_event *e)
+{
+    struct submission *s = (struct submission *)(uintptr_t)e->cookie;
+    struct submission what = *s;
+    free(s);
+    if (what.isr != NULL)
+        on_isr_result(c, what.isr, e);
+    else if (e->outcome == NODE_TIMED_OUT)
+        came_to_nothing(c, what.ask, what.index, KAFKA_REQUEST_TIMED_OUT, "the controller did not answer in time; it may still happen");
+    else if (e->outcome == NODE_REFUSED)
+        came_to_nothing(c, what.ask, what.index, KAFKA_INVALID_REQUEST, "the controller does not understand the change");
+    else
+        admin_on_result(c, what.ask, what.index, &e->result);
+}
+
+static void give_up(struct control *c, const char *why)
+{
+    control_log("%s", why);
+    c->failed = true;
+}
+
+/* Another broker did not let us in. Before we are registered it is the start that fails. */
+static void on_refused(struct control *c, const struct node_event *e)
+{
+    uint64_t now_ms = control_now_ms(c);
+    bool registered = node_member(c->config.node)->epoch >= 0;
+    if (c->refused_said_ms == 0 || now_ms - c->refused_said_ms >= SAY_AGAIN_MS) {
+        c->refused_said_ms = now_ms;
+        control_log("broker %d refuses this one: %s", (int)e->peer, e->text);
+    }
+    if (registered)
+        return;
+    if (e->refusal == RPC_CLUSTER_UNKNOWN || e->refusal == RPC_VERSION_UNKNOWN || e->refusal == RPC_LOST_LOG)
+        give_up(c, "it cannot be part of this cluster as it is");
+    else if (e->refusal == RPC_ID_IN_USE && c->refused_ms == 0)
+        c->refused_ms = now_ms;
+}
+
+static void on_member(struct control *c)
+{
+    const struct member *m = node_member(c->config.node);
+    control_log("this broker is %s", member_state_name(m->state));
+    switch (m->state) {
+    case MEMBER_ACTIVE:
+        c->refused_ms = 0;
+        c->may_lead = true;
+        replicas_adopt(c);
+        break;
+    case MEMBER_REFUSED:
+        give_up(c, m->refusal);
+        break;
+    case MEMBER_LEFT:
+        control_leave(c);
+        break;
+    default:
+        break;
+    }
+    c->view_stale = true;
+}
+
+static bool is_known(void *arg, const char *topic, int32_t index, const struct tide_uuid *topic_id)
+{
+    const struct control *c = arg;
+    const struct cluster_topic *t = cluster_find_topic(c->config.cluster, topic);
+    return t != NULL && (uint32_t)index < t->partition_count && (tide_uuid_is_zero(topic_id) || tide_uuid_equal(topic_id, &t->id));
+}
+
+static void on_caught_up(struct control *c)
+{
+    char error[DIRS_ERROR_MAX];
+    if (dirs_set_strays_aside(c->config.dirs, is_known, control_log, c, error, sizeof(error)) != 0) {
+        give_up(c, error);
+        return;
+    }
+    c->caught_up = true;
+    c->reconcile = true;
+}
+
+static void on_event(struct control *c, struct node_event *e)
+{
+    switch (e->kind) {
+    case NODE_RESULT:
+        on_result(c, e);
+        break;
+    case NODE_CHANGED:
+        c->reconcile = true;
+        break;
+    case NODE_CAUGHT_UP:
+        on_caught_up(c);
+        break;
+    case NODE_CONTROLLER:
+        if (e->peer >= 0)
+            control_log("broker %d is the controller, epoch %" PRIu64, (int)e->peer, e->epoch);
+        else
+            control_log("no controller is known");
+        c->view_stale = true;
+        break;
+    case NODE_MEMBER:
+        on_member(c);
+        break;
+    case NODE_STOPPED:
+        give_up(c, node_error(c->config.node));
+        break;
+    case NODE_HELLO_REFUSED:
+        on_refused(c, e);
+        break;
+    }
+}
+
+void changes_take(struct control *c)
+{
+    struct node_event e;
+    while (!c->failed && node_event_take(c->config.node, &e)) {
+        on_event(c, &e);
+        cluster_result_free(&e.result);
+        c->again = true;
+    }
+}
+
+/* ---- how far the cores are ---------------------------------------------------------------------------------------------- */
+
+bool control_may_adopt(const struct control *c)
+{
+    return c->config.data.takes_roles || c->may_lead;
+}
+
+static void tell_progress(struct control *c, uint64_t now_ns)
+{
+    if (!c->caught_up || c->recovered || c->reconcile || !replicas_recovered(c))
+        return;
+    c->recovered = true;
+    node_on_recovered(c->config.node, now_ns, NULL, 0);
+    node_on_serving(c->config.node, now_ns);
+    c->again = true;
+}
+
+static bool tell_finished(struct control *c, uint64_t now_ns)
+{
+    uint64_t index = cluster_index(c->config.cluster);
+    bool quiet = c->recovered && !c->reconcile && !c->view_stale && c->orders_out == 0;
+    if (c->finishing_token != 0 && control_is_seen(c, c->finishing_token)) {
+        c->finished = c->finishing;
+        c->finishing_token = 0;
+        node_on_finished(c->config.node, now_ns, c->finished);
+        c->again = true;
+    }
+    if (c->finishing_token == 0 && quiet && index > c->finished) {
+        c->finishing = index;
+        c->finishing_token = rte_rcu_qsbr_start(c->config.publication->qsbr);
+    }
+    return c->finishing_token != 0;
+}
+
+/* A process of our number that goes on living keeps us from registering. */
+static void look_for_twin(struct control *c)
+{
+    const struct member *m = node_member(c->config.node);
+    uint64_t patience_ms = 2 * (uint64_t)c->config.settings->broker_session_timeout_ms + 2000;
+    if (m->state != MEMBER_REGISTERING && m->state != MEMBER_WAITING)
+        return;
+    if (c->refused_ms == 0 && m->refusal[0] != 0)
+        c->refused_ms = control_now_ms(c);
+    if (c->refused_ms != 0 && control_now_ms(c) - c->refused_ms > patience_ms)
+        give_up(c, "another process runs as this broker: stop it, or give this one another node.id");
+}
+
+bool changes_tick(struct control *c)
+{
+    uint64_t now_ns = mgmt_now_ns();
+    bool waiting;
+    if (c->failed)
+        return false;
+    tell_progress(c, now_ns);
+    waiting = tell_finished(c, now_ns);
+    look_for_twin(c);
+    /* Read by every core before it acts as leader; a stale value ends the lease too early at most. */
+    atomic_store_explicit(&c->config.publication->lease_until_ns, node_lease_until_ns(c->config.node), memory_order_release);
+    return waiting;
+}
