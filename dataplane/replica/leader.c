@@ -219,14 +219,18 @@ static uint64_t caught_up_ns(const struct leader *l, const struct leader_world *
     return TIDE_MAX(at, l->since_ns);
 }
 
+static bool lags(const struct leader *l, const struct leader_world *w, uint32_t replica, uint64_t now_ns)
+{
+    uint64_t at = caught_up_ns(l, w, replica);
+    return now_ns > at && now_ns - at > l->lag_max_ns;
+}
+
 static uint32_t laggards(const struct leader *l, const struct leader_world *w, uint64_t now_ns)
 {
     uint32_t late = 0;
-    for (uint32_t i = 1; i < w->members->count; i++) {
-        uint64_t at = caught_up_ns(l, w, i);
-        if (w->marks->committed_isr & 1u << i && now_ns > at && now_ns - at > l->lag_max_ns)
+    for (uint32_t i = 1; i < w->members->count; i++)
+        if (w->marks->committed_isr & 1u << i && lags(l, w, i, now_ns))
             late |= 1u << i;
-    }
     return late;
 }
 
@@ -250,7 +254,8 @@ static uint32_t newcomers(const struct leader *l, const struct leader_world *w, 
 {
     uint32_t ready = 0;
     for (uint32_t i = 1; i < w->members->count; i++)
-        if (!(w->marks->committed_isr & 1u << i) && now_ns >= l->followers[i].hold_until_ns && is_near(l, w, i))
+        if (!(w->marks->committed_isr & 1u << i) && now_ns >= l->followers[i].hold_until_ns && is_near(l, w, i) &&
+            !lags(l, w, i, now_ns)) /* else it would leave at once */
             ready |= 1u << i;
     return ready;
 }

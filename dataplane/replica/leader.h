@@ -22,7 +22,7 @@
  * latter is published before it is proposed (design 5).
  *
  *   STABLE -> GRACE     the log of a follower outside reached the high watermark and the epoch's
- *                       start, be it on its device or not: from now on it counts
+ *                       start, be it on its device or not, and it does not lag: from now on it counts
  *   GRACE -> PENDING    every core passed a quiet point, and its counted end has reached both: proposed
  *   GRACE -> STABLE     it has not for too long, or has gone: withdrawn
  *   STABLE -> PENDING   members are behind for longer than replica.lag.time.max.ms: proposed without

@@ -343,6 +343,21 @@ static void test_a_newcomer_joins(void **state)
     }
 }
 
+/* Whoever acknowledged nothing for too long would leave as soon as it had joined. */
+static void test_a_newcomer_that_lags_waits(void **state)
+{
+    lead_with(2);
+    marks.epoch_start = 0;
+    (void)subscribed(11, 20, 20);
+    (void)subscribed(12, 20, 20);
+    watermark_caught_up(&marks, 1, START + 3 * LAG);
+    turn(START + 3 * LAG);
+    assert_int_equal(l.isr_state, LEADER_STABLE);
+    watermark_caught_up(&marks, 2, START + 2 * LAG);
+    turn(START + 3 * LAG);
+    assert_int_equal(l.isr_state, LEADER_GRACE);
+}
+
 static void test_the_second_look(void **state)
 {
     lead_with(2);
@@ -563,6 +578,7 @@ int main(void)
         cmocka_unit_test_setup(test_members_that_lag_leave, setup),
         cmocka_unit_test_setup(test_nothing_without_lease_or_before_the_start, setup),
         cmocka_unit_test_setup(test_a_newcomer_joins, setup),
+        cmocka_unit_test_setup(test_a_newcomer_that_lags_waits, setup),
         cmocka_unit_test_setup(test_the_second_look, setup),
         cmocka_unit_test_setup(test_a_newcomer_is_not_waited_for_for_ever, setup),
         cmocka_unit_test_setup(test_answers_of_control, setup),
