@@ -164,7 +164,7 @@ static void reload_start(struct partition *p, struct tide_out *out)
     tide_out_job(out, &r->job);
 }
 
-void partition_on_reload(struct partition *p)
+void partition_on_reload(struct partition *p, const struct tide_time *t)
 {
     p->reload.out = false;
     p->moved = true;
@@ -174,7 +174,7 @@ void partition_on_reload(struct partition *p)
             partition_move(p, PARTITION_FAILED);
         return;
     }
-    producers_loaded(p->producers, 0);
+    producers_loaded(p->producers, t->wall_ms);
     p->cut = CUT_NONE;
 }
 

@@ -85,7 +85,7 @@ void partition_move(struct partition *, enum partition_state to);
 void partition_check_failure(struct partition *);
 /* Goes on with a cut that is under way; TIDE_OK when there is none. */
 enum tide_status partition_cut_step(struct partition *, struct tide_out *);
-void partition_on_reload(struct partition *);
+void partition_on_reload(struct partition *, const struct tide_time *);
 /* A job may have moved the end of the log on (log_skip). */
 void partition_note_end(struct partition *);
 /* The start of the log follows the leader's. */

@@ -655,12 +655,11 @@ void partition_on_disk(struct partition *p, const struct tide_time *t, const str
 void partition_on_job(struct partition *p, const struct tide_time *t, struct tide_job *job, struct tide_out *out)
 {
     int64_t start = log_start_offset(p->log);
-    (void)t;
     (void)out;
     if (job == &p->snapshot.job)
         snapshot_on_job(&p->snapshot);
     else if (job == &p->reload.job)
-        partition_on_reload(p);
+        partition_on_reload(p, t);
     else
         log_on_job(p->log, job);
     partition_note_end(p);
