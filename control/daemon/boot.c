@@ -251,6 +251,7 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
                                   .tail_buffers = (uint32_t)s->log_tail_buffers,
                                   .read_buffer_bytes = (uint32_t)s->log_read_buffer_bytes,
                                   .read_buffers = (uint32_t)s->log_read_buffers,
+                                  .reads_out_max = (uint32_t)s->log_reads_in_flight,
                                   .index_chunks = INDEX_CHUNKS,
                                   .views = VIEWS};
     struct core_config c = {.number = i,

@@ -76,6 +76,7 @@ struct log_core {
     uint32_t attached_count;
     uint32_t reserve; /* tail buffers that readers may not hold */
     uint32_t read_generation;
+    uint32_t reads_out; /* in flight */
 
     bool compacting; /* one log at a time */
     bool compact_every_producer;

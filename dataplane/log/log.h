@@ -32,6 +32,7 @@ struct log_core_config {
     uint32_t tail_buffers;
     uint32_t read_buffer_bytes; /* multiple of TIDE_BLOCK */
     uint32_t read_buffers;
+    uint32_t reads_out_max; /* reads of this core in flight, so that they do not hold up writes; 0: no bound */
     uint32_t index_chunks;
     uint32_t views; /* external-buffer mbufs */
     struct tide_counters *counters;
@@ -155,12 +156,13 @@ struct log_read {
     int32_t error;
     uint32_t buffer_count;
     bool stepped_back; /* the index led nowhere once */
+    struct log_core *reader; /* whose read is out */
     uint64_t walk;     /* position of the next batch header to look at */
     uint64_t end;      /* behind the last byte that the read may find */
 };
 /* TIDE_OK: bytes filled (empty when the offset is at the end). TIDE_AGAIN: a disk read is out with
  * r->disk_id (slot = the caller's read slot); give its completion to log_read_on_disk and call
- * again. TIDE_FULL: no read buffer or view now. TIDE_IO / TIDE_BAD: failed or corrupt bytes.
+ * again. TIDE_FULL: no read buffer or view now, or too many reads are out. TIDE_IO / TIDE_BAD: failed or corrupt bytes.
  * TIDE_ABSENT: below the log start. */
 enum tide_status log_read(struct log *, struct log_core *mine, uint32_t read_slot,
                           struct log_read *r, struct tide_out *out);

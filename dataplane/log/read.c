@@ -445,12 +445,29 @@ static void give_buffers(struct log_read *r)
     r->got = r->wanted = 0;
 }
 
+/* A consumer that reads from the beginning must not slow producers: a write waits behind so many reads
+ * at most. Those that find no room come again in the next turn, the longest waiting first. */
+static bool reads_are_many(struct log_core *mine)
+{
+    if (mine->config.reads_out_max == 0 || mine->reads_out < mine->config.reads_out_max)
+        return false;
+    tide_count(mine->config.counters, COUNTER_disk_read_waits);
+    return true;
+}
+
+static void read_is_back(struct log_read *r)
+{
+    TIDE_ASSERT(r->reader->reads_out != 0);
+    r->reader->reads_out--;
+    r->state = READ_CAME;
+}
+
 /* The next piece of what is wanted, into the buffer it belongs to. */
 static enum tide_status disk_submit(struct log *log, struct log_core *mine, uint32_t read_slot,
                                     struct log_read *r, struct tide_out *out)
 {
     uint32_t size = mine->config.read_buffer_bytes;
-    if (!tide_out_has_op_room(out))
+    if (!tide_out_has_op_room(out) || reads_are_many(mine))
         return TIDE_FULL;
     uint32_t within = r->got % size;
     struct disk_op op = {
@@ -462,6 +479,8 @@ static enum tide_status disk_submit(struct log *log, struct log_core *mine, uint
     };
     op.id = r->disk_id = DISK_ID(DISK_OWNER_READ, read_slot, ++mine->read_generation);
     r->state = READ_OUT;
+    r->reader = mine;
+    mine->reads_out++;
     tide_out_op(out, &op);
     tide_count(mine->config.counters, COUNTER_disk_reads);
     return TIDE_AGAIN;
@@ -487,7 +506,7 @@ static enum tide_status disk_begin(struct log *log, struct log_core *mine, uint3
     uint64_t limit = written_in(log, r->pinned, segment);
     uint64_t start = log_block_floor(position);
     uint64_t end = log_block_ceil(TIDE_MIN(position + bytes, limit));
-    if (position >= limit || !tide_out_has_op_room(out)) {
+    if (position >= limit || !tide_out_has_op_room(out) || reads_are_many(mine)) {
         give_buffers(r);
         return TIDE_FULL; /* not written yet, and not to be had from memory now */
     }
@@ -698,7 +717,7 @@ void log_read_on_disk(struct log_read *r, const struct disk_done *done)
 {
     if (r->state != READ_OUT || done->id != r->disk_id)
         return;
-    r->state = READ_CAME;
+    read_is_back(r);
     if (done->result < 0)
         r->error = (int32_t)done->result;
     else if (done->result == 0 || done->result > r->wanted - r->got)
@@ -711,7 +730,7 @@ void log_read_lost(struct log_read *r)
 {
     if (r->state != READ_OUT)
         return;
-    r->state = READ_CAME;
+    read_is_back(r);
     r->error = -EIO;
 }
 

@@ -221,7 +221,7 @@ static void open_partition(struct sim *s)
 static void boot(struct sim *s)
 {
     static const struct core_listener listeners[] = {{9092, 0}};
-    struct log_core_config log = {.tail_buffer_bytes = 16384, .tail_buffers = 32, .read_buffer_bytes = 65536, .read_buffers = 16,
+    struct log_core_config log = {.tail_buffer_bytes = 16384, .tail_buffers = 32, .read_buffer_bytes = 65536, .read_buffers = 16, .reads_out_max = 2,
                                   .index_chunks = 64, .views = 4095, .counters = &s->counters};
     struct core_config c = {.core_count = 1, .settings = &s->settings, .publication = &s->publication, .start_ns = s->now_ns,
                             .listeners = listeners, .listener_count = 1};

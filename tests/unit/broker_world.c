@@ -27,7 +27,7 @@ static void make_core(struct broker_world *w, uint32_t i)
 {
     struct bw_core *c = &w->cores[i];
     struct log_core_config log = {.core = i, .tail_buffer_bytes = 16384, .tail_buffers = 16, .read_buffer_bytes = 16384,
-                                  .read_buffers = 4, .index_chunks = 16, .views = 255, .counters = &c->counters};
+                                  .read_buffers = 4, .reads_out_max = 2, .index_chunks = 16, .views = 255, .counters = &c->counters};
     c->log_core = log_core_create(&log);
     assert_non_null(c->log_core);
     struct broker_config b = {.core = i, .office = w->office, .publication = &w->publication, .log_core = c->log_core,

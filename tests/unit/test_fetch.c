@@ -266,6 +266,30 @@ static void test_a_stale_completion(void **state)
     assert_int_equal(f[0].error, 0);
 }
 
+/* Readers of what is old hold up writes by two reads at most; the others wait their turn. */
+static void test_so_many_reads_in_flight(void **state)
+{
+    struct bw_client readers[4];
+    fill();
+    w.hold_disk = true;
+    for (unsigned i = 0; i < 4; i++) {
+        struct bw_fetch what = {.partition_max_bytes = 12000, .max_bytes = 12000, .count = 1, .offset = (int64_t)i};
+        bw_connect(&w, &readers[i]);
+        bw_send_bytes(&readers[i], bytes, bw_fetch(bytes, 1, &what));
+        bw_pump(&w);
+        assert_int_equal(w.cores[0].op_count, i < 2 ? i + 1 : 2);
+    }
+    assert_true(bw_count(&w, COUNTER_disk_read_waits) != 0);
+    w.hold_disk = false;
+    bw_pump(&w);
+    for (unsigned i = 0; i < 4; i++) {
+        bw_fetched(&readers[i], 1, f, 1);
+        assert_int_equal(f[0].error, 0);
+        assert_int_equal(f[0].first, i);
+        bw_disconnect(&readers[i]);
+    }
+}
+
 /* Four read buffers: a slow reader holds them, the others wait, and are served when it is gone. */
 static void test_no_read_buffer(void **state)
 {
@@ -308,6 +332,7 @@ int main(void)
         TEST(test_a_read_that_fails),
         TEST(test_gone_while_a_read_is_out),
         TEST(test_a_stale_completion),
+        TEST(test_so_many_reads_in_flight),
         TEST(test_no_read_buffer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -676,6 +676,39 @@ static void test_a_full_disk_refuses_and_recovers(void **state)
     assert_int_equal(look().high_watermark, n + 20);
 }
 
+/* The wall clock went back by a year over a restart, and comes forward again: nothing is thrown away for
+ * it, producers are known, and appends go on (design 2: nothing of safety reads it). */
+static void test_a_clock_that_went_back(void **state)
+{
+    static const int64_t year = 365ll * 24 * 3600 * 1000;
+    topic.retention_ms = 7 * 24 * 3600 * 1000ll;
+    topic.message_timestamp_after_max_ms = INT64_MAX;
+    start(1, 1);
+    assert_int_equal(append_from(5, 0, 0, 3).error, 0);
+    pump();
+    assert_int_equal(stop(), 0);
+    w.time.wall_ms -= year;
+    start(1, 1);
+    assert_int_equal(look().log_end, 3);
+    assert_true(append_from(5, 0, 0, 3).duplicate);
+    assert_int_equal(append_from(5, 0, 3, 3).error, 0); /* its timestamps are a year before those before it */
+    for (int i = 0; i < 3; i++) {
+        w.time.now_ns += 61ull * 1000 * TIDE_NS_PER_MS;
+        w.time.wall_ms += 61000;
+        pump();
+    }
+    assert_int_equal(look().log_start, 0);
+    assert_int_equal(stop(), 0);
+    w.time.wall_ms += year;
+    start(1, 1);
+    assert_int_equal(look().log_end, 6);
+    assert_true(append_from(5, 0, 3, 3).duplicate);
+    w.time.now_ns += 61ull * 1000 * TIDE_NS_PER_MS;
+    pump();
+    assert_int_equal(look().log_start, 0); /* the newest record of the segment is young */
+    assert_int_equal(append_from(5, 0, 6, 1).error, 0);
+}
+
 static void fails_with(int64_t result)
 {
     start(1, 1);
@@ -758,6 +791,7 @@ int main(void)
         TEST(test_snapshots_are_made_while_it_runs),
         TEST(test_retention),
         TEST(test_a_full_disk_refuses_and_recovers),
+        TEST(test_a_clock_that_went_back),
         TEST(test_a_failed_write),
         TEST(test_a_write_that_took_nothing),
         TEST(test_a_write_that_took_too_much),
