@@ -3,6 +3,7 @@
  * log_open: from a directory to a log that can be appended to. [helper]
  *
  * Order of what is changed, so that a crash at any point leaves a directory that recovers the same:
+ *   0 the directory is made; its names, and its own, are made durable, whoever made them
  *   1 leftovers go (*.tmp, .deleted, .cleaned, .swap, index files without a segment): nobody refers
  *     to them; segments wholly below the log start (log-start-offset-checkpoint) go, oldest first
  *   2 partition.metadata is written when the directory is new
@@ -239,13 +240,16 @@ static int list_directory(struct recovery *r)
     return e != 0 ? fail(r, e, "%s: cannot list it", r->log->dir) : 0;
 }
 
+/* Names that are there already are made durable as well: an earlier try may have made them and then
+ * failed to sync, and what is acknowledged from now on must not hang on a name that a power cut takes
+ * back. */
 static int make_directory(struct recovery *r)
 {
     char parent[LOG_PATH_MAX];
     const char *slash = strrchr(r->log->dir, '/');
     int e = r->fs->mkdir(r->fs->self, r->log->dir);
     if (e == -EEXIST)
-        return 0;
+        e = 0;
     if (e == 0 && slash != NULL && slash != r->log->dir) {
         size_t n = (size_t)(slash - r->log->dir);
         if (n >= sizeof(parent))
@@ -254,6 +258,8 @@ static int make_directory(struct recovery *r)
         parent[n] = '\0';
         e = r->fs->sync_dir(r->fs->self, parent);
     }
+    if (e == 0)
+        e = r->fs->sync_dir(r->fs->self, r->log->dir);
     return e != 0 ? fail(r, e, "%s: cannot create it", r->log->dir) : 0;
 }
 
