@@ -26,6 +26,7 @@ enum {
     NAME_ROOM = 16,
     PRODUCER_ID = 7,
     PORT = 9092,
+    PEER_PORT = 9093,
     CLIENT_MAC = 0x10, /* and up; below are brokers */
     CONNECT_STEPS = 100,
     };
@@ -39,27 +40,39 @@ struct flight {
 
 /* One broker's computer. */
 struct machine {
+    struct story *story;
     unsigned number; /* from 1 */
-    bool up;
+    bool up, cut;
+    bool registered; /* control hears it */
+    bool adopted;
+    int64_t broker_epoch;
+    uint8_t starts;
+    int32_t told_epoch; /* partition epoch of the last role that it was told */
     struct sim_fs *fs;
     struct sim_disk *disk;
     struct tide_counters counters;
     struct post_office *office;
     struct tide_publication publication;
-    struct tide_view views[2], *view; /* the one that is shown, and the one before */
-    struct view_broker view_brokers[STORY_BROKERS_MAX];
-    struct view_topic view_topic;
-    struct view_partition view_partition;
-    uint32_t by_name[16], by_id[16];
+    struct image *image; /* what it was shown last */
+    bool image_stale;
     struct log_core *log_core;
     struct core *core;
     struct core_io io;
     struct partition *partition;
-    struct tide_mail adopt;
+    struct tide_mail adopt, become;
     struct tide_job *jobs[JOBS_MAX];
     unsigned job_count;
-    bool adopted;
     int64_t log_end, durable_end, high_watermark; /* as they were told */
+};
+
+/* A view, and all that it points to. */
+struct image {
+    struct tide_view view;
+    struct view_broker brokers[STORY_BROKERS_MAX];
+    struct view_topic topic;
+    struct view_partition partition;
+    int32_t replicas[STORY_BROKERS_MAX], isr[STORY_BROKERS_MAX];
+    uint32_t by_name[16], by_id[16];
 };
 
 struct client {
@@ -78,9 +91,12 @@ struct client {
 struct story {
     uint64_t now_ns, zero_ns;
     unsigned broker_count, client_count;
-    int32_t leader, epoch;
-    bool memory;
-    int32_t replicas[STORY_BROKERS_MAX];
+    /* what is committed */
+    int32_t leader, leader_epoch, partition_epoch; /* leader: a number, -1 nobody */
+    uint32_t isr;                                  /* bit per broker */
+    int64_t broker_epochs;                         /* given so far */
+    struct tide_uuid topic_id, cluster_id;
+    struct tide_topic_config topic;
     struct tide_settings settings;
     struct machine machines[STORY_BROKERS_MAX];
     struct client clients[STORY_CLIENTS_MAX];
@@ -91,8 +107,8 @@ struct story {
 };
 
 /* Pools outlive a story: EAL does not like to make many. */
-static struct { struct rte_mempool *tx, *request, *response, *client; } pools;
-static unsigned free_before[4];
+static struct { struct rte_mempool *tx, *request, *response, *client, *peer; } pools;
+static unsigned free_before[5];
 
 /* ---- telling ------------------------------------------------------------------------------------------------------ */
 
@@ -132,6 +148,14 @@ void story_told(struct story *s, const char *sentences)
 
 /* ---- the wire ------------------------------------------------------------------------------------------------------ */
 
+static bool is_cut(const struct story *s, const uint8_t *frame)
+{
+    for (unsigned i = 0; i < s->broker_count; i++)
+        if (s->machines[i].cut && (frame[11] == i + 1 || frame[5] == i + 1))
+            return true;
+    return false;
+}
+
 static void fly(struct story *s, struct rte_mbuf *chain)
 {
     uint8_t bytes[FRAME_ROOM];
@@ -143,6 +167,8 @@ static void fly(struct story *s, struct rte_mbuf *chain)
         at += m->data_len;
     }
     rte_pktmbuf_free(chain);
+    if (is_cut(s, bytes))
+        return;
     if (s->wire_count == WIRE_MAX)
         wrong(s, "too many frames");
     s->wire[s->wire_count++] = (struct flight){s->now_ns + STORY_STEP_NS, unit_exact_mbuf(pools.client, bytes, (uint16_t)at)};
@@ -170,7 +196,7 @@ static void arrive(struct story *s, struct rte_mbuf *m)
     const uint8_t *bytes = rte_pktmbuf_mtod(m, const uint8_t *);
     bool all = bytes[5] == 0xff;
     for (unsigned i = 0; i < s->broker_count; i++)
-        if (all ? bytes[11] != i + 1 : bytes[5] == i + 1)
+        if (!s->machines[i].cut && (all ? bytes[11] != i + 1 : bytes[5] == i + 1))
             arrive_at_broker(s, &s->machines[i], m);
     for (unsigned i = 0; i < s->client_count; i++)
         if (all ? bytes[11] != CLIENT_MAC + i : bytes[5] == CLIENT_MAC + i)
@@ -183,10 +209,12 @@ static void deliver(struct story *s)
     struct flight due[WIRE_MAX];
     unsigned count = 0, kept = 0;
     for (unsigned i = 0; i < s->wire_count; i++) {
-        if (s->wire[i].at_ns <= s->now_ns)
-            due[count++] = s->wire[i];
-        else
+        if (s->wire[i].at_ns > s->now_ns)
             s->wire[kept++] = s->wire[i];
+        else if (is_cut(s, rte_pktmbuf_mtod(s->wire[i].m, const uint8_t *)))
+            rte_pktmbuf_free(s->wire[i].m); /* it was on its way */
+        else
+            due[count++] = s->wire[i];
     }
     s->wire_count = kept;
     for (unsigned i = 0; i < count; i++)
@@ -197,6 +225,9 @@ static void deliver(struct story *s)
 
 static struct tide_addr broker_addr(unsigned number) { return tide_addr_v4(0x0a000000 + number); }
 
+static void changed(struct story *);
+static void enroll(struct story *, struct machine *);
+
 static struct machine *machine(struct story *s, unsigned broker)
 {
     if (broker == 0 || broker > s->broker_count)
@@ -204,105 +235,265 @@ static struct machine *machine(struct story *s, unsigned broker)
     return &s->machines[broker - 1];
 }
 
-/* What its clients are shown; a core may still look at the view before, so two take turns. */
-static void show(struct story *s, struct machine *b)
+/* Nobody else turns while a core does: what it read before is no longer in use. */
+static uint64_t grace_begin(void *self) { return ((struct machine *)self)->story->now_ns + 1; }
+static bool grace_passed(void *self, uint64_t token) { return ((struct machine *)self)->story->now_ns >= token; }
+
+static struct partition_config partition_of(struct story *s, struct machine *b)
 {
-    struct tide_view *v = b->view == &b->views[0] ? &b->views[1] : &b->views[0];
-    b->view_partition = (struct view_partition){.leader = s->leader, .leader_epoch = s->epoch, .replica_count = s->broker_count,
-                                                .isr_count = s->broker_count, .replicas = s->replicas, .isr = s->replicas,
-                                                .local = b->partition};
-    b->view_topic = (struct view_topic){.name = "t", .name_len = 1, .id = {{7}}, .partition_count = 1, .partitions = &b->view_partition};
-    *v = (struct tide_view){.version = b->view != NULL ? b->view->version + 1 : 1, .self = (int32_t)b->number, .controller = 1,
-                            .broker_count = s->broker_count, .brokers = b->view_brokers, .topic_count = 1, .topics = &b->view_topic,
-                            .hash_mask = 15, .by_name = b->by_name, .by_id = b->by_id};
-    tide_view_index(&b->view_topic, 1, 16, b->by_name, b->by_id);
-    b->view = v;
-    atomic_store(&b->publication.now, v);
+    return (struct partition_config){.topic = "t", .topic_id = s->topic_id, .slot = 1, .dir = "/data/t-0", .preallocate_bytes = 65536,
+                                     .producer_expiry_ms = 86400000, .producers_max = 16, .topic_config = s->topic,
+                                     .lease_until_ns = &b->publication.lease_until_ns,
+                                     .grace = {.self = b, .begin = grace_begin, .passed = grace_passed}};
 }
 
 static void open_partition(struct story *s, struct machine *b)
 {
-    struct partition_config c = {.topic = "t", .topic_id = {{7}}, .dir = "/data/t-0", .preallocate_bytes = 65536,
-                                 .producer_expiry_ms = 86400000, .producers_max = 16};
+    struct partition_config c = partition_of(s, b);
     char error[512] = "";
-    settings_topic_defaults(&s->settings, &c.topic_config);
-    c.topic_config.segment_bytes = 1 << 20;
-    c.topic_config.ack_durability = s->memory ? ACK_DURABILITY_MEMORY : ACK_DURABILITY_DEVICE;
     b->partition = partition_create(&c);
     if (partition_open(b->partition, sim_fs_verbs(b->fs), error, sizeof(error)) != 0) {
         fprintf(stderr, "%s\n", error);
         wrong(s, "the partition could not be opened");
     }
     b->log_end = b->durable_end = log_next_offset(partition_log(b->partition));
-    b->high_watermark = 0; /* known again when it leads */
+    b->high_watermark = 0; /* known again when it leads or follows */
+    b->adopt = (struct tide_mail){.kind = MAIL_ADOPT, .from = 1, .order = {.partition = b->partition}};
+    if (post_send(b->office, 1, 0, &b->adopt) != TIDE_OK)
+        wrong(s, "a full ring");
     tell(s, "broker %u boots: its log ends at %" PRId64, b->number, b->log_end);
+}
+
+static struct core *make_core(struct story *s, struct machine *b)
+{
+    static const struct core_listener listeners[] = {{PORT, 0}};
+    struct core_config c = {.core_count = 1, .settings = &s->settings, .publication = &b->publication, .office = b->office, .log_core = b->log_core,
+                            .start_ns = s->now_ns, .listeners = listeners, .listener_count = 1, .replication_port = PEER_PORT};
+    c.net = (struct net_config){.mac = {{2, 0, 0, 0, 0, (uint8_t)b->number}}, .addr = broker_addr(b->number), .prefix_len = 24, .mtu = 1500,
+                                .announce = true, .tx_pool = pools.tx};
+    c.tcp = (struct tcp_config){.connections_max = 32, .syn_backlog = 8, .receive_window_bytes = 65536, .send_buffer_bytes = 262144,
+                                .mss = 1460, .rto_min_us = 5000, .time_wait_ms = 1000, .tx_pool = pools.tx,
+                                .secret = {(uint8_t)b->number, b->starts}};
+    c.broker = (struct broker_config){.request_pool = pools.request, .response_pool = pools.response, .peer_pool = pools.peer, .requests_max = 64,
+                                      .sessions_max = 32, .mails_max = 63,
+                                      .grace = {.self = b, .begin = grace_begin, .passed = grace_passed}};
+    return core_create(&c);
 }
 
 void story_boots(struct story *s, unsigned broker)
 {
-    static const struct core_listener listeners[] = {{PORT, 0}};
     struct machine *b = machine(s, broker);
     struct log_core_config log = {.tail_buffer_bytes = 16384, .tail_buffers = 16, .read_buffer_bytes = 65536, .read_buffers = 8,
                                   .index_chunks = 64, .views = 1023, .counters = &b->counters};
-    struct core_config c = {.core_count = 1, .settings = &s->settings, .publication = &b->publication, .start_ns = s->now_ns,
-                            .listeners = listeners, .listener_count = 1};
     if (b->up)
         wrong(s, "it runs already");
+    b->starts++;
     b->office = post_office_create(1);
     b->log_core = log_core_create(&log);
     b->disk = sim_disk_create(b->fs, &(struct sim_disk_config){.durable_ns = STORY_DISK_NS, .write_ns = STORY_DISK_NS, .read_ns = STORY_STEP_NS});
-    c.office = b->office;
-    c.log_core = b->log_core;
-    c.net = (struct net_config){.mac = {{2, 0, 0, 0, 0, (uint8_t)broker}}, .addr = broker_addr(broker), .prefix_len = 24, .mtu = 1500,
-                                .announce = true, .tx_pool = pools.tx};
-    c.tcp = (struct tcp_config){.connections_max = 32, .syn_backlog = 8, .receive_window_bytes = 65536, .send_buffer_bytes = 262144,
-                                .mss = 1460, .rto_min_us = 5000, .time_wait_ms = 1000, .tx_pool = pools.tx, .secret = {(uint8_t)broker}};
-    c.broker = (struct broker_config){.request_pool = pools.request, .response_pool = pools.response, .requests_max = 64,
-                                      .sessions_max = 32, .mails_max = 63};
-    b->core = core_create(&c);
+    b->core = make_core(s, b);
     if (b->office == NULL || b->log_core == NULL || b->core == NULL)
         wrong(s, "no memory");
-    for (unsigned i = 0; i < s->broker_count; i++)
-        b->view_brokers[i] = (struct view_broker){.id = (int32_t)i + 1, .endpoints = {{.host = "10.0.0.1", .port = PORT}}};
-    b->view = NULL;
     atomic_store(&b->publication.now, NULL);
-    atomic_store(&b->publication.lease_until_ns, UINT64_MAX);
+    b->told_epoch = -1;
     open_partition(s, b);
     b->up = true;
-    show(s, b);
+    enroll(s, b);
 }
 
-static void show_all(struct story *s)
+/* ---- control, which is the story ---------------------------------------------------------------------------------- */
+
+/* Everybody is told of it in the next step. */
+static void changed(struct story *s)
 {
+    s->partition_epoch++;
     for (unsigned i = 0; i < s->broker_count; i++)
-        if (s->machines[i].up)
-            show(s, &s->machines[i]);
-}
-
-static void adopt(struct story *s, struct machine *b)
-{
-    b->adopt = (struct tide_mail){.kind = MAIL_ADOPT, .from = 1};
-    b->adopt.order = (struct mail_order){.partition = b->partition, .leader_epoch = s->epoch, .replica_count = 1, .isr_count = 1};
-    if (post_send(b->office, 1, 0, &b->adopt) != TIDE_OK)
-        wrong(s, "a full ring");
+        s->machines[i].image_stale = true;
 }
 
 void story_leads(struct story *s, unsigned broker)
 {
-    struct machine *b = machine(s, broker);
-    s->epoch += !b->adopted;
-    s->leader = (int32_t)broker;
-    tell(s, "broker %u leads epoch %d", broker, s->epoch);
-    if (!b->adopted)
-        adopt(s, b);
-    show_all(s);
+    s->leader = (int32_t)machine(s, broker)->number;
+    s->leader_epoch++;
+    tell(s, "broker %u leads epoch %d", broker, s->leader_epoch);
+    changed(s);
 }
 
 void story_nobody_leads(struct story *s)
 {
     s->leader = -1;
+    s->leader_epoch++;
     tell(s, "nobody leads");
-    show_all(s);
+    changed(s);
+}
+
+static void list_isr(uint32_t isr, char *to, size_t room)
+{
+    size_t n = 0;
+    to[0] = 0;
+    for (unsigned i = 0; i < STORY_BROKERS_MAX; i++)
+        if (isr & 1u << i)
+            n += (size_t)snprintf(to + n, room - n, "%s%u", n != 0 ? ", " : "", i + 1);
+}
+
+static void commit_isr(struct story *s, uint32_t isr)
+{
+    char text[32];
+    list_isr(isr, text, sizeof(text));
+    s->isr = isr;
+    tell(s, "in sync: %s", text);
+    changed(s);
+}
+
+void story_fences(struct story *s, unsigned broker)
+{
+    struct machine *b = machine(s, broker);
+    b->registered = false;
+    atomic_store(&b->publication.lease_until_ns, 0);
+    tell(s, "broker %u is fenced", broker);
+    if (s->isr & ~(1u << (broker - 1)))
+        commit_isr(s, s->isr & ~(1u << (broker - 1)));
+}
+
+/* Under another broker epoch, as after a registration. */
+static void enroll(struct story *s, struct machine *b)
+{
+    b->registered = true;
+    b->broker_epoch = ++s->broker_epochs;
+    atomic_store(&b->publication.lease_until_ns, UINT64_MAX);
+    changed(s);
+}
+
+void story_hears(struct story *s, unsigned broker)
+{
+    tell(s, "control hears broker %u", broker);
+    enroll(s, machine(s, broker));
+}
+
+void story_needs_in_sync(struct story *s, int64_t replicas)
+{
+    s->topic.min_insync_replicas = replicas;
+}
+
+void story_memory_is_enough(struct story *s)
+{
+    s->topic.ack_durability = ACK_DURABILITY_MEMORY;
+}
+
+/* Order before image. */
+static void tell_role(struct story *s, struct machine *b)
+{
+    struct mail_role *r = &b->become.become.role;
+    b->become = (struct tide_mail){.kind = MAIL_BECOME, .from = 1};
+    b->become.become.partition = b->partition;
+    *r = (struct mail_role){.self = (int32_t)b->number, .leader = s->leader, .leader_epoch = s->leader_epoch, .partition_epoch = s->partition_epoch,
+                            .replica_count = s->broker_count, .unclean_epoch = -1};
+    for (unsigned i = 0; i < s->broker_count; i++) {
+        r->replicas[i] = (int32_t)i + 1;
+        r->broker_epochs[i] = s->machines[i].broker_epoch;
+        if (s->isr & 1u << i)
+            r->isr[r->isr_count++] = (int32_t)i + 1;
+    }
+    if (post_send(b->office, 1, 0, &b->become) != TIDE_OK)
+        wrong(s, "a full ring");
+    b->told_epoch = s->partition_epoch;
+}
+
+static void show(struct story *s, struct machine *b)
+{
+    struct image *v = calloc(1, sizeof(*v));
+    for (unsigned i = 0; i < s->broker_count; i++) {
+        const struct machine *o = &s->machines[i];
+        v->replicas[i] = (int32_t)i + 1;
+        v->brokers[i] = (struct view_broker){.id = (int32_t)i + 1, .fenced = !o->registered, .epoch = o->broker_epoch,
+                                             .incarnation = {{(uint8_t)o->number, o->starts}}, .replication_addr = broker_addr(o->number),
+                                             .replication_port = PEER_PORT, .core_count = 1, .endpoints = {{.port = PORT}}};
+        snprintf(v->brokers[i].endpoints[0].host, sizeof(v->brokers[i].endpoints[0].host), "10.0.0.%u", i + 1);
+    }
+    v->partition = (struct view_partition){.leader = s->leader, .leader_epoch = s->leader_epoch, .partition_epoch = s->partition_epoch,
+                                           .replica_count = (uint16_t)s->broker_count, .replicas = v->replicas, .isr = v->isr,
+                                           .local = b->adopted ? b->partition : NULL};
+    for (unsigned i = 0; i < s->broker_count; i++)
+        if (s->isr & 1u << i)
+            v->isr[v->partition.isr_count++] = (int32_t)i + 1;
+    v->topic = (struct view_topic){.name = "t", .name_len = 1, .id = s->topic_id, .partition_count = 1, .partitions = &v->partition, .config = s->topic};
+    v->view = (struct tide_view){.version = b->image != NULL ? b->image->view.version + 1 : 1, .self = (int32_t)b->number, .controller = 1,
+                                 .broker_count = s->broker_count, .brokers = v->brokers, .topic_count = 1, .topics = &v->topic, .hash_mask = 15,
+                                 .by_name = v->by_name, .by_id = v->by_id};
+    tide_uuid_to_text(&s->cluster_id, v->view.cluster_id);
+    tide_view_index(&v->topic, 1, 16, v->by_name, v->by_id);
+    atomic_store(&b->publication.now, &v->view);
+    free(b->image);
+    b->image = v;
+    b->image_stale = false;
+}
+
+/* A leader wants another ISR: compare and set. */
+static void on_isr(struct story *s, struct machine *b, struct tide_mail *m)
+{
+    struct mail_isr *a = &m->isr;
+    uint32_t isr = 0;
+    a->error = 0;
+    for (uint32_t i = 0; i < a->count; i++) {
+        struct machine *o = machine(s, (unsigned)a->isr[i]);
+        isr |= 1u << (o->number - 1);
+        if (!o->registered || (a->broker_epochs[i] != -1 && a->broker_epochs[i] != o->broker_epoch))
+            a->error = KAFKA_INELIGIBLE_REPLICA;
+    }
+    if (s->leader != (int32_t)b->number || s->leader_epoch != a->leader_epoch)
+        a->error = KAFKA_FENCED_LEADER_EPOCH;
+    else if (s->partition_epoch != a->partition_epoch)
+        a->error = KAFKA_INVALID_UPDATE_VERSION;
+    if (a->error == 0) {
+        commit_isr(s, isr);
+        a->partition_epoch = s->partition_epoch;
+    }
+    if (post_send(b->office, 1, 0, m) != TIDE_OK)
+        wrong(s, "a full ring");
+}
+
+static void take_letters(struct story *s, struct machine *b)
+{
+    struct tide_mail *letters[8];
+    unsigned n = post_take(b->office, 1, letters, 8);
+    for (unsigned i = 0; i < n; i++) {
+        switch (letters[i]->kind) {
+        case MAIL_ADOPT:
+            b->adopted = b->image_stale = true;
+            break;
+        case MAIL_BECOME: break;
+        case MAIL_ISR: on_isr(s, b, letters[i]); break;
+        default: wrong(s, "an unexpected letter");
+        }
+    }
+}
+
+static void control_step(struct story *s)
+{
+    for (unsigned i = 0; i < s->broker_count; i++)
+        if (s->machines[i].up)
+            take_letters(s, &s->machines[i]);
+    for (unsigned i = 0; i < s->broker_count; i++) {
+        struct machine *b = &s->machines[i];
+        if (!b->up)
+            continue;
+        if (b->adopted && b->registered && b->told_epoch != s->partition_epoch && s->leader_epoch != 0)
+            tell_role(s, b);
+        if (b->image_stale)
+            show(s, b);
+    }
+}
+
+void story_cuts_off(struct story *s, unsigned broker)
+{
+    machine(s, broker)->cut = true;
+    tell(s, "broker %u is cut off", broker);
+}
+
+void story_heals(struct story *s, unsigned broker)
+{
+    machine(s, broker)->cut = false;
+    tell(s, "broker %u is heard again", broker);
 }
 
 static void stop(struct machine *b)
@@ -320,6 +511,8 @@ static void stop(struct machine *b)
     b->partition = NULL;
     log_core_destroy(b->log_core);
     post_office_destroy(b->office);
+    free(b->image);
+    b->image = NULL;
     b->up = b->adopted = false;
 }
 
@@ -331,11 +524,6 @@ void story_loses_power(struct story *s, unsigned broker)
     tell(s, "the power of broker %u goes", broker);
 }
 
-void story_memory_is_enough(struct story *s)
-{
-    s->memory = true;
-}
-
 /* What moved in this turn, in one sentence each. */
 static void notice(struct story *s, struct machine *b)
 {
@@ -344,9 +532,10 @@ static void notice(struct story *s, struct machine *b)
         return; /* no marks yet */
     partition_look(b->partition, &look);
     int64_t durable = log_durable_end(partition_log(b->partition));
-    const char *verb = s->memory ? "has written" : "holds"; /* without a flush: the power may take it */
+    const char *verb = s->topic.ack_durability == ACK_DURABILITY_MEMORY ? "has written" : "holds"; /* without a flush: the power may take it */
     if (look.log_end != b->log_end)
-        tell(s, "broker %u appends: its log ends at %" PRId64, b->number, look.log_end);
+        tell(s, "broker %u %s: its log ends at %" PRId64, b->number, look.log_end > b->log_end ? "appends" : "cuts off what is not of this epoch",
+             look.log_end);
     if (durable != b->durable_end && look.high_watermark != b->high_watermark)
         tell(s, "broker %u: its disk %s all below %" PRId64 ", committed is all below %" PRId64, b->number, verb, durable, look.high_watermark);
     else if (durable != b->durable_end)
@@ -361,7 +550,6 @@ static void notice(struct story *s, struct machine *b)
 static void broker_step(struct story *s, struct machine *b)
 {
     struct tide_time t = {.now_ns = s->now_ns, .wall_ms = WALL_BEGIN_MS + (int64_t)(s->now_ns / TIDE_NS_PER_MS)};
-    struct tide_mail *letters[2]; /* a place for each sender */
     for (unsigned i = 0; i < b->job_count; i++) {
         b->jobs[i]->run(b->jobs[i], sim_fs_verbs(b->fs));
         b->io.jobs_done[b->io.jobs_done_count++] = b->jobs[i];
@@ -378,11 +566,6 @@ static void broker_step(struct story *s, struct machine *b)
     for (unsigned i = 0; i < b->io.out.job_count; i++)
         b->jobs[b->job_count++] = b->io.out.jobs[i];
     b->io.out.job_count = 0;
-    while (post_take(b->office, 1, letters, 2) != 0)
-        if (letters[0]->kind == MAIL_ADOPT)
-            b->adopted = true;
-        else
-            wrong(s, "an unexpected letter");
     core_check(b->core);
     notice(s, b);
 }
@@ -621,6 +804,7 @@ static void step(struct story *s)
     for (unsigned i = 0; i < s->broker_count; i++)
         if (s->machines[i].up)
             broker_step(s, &s->machines[i]);
+    control_step(s);
     for (unsigned i = 0; i < s->client_count; i++)
         client_step(s, &s->clients[i]);
     s->now_ns += STORY_STEP_NS;
@@ -678,6 +862,7 @@ static void count_free(unsigned *ret)
     ret[1] = rte_mempool_avail_count(pools.request);
     ret[2] = rte_mempool_avail_count(pools.response);
     ret[3] = rte_mempool_avail_count(pools.client);
+    ret[4] = rte_mempool_avail_count(pools.peer);
 }
 
 struct story *story_begin(unsigned brokers)
@@ -689,6 +874,7 @@ struct story *story_begin(unsigned brokers)
         pools.request = unit_pool("story_request", 127, 16384);
         pools.response = unit_pool("story_response", 255, 8192);
         pools.client = unit_pool("story_client", 4095, 1800);
+        pools.peer = unit_pool("story_peer", 1023, 256);
     }
     if (s == NULL || brokers == 0 || brokers > STORY_BROKERS_MAX)
         abort();
@@ -696,11 +882,17 @@ struct story *story_begin(unsigned brokers)
     s->now_ns = s->zero_ns = BEGIN_NS;
     s->broker_count = brokers;
     s->leader = -1;
+    s->isr = (1u << brokers) - 1;
+    s->topic_id = (struct tide_uuid){{7}};
+    s->cluster_id = (struct tide_uuid){{8}};
     settings_defaults(&s->settings);
+    s->settings.replica_lag_time_max_ms = STORY_LAG_MS;
+    settings_topic_defaults(&s->settings, &s->topic);
+    s->topic.segment_bytes = 1 << 20;
     for (unsigned i = 0; i < brokers; i++) {
         struct machine *b = &s->machines[i];
+        b->story = s;
         b->number = i + 1;
-        s->replicas[i] = (int32_t)i + 1;
         b->fs = sim_fs_create(&(struct sim_fs_config){.seed = 1});
         if (sim_fs_verbs(b->fs)->mkdir(sim_fs_verbs(b->fs)->self, "/data") != 0 ||
             sim_fs_verbs(b->fs)->sync_dir(sim_fs_verbs(b->fs)->self, "/") != 0)
@@ -711,7 +903,7 @@ struct story *story_begin(unsigned brokers)
 
 void story_end(struct story *s)
 {
-    unsigned free_now[4];
+    unsigned free_now[TIDE_ARRAY_LEN(free_before)];
     for (unsigned i = 0; i < s->broker_count; i++) {
         if (s->machines[i].up) {
             sim_fs_crash(s->machines[i].fs, SIM_CRASH_KEEPS);
@@ -727,7 +919,7 @@ void story_end(struct story *s)
         net_deinit(&s->clients[i].net);
     }
     count_free(free_now);
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < TIDE_ARRAY_LEN(free_before); i++)
         if (free_now[i] != free_before[i])
             wrong(s, "buffers are missing");
     free(s);

@@ -27,6 +27,7 @@ enum {
     STORY_CLIENTS_MAX = 4,
     STORY_STEP_NS = 100000, /* a frame arrives one step after it left */
     STORY_DISK_NS = 500000, /* a durable write */
+    STORY_LAG_MS = 200,     /* replica.lag.time.max.ms */
 };
 
 struct story;
@@ -38,15 +39,26 @@ void story_end(struct story *);
 
 /* ---- brokers ---- */
 
-/* The machine starts: the log is opened, which is told. It leads nothing. */
+/* The machine starts and control hears it: the log is opened, which is told. It leads nothing. */
 void story_boots(struct story *, unsigned broker);
-/* Control says that it leads, and shows it to clients; in the next epoch if it began to live since the last one. */
-void story_leads(struct story *, unsigned broker);
-/* Control shows that nobody leads. */
-void story_nobody_leads(struct story *);
 /* The power goes: memory is forgotten, and of the disk all that was not made durable. */
 void story_loses_power(struct story *, unsigned broker);
-/* Of the topic, for brokers that boot later: acknowledged when the memory has it, not the disk. */
+/* No frame of it gets through, nor to it; control hears it all the same. */
+void story_cuts_off(struct story *, unsigned broker);
+void story_heals(struct story *, unsigned broker);
+
+/* ---- control ----
+ * All brokers of the story are replicas, and in sync at first. A leader that wants another ISR gets it in the next step. */
+
+/* It leads the next epoch. Who runs is told at once. */
+void story_leads(struct story *, unsigned broker);
+void story_nobody_leads(struct story *);
+/* Control hears it no longer: it is out of sync unless it is the last one, its lease is over, and it is told nothing more
+ * before it boots or is heard again. */
+void story_fences(struct story *, unsigned broker);
+void story_hears(struct story *, unsigned broker);
+/* Of the topic, before the first broker boots: min.insync.replicas; and acknowledged when the memory has it, not the disk. */
+void story_needs_in_sync(struct story *, int64_t replicas);
 void story_memory_is_enough(struct story *);
 
 /* ---- clients ---- */

@@ -145,7 +145,7 @@ static void the_power_goes_during_a_write(void **state)
                   "  2.4  the power of broker 1 goes\n"
                   "  3.4  broker 1 boots: its log ends at 2\n"
                   "  3.4  broker 1 leads epoch 2\n"
-                  "  3.5  broker 1: committed is all below 2\n");
+                  "  3.6  broker 1: committed is all below 2\n");
     story_sends_numbered(s, "ann", 2, "blue");
     story_passes(s, 2);
     story_sends_numbered(s, "ann", 2, "blue");
@@ -181,7 +181,7 @@ static void the_power_goes_before_the_answer(void **state)
                   "  0.8  the power of broker 1 goes\n"
                   "  0.8  broker 1 boots: its log ends at 1\n"
                   "  0.8  broker 1 leads epoch 2\n"
-                  "  0.9  broker 1: committed is all below 1\n"
+                  "  1.0  broker 1: committed is all below 1\n"
                   "  2.1  ann sends red with acks=all\n"
                   "  2.3  ann hears: red is at 0\n");
     story_end(s);
@@ -207,7 +207,7 @@ static void what_follows_a_refused_batch_is_refused_alike(void **state)
                   "  1.0  nobody leads\n"
                   "  1.0  ann sends green with acks=all\n"
                   "  1.2  ann hears of green: NOT_LEADER_OR_FOLLOWER\n"
-                  "  1.5  broker 1 leads epoch 1\n"
+                  "  1.5  broker 1 leads epoch 3\n"
                   "  1.5  ann sends blue with acks=all\n"
                   "  1.7  ann hears of blue: NOT_LEADER_OR_FOLLOWER\n");
     story_sends_numbered(s, "ann", 1, "green");
