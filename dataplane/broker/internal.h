@@ -235,8 +235,6 @@ struct session {
     uint32_t uncredited; /* received bytes whose window is still closed */
     uint64_t muted_until_ns;
     uint64_t progress_ns; /* last time bytes came in or a request was taken */
-    uint64_t refused_ns;  /* last time that a batch was refused for a while, 0: never... */
-    int16_t refused;      /* ...and the error */
     struct tide_rope in;
     struct tide_rope out;
     struct link requests;

@@ -9,33 +9,9 @@
  */
 #include "broker/internal.h"
 
-/* Producers send ahead. When the first of several batches meets a partition that cannot take it for a while, and the
- * second comes when it can, the second has a gap before it that is nobody's fault, and some clients end over it. It is
- * refused like the first, which is always safe: nothing was appended. */
-#define REFUSED_ALIKE_NS TIDE_NS_PER_S
-
-static bool is_refused_for_a_while(int16_t error)
+static void entry_failed(struct request *r, struct produce_entry *e, int16_t error)
 {
-    return error == KAFKA_UNKNOWN_TOPIC_OR_PARTITION || error == KAFKA_LEADER_NOT_AVAILABLE || error == KAFKA_NOT_LEADER_OR_FOLLOWER ||
-           error == KAFKA_NOT_ENOUGH_REPLICAS || error == KAFKA_KAFKA_STORAGE_ERROR;
-}
-
-static int16_t refused_alike(const struct broker *b, struct session *s, int16_t error)
-{
-    if (s == NULL)
-        return error;
-    if (is_refused_for_a_while(error)) {
-        s->refused = error;
-        s->refused_ns = b->time.now_ns;
-    } else if (error == KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER && s->refused_ns != 0 && b->time.now_ns - s->refused_ns < REFUSED_ALIKE_NS) {
-        return s->refused;
-    }
-    return error;
-}
-
-static void entry_failed(struct broker *b, struct request *r, struct produce_entry *e, int16_t error)
-{
-    e->error = refused_alike(b, r->session, error);
+    e->error = error;
     e->base_offset = -1;
     e->done = true;
     r->produce.failed = true;
@@ -144,7 +120,7 @@ static void take_result(struct broker *b, struct request *r, struct produce_entr
     e->message = a->message;
     e->leader_epoch = a->leader_epoch;
     if (a->error != 0) {
-        entry_failed(b, r, e, a->error);
+        entry_failed(r, e, a->error);
         return;
     }
     e->base_offset = a->base_offset;
@@ -185,11 +161,11 @@ void produce_on_mark(struct broker *b, struct waiter *w, const struct partition_
 
     wait_remove(b, w);
     if (look->failed)
-        entry_failed(b, r, e, KAFKA_KAFKA_STORAGE_ERROR);
+        entry_failed(r, e, KAFKA_KAFKA_STORAGE_ERROR);
     else if (!look->leader || look->leader_epoch != w->leader_epoch)
-        entry_failed(b, r, e, KAFKA_NOT_LEADER_OR_FOLLOWER);
+        entry_failed(r, e, KAFKA_NOT_LEADER_OR_FOLLOWER);
     else if (kind == WAIT_HIGH_WATERMARK && !look->min_isr_met)
-        entry_failed(b, r, e, KAFKA_NOT_ENOUGH_REPLICAS_AFTER_APPEND);
+        entry_failed(r, e, KAFKA_NOT_ENOUGH_REPLICAS_AFTER_APPEND);
     else if (reached >= w->end)
         entry_succeeded(b, r, e);
     else
@@ -208,7 +184,7 @@ void produce_on_deadline(struct broker *b, struct request *r)
         if (item->kind != ITEM_PRODUCE || e->done)
             continue;
         wait_remove(b, &e->waiter);
-        entry_failed(b, r, e, KAFKA_REQUEST_TIMED_OUT);
+        entry_failed(r, e, KAFKA_REQUEST_TIMED_OUT);
         tide_count(b->counters, COUNTER_acks_timed_out);
     }
     produce_try_respond(b, r);
@@ -371,7 +347,7 @@ static void route_and_append(struct broker *b, struct request *r, const struct p
                 e->leader_epoch = vp->leader_epoch;
             }
             if (error != 0)
-                entry_failed(b, r, e, error);
+                entry_failed(r, e, error);
             else
                 append_entry(b, r, e, vp, p.records.at, transactional, out);
         }

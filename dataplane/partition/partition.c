@@ -225,11 +225,13 @@ static void follow(struct partition *p, bool new_epoch)
     begin_marks(p, false);
 }
 
+/* After the begin of an epoch, and after a refusal: see partition_append. */
+#define SETTLE_NS TIDE_NS_PER_S
+
 bool partition_become(struct partition *p, const struct tide_time *t, const struct mail_role *role, struct tide_out *out)
 {
     bool new_epoch = role->leader_epoch > p->leader_epoch;
     bool takes_part = p->state >= PARTITION_FOLLOWER && p->state <= PARTITION_LEADER && !p->releasing;
-    (void)t;
     if (role->partition_epoch <= p->partition_epoch || !TIDE_EXPECT(role->leader_epoch >= p->leader_epoch))
         return false;
     if (new_epoch)
@@ -239,8 +241,11 @@ bool partition_become(struct partition *p, const struct tide_time *t, const stru
     p->partition_epoch = role->partition_epoch;
     p->unclean_epoch = TIDE_MAX(p->unclean_epoch, role->recovering ? role->leader_epoch : role->unclean_epoch);
     p->isr = members_isr(&p->members, role) | 1u << MEMBER_SELF;
-    if (takes_part && role->leader == role->self)
+    if (takes_part && role->leader == role->self) {
+        if (new_epoch)
+            p->settled_ns = t->now_ns + SETTLE_NS;
         lead(p, new_epoch);
+    }
     else if (takes_part)
         follow(p, new_epoch);
     p->moved = true;
@@ -480,6 +485,21 @@ static enum tide_status store(struct partition *p, const struct tide_time *t, co
     return TIDE_OK;
 }
 
+/* Producers send ahead. When the first of several batches comes while we cannot take it (we do not lead yet, or too few are
+ * in sync), and the second when we can, there is a gap before the second that is nobody's fault. It must not be taken from a
+ * producer that we do not know, or the first could never follow (P6), and some clients end over OUT_OF_ORDER_SEQUENCE_NUMBER.
+ * For a while such a gap is told as a refusal that will pass: nothing was appended, so that is always safe. */
+static bool is_refused_for_a_while(int16_t error)
+{
+    return error == KAFKA_NOT_LEADER_OR_FOLLOWER || error == KAFKA_NOT_ENOUGH_REPLICAS || error == KAFKA_KAFKA_STORAGE_ERROR;
+}
+
+static enum producer_verdict judge(const struct partition *p, const struct tide_time *t, const struct batch_header *h, int64_t *ret_first)
+{
+    enum producer_verdict v = producer_judge(p->producers, h, ret_first);
+    return v == PRODUCER_UNKNOWN && h->base_sequence != 0 && t->now_ns < p->settled_ns ? PRODUCER_GAP : v;
+}
+
 enum tide_status partition_append(struct partition *p, const struct tide_time *t, const struct partition_append *a, struct tide_out *out,
                                   struct partition_appended *ret)
 {
@@ -494,6 +514,8 @@ enum tide_status partition_append(struct partition *p, const struct tide_time *t
     error = check_request(p, t, a, &h, &message);
     if (error == 0 || error == KAFKA_INVALID_RECORD || error == KAFKA_INVALID_TIMESTAMP)
         ret->log_start_offset = log_start_offset(p->log);
+    if (is_refused_for_a_while(error))
+        p->settled_ns = t->now_ns + SETTLE_NS;
     if (error != 0)
         return refuse(ret, error, message);
     walk(p, t, a, &h, &walked);
@@ -504,7 +526,7 @@ enum tide_status partition_append(struct partition *p, const struct tide_time *t
         ret->bad_record = walked.bad_record;
         return refuse(ret, walked.error, walked.message);
     }
-    switch (producer_judge(p->producers, &h, &first)) {
+    switch (judge(p, t, &h, &first)) {
     case PRODUCER_DUPLICATE:
         if (batch_crc(a->records) != h.crc)
             return refuse(ret, KAFKA_CORRUPT_MESSAGE, "the checksum does not match");
@@ -516,6 +538,8 @@ enum tide_status partition_append(struct partition *p, const struct tide_time *t
         return refuse(ret, KAFKA_INVALID_PRODUCER_EPOCH, "a newer epoch of this producer has written");
     case PRODUCER_GAP:
     case PRODUCER_NEW_EPOCH_GAP:
+        if (t->now_ns < p->settled_ns)
+            return refuse(ret, KAFKA_NOT_LEADER_OR_FOLLOWER, "what goes before it was refused, or may have been");
         return refuse(ret, KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER, "the sequence does not continue what was written");
     default:
         return store(p, t, a, &h, &walked, out, ret);

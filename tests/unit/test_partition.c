@@ -93,6 +93,7 @@ static void start(uint32_t replicas, uint32_t isr)
     assert_int_equal(open_partition(), 0);
     adopt_and_lead(replicas, isr);
     pump();
+    w.time.now_ns += 2 * TIDE_NS_PER_S; /* the epoch is no longer young */
 }
 
 static int stop(void)
@@ -494,6 +495,36 @@ static void test_sequences(void **state)
     }
 }
 
+/* The shadow of a refused batch: in the first second of an epoch and after a refusal a gap will pass, and a producer that is
+ * not known begins with its first batch (P6). */
+static void test_a_gap_behind_a_refused_batch(void **state)
+{
+    struct partition_append other = plain;
+    other.leader_epoch = EPOCH - 1;
+    start(1, 1);
+    assert_int_equal(append_from(9, 0, 0, 1).error, 0);
+    assert_int_equal(append(build(1, 9, 0, 1), &other).error, KAFKA_NOT_LEADER_OR_FOLLOWER);
+    assert_int_equal(append_from(9, 0, 2, 1).error, KAFKA_NOT_LEADER_OR_FOLLOWER);
+    assert_int_equal(append_from(9, 1, 2, 1).error, KAFKA_NOT_LEADER_OR_FOLLOWER);
+    assert_int_equal(append_from(7, 0, 1, 1).error, KAFKA_NOT_LEADER_OR_FOLLOWER); /* not known */
+    assert_int_equal(append_from(7, 0, 0, 1).error, 0);
+    assert_int_equal(append_from(9, 0, 1, 1).error, 0);
+    assert_int_equal(append_from(9, 0, 2, 1).error, 0);
+    assert_int_equal(append_from(9, 0, 2, 1).duplicate, true);
+    w.time.now_ns += TIDE_NS_PER_S;
+    assert_int_equal(append_from(9, 0, 4, 1).error, KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert_int_equal(append_from(8, 0, 4, 1).error, 0); /* it may have been forgotten */
+}
+
+static void test_a_gap_in_a_young_epoch(void **state)
+{
+    start(1, 1);
+    w.time.now_ns -= 2 * TIDE_NS_PER_S;
+    assert_int_equal(append_from(9, 0, 1, 1).error, KAFKA_NOT_LEADER_OR_FOLLOWER);
+    w.time.now_ns += TIDE_NS_PER_S;
+    assert_int_equal(append_from(9, 0, 1, 1).error, 0);
+}
+
 /* ---- opened again -------------------------------------------------------------------------------------------- */
 
 #define SNAPSHOT WORLD_DIR "/00000000000000000004.snapshot"
@@ -780,6 +811,8 @@ int main(void)
         TEST(test_a_verdict),
         TEST(test_sizes),
         TEST(test_leadership),
+        TEST(test_a_gap_behind_a_refused_batch),
+        TEST(test_a_gap_in_a_young_epoch),
         TEST(test_acks_and_min_insync_replicas),
         TEST(test_duplicates),
         TEST(test_sequences),
