@@ -3,6 +3,7 @@
 """The judge, judged: histories made by hand, one for each violation, and clean ones of which nothing is said."""
 import pathlib
 import struct
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -122,6 +123,10 @@ class Violations(unittest.TestCase):
         self.assertEqual([f.split(':')[0] for f in found], ['misplaced'])
         self.assertIn('2, the first [(0, 1, [(0, 0)])', found[0])
 
+    def test_misplaced_around_a_fault_is_no_excuse_for_all(self):
+        found = checker.check(run_of({'a': ('all', told([1, 0]))}, ['0 0 a 0', '0 1 a 1'], faults=['kill 1 1000 1001']), WINDOW)
+        self.assertEqual([f.split(':')[0] for f in found], ['misplaced'])
+
     def test_one_offset_for_two_records(self):
         found = checker.check(run_of({'a': ('all', told([0])), 'b': ('all', told([0]))}, ['0 0 a 0', '0 1 b 0']), WINDOW)
         self.assertEqual(sorted(f.split(':')[0] for f in found), ['misplaced', 'misplaced'])
@@ -229,6 +234,40 @@ class Histories(unittest.TestCase):
             self.assertEqual(t.faults, [history.Fault('kill', 1, 5, 6)])
             self.assertEqual(t.errors['t.r1'], ['something'])
             self.assertEqual(checker.check(t, WINDOW), ["error: t: t.r1: 1, the first ['something']"])
+
+    def test_comments_are_skipped(self):
+        p = history.parse_producer('a', 'all', ['# sent 0 0 1', 'sent 0 0 1', '# acked', 'acked 0 0 0 2'])
+        self.assertEqual([r.offset for r in p.acked()], [0])
+
+    def test_errors_of_the_last_look(self):
+        with tempfile.TemporaryDirectory() as d:
+            d = pathlib.Path(d)
+            (d / 'runs').write_text('a t all\n')
+            (d / 't.final').write_text('error it is gone\n')
+            self.assertEqual(checker.check(history.load(d)['t'], WINDOW), ["error: t: t.final: 1, the first ['it is gone']"])
+            (d / 'runs').write_text('a t\n')
+            with self.assertRaises(history.Malformed):
+                history.load(d)
+
+    def test_by_hand(self):
+        def judge(*args):
+            r = subprocess.run([sys.executable, checker.__file__, *args], capture_output=True, text=True, check=False, timeout=30)
+            return r.returncode, r.stdout.splitlines()
+        with tempfile.TemporaryDirectory() as d:
+            d = pathlib.Path(d)
+            for name, data in (('one', batch(0)), ('two', batch(0, epoch=1))):
+                (d / name).mkdir()
+                (d / name / '00000000000000000000.log').write_bytes(data)
+            (d / 'runs').write_text('a t all\n')
+            (d / 'a.sent').write_text('sent 0 0 1\nacked 0 0 0 2\n')
+            (d / 't.final').write_text('read 0 0 9 a 0\n')
+            code, out = judge(str(d))
+            self.assertEqual((code, out[-1]), (0, '0 violations'))
+            code, out = judge(str(d), '--replica', f't-0=1={d / "one"},{d / "two"}')
+            self.assertEqual((code, out[-1]), (1, '1 violations'))
+            (d / 't.final').write_text('')
+            code, out = judge(str(d))
+            self.assertEqual((code, out[-2:]), (1, ['lost: t: acknowledged records of a: 1, the first [0]', '1 violations']))
 
     def test_histories_that_prove_nothing_are_refused(self):
         for lines in (['acked 0 0 0 1'], ['sent 0 0 1', 'sent 0 0 1'], ['sent 0 0 1', 'acked 1 0 0 1'], ['sent 0 0 1', 'acked 0 0 0 1', 'acked 0 0 0 1'],
