@@ -123,7 +123,7 @@ static void tell(struct story *s, const char *format, ...)
 {
     va_list args;
     size_t room = sizeof(s->told) - s->told_len;
-    int n = snprintf(s->told + s->told_len, room, "%5.1f  ", (double)(int64_t)(s->now_ns - s->zero_ns) / 1e6);
+    int n = snprintf(s->told + s->told_len, room, "%4" PRId64 "  ", (int64_t)(s->now_ns - s->zero_ns) / (int64_t)TIDE_NS_PER_MS);
     va_start(args, format);
     n += vsnprintf(s->told + s->told_len + n, room - (size_t)n, format, args);
     va_end(args);

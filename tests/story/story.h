@@ -7,12 +7,13 @@
  * step, disks that take five, and clients on stacks of their own. Nothing is random: a story is told the same way each time.
  *
  * There is one topic of one partition, on all brokers of the story; the story itself plays the control thread. Brokers are
- * numbers from 1, clients are names. A sentence begins with the time in milliseconds:
+ * numbers from 1, clients are names. A sentence begins with the whole milliseconds that have passed; what belongs to one of
+ * them stands in the order in which it happened:
  *
- *      0.0  ann sends red, green with acks=all
- *      0.1  broker 1 appends: its log ends at 2
- *      0.6  broker 1: its disk holds all below 2, committed is all below 2
- *      0.7  ann hears: red, green are at 0
+ *        0  ann sends red, green with acks=all
+ *        0  broker 1 appends: its log ends at 2
+ *        0  broker 1: its disk holds all below 2, committed is all below 2
+ *        0  ann hears: red, green are at 0
  *
  * Owner: one thread. Everything that is wrong aborts with the sentences so far.
  */

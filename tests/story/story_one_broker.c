@@ -10,8 +10,8 @@ static struct story *one_broker(void)
     story_leads(s, 1);
     story_client(s, "ann", 1);
     story_client(s, "ben", 1);
-    story_told(s, "  0.0  broker 1 boots: its log ends at 0\n"
-                  "  0.0  broker 1 leads epoch 1\n");
+    story_told(s, "   0  broker 1 boots: its log ends at 0\n"
+                  "   0  broker 1 leads epoch 1\n");
     return s;
 }
 
@@ -21,10 +21,10 @@ static void durable_then_answered(void **state)
     struct story *s = one_broker();
     story_sends(s, "ann", -1, "red green");
     story_passes(s, 5);
-    story_told(s, "  0.0  ann sends red, green with acks=all\n"
-                  "  0.1  broker 1 appends: its log ends at 2\n"
-                  "  0.7  broker 1: its disk holds all below 2, committed is all below 2\n"
-                  "  0.8  ann hears: red, green are at 0\n");
+    story_told(s, "   0  ann sends red, green with acks=all\n"
+                  "   0  broker 1 appends: its log ends at 2\n"
+                  "   0  broker 1: its disk holds all below 2, committed is all below 2\n"
+                  "   0  ann hears: red, green are at 0\n");
     story_end(s);
 }
 
@@ -36,13 +36,13 @@ static void one_waits_for_the_leader_and_none_for_nobody(void **state)
     story_passes(s, 2);
     story_sends(s, "ann", 0, "green");
     story_passes(s, 2);
-    story_told(s, "  0.0  ann sends red with acks=1\n"
-                  "  0.1  broker 1 appends: its log ends at 1\n"
-                  "  0.7  broker 1: its disk holds all below 1, committed is all below 1\n"
-                  "  0.8  ann hears: red is at 0\n"
-                  "  2.0  ann sends green with acks=0\n"
-                  "  2.1  broker 1 appends: its log ends at 2\n"
-                  "  2.7  broker 1: its disk holds all below 2, committed is all below 2\n");
+    story_told(s, "   0  ann sends red with acks=1\n"
+                  "   0  broker 1 appends: its log ends at 1\n"
+                  "   0  broker 1: its disk holds all below 1, committed is all below 1\n"
+                  "   0  ann hears: red is at 0\n"
+                  "   2  ann sends green with acks=0\n"
+                  "   2  broker 1 appends: its log ends at 2\n"
+                  "   2  broker 1: its disk holds all below 2, committed is all below 2\n");
     story_end(s);
 }
 
@@ -60,19 +60,19 @@ static void memory_is_enough(void **state)
     story_passes(s, 0.4);
     story_loses_power(s, 1);
     story_boots(s, 1);
-    story_told(s, "  0.0  broker 1 boots: its log ends at 0\n"
-                  "  0.0  broker 1 leads epoch 1\n"
-                  "  0.0  ann sends red with acks=all\n"
-                  "  0.1  broker 1 appends: its log ends at 1\n"
-                  "  0.1  broker 1: committed is all below 1\n"
-                  "  0.2  ann hears: red is at 0\n"
-                  "  0.7  broker 1: its disk has written all below 1\n"
-                  "  1.0  ann sends green with acks=all\n"
-                  "  1.1  broker 1 appends: its log ends at 2\n"
-                  "  1.1  broker 1: committed is all below 2\n"
-                  "  1.2  ann hears: green is at 1\n"
-                  "  1.4  the power of broker 1 goes\n"
-                  "  1.4  broker 1 boots: its log ends at 0\n");
+    story_told(s, "   0  broker 1 boots: its log ends at 0\n"
+                  "   0  broker 1 leads epoch 1\n"
+                  "   0  ann sends red with acks=all\n"
+                  "   0  broker 1 appends: its log ends at 1\n"
+                  "   0  broker 1: committed is all below 1\n"
+                  "   0  ann hears: red is at 0\n"
+                  "   0  broker 1: its disk has written all below 1\n"
+                  "   1  ann sends green with acks=all\n"
+                  "   1  broker 1 appends: its log ends at 2\n"
+                  "   1  broker 1: committed is all below 2\n"
+                  "   1  ann hears: green is at 1\n"
+                  "   1  the power of broker 1 goes\n"
+                  "   1  broker 1 boots: its log ends at 0\n");
     story_end(s);
 }
 
@@ -86,17 +86,17 @@ static void what_comes_during_a_write_goes_out_together(void **state)
     story_passes(s, 0.2);
     story_sends(s, "ann", -1, "blue");
     story_passes(s, 3);
-    story_told(s, "  0.0  ann sends red with acks=all\n"
-                  "  0.1  broker 1 appends: its log ends at 1\n"
-                  "  0.3  ben sends green with acks=all\n"
-                  "  0.4  broker 1 appends: its log ends at 2\n"
-                  "  0.5  ann sends blue with acks=all\n"
-                  "  0.6  broker 1 appends: its log ends at 3\n"
-                  "  0.7  broker 1: its disk holds all below 1, committed is all below 1\n"
-                  "  0.8  ann hears: red is at 0\n"
-                  "  1.3  broker 1: its disk holds all below 3, committed is all below 3\n"
-                  "  1.4  ann hears: blue is at 2\n"
-                  "  1.4  ben hears: green is at 1\n");
+    story_told(s, "   0  ann sends red with acks=all\n"
+                  "   0  broker 1 appends: its log ends at 1\n"
+                  "   0  ben sends green with acks=all\n"
+                  "   0  broker 1 appends: its log ends at 2\n"
+                  "   0  ann sends blue with acks=all\n"
+                  "   0  broker 1 appends: its log ends at 3\n"
+                  "   0  broker 1: its disk holds all below 1, committed is all below 1\n"
+                  "   0  ann hears: red is at 0\n"
+                  "   1  broker 1: its disk holds all below 3, committed is all below 3\n"
+                  "   1  ann hears: blue is at 2\n"
+                  "   1  ben hears: green is at 1\n");
     story_end(s);
 }
 
@@ -110,14 +110,14 @@ static void a_reader_that_waits(void **state)
     story_passes(s, 2);
     story_asks(s, "ben", 2, 5);
     story_passes(s, 10);
-    story_told(s, "  0.0  ben asks for what is at 0 and behind\n"
-                  "  3.0  ann sends red, green with acks=all\n"
-                  "  3.1  broker 1 appends: its log ends at 2\n"
-                  "  3.7  broker 1: its disk holds all below 2, committed is all below 2\n"
-                  "  3.8  ann hears: red, green are at 0\n"
-                  "  3.8  ben reads red at 0, green at 1\n"
-                  "  5.0  ben asks for what is at 2 and behind\n"
-                  " 10.2  ben reads nothing\n");
+    story_told(s, "   0  ben asks for what is at 0 and behind\n"
+                  "   3  ann sends red, green with acks=all\n"
+                  "   3  broker 1 appends: its log ends at 2\n"
+                  "   3  broker 1: its disk holds all below 2, committed is all below 2\n"
+                  "   3  ann hears: red, green are at 0\n"
+                  "   3  ben reads red at 0, green at 1\n"
+                  "   5  ben asks for what is at 2 and behind\n"
+                  "  10  ben reads nothing\n");
     story_end(s);
 }
 
@@ -136,30 +136,30 @@ static void the_power_goes_during_a_write(void **state)
     story_leads(s, 1);
     story_reconnects(s, "ann", 1);
     story_reconnects(s, "ben", 1);
-    story_told(s, "  0.0  ann sends red, green with acks=all\n"
-                  "  0.1  broker 1 appends: its log ends at 2\n"
-                  "  0.7  broker 1: its disk holds all below 2, committed is all below 2\n"
-                  "  0.8  ann hears: red, green are at 0\n"
-                  "  2.0  ann sends blue with acks=all\n"
-                  "  2.1  broker 1 appends: its log ends at 3\n"
-                  "  2.4  the power of broker 1 goes\n"
-                  "  3.4  broker 1 boots: its log ends at 2\n"
-                  "  3.4  broker 1 leads epoch 2\n"
-                  "  3.6  broker 1: committed is all below 2\n");
+    story_told(s, "   0  ann sends red, green with acks=all\n"
+                  "   0  broker 1 appends: its log ends at 2\n"
+                  "   0  broker 1: its disk holds all below 2, committed is all below 2\n"
+                  "   0  ann hears: red, green are at 0\n"
+                  "   2  ann sends blue with acks=all\n"
+                  "   2  broker 1 appends: its log ends at 3\n"
+                  "   2  the power of broker 1 goes\n"
+                  "   3  broker 1 boots: its log ends at 2\n"
+                  "   3  broker 1 leads epoch 2\n"
+                  "   3  broker 1: committed is all below 2\n");
     story_sends_numbered(s, "ann", 2, "blue");
     story_passes(s, 2);
     story_sends_numbered(s, "ann", 2, "blue");
     story_passes(s, 2);
     story_asks(s, "ben", 0, 0);
     story_passes(s, 1);
-    story_told(s, "  6.0  ann sends blue with acks=all\n"
-                  "  6.1  broker 1 appends: its log ends at 3\n"
-                  "  6.7  broker 1: its disk holds all below 3, committed is all below 3\n"
-                  "  6.8  ann hears: blue is at 2\n"
-                  "  8.0  ann sends blue with acks=all\n"
-                  "  8.2  ann hears: blue is at 2\n"
-                  " 10.0  ben asks for what is at 0 and behind\n"
-                  " 10.2  ben reads red at 0, green at 1, blue at 2\n");
+    story_told(s, "   6  ann sends blue with acks=all\n"
+                  "   6  broker 1 appends: its log ends at 3\n"
+                  "   6  broker 1: its disk holds all below 3, committed is all below 3\n"
+                  "   6  ann hears: blue is at 2\n"
+                  "   8  ann sends blue with acks=all\n"
+                  "   8  ann hears: blue is at 2\n"
+                  "  10  ben asks for what is at 0 and behind\n"
+                  "  10  ben reads red at 0, green at 1, blue at 2\n");
     story_end(s);
 }
 
@@ -175,15 +175,15 @@ static void the_power_goes_before_the_answer(void **state)
     story_reconnects(s, "ann", 1);
     story_sends_numbered(s, "ann", 0, "red");
     story_passes(s, 2);
-    story_told(s, "  0.0  ann sends red with acks=all\n"
-                  "  0.1  broker 1 appends: its log ends at 1\n"
-                  "  0.7  broker 1: its disk holds all below 1, committed is all below 1\n"
-                  "  0.8  the power of broker 1 goes\n"
-                  "  0.8  broker 1 boots: its log ends at 1\n"
-                  "  0.8  broker 1 leads epoch 2\n"
-                  "  1.0  broker 1: committed is all below 1\n"
-                  "  2.1  ann sends red with acks=all\n"
-                  "  2.3  ann hears: red is at 0\n");
+    story_told(s, "   0  ann sends red with acks=all\n"
+                  "   0  broker 1 appends: its log ends at 1\n"
+                  "   0  broker 1: its disk holds all below 1, committed is all below 1\n"
+                  "   0  the power of broker 1 goes\n"
+                  "   0  broker 1 boots: its log ends at 1\n"
+                  "   0  broker 1 leads epoch 2\n"
+                  "   1  broker 1: committed is all below 1\n"
+                  "   2  ann sends red with acks=all\n"
+                  "   2  ann hears: red is at 0\n");
     story_end(s);
 }
 
@@ -200,29 +200,29 @@ static void what_follows_a_refused_batch_is_refused_alike(void **state)
     story_leads(s, 1);
     story_sends_numbered(s, "ann", 2, "blue");
     story_passes(s, 0.5);
-    story_told(s, "  0.0  ann sends red with acks=all\n"
-                  "  0.1  broker 1 appends: its log ends at 1\n"
-                  "  0.7  broker 1: its disk holds all below 1, committed is all below 1\n"
-                  "  0.8  ann hears: red is at 0\n"
-                  "  1.0  nobody leads\n"
-                  "  1.0  ann sends green with acks=all\n"
-                  "  1.2  ann hears of green: NOT_LEADER_OR_FOLLOWER\n"
-                  "  1.5  broker 1 leads epoch 3\n"
-                  "  1.5  ann sends blue with acks=all\n"
-                  "  1.7  ann hears of blue: NOT_LEADER_OR_FOLLOWER\n");
+    story_told(s, "   0  ann sends red with acks=all\n"
+                  "   0  broker 1 appends: its log ends at 1\n"
+                  "   0  broker 1: its disk holds all below 1, committed is all below 1\n"
+                  "   0  ann hears: red is at 0\n"
+                  "   1  nobody leads\n"
+                  "   1  ann sends green with acks=all\n"
+                  "   1  ann hears of green: NOT_LEADER_OR_FOLLOWER\n"
+                  "   1  broker 1 leads epoch 3\n"
+                  "   1  ann sends blue with acks=all\n"
+                  "   1  ann hears of blue: NOT_LEADER_OR_FOLLOWER\n");
     story_sends_numbered(s, "ann", 1, "green");
     story_sends_numbered(s, "ann", 2, "blue");
     story_passes(s, 1000);
-    story_told(s, "  2.0  ann sends green with acks=all\n"
-                  "  2.0  ann sends blue with acks=all\n"
-                  "  2.1  broker 1 appends: its log ends at 3\n"
-                  "  2.7  broker 1: its disk holds all below 3, committed is all below 3\n"
-                  "  2.8  ann hears: green is at 1\n"
-                  "  2.8  ann hears: blue is at 2\n");
+    story_told(s, "   2  ann sends green with acks=all\n"
+                  "   2  ann sends blue with acks=all\n"
+                  "   2  broker 1 appends: its log ends at 3\n"
+                  "   2  broker 1: its disk holds all below 3, committed is all below 3\n"
+                  "   2  ann hears: green is at 1\n"
+                  "   2  ann hears: blue is at 2\n");
     story_sends_numbered(s, "ann", 4, "black");
     story_passes(s, 1);
-    story_told(s, "1002.0  ann sends black with acks=all\n"
-                  "1002.2  ann hears of black: OUT_OF_ORDER_SEQUENCE_NUMBER\n");
+    story_told(s, "1002  ann sends black with acks=all\n"
+                  "1002  ann hears of black: OUT_OF_ORDER_SEQUENCE_NUMBER\n");
     story_end(s);
 }
 

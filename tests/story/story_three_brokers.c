@@ -12,10 +12,10 @@ static struct story *three_brokers(void)
         story_boots(s, b);
     story_leads(s, 1);
     story_client(s, "ann", 1);
-    story_told(s, "  0.0  broker 1 boots: its log ends at 0\n"
-                  "  0.0  broker 2 boots: its log ends at 0\n"
-                  "  0.0  broker 3 boots: its log ends at 0\n"
-                  "  0.0  broker 1 leads epoch 1\n");
+    story_told(s, "   0  broker 1 boots: its log ends at 0\n"
+                  "   0  broker 2 boots: its log ends at 0\n"
+                  "   0  broker 3 boots: its log ends at 0\n"
+                  "   0  broker 1 leads epoch 1\n");
     return s;
 }
 
@@ -26,17 +26,17 @@ static void all_is_all_that_are_in_sync(void **state)
     story_passes(s, 100);
     story_sends(s, "ann", -1, "red green");
     story_passes(s, 5);
-    story_told(s, "100.0  ann sends red, green with acks=all\n"
-                  "100.1  broker 1 appends: its log ends at 2\n"
-                  "100.3  broker 2 appends: its log ends at 2\n"
-                  "100.3  broker 3 appends: its log ends at 2\n"
-                  "100.7  broker 1: its disk holds all below 2\n"
-                  "101.0  broker 2: its disk holds all below 2\n"
-                  "101.0  broker 3: its disk holds all below 2\n"
-                  "101.1  broker 1: committed is all below 2\n"
-                  "101.2  ann hears: red, green are at 0\n"
-                  "104.5  broker 2: committed is all below 2\n"
-                  "104.5  broker 3: committed is all below 2\n");
+    story_told(s, " 100  ann sends red, green with acks=all\n"
+                  " 100  broker 1 appends: its log ends at 2\n"
+                  " 100  broker 2 appends: its log ends at 2\n"
+                  " 100  broker 3 appends: its log ends at 2\n"
+                  " 100  broker 1: its disk holds all below 2\n"
+                  " 101  broker 2: its disk holds all below 2\n"
+                  " 101  broker 3: its disk holds all below 2\n"
+                  " 101  broker 1: committed is all below 2\n"
+                  " 101  ann hears: red, green are at 0\n"
+                  " 104  broker 2: committed is all below 2\n"
+                  " 104  broker 3: committed is all below 2\n");
     story_end(s);
 }
 
@@ -48,13 +48,13 @@ static void one_is_the_leader_alone(void **state)
     story_cuts_off(s, 3);
     story_sends(s, "ann", 1, "red");
     story_passes(s, 5);
-    story_told(s, "100.0  broker 3 is cut off\n"
-                  "100.0  ann sends red with acks=1\n"
-                  "100.1  broker 1 appends: its log ends at 1\n"
-                  "100.3  broker 2 appends: its log ends at 1\n"
-                  "100.7  broker 1: its disk holds all below 1\n"
-                  "100.8  ann hears: red is at 0\n"
-                  "101.0  broker 2: its disk holds all below 1\n");
+    story_told(s, " 100  broker 3 is cut off\n"
+                  " 100  ann sends red with acks=1\n"
+                  " 100  broker 1 appends: its log ends at 1\n"
+                  " 100  broker 2 appends: its log ends at 1\n"
+                  " 100  broker 1: its disk holds all below 1\n"
+                  " 100  ann hears: red is at 0\n"
+                  " 101  broker 2: its disk holds all below 1\n");
     story_end(s);
 }
 
@@ -69,32 +69,32 @@ static void a_follower_is_waited_for_once(void **state)
     story_passes(s, 300);
     story_sends(s, "ann", -1, "green");
     story_passes(s, 5);
-    story_told(s, "100.0  broker 3 is cut off\n"
-                  "100.0  ann sends red with acks=all\n"
-                  "100.1  broker 1 appends: its log ends at 1\n"
-                  "100.3  broker 2 appends: its log ends at 1\n"
-                  "100.7  broker 1: its disk holds all below 1\n"
-                  "101.0  broker 2: its disk holds all below 1\n"
-                  "204.6  in sync: 1, 2\n"
-                  "204.7  broker 1: committed is all below 1\n"
-                  "204.8  ann hears: red is at 0\n"
-                  "209.8  broker 2: committed is all below 1\n"
-                  "400.0  ann sends green with acks=all\n"
-                  "400.1  broker 1 appends: its log ends at 2\n"
-                  "400.2  broker 2 appends: its log ends at 2\n"
-                  "400.7  broker 1: its disk holds all below 2\n"
-                  "400.8  broker 2: its disk holds all below 2\n"
-                  "400.9  broker 1: committed is all below 2\n"
-                  "401.0  ann hears: green is at 1\n");
+    story_told(s, " 100  broker 3 is cut off\n"
+                  " 100  ann sends red with acks=all\n"
+                  " 100  broker 1 appends: its log ends at 1\n"
+                  " 100  broker 2 appends: its log ends at 1\n"
+                  " 100  broker 1: its disk holds all below 1\n"
+                  " 101  broker 2: its disk holds all below 1\n"
+                  " 204  in sync: 1, 2\n"
+                  " 204  broker 1: committed is all below 1\n"
+                  " 204  ann hears: red is at 0\n"
+                  " 209  broker 2: committed is all below 1\n"
+                  " 400  ann sends green with acks=all\n"
+                  " 400  broker 1 appends: its log ends at 2\n"
+                  " 400  broker 2 appends: its log ends at 2\n"
+                  " 400  broker 1: its disk holds all below 2\n"
+                  " 400  broker 2: its disk holds all below 2\n"
+                  " 400  broker 1: committed is all below 2\n"
+                  " 401  ann hears: green is at 1\n");
     story_heals(s, 3);
     story_passes(s, 200);
-    story_told(s, "405.0  broker 3 is heard again\n"
-                  "406.0  broker 2: committed is all below 2\n"
-                  "406.3  broker 3 appends: its log ends at 2\n"
-                  "406.3  broker 3: committed is all below 1\n"
-                  "407.0  broker 3: its disk holds all below 2\n"
-                  "407.2  in sync: 1, 2, 3\n"
-                  "506.0  broker 3: committed is all below 2\n");
+    story_told(s, " 405  broker 3 is heard again\n"
+                  " 406  broker 2: committed is all below 2\n"
+                  " 406  broker 3 appends: its log ends at 2\n"
+                  " 406  broker 3: committed is all below 1\n"
+                  " 407  broker 3: its disk holds all below 2\n"
+                  " 407  in sync: 1, 2, 3\n"
+                  " 506  broker 3: committed is all below 2\n");
     story_end(s);
 }
 
@@ -111,18 +111,18 @@ static void too_few_are_in_sync(void **state)
     story_sends(s, "ann", -1, "red");
     story_sends(s, "ann", 1, "green");
     story_passes(s, 5);
-    story_told(s, "100.0  the power of broker 2 goes\n"
-                  "100.0  the power of broker 3 goes\n"
-                  "100.0  broker 2 is fenced\n"
-                  "100.0  in sync: 1, 3\n"
-                  "100.0  broker 3 is fenced\n"
-                  "100.0  in sync: 1\n"
-                  "101.0  ann sends red with acks=all\n"
-                  "101.0  ann sends green with acks=1\n"
-                  "101.1  broker 1 appends: its log ends at 1\n"
-                  "101.2  ann hears of red: NOT_ENOUGH_REPLICAS\n"
-                  "101.7  broker 1: its disk holds all below 1\n"
-                  "101.8  ann hears: green is at 0\n");
+    story_told(s, " 100  the power of broker 2 goes\n"
+                  " 100  the power of broker 3 goes\n"
+                  " 100  broker 2 is fenced\n"
+                  " 100  in sync: 1, 3\n"
+                  " 100  broker 3 is fenced\n"
+                  " 100  in sync: 1\n"
+                  " 101  ann sends red with acks=all\n"
+                  " 101  ann sends green with acks=1\n"
+                  " 101  broker 1 appends: its log ends at 1\n"
+                  " 101  ann hears of red: NOT_ENOUGH_REPLICAS\n"
+                  " 101  broker 1: its disk holds all below 1\n"
+                  " 101  ann hears: green is at 0\n");
     story_end(s);
 }
 
@@ -144,55 +144,55 @@ static void the_leader_goes(void **state)
     story_fences(s, 1);
     story_leads(s, 2);
     story_passes(s, 20);
-    story_told(s, "100.0  ann sends red with acks=all\n"
-                  "100.1  broker 1 appends: its log ends at 1\n"
-                  "100.3  broker 2 appends: its log ends at 1\n"
-                  "100.3  broker 3 appends: its log ends at 1\n"
-                  "100.7  broker 1: its disk holds all below 1\n"
-                  "101.0  broker 2: its disk holds all below 1\n"
-                  "101.0  broker 3: its disk holds all below 1\n"
-                  "101.1  broker 1: committed is all below 1\n"
-                  "101.2  ann hears: red is at 0\n"
-                  "102.0  broker 2 is cut off\n"
-                  "102.0  broker 3 is cut off\n"
-                  "102.0  ann sends green with acks=1\n"
-                  "102.1  broker 1 appends: its log ends at 2\n"
-                  "102.7  broker 1: its disk holds all below 2\n"
-                  "102.8  ann hears: green is at 1\n"
-                  "104.0  the power of broker 1 goes\n"
-                  "104.0  broker 2 is heard again\n"
-                  "104.0  broker 3 is heard again\n"
-                  "104.0  broker 1 is fenced\n"
-                  "104.0  in sync: 2, 3\n"
-                  "104.0  broker 2 leads epoch 2\n"
-                  "105.0  broker 2: committed is all below 1\n"
-                  "109.9  broker 3: committed is all below 1\n");
+    story_told(s, " 100  ann sends red with acks=all\n"
+                  " 100  broker 1 appends: its log ends at 1\n"
+                  " 100  broker 2 appends: its log ends at 1\n"
+                  " 100  broker 3 appends: its log ends at 1\n"
+                  " 100  broker 1: its disk holds all below 1\n"
+                  " 101  broker 2: its disk holds all below 1\n"
+                  " 101  broker 3: its disk holds all below 1\n"
+                  " 101  broker 1: committed is all below 1\n"
+                  " 101  ann hears: red is at 0\n"
+                  " 102  broker 2 is cut off\n"
+                  " 102  broker 3 is cut off\n"
+                  " 102  ann sends green with acks=1\n"
+                  " 102  broker 1 appends: its log ends at 2\n"
+                  " 102  broker 1: its disk holds all below 2\n"
+                  " 102  ann hears: green is at 1\n"
+                  " 104  the power of broker 1 goes\n"
+                  " 104  broker 2 is heard again\n"
+                  " 104  broker 3 is heard again\n"
+                  " 104  broker 1 is fenced\n"
+                  " 104  in sync: 2, 3\n"
+                  " 104  broker 2 leads epoch 2\n"
+                  " 105  broker 2: committed is all below 1\n"
+                  " 109  broker 3: committed is all below 1\n");
     story_client(s, "ben", 2);
     story_sends(s, "ben", -1, "blue");
     story_passes(s, 5);
-    story_told(s, "124.0  ben sends blue with acks=all\n"
-                  "124.1  broker 2 appends: its log ends at 2\n"
-                  "124.3  broker 3 appends: its log ends at 2\n"
-                  "124.7  broker 2: its disk holds all below 2\n"
-                  "125.0  broker 3: its disk holds all below 2\n"
-                  "125.1  broker 2: committed is all below 2\n"
-                  "125.2  ben hears: blue is at 1\n");
+    story_told(s, " 124  ben sends blue with acks=all\n"
+                  " 124  broker 2 appends: its log ends at 2\n"
+                  " 124  broker 3 appends: its log ends at 2\n"
+                  " 124  broker 2: its disk holds all below 2\n"
+                  " 125  broker 3: its disk holds all below 2\n"
+                  " 125  broker 2: committed is all below 2\n"
+                  " 125  ben hears: blue is at 1\n");
     story_boots(s, 1);
     story_passes(s, 20);
     story_asks(s, "ben", 0, 0);
     story_passes(s, 5);
-    story_told(s, "129.0  broker 1 boots: its log ends at 2\n"
-                  "130.0  broker 1 cuts off what is not of this epoch: its log ends at 1\n"
-                  "130.0  broker 1: its disk holds all below 1\n"
-                  "130.2  broker 3: committed is all below 2\n"
-                  "130.3  broker 1: committed is all below 1\n"
-                  "130.4  broker 1 appends: its log ends at 2\n"
-                  "130.4  broker 1: committed is all below 2\n"
-                  "131.1  broker 1: its disk holds all below 2\n"
-                  "131.3  in sync: 1, 2, 3\n"
-                  "141.6  ann loses the connection\n"
-                  "149.0  ben asks for what is at 0 and behind\n"
-                  "149.2  ben reads red at 0, blue at 1\n");
+    story_told(s, " 129  broker 1 boots: its log ends at 2\n"
+                  " 130  broker 1 cuts off what is not of this epoch: its log ends at 1\n"
+                  " 130  broker 1: its disk holds all below 1\n"
+                  " 130  broker 3: committed is all below 2\n"
+                  " 130  broker 1: committed is all below 1\n"
+                  " 130  broker 1 appends: its log ends at 2\n"
+                  " 130  broker 1: committed is all below 2\n"
+                  " 131  broker 1: its disk holds all below 2\n"
+                  " 131  in sync: 1, 2, 3\n"
+                  " 141  ann loses the connection\n"
+                  " 149  ben asks for what is at 0 and behind\n"
+                  " 149  ben reads red at 0, blue at 1\n");
     story_end(s);
 }
 
@@ -211,33 +211,33 @@ static void a_leader_that_is_cut_off_commits_nothing(void **state)
     story_passes(s, 20);
     story_sends(s, "ben", -1, "green");
     story_passes(s, 10);
-    story_told(s, "100.0  ann sends red with acks=all\n"
-                  "100.1  broker 1 appends: its log ends at 1\n"
-                  "100.2  broker 1 is cut off\n"
-                  "100.7  broker 1: its disk holds all below 1\n"
-                  "101.2  broker 1 is fenced\n"
-                  "101.2  in sync: 2, 3\n"
-                  "101.2  broker 2 leads epoch 2\n"
-                  "121.2  ben sends green with acks=all\n"
-                  "121.3  broker 2 appends: its log ends at 1\n"
-                  "121.5  broker 3 appends: its log ends at 1\n"
-                  "121.9  broker 2: its disk holds all below 1\n"
-                  "122.2  broker 3: its disk holds all below 1\n"
-                  "122.3  broker 2: committed is all below 1\n"
-                  "122.4  ben hears: green is at 0\n"
-                  "127.4  broker 3: committed is all below 1\n");
+    story_told(s, " 100  ann sends red with acks=all\n"
+                  " 100  broker 1 appends: its log ends at 1\n"
+                  " 100  broker 1 is cut off\n"
+                  " 100  broker 1: its disk holds all below 1\n"
+                  " 101  broker 1 is fenced\n"
+                  " 101  in sync: 2, 3\n"
+                  " 101  broker 2 leads epoch 2\n"
+                  " 121  ben sends green with acks=all\n"
+                  " 121  broker 2 appends: its log ends at 1\n"
+                  " 121  broker 3 appends: its log ends at 1\n"
+                  " 121  broker 2: its disk holds all below 1\n"
+                  " 122  broker 3: its disk holds all below 1\n"
+                  " 122  broker 2: committed is all below 1\n"
+                  " 122  ben hears: green is at 0\n"
+                  " 127  broker 3: committed is all below 1\n");
     story_heals(s, 1);
     story_hears(s, 1);
     story_passes(s, 300);
-    story_told(s, "131.2  broker 1 is heard again\n"
-                  "131.2  control hears broker 1\n"
-                  "131.4  ann hears of red: NOT_LEADER_OR_FOLLOWER\n"
-                  "132.0  broker 1 cuts off what is not of this epoch: its log ends at 0\n"
-                  "132.0  broker 1: its disk holds all below 0\n"
-                  "132.4  broker 1 appends: its log ends at 1\n"
-                  "132.4  broker 1: committed is all below 1\n"
-                  "133.1  broker 1: its disk holds all below 1\n"
-                  "133.3  in sync: 1, 2, 3\n");
+    story_told(s, " 131  broker 1 is heard again\n"
+                  " 131  control hears broker 1\n"
+                  " 131  ann hears of red: NOT_LEADER_OR_FOLLOWER\n"
+                  " 132  broker 1 cuts off what is not of this epoch: its log ends at 0\n"
+                  " 132  broker 1: its disk holds all below 0\n"
+                  " 132  broker 1 appends: its log ends at 1\n"
+                  " 132  broker 1: committed is all below 1\n"
+                  " 133  broker 1: its disk holds all below 1\n"
+                  " 133  in sync: 1, 2, 3\n");
     story_end(s);
 }
 
