@@ -174,7 +174,7 @@ def check(run, window_ms=10000):
 
 
 def pauses(run):
-    """For each fault, the longest time without an acknowledgement that began or ended in it, in milliseconds."""
+    """For each fault, its kind and the longest time without an acknowledgement that began or ended in it, in milliseconds."""
     acked = sorted(r.acked_ms for p in run.producers.values() for r in p.acked())
     found = []
     for f in run.faults:
@@ -182,7 +182,7 @@ def pauses(run):
         last = bisect.bisect_right(acked, f.end_ms)
         around = acked[max(first - 1, 0):last + 1]
         if len(around) > 1:
-            found.append(max(b - a for a, b in zip(around, around[1:])))
+            found.append((f.kind, max(b - a for a, b in zip(around, around[1:]))))
     return found
 
 
@@ -214,7 +214,7 @@ def main():
     found = []
     for run in history.load(args.directory).values():
         print(summary(run, args.loss_window))
-        print(f'{run.topic}: pauses: {spread(pauses(run))}')
+        print(f'{run.topic}: pauses: {spread([ms for _, ms in pauses(run)])}')
         found += check(run, args.loss_window)
     for text in args.replica:
         name, end, dirs = text.split('=', 2)
