@@ -528,6 +528,10 @@ static enum tide_status derive_listeners(struct tide_settings *s, char *error, s
             copy_host(l->advertised_host, s->data_address);
         else if (strcmp(l->host, "::") == 0)
             copy_host(l->advertised_host, s->data_address6);
+        if (l->port == s->replication_port && l->family != 6) { /* peers come in on data.address */
+            snprintf(error, size, "replication.port: %d is the port of listener %s; give one of the two another", (int)s->replication_port, l->name);
+            return TIDE_BAD;
+        }
         s->listener_count++;
     }
     if (s->listener_count == 0) {

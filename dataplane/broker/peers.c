@@ -54,6 +54,7 @@ struct peers *peers_create(struct broker *b)
     b->peers = all;
     all->peer_count = (uint32_t)b->settings->replication_peers_max;
     link_init(&all->free_peers);
+    link_init(&all->used_peers);
     link_init(&all->ready);
     all->peers = rte_zmalloc("peers", all->peer_count * sizeof(*all->peers), TIDE_CACHE_LINE);
     if (all->peers == NULL || !feeds_create(b) || !home_create(b) || !follows_create(b))
@@ -62,13 +63,13 @@ struct peers *peers_create(struct broker *b)
         struct peer *p = &all->peers[i];
         p->user.kind = CONN_PEER;
         p->broker = b;
-        link_init(&p->in_free);
+        link_init(&p->in_list);
         link_init(&p->in_ready);
         link_init(&p->feeds);
         link_init(&p->pushes);
         link_init(&p->follows);
         link_init(&p->acks);
-        link_append(&all->free_peers, &p->in_free);
+        link_append(&all->free_peers, &p->in_list);
     }
     return all;
 }
@@ -95,8 +96,9 @@ static struct peer *peer_take(struct broker *b, enum stream_end end)
     struct peer *p;
     if (link_is_empty(&all->free_peers))
         return NULL;
-    p = LINK_OF(struct peer, in_free, all->free_peers.next);
-    link_remove(&p->in_free);
+    p = LINK_OF(struct peer, in_list, all->free_peers.next);
+    link_remove(&p->in_list);
+    link_append(&all->used_peers, &p->in_list);
     p->end = end;
     p->broker_id = -1;
     p->transport = NULL;
@@ -109,9 +111,11 @@ static struct peer *peer_take(struct broker *b, enum stream_end end)
 
 static void peer_give(struct peer *p)
 {
-    peer_move(p, PEER_FREE);
+    if (p->state != PEER_FREE)
+        peer_move(p, PEER_FREE);
     link_remove(&p->in_ready);
-    link_append(&p->broker->peers->free_peers, &p->in_free);
+    link_remove(&p->in_list);
+    link_append(&p->broker->peers->free_peers, &p->in_list);
 }
 
 /* False without an identity: control has not registered us yet. */
@@ -193,7 +197,7 @@ struct peer *peer_on_accepted(struct broker *b, const struct tide_time *t, void 
     p->transport = transport;
     if (stream_init(&p->stream, t->now_ns, &config, &ours) != TIDE_OK) {
         stream_deinit(&p->stream);
-        link_append(&b->peers->free_peers, &p->in_free);
+        peer_give(p);
         return NULL;
     }
     peer_move(p, PEER_UP);
@@ -204,9 +208,9 @@ struct peer *peer_on_accepted(struct broker *b, const struct tide_time *t, void 
 struct peer *peer_toward(struct broker *b, int32_t leader, uint32_t remote_core)
 {
     struct peer *p;
-    for (uint32_t i = 0; i < b->peers->peer_count; i++) {
-        p = &b->peers->peers[i];
-        if (p->state != PEER_FREE && p->end == STREAM_FOLLOWER && p->broker_id == leader && p->remote_core == remote_core)
+    for (struct link *l = b->peers->used_peers.next; l != &b->peers->used_peers; l = l->next) {
+        p = LINK_OF(struct peer, in_list, l);
+        if (p->end == STREAM_FOLLOWER && p->broker_id == leader && p->remote_core == remote_core)
             return p;
     }
     p = peer_take(b, STREAM_FOLLOWER);
@@ -232,8 +236,8 @@ static void back_off(struct broker *b, struct peer *p)
 
 bool broker_next_dial(struct broker *b, struct peer_dial *ret)
 {
-    for (uint32_t i = 0; i < b->peers->peer_count; i++) {
-        struct peer *p = &b->peers->peers[i];
+    for (struct link *l = b->peers->used_peers.next; l != &b->peers->used_peers; l = l->next) {
+        struct peer *p = LINK_OF(struct peer, in_list, l);
         const struct view_broker *to;
         if (p->state != PEER_IDLE || p->dial_ns > b->time.now_ns || link_is_empty(&p->follows))
             continue;
@@ -242,6 +246,7 @@ bool broker_next_dial(struct broker *b, struct peer_dial *ret)
         if (to == NULL || to->replication_port == 0)
             continue;
         peer_move(p, PEER_DIALLING);
+        p->gives_up_ns = b->time.now_ns + PEER_DIAL_MS * TIDE_NS_PER_MS;
         *ret = (struct peer_dial){.peer = p,
                                   .addr = to->replication_addr,
                                   .port = to->replication_port,
@@ -284,7 +289,7 @@ void peer_on_sent(struct peer *p, const struct tide_time *t, uint32_t queued, st
 {
     (void)t;
     p->queued = queued;
-    if (p->state == PEER_DIALLING)
+    if (p->state == PEER_DIALLING && !p->abort)
         connected(p->broker, p);
     else if (peer_is_open(p) && p->end == STREAM_LEADER)
         feeds_push(p->broker, p, out);
@@ -293,12 +298,13 @@ void peer_on_sent(struct peer *p, const struct tide_time *t, uint32_t queued, st
 void peer_on_gone(struct peer *p)
 {
     struct broker *b = p->broker;
+    link_remove(&p->in_ready);
     if (p->state == PEER_DIALLING) {
         p->transport = NULL;
+        p->abort = false;
         peer_move(p, PEER_IDLE);
         return;
     }
-    link_remove(&p->in_ready);
     peer_down(b, p);
 }
 
@@ -402,7 +408,7 @@ struct peer *broker_next_ready_peer(struct broker *b)
     while (!link_is_empty(&all->ready)) {
         struct peer *p = LINK_OF(struct peer, in_ready, all->ready.next);
         link_remove(&p->in_ready);
-        if (p->state == PEER_UP)
+        if (p->state == PEER_UP || (p->state == PEER_DIALLING && p->abort))
             return p;
     }
     return NULL;
@@ -426,6 +432,12 @@ static void look_at(struct broker *b, struct peer *p, bool new_view)
     uint64_t now = b->time.now_ns;
     if (p->state == PEER_IDLE && link_is_empty(&p->follows)) {
         peer_give(p); /* nobody follows that broker from here any more */
+        return;
+    }
+    if (p->state == PEER_DIALLING && now >= p->gives_up_ns) {
+        p->gives_up_ns = TIDE_NEVER;
+        p->abort = true;
+        peer_ready(p);
         return;
     }
     if (p->state != PEER_UP || p->abort)
@@ -456,11 +468,10 @@ unsigned peers_turn(struct broker *b, struct tide_out *out)
     all->seen = version;
     if (look)
         all->look_ns = b->time.now_ns + LOOK_MS * TIDE_NS_PER_MS;
-    for (uint32_t i = 0; i < all->peer_count; i++) {
-        struct peer *p = &all->peers[i];
-        if (p->state == PEER_FREE)
-            continue;
-        if (look || (p->state == PEER_UP && TIDE_MIN(p->mark_ns, stream_deadline_ns(&p->stream)) <= b->time.now_ns))
+    for (struct link *l = all->used_peers.next, *next; l != &all->used_peers; l = next) {
+        struct peer *p = LINK_OF(struct peer, in_list, l);
+        next = l->next; /* it may be given back */
+        if (look || (p->state == PEER_DIALLING && p->gives_up_ns <= b->time.now_ns) || (p->state == PEER_UP && TIDE_MIN(p->mark_ns, stream_deadline_ns(&p->stream)) <= b->time.now_ns))
             look_at(b, p, new_view);
         if (!peer_is_open(p))
             continue;
@@ -473,9 +484,11 @@ uint64_t peers_deadline_ns(const struct broker *b)
 {
     const struct peers *all = b->peers;
     uint64_t soonest = TIDE_MIN(follows_deadline_ns(b), all->leaders_ns);
-    for (uint32_t i = 0; i < all->peer_count; i++) {
-        const struct peer *p = &all->peers[i];
-        if (p->state == PEER_IDLE && !link_is_empty(&p->follows))
+    for (const struct link *l = all->used_peers.next; l != &all->used_peers; l = l->next) {
+        const struct peer *p = LINK_OF(const struct peer, in_list, l);
+        if (p->state == PEER_DIALLING)
+            soonest = TIDE_MIN(soonest, p->gives_up_ns);
+        else if (p->state == PEER_IDLE && !link_is_empty(&p->follows))
             soonest = TIDE_MIN(soonest, p->dial_ns);
         else if (p->state == PEER_UP)
             soonest = TIDE_MIN(soonest, TIDE_MIN(p->mark_ns, stream_deadline_ns(&p->stream)));

@@ -36,6 +36,7 @@ enum peers_limit {
     PEER_OUT_MAX = 1 << 20,         /* unsent bytes of a stream; beyond it nothing is pushed */
     PEER_SILENCE_BEATS = 20,        /* a peer that was not heard for so many beats is gone, but not before... */
     PEER_SILENCE_MIN_MS = 2000,     /* ...this */
+    PEER_DIAL_MS = 1000,            /* a connection that does not come up in this time is tried anew */
     PEER_MARK_DELAY_MS = 5,         /* a high watermark that moved is told within this, if nothing else goes there */
     FOLLOW_RETRY_MS = 20,           /* after a refusal */
     FOLLOW_LOOK_MS = 5,             /* how often those without a stream look for one, at least */
@@ -63,7 +64,8 @@ struct peer {
     uint32_t queued;       /* bytes that the connection has not got rid of, as last told */
     bool abort;
     uint64_t dial_ns, backoff_ns;
-    struct link in_free, in_ready;
+    uint64_t gives_up_ns;  /* while DIALLING */
+    struct link in_list, in_ready; /* of the free ones, or of those in use */
     struct link feeds;     /* leader's end: its subscriptions */
     struct link pushes;    /* those that may have something to send */
     uint64_t mark_ns;      /* when a BEAT must say that marks moved; TIDE_NEVER */
@@ -107,7 +109,7 @@ struct home_leader {
 struct peers {
     struct peer *peers;
     uint32_t peer_count;
-    struct link free_peers;
+    struct link free_peers, used_peers;
     struct link ready;
     uint64_t seen; /* version of the view that the streams have been compared with */
     uint64_t look_ns;
