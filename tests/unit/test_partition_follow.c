@@ -713,6 +713,19 @@ static void test_what_was_cut_was_not_written(void **state)
     assert_int_equal(a.base_offset, 0);
 }
 
+/* On a day long after 1970 nobody counts as silent since then. */
+static void test_a_cut_makes_nobody_old(void **state)
+{
+    w.time.wall_ms = 1700000000000;
+    become(1, 4);
+    take(0, 4, 3, 4, 2);
+    become(2, 5);
+    truncate_to(2);
+    become(0, 6);
+    pump();
+    assert_true(produce(0, 1).duplicate);
+}
+
 static void test_snapshots_beyond_a_cut_go(void **state)
 {
     become(1, 4);
@@ -804,6 +817,7 @@ int main(void)
         T(test_a_gap_that_is_far),
         T(test_the_next_leader_knows_what_was_written),
         T(test_what_was_cut_was_not_written),
+        T(test_a_cut_makes_nobody_old),
         T(test_snapshots_beyond_a_cut_go),
         T(test_a_failed_log_is_reported_once),
         T(test_what_was_known_to_be_committed),

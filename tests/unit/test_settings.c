@@ -294,6 +294,27 @@ static void test_listeners(void **state)
     }
 }
 
+/* Peers come in on data.address, so an IPv6 listener may have their port. */
+static void test_the_port_of_peers_is_no_listeners(void **state)
+{
+    static const struct {
+        const char *listeners, *port;
+        bool good;
+    } cases[] = {{"PLAINTEXT://:9093", "9093", false}, {"PLAINTEXT://:9093", "9094", true}, {"PLAINTEXT://:9092,INNER://10.0.0.1:7", "7", false},
+                 {"PLAINTEXT://:9092,INNER://[fd00::7]:9093", "9093", true}, {"PLAINTEXT://[::]:9093", "9093", false}};
+    for (size_t i = 0; i < TIDE_ARRAY_LEN(cases); i++) {
+        minimum();
+        assert_int_equal(set("data.address6", "fd00::7/64"), TIDE_OK);
+        assert_int_equal(set("listeners", cases[i].listeners), TIDE_OK);
+        assert_int_equal(set("replication.port", cases[i].port), TIDE_OK);
+        assert_int_equal(set("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,INNER:PLAINTEXT"), TIDE_OK);
+        if (check() != (cases[i].good ? TIDE_OK : TIDE_BAD))
+            fail_msg("%s, peers on %s: %s", cases[i].listeners, cases[i].port, error);
+        if (!cases[i].good)
+            mentions("replication.port");
+    }
+}
+
 static void test_addresses(void **state)
 {
     static const struct {
@@ -516,6 +537,7 @@ int main(void)
         cmocka_unit_test(test_rules),
         cmocka_unit_test(test_what_is_missing_is_named),
         cmocka_unit_test(test_listeners),
+        cmocka_unit_test(test_the_port_of_peers_is_no_listeners),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_an_ipv6_listener_needs_an_address),
         cmocka_unit_test(test_too_many_listeners),
