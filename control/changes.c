@@ -21,6 +21,7 @@ struct submission {
     struct admin_ask *ask;
     uint32_t index;
     struct tide_mail *isr;
+    int32_t voter; /* neither: a change of the quorum's membership */
 };
 
 /* ---- how this broker registers -------------------------------------------------------------------------- */
@@ -134,6 +135,29 @@ void control_submit(struct control *c, const struct cluster_command *command, st
     }
 }
 
+int control_change_voter(struct control *c, int32_t id, const char *address, char *error, size_t size)
+{
+    struct submission *s = calloc(1, sizeof(*s));
+    uint64_t cookie = (uint64_t)(uintptr_t)s, now_ns = mgmt_now_ns();
+    enum tide_status status;
+    if (s == NULL)
+        return -1;
+    s->voter = id;
+    status = address != NULL ? node_add_voter(c->config.node, now_ns, id, address, cookie) : node_remove_voter(c->config.node, now_ns, id, cookie);
+    c->again = true;
+    control_wake(c);
+    if (status == TIDE_OK)
+        return 0;
+    free(s);
+    if (!node_is_controller(c->config.node))
+        snprintf(error, size, "broker %d is the controller: ask it", (int)node_controller(c->config.node));
+    else
+        snprintf(error, size, "%s", status == TIDE_AGAIN ? "another change of the quorum runs, or the controller is too new: again in a moment"
+                                    : address != NULL    ? "it is a voter already, or its address is another's"
+                                                         : "it is no voter, or the last one");
+    return -1;
+}
+
 /* ---- the ISR that a leader wants -------------------------------------------------------------------------------- */
 
 static void answer_isr(struct control *c, struct tide_mail *m, int16_t error)
@@ -192,6 +216,8 @@ static void on_result(struct control *c, struct node_event *e)
     free(s);
     if (what.isr != NULL)
         on_isr_result(c, what.isr, e);
+    else if (what.ask == NULL)
+        control_log("voter %d: %s", (int)what.voter, e->outcome == NODE_DONE ? "the quorum has changed" : "the quorum has not changed");
     else if (e->outcome == NODE_TIMED_OUT)
         came_to_nothing(c, what.ask, what.index, KAFKA_REQUEST_TIMED_OUT, "the controller did not answer in time; it may still happen");
     else if (e->outcome == NODE_REFUSED)

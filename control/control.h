@@ -124,6 +124,10 @@ void control_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* How this broker registers. */
 void control_registration(const struct tide_settings *, const struct dirs *, struct cluster_broker *ret);
 
+/* [control] Takes a voter into the quorum (address: host:port) or out of it (NULL). 0: begun, and the log tells how it
+ * ended; otherwise a sentence. */
+int control_change_voter(struct control *, int32_t id, const char *address, char *error, size_t size);
+
 struct control_gauges {
     int32_t controller;       /* broker, -1 */
     uint64_t controller_epoch;

@@ -148,7 +148,7 @@ process_suite() {
         tools=$TIDE_ROOT/build
         export TSAN_OPTIONS="exitcode=66 suppressions=$TIDE_ROOT/tests/thread.supp"
     fi
-    local runner=$TIDE_ROOT/tests/$suite/runner.py
+    local runner=$TIDE_ROOT/tests/$suite/${RUNNER:-runner.py}
     if [ ! -f "$runner" ]; then say "suite $suite: not there"; FAILED=$((FAILED + 1)); return; fi
     if [ "$(id -u)" != 0 ]; then say "suite $suite: skipped, it needs root"; SKIPPED=$((SKIPPED + 1)); return; fi
     python3 "$runner" --build "$BUILD" --tools "$tools" "$@" 2>&1 | tee "$BUILD/$suite.out"
@@ -167,7 +167,10 @@ for s in $SUITES; do
         process_suite interop --vdev af_xdp
         process_suite interop --vdev af_packet
         ;;
-    crash) process_suite crash $([ $FULL = 1 ] && echo --rounds 100 || echo --rounds 10) ;;
+    crash)
+        process_suite crash $([ $FULL = 1 ] && echo --rounds 100 || echo --rounds 10)
+        RUNNER=quorum.py process_suite crash $([ $FULL = 1 ] && echo --full)
+        ;;
     esac
 done
 

@@ -30,6 +30,7 @@
 #include "control/control.h"
 #include "core/core.h"
 #include "core/loop.h"
+#include "daemon/cluster_pages.h"
 #include "daemon/metrics.h"
 #include "daemon/world.h"
 #include "disk/disk.h"
@@ -537,6 +538,9 @@ static bool start_control(struct world *w, char *error, size_t size)
     static const struct http_page pages[] = {
         {.path = "/metrics", .render = metrics_render},
         {.path = "/healthz", .render = health_render},
+        {.path = "/cluster", .render = cluster_render},
+        {.path = "/cluster/voters", .act = voters_act},
+        {.path = "/cluster/drain", .act = drain_act},
         {.path = "/conns", .ask = ask_for_conns, .is_ready = conns_are_ready, .render = conns_render},
     };
     struct http_pages http = {.pages = pages, .count = TIDE_ARRAY_LEN(pages), .arg = w};

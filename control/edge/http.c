@@ -60,19 +60,42 @@ static void wait_for(struct http *h, struct MHD_Connection *c, const struct http
     uv_timer_start(&h->look, on_look, LOOK_MS, LOOK_MS);
 }
 
+struct http_query {
+    struct MHD_Connection *connection;
+};
+
+const char *http_query(const struct http_query *q, const char *name)
+{
+    return MHD_lookup_connection_value(q->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
+static int render(const struct http *h, struct MHD_Connection *c, const struct http_page *page, char **ret_text)
+{
+    struct http_query query = {c};
+    return page->act != NULL ? page->act(h->pages.arg, &query, ret_text) : page->render(h->pages.arg, ret_text);
+}
+
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const char *url, const char *method, const char *version,
                                   const char *body, size_t *body_size, void **state)
 {
     static char not_found[] = "no such page; /metrics and /healthz are here\n";
-    static char not_allowed[] = "GET only\n";
+    static char not_allowed[] = "GET only, or POST where it changes something\n";
+    static int begun;
     struct http *h = arg;
     const struct http_page *page = find(h, url);
     char *text = NULL;
     int status;
     (void)version;
     (void)body;
-    *body_size = 0;
-    if (strcmp(method, "GET") != 0)
+    if (*state == NULL && strcmp(method, "POST") == 0) { /* the answer comes behind the body, which nobody reads */
+        *state = &begun;
+        return MHD_YES;
+    }
+    if (*body_size != 0) {
+        *body_size = 0;
+        return MHD_YES;
+    }
+    if (strcmp(method, page != NULL && page->act != NULL ? "POST" : "GET") != 0)
         return reply(c, MHD_HTTP_METHOD_NOT_ALLOWED, not_allowed, MHD_RESPMEM_PERSISTENT, "text/plain");
     if (page == NULL)
         return reply(c, MHD_HTTP_NOT_FOUND, not_found, MHD_RESPMEM_PERSISTENT, "text/plain");
@@ -81,7 +104,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
         wait_for(h, c, page);
         return MHD_YES;
     }
-    status = page->render(h->pages.arg, &text);
+    status = render(h, c, page, &text);
     if (text == NULL)
         return MHD_NO;
     return reply(c, (unsigned)status, text, MHD_RESPMEM_MUST_FREE, "text/plain; version=0.0.4");

@@ -15,10 +15,16 @@
 
 struct http;
 
-/* A page of text. When `ask` is set it is called first, and render only when is_ready says so, or
+struct http_query;
+/* A value of the question's text, as in ?id=4; NULL: not given. */
+const char *http_query(const struct http_query *, const char *name);
+
+/* A page of text, to be read by GET. When `ask` is set it is called first, and render only when is_ready says so, or
  * after a second: what comes from other threads needs a while. */
 struct http_page {
     const char *path;
+    /* A page that changes something: POST only, and neither ask nor render. */
+    int (*act)(void *arg, const struct http_query *, char **ret_text);
     void (*ask)(void *arg);
     bool (*is_ready)(void *arg);
     int (*render)(void *arg, char **ret_text); /* HTTP status; *ret_text is malloc'ed and becomes the caller's */

@@ -31,6 +31,7 @@ struct conn {
     bool ours;       /* we opened it */
     bool up;         /* connected */
     bool closing;
+    bool heard;      /* anything came */
     bool shut;       /* it is closed when what waits is sent */
     uint64_t number;
     uint64_t since_ms;
@@ -51,7 +52,7 @@ struct peer {
     uint32_t found_count;
     uint32_t next_found;
     struct sockaddr_storage found[ADDRESSES_MAX];
-    char trouble[64]; /* last said */
+    char trouble[96]; /* last said */
 };
 
 struct lookup {
@@ -264,6 +265,16 @@ static void flush(struct mgmt *m)
             send_bytes(c, q);
 }
 
+/* Once for each kind of trouble. */
+static void say_trouble(struct mgmt *m, struct peer *p, const char *what)
+{
+    if (strcmp(p->trouble, what) == 0)
+        return;
+    snprintf(p->trouble, sizeof(p->trouble), "%s", what);
+    if (what[0] != 0)
+        m->config.say("broker %d at %s: %s", (int)p->id, p->address, what);
+}
+
 /* ---- receiving ---------------------------------------------------------------------------------------------------- */
 
 static void close_older(struct mgmt *m, const struct conn *newer)
@@ -356,10 +367,16 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
     if (n == 0 || c->closing)
         return;
     if (n < 0) {
+        struct peer *p = c->ours ? find_peer(c->mgmt, c->peer) : NULL;
+        if (p != NULL && !c->heard)
+            say_trouble(c->mgmt, p, "closes the connection at once; does its controller.allow name this one?");
         close_conn(c);
         return;
     }
     c->in_len += (size_t)n;
+    if (!c->heard && c->ours && find_peer(c->mgmt, c->peer) != NULL)
+        find_peer(c->mgmt, c->peer)->trouble[0] = 0;
+    c->heard = true;
     if (take_frames(c))
         mgmt_turn(c->mgmt);
 }
@@ -449,16 +466,6 @@ static void on_connection(uv_stream_t *listener, int status)
 
 /* ---- going out ------------------------------------------------------------------------------------------------------------ */
 
-/* Once for each kind of trouble. */
-static void say_trouble(struct mgmt *m, struct peer *p, const char *what)
-{
-    if (strcmp(p->trouble, what) == 0)
-        return;
-    snprintf(p->trouble, sizeof(p->trouble), "%s", what);
-    if (what[0] != 0)
-        m->config.say("broker %d at %s: %s", (int)p->id, p->address, what);
-}
-
 static void on_connected(uv_connect_t *r, int status)
 {
     struct conn *c = r->data;
@@ -473,7 +480,6 @@ static void on_connected(uv_connect_t *r, int status)
         close_conn(c);
         return;
     }
-    say_trouble(m, p, "");
     tune(c);
     c->up = true;
     if (uv_read_start((uv_stream_t *)&c->tcp, on_room, on_read) != 0) {

@@ -11,6 +11,7 @@ static const struct {
 } commands[] = {
     {"topic", tool_topic, "create, list, describe, alter or delete topics"},
     {"config", tool_config, "describe or alter the settings of a topic or a broker"},
+    {"cluster", tool_cluster, "the brokers of a cluster and the voters among them; drain one"},
     {"log", tool_log, "dump or verify a segment file"},
     {"conns", tool_conns, "the connections of a broker"},
     {"doctor", tool_doctor, "what this machine lacks, and what to do about it"},
