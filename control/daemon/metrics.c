@@ -102,14 +102,24 @@ static void gauges(FILE *f, const struct world *w)
     struct control_gauges g;
     uint64_t sessions = 0;
     uint64_t requests = 0;
+    uint64_t streams = 0;
+    uint64_t feeds = 0;
+    uint64_t lag = 0;
     for (uint32_t core = 0; core < w->core_count; core++) {
         sessions += tide_pub64_peek(&core_gauges(w->cores[core])->sessions);
         requests += tide_pub64_peek(&core_gauges(w->cores[core])->requests);
+        streams += tide_pub64_peek(&core_gauges(w->cores[core])->peer_streams);
+        feeds += tide_pub64_peek(&core_gauges(w->cores[core])->feeds);
+        uint64_t behind = tide_pub64_peek(&core_gauges(w->cores[core])->follower_lag);
+        lag = TIDE_MAX(lag, behind);
     }
     control_gauges(w->control, &g);
     gauge(f, "ready", "1 when every replica that lived here at start is served", w->ready);
     gauge(f, "sessions", "Kafka connections", sessions);
     gauge(f, "requests_in_progress", "requests whose response has not left", requests);
+    gauge(f, "peer_streams", "open streams to and from other brokers", streams);
+    gauge(f, "followers", "followers' subscriptions served", feeds);
+    gauge(f, "follower_lag_records", "records that the furthest of them has not acknowledged", lag);
     gauge(f, "topics", "topics of the cluster", g.topics);
     gauge(f, "replicas_serving", "replicas served by this broker", g.replicas_serving);
     gauge(f, "replicas_failed", "replicas that could not be opened or that failed", g.replicas_failed);

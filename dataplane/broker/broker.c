@@ -922,6 +922,7 @@ void broker_gauges(const struct broker *b, struct broker_gauges *ret)
         .mails = b->config.mails_max,
         .mails_free = rte_mempool_avail_count(b->mails),
     };
+    peers_gauges(b, ret);
 }
 
 const struct tide_histogram *broker_stage(const struct broker *b, enum broker_stage stage)

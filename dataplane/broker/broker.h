@@ -142,6 +142,9 @@ struct broker_gauges {
     uint32_t mails;
     uint32_t mails_free;
     uint32_t waiters;
+    uint32_t peer_streams;   /* open ones, both ends */
+    uint32_t feeds;          /* followers' subscriptions served by this core */
+    uint64_t follower_lag;   /* records that the furthest of them has not acknowledged, as of the last BEAT */
 };
 void broker_gauges(const struct broker *, struct broker_gauges *ret); /* [core] */
 const struct tide_histogram *broker_stage(const struct broker *, enum broker_stage); /* [any] */

@@ -376,6 +376,8 @@ bool feeds_beat(struct broker *b, struct peer *p)
     struct feeding *sent[PEER_ENTRIES_MAX];
     uint32_t n = 0;
     struct link *l = p->feeds.next;
+    p->feed_count = 0;
+    p->lag = 0;
     do {
         for (n = 0; l != &p->feeds && n < PEER_ENTRIES_MAX; l = l->next) {
             struct feeding *s = LINK_OF(struct feeding, in_peer, l);
@@ -389,6 +391,10 @@ bool feeds_beat(struct broker *b, struct peer *p)
                 continue;
             }
             marks_of(&look, &marks);
+            int64_t held = (int64_t)tide_pub64_own(&s->subscription.marks->acknowledged[s->subscription.replica].log_end);
+            uint64_t behind = (uint64_t)(marks.log_end - TIDE_MIN(held, marks.log_end));
+            p->feed_count++;
+            p->lag = TIDE_MAX(p->lag, behind);
             feed_beat(&s->feed, &marks, &beats[n]);
             sent[n++] = s;
         }

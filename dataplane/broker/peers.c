@@ -103,6 +103,8 @@ static struct peer *peer_take(struct broker *b, enum stream_end end)
     p->broker_id = -1;
     p->transport = NULL;
     p->credit = p->queued = 0;
+    p->feed_count = 0;
+    p->lag = 0;
     p->abort = p->answers_beat = false;
     p->mark_ns = TIDE_NEVER;
     p->backoff_ns = 0;
@@ -478,6 +480,22 @@ unsigned peers_turn(struct broker *b, struct tide_out *out)
         did += p->end == STREAM_LEADER ? feeds_push(b, p, out) : follows_ack(b, p);
     }
     return did;
+}
+
+void peers_gauges(const struct broker *b, struct broker_gauges *ret)
+{
+    ret->peer_streams = ret->feeds = 0;
+    ret->follower_lag = 0;
+    for (const struct link *l = b->peers->used_peers.next; l != &b->peers->used_peers; l = l->next) {
+        const struct peer *p = LINK_OF(const struct peer, in_list, l);
+        if (p->state != PEER_UP || p->stream.state != STREAM_OPEN)
+            continue;
+        ret->peer_streams++;
+        if (p->end != STREAM_LEADER)
+            continue;
+        ret->feeds += p->feed_count;
+        ret->follower_lag = TIDE_MAX(ret->follower_lag, p->lag);
+    }
 }
 
 uint64_t peers_deadline_ns(const struct broker *b)

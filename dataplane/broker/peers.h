@@ -68,6 +68,8 @@ struct peer {
     struct link in_list, in_ready; /* of the free ones, or of those in use */
     struct link feeds;     /* leader's end: its subscriptions */
     struct link pushes;    /* those that may have something to send */
+    uint32_t feed_count;   /* leader's end, as of the last BEAT: subscriptions, and the most that one is behind */
+    uint64_t lag;
     uint64_t mark_ns;      /* when a BEAT must say that marks moved; TIDE_NEVER */
     struct link follows;   /* follower's end: whoever wants to be fed through it */
     struct link acks;      /* those that owe an acknowledgement */
@@ -128,6 +130,7 @@ struct peers {
 /* ---- peers.c */
 struct peers *peers_create(struct broker *); /* [start] NULL without memory */
 void peers_destroy(struct broker *);
+void peers_gauges(const struct broker *, struct broker_gauges *ret);
 unsigned peers_turn(struct broker *, struct tide_out *);
 uint64_t peers_deadline_ns(const struct broker *);
 void peers_on_disk(struct broker *, uint32_t place, const struct disk_done *, struct tide_out *);

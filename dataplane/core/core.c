@@ -545,6 +545,9 @@ static void publish_gauges(struct core *c)
     broker_gauges(c->broker, &g);
     tide_pub64_set(&c->gauges.sessions, g.sessions);
     tide_pub64_set(&c->gauges.requests, g.requests_in_progress);
+    tide_pub64_set(&c->gauges.peer_streams, g.peer_streams);
+    tide_pub64_set(&c->gauges.feeds, g.feeds);
+    tide_pub64_set(&c->gauges.follower_lag, g.follower_lag);
 }
 
 static void publish_tcp(struct core *c, const struct tide_time *t)

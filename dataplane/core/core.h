@@ -91,6 +91,9 @@ uint32_t core_number(const struct core *);
 struct core_gauges {
     struct tide_pub64 sessions;
     struct tide_pub64 requests;
+    struct tide_pub64 peer_streams;
+    struct tide_pub64 feeds;
+    struct tide_pub64 follower_lag;
     struct tide_pub64 tcp[TCP_STAT_COUNT]; /* every 10 ms, and before the core waits */
 };
 const struct core_gauges *core_gauges(const struct core *); /* [any] */
