@@ -933,8 +933,7 @@ const struct tide_histogram *broker_stage(const struct broker *b, enum broker_st
 void broker_check(const struct broker *b)
 {
     uint32_t open = 0;
-    home_check(b);
-    follows_check(b);
+    peers_check(b);
     for (uint32_t i = 0; i < b->config.requests_max; i++) {
         const struct request *r = &b->requests[i];
         if (r->state == REQUEST_FREE)

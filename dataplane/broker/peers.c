@@ -482,6 +482,27 @@ unsigned peers_turn(struct broker *b, struct tide_out *out)
     return did;
 }
 
+void peers_check(const struct broker *b)
+{
+    for (const struct link *l = b->peers->used_peers.next; l != &b->peers->used_peers; l = l->next) {
+        const struct peer *p = LINK_OF(const struct peer, in_list, l);
+        TIDE_ASSERT(p->state != PEER_FREE);
+        if (p->state == PEER_UP)
+            stream_check(&p->stream);
+        TIDE_ASSERT(link_is_empty(&p->feeds) || (p->end == STREAM_LEADER && p->state == PEER_UP));
+        for (const struct link *f = p->feeds.next; f != &p->feeds; f = f->next) {
+            const struct feeding *s = LINK_OF(const struct feeding, in_peer, f);
+            TIDE_ASSERT(s->peer == p);                                           /* P1 */
+            TIDE_ASSERT(s->state == FEED_ASKED || s->state == FEED_FEEDING);     /* P1 */
+            TIDE_ASSERT(b->waits[partition_slot(s->partition)].uses != 0);       /* P2 */
+        }
+        for (const struct link *f = p->follows.next; f != &p->follows; f = f->next)
+            TIDE_ASSERT(LINK_OF(const struct follow, in_peer, f)->peer == p);
+    }
+    home_check(b);
+    follows_check(b);
+}
+
 void peers_gauges(const struct broker *b, struct broker_gauges *ret)
 {
     ret->peer_streams = ret->feeds = 0;

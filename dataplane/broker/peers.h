@@ -130,6 +130,7 @@ struct peers {
 /* ---- peers.c */
 struct peers *peers_create(struct broker *); /* [start] NULL without memory */
 void peers_destroy(struct broker *);
+void peers_check(const struct broker *);
 void peers_gauges(const struct broker *, struct broker_gauges *ret);
 unsigned peers_turn(struct broker *, struct tide_out *);
 uint64_t peers_deadline_ns(const struct broker *);
