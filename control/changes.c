@@ -179,6 +179,7 @@ void changes_on_isr(struct control *c, struct tide_mail *m)
     change.partition = r->index;
     change.leader_epoch = m->isr.leader_epoch;
     change.partition_epoch = m->isr.partition_epoch;
+    change.recovering = m->isr.recovering;
     change.isr_count = m->isr.count;
     for (uint32_t i = 0; i < m->isr.count; i++)
         change.isr[i] = (struct cluster_isr_member){m->isr.isr[i], m->isr.broker_epochs[i]};
@@ -201,6 +202,7 @@ static void on_isr_result(struct control *c, struct tide_mail *m, const struct n
     if (error == 0 && item->has_state) {
         m->isr.leader_epoch = item->leader_epoch;
         m->isr.partition_epoch = item->partition_epoch;
+        m->isr.recovering = item->recovering;
         m->isr.count = item->id_count;
         memcpy(m->isr.isr, item->ids, sizeof(m->isr.isr));
     }

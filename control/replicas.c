@@ -73,7 +73,7 @@ static void send_order(struct control *c, struct replica *r, enum mail_kind kind
     m->order.cookie = r;
     m->order.config = r->config;
     t = cluster_find_topic_by_id(c->config.cluster, &r->topic_id);
-    if (t != NULL) {
+    if (t != NULL && !c->config.data.takes_roles) { /* no replicas: the role follows */
         const struct cluster_partition *p = &t->partitions[r->index];
         m->order.leader_epoch = p->leader_epoch;
         m->order.replica_count = p->replica_count;
@@ -113,6 +113,7 @@ static void send_role(struct control *c, struct replica *r)
     role->leader_epoch = p->leader_epoch;
     role->partition_epoch = p->partition_epoch;
     role->recovering = p->recovering;
+    role->unclean_epoch = p->recovering ? p->leader_epoch : -1;
     role->replica_count = p->replica_count;
     role->isr_count = p->isr_count;
     memcpy(role->replicas, p->replicas, sizeof(role->replicas));

@@ -311,6 +311,29 @@ def a_clean_stop_moves_what_it_leads(n):
 
 
 @case
+def records_outlive_a_broker(n):
+    """acks=all with min.insync.replicas=2: written, a broker killed, written again; it comes back into every ISR."""
+    n.fresh()
+    n.tool('topic', 'create', '--bootstrap', n.brokers[0].boot, '--topic', 'kept', '--partitions', 3, '--replication-factor', 3,
+           '--config', 'min.insync.replicas=2')
+    path, boots = n.dir / 'in', ','.join(b.boot for b in n.brokers[:COUNT])
+    path.write_text(''.join(f'line {i}\n' for i in range(2000)))
+
+    def produce():
+        n.client('kcat', '-b', boots, '-P', '-t', 'kept', '-l', path, '-X', 'acks=all', '-X', 'message.timeout.ms=30000')
+
+    produce()
+    victim = n.brokers[n.agree()[0]['kept'][0][1] - 1]
+    victim.kill()
+    produce()
+    victim.launch()
+    victim.wait_ready()
+    until(60, 'it is in sync again', lambda: all(len(p[3]) == 3 for p in n.agree()[0]['kept']), 0.3)
+    got = n.client('kcat', '-b', boots, '-C', '-t', 'kept', '-e', '-q', '-o', 'beginning').stdout.splitlines()
+    expect(sorted(got) == sorted(path.read_text().splitlines() * 2), f'{len(got)} of 4000 lines')
+
+
+@case
 def who_does_not_belong_is_refused(n):
     n.fresh(controller_allow='10.79.1.0/24')
     three, four = n.brokers[2], n.brokers[3]
