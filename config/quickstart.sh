@@ -146,6 +146,12 @@ voters() {
     echo "${all#,}"
 }
 
+# The same for all its brokers, and for their next starts.
+cluster_id() {
+    [ -f "$STATE/cluster.id" ] || head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=' >"$STATE/cluster.id"
+    cat "$STATE/cluster.id"
+}
+
 write_config() {
     cat >"$STATE/broker$1.conf" <<CONF
 # Written by quickstart.sh; config/tidemark.conf explains every line.
@@ -160,6 +166,7 @@ dpdk.hugepages=$([ ${#BROKERS[@]} -gt 1 ] && echo off || echo auto)
 CONF
     [ ${#BROKERS[@]} -gt 1 ] || return 0
     cat >>"$STATE/broker$1.conf" <<CONF
+cluster.id=$(cluster_id)
 quorum.voters=$(voters)
 broker.session.timeout.ms=1500
 default.replication.factor=3
