@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TICK_MS = 1, JOBS_TAKEN = 64, LETTERS_TAKEN = 128 };
+enum { TICK_MS = 1, LOOK_MS = 50, JOBS_TAKEN = 64, LETTERS_TAKEN = 128 };
 
 void control_log(const char *format, ...)
 {
@@ -145,6 +145,11 @@ static bool free_retired(struct control *c)
 static void on_tick(uv_timer_t *t)
 {
     control_wake(t->data);
+}
+
+static void on_look(uv_timer_t *t)
+{
+    changes_look(t->data);
 }
 
 static void on_doorbell(uv_poll_t *p, int status, int events)
@@ -286,6 +291,8 @@ struct control *control_start(const struct control_config *config, char *error, 
     c->tick.data = c;
     uv_timer_init(config->loop, &c->retry);
     c->retry.data = c;
+    uv_timer_init(config->loop, &c->look);
+    c->look.data = c;
     uv_poll_init(config->loop, &c->doorbell, config->office->parties[self].wake_fd);
     c->doorbell.data = c;
     uv_poll_start(&c->doorbell, UV_READABLE, on_doorbell);
@@ -305,6 +312,7 @@ struct control *control_start(const struct control_config *config, char *error, 
         free(c);
         return NULL;
     }
+    uv_timer_start(&c->look, on_look, LOOK_MS, LOOK_MS);
     control_wake(c);
     return c;
 }

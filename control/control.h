@@ -33,8 +33,13 @@
  * Order: a change is answered only after every core has passed a quiet point with the view that
  * contains it, so the next request on any connection sees it.
  *
+ * Health. Every 50 ms control looks whether a port has a link and whether every core has passed a quiet point; what is not
+ * so for data.self.timeout.ms is told to the node, which asks to be fenced, until all has been well for data.recover.ms. A
+ * core counts as stalled only while control itself is on time: what holds both up is the machine. A broker without others
+ * goes on: nobody could lead in its place.
+ *
  * Timers: a 1 ms tick while something waits for a grace period; one at the time when the next FAILED
- * replica is opened again; none otherwise.
+ * replica is opened again; the look at the data path.
  */
 #ifndef TIDEMARK_CONTROL_CONTROL_H
 #define TIDEMARK_CONTROL_CONTROL_H
@@ -83,6 +88,7 @@ struct control_data_plane {
     bool (*in_use)(void *self, const struct partition *); /* some core still names it */
     enum tide_status (*submit)(void *self, struct tide_job *);
     unsigned (*take)(void *self, struct tide_job **jobs, unsigned max);
+    bool (*port_is_up)(void *self); /* some port of the data network has a link; NULL: always */
     /* Roles come by MAIL_BECOME. Otherwise a replica leads from its adoption on, so it is adopted only when this broker
      * may lead. */
     bool takes_roles;

@@ -97,6 +97,13 @@ struct control {
     bool reconcile;  /* a directory became free */
     bool view_stale; /* the cluster or a replica changed since the view was built */
     uv_timer_t tick;
+    uv_timer_t look;         /* at the data path */
+    uint64_t looked_ms;      /* uv_now */
+    uint64_t turn_token;     /* a quiet point that every core is to pass, 0: none */
+    uint64_t turn_ms;        /* uv_now: since when it is waited for */
+    uint64_t dark_ms;        /* uv_now: since when no port has a link, 0: one has */
+    uint64_t well_ms;        /* uv_now: since when all is well, 0: it is not */
+    bool faulty;             /* as told to the node */
     uv_timer_t retry; /* the next FAILED replica is opened */
     uint64_t replica_failures, replica_reopens;
     uv_poll_t doorbell;
@@ -120,6 +127,8 @@ void changes_on_isr(struct control *, struct tide_mail *);
 void changes_take(struct control *);
 /* The node hears how far the cores are, the cores how long the lease is. True while a grace period is waited for. */
 bool changes_tick(struct control *);
+/* Looks at the data path. */
+void changes_look(struct control *);
 /* May a replica be given to its core? */
 bool control_may_adopt(const struct control *);
 /* A change on its way to the cluster. The command is read before this returns; its result comes by

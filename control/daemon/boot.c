@@ -111,6 +111,15 @@ static void data_measure(struct partition *p, int64_t *ret_bytes, int64_t *ret_l
     *ret_lag = TIDE_MAX(look.high_watermark - look.log_end, 0);
 }
 
+static bool data_port_is_up(void *self)
+{
+    const struct world *w = self;
+    for (unsigned p = 0; p < nic_port_count(w->nic); p++)
+        if (nic_link_up(w->nic, p))
+            return true;
+    return false;
+}
+
 static enum tide_status data_submit(void *self, struct tide_job *job)
 {
     return help_pool_submit(((struct world *)self)->helpers, job);
@@ -554,7 +563,8 @@ static bool start_control(struct world *w, char *error, size_t size)
                                     .publication = &w->publication,
                                     .data = {.self = w, .create = data_create, .open = partition_open,
                                              .close = partition_close, .destroy = partition_destroy, .measure = data_measure,
-                                             .in_use = data_in_use, .submit = data_submit, .take = data_take},
+                                             .port_is_up = data_port_is_up, .takes_roles = true, .in_use = data_in_use,
+                                             .submit = data_submit, .take = data_take},
                                     .response_pool = w->response_pools[w->core_count],
                                     .broker_id = (int32_t)w->settings->node_id,
                                     .incarnation = w->incarnation,

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "nic/nic.h"
 
+#include <net/if.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <rte_ethdev.h>
 
@@ -279,9 +284,25 @@ uint16_t nic_mtu(const struct nic *nic)
     return mtu;
 }
 
+/* Drivers of a kernel's interface call it up for ever; the kernel knows. */
+static bool kernel_says_down(const struct nic_port *p)
+{
+    struct ifreq r = {0};
+    int fd;
+    bool down;
+    if (p->device.interface[0] == 0 || (fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)) < 0)
+        return false;
+    snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", p->device.interface);
+    down = ioctl(fd, SIOCGIFFLAGS, &r) == 0 && (r.ifr_flags & IFF_RUNNING) == 0;
+    close(fd);
+    return down;
+}
+
 bool nic_link_up(const struct nic *nic, unsigned port)
 {
     struct rte_eth_link link;
+    if (kernel_says_down(&nic->ports[port]))
+        return false;
     if (rte_eth_link_get_nowait(nic->ports[port].id, &link) != 0)
         return false;
     return link.link_status == RTE_ETH_LINK_UP;

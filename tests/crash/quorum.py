@@ -334,6 +334,22 @@ def records_outlive_a_broker(n):
 
 
 @case
+def a_dead_data_port_gives_its_leaderships_away(n):
+    """The management network is well, the cable of the data network is not."""
+    n.fresh(data_recover_ms=1000)
+    n.tool('topic', 'create', '--bootstrap', n.brokers[0].boot, '--topic', 'moves', '--partitions', 6, '--replication-factor', 3)
+    n.agree()
+    dead, well = n.brokers[1], n.brokers[0]
+    sh('ip', '-n', n.ns, 'link', 'set', f'{dead.data_dev}x', 'down')
+    try:
+        until(15, 'it leads nothing', lambda: dead.id not in {p[1] for p in n.metadata(well)[0]['moves']}, 0.3)
+        expect(dead.metrics().get('tidemark_fenced') == 1, 'it is not fenced')
+    finally:
+        sh('ip', '-n', n.ns, 'link', 'set', f'{dead.data_dev}x', 'up')
+    until(20, 'it is back', lambda: dead.metrics().get('tidemark_fenced') == 0, 0.3)
+
+
+@case
 def who_does_not_belong_is_refused(n):
     n.fresh(controller_allow='10.79.1.0/24')
     three, four = n.brokers[2], n.brokers[3]
