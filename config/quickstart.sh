@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # From nothing to running brokers with a stock Kafka client beside them, on one machine:
 #
-#   config/quickstart.sh            set up, start, produce, consume, compare; the broker keeps running
-#   config/quickstart.sh --brokers 3   three of them; then the leader is killed under load, and what was acknowledged counted
+#   config/quickstart.sh            set up, start three brokers, produce, consume, compare, kill the leader under load and count
+#                                   what was acknowledged; the brokers keep running
+#   config/quickstart.sh --brokers 1   one broker alone
 #   config/quickstart.sh --status   what runs
 #   config/quickstart.sh --down     remove every trace
 #   config/quickstart.sh --vdev af_packet   a port without BPF (default: af_xdp, and af_packet if that fails)
@@ -13,7 +14,7 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-BROKERS=(1)
+BROKERS=(1 2 3)
 NET=tm-net
 CLIENT=tm-client
 CLIENT_ADDRESS=10.77.0.100
@@ -186,6 +187,7 @@ launch_broker() {
         >"$STATE/broker$b.log" 2>&1 </dev/null &
     forget_broker "$b"
     echo "BROKER${b}_PID=$!" >>"$ENV_FILE"
+    disown $! # its end is told below, not by the shell
 }
 
 forget_broker() { sed -i "/^BROKER$1_PID=/d" "$ENV_FILE"; }
@@ -202,9 +204,18 @@ started() {
     return 1
 }
 
+# A broker that is killed resets no connection, since its TCP dies with it; its clients would wait until their requests time
+# out. With AF_XDP the kernel gets the frames when the broker is gone: it knows the address, too, and resets what it does not know.
+# While the broker runs no frame reaches the kernel. AF_PACKET leaves the kernel a copy of all, so there it must not know it.
+share_address() {
+    ip -n "tm-b$1" addr del "$(address "$1")/24" dev "tmb$1" 2>/dev/null || true
+    [ "$2" != af_xdp ] || ip -n "tm-b$1" addr add "$(address "$1")/24" dev "tmb$1"
+}
+
 # All at once: with several, the first is ready when a majority is there.
 try_brokers() {
     local b
+    for b in "${BROKERS[@]}"; do share_address "$b" "$1"; done
     for b in "${BROKERS[@]}"; do launch_broker "$b" "$1"; done
     for b in "${BROKERS[@]}"; do
         started "$b" && continue
