@@ -141,6 +141,12 @@ port_of() {
     esac
 }
 
+# Made once, and the same for all.
+cluster_id() {
+    [ -f "$STATE/cluster.id" ] || head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=' >"$STATE/cluster.id"
+    cat "$STATE/cluster.id"
+}
+
 voters() {
     local b all=
     for b in "${BROKERS[@]}"; do all=$all,$b@$(management "$b"):$QUORUM_PORT; done

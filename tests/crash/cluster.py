@@ -9,6 +9,7 @@ A cable is cut where it meets the bridge, in one direction or both: out is what 
 at the end, also on failure; TIDE_KEEP=1 keeps the directories.
 """
 import atexit
+import base64
 import json
 import os
 import pathlib
@@ -87,6 +88,7 @@ class Broker:
                   'control.address': f'{MANAGEMENT}.{self.number}:{METRICS}', 'dpdk.hugepages': 'off', 'dpdk.memory.mb': 512,
                   'core.request.memory.bytes': 16 << 20, 'log.tail.buffers': 96, 'log.read.buffers': 16}
         if len(c.brokers) > 1:
+            values['cluster.id'] = c.id
             values['quorum.voters'] = ','.join(f'{b.number}@{MANAGEMENT}.{b.number}:{QUORUM}' for b in c.brokers)
         values.update(c.settings)
         path = c.dir / f'broker{self.number}.conf'
@@ -164,6 +166,7 @@ class Cluster:
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix='tidemark-crash-', dir='/var/tmp'))
         self.brokers = [Broker(self, n + 1) for n in range(brokers)]
         self.helpers = []
+        self.id = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip('=')
         atexit.register(self.close)
         for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(s, lambda *_: sys.exit(1))
