@@ -153,12 +153,6 @@ voters() {
     echo "${all#,}"
 }
 
-# The same for all its brokers, and for their next starts.
-cluster_id() {
-    [ -f "$STATE/cluster.id" ] || head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=' >"$STATE/cluster.id"
-    cat "$STATE/cluster.id"
-}
-
 write_config() {
     cat >"$STATE/broker$1.conf" <<CONF
 # Written by quickstart.sh; config/tidemark.conf explains every line.

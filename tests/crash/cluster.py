@@ -203,7 +203,8 @@ class Cluster:
         # The kernel must send whole checksums and whole frames to a port without offloads.
         sh('ip', 'netns', 'exec', self.ns_client, 'ethtool', '-K', client, 'tx', 'off')
         for b in self.brokers:
-            self._cable(b.ns, b.device('data'), 'data')
+            # With AF_XDP the kernel sees no frame while the broker runs, and resets its connections when it is gone.
+            self._cable(b.ns, b.device('data'), 'data', b.address if self.vdev == 'af_xdp' else None)
             self._cable(b.ns, b.device('management'), 'management', f'{MANAGEMENT}.{b.number}')
             sh('ip', 'netns', 'exec', self.ns_net, 'ethtool', '-K', b.device('data') + 'p', 'tx', 'off')
 
