@@ -118,6 +118,7 @@ struct node {
     bool caught_up;
     bool caught_up_told;
     int32_t target;       /* the controller as of the last turn */
+    uint64_t keep_at_ns;  /* something goes over every link, so that its other end knows that we live */
     uint64_t doubt_at_ns; /* an observer's next look at its hint */
     int32_t told_controller;
     uint64_t told_epoch;
@@ -154,6 +155,8 @@ struct rpc_message node_message(const struct node *, enum rpc_kind, int32_t rece
 /* False: there is no such connection, or too much waits for it. */
 bool links_send(struct node *, const struct rpc_message *);
 bool guests_send(struct node *, struct node_guest *, const struct rpc_message *);
+/* A probe without a question over every link, once per heartbeat interval. */
+void links_keep(struct node *);
 void links_deinit(struct node *);
 
 /* ---- submit.c */

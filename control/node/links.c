@@ -449,6 +449,18 @@ enum tide_status node_on_guest_frame(struct node *n, uint64_t now_ns, int32_t pe
     return status;
 }
 
+void links_keep(struct node *n)
+{
+    if (n->now_ns < n->keep_at_ns)
+        return;
+    n->keep_at_ns = n->now_ns + n->config.heartbeat_ms * TIDE_NS_PER_MS;
+    for (uint32_t i = 0; i < n->link_count; i++) {
+        struct rpc_message m = node_message(n, RPC_PROBE, n->links[i].peer);
+        if (n->links[i].queue.head == NULL)
+            (void)links_send(n, &m);
+    }
+}
+
 void links_deinit(struct node *n)
 {
     for (uint32_t i = 0; i < n->link_count; i++)

@@ -591,6 +591,7 @@ void node_on_time(struct node *n, uint64_t now_ns)
         follow_turn(n);
         follow_serve(n);
     }
+    links_keep(n);
     see_whether_caught_up(n);
     TIDE_ASSERT_SLOW((node_check(n), true));
 }
@@ -623,6 +624,8 @@ uint64_t node_deadline_ns(const struct node *n)
     }
     if (!node_takes_part(n))
         at = TIDE_MIN(at, n->doubt_at_ns);
+    if (n->link_count != 0)
+        at = TIDE_MIN(at, n->keep_at_ns);
     return at;
 }
 

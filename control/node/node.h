@@ -19,6 +19,8 @@
  * whoever is answered sees the change. A broker has NODE_LANES of requesters; each has one command on its way at a
  * time, so the state machine's one slot for a requester's last result is enough to apply every command once.
  *
+ * Over every link goes something at least once per heartbeat interval.
+ *
  * Who is refused as a guest: another cluster, an id that is ours, a number that another process uses whose connection is
  * there and was heard within two heartbeats, frames of a version that is not spoken here. From which addresses guests
  * may come at all is the edge's to know.
