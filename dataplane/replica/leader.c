@@ -74,12 +74,23 @@ static bool agree(const struct leader_subscribe *s)
     return s->own_epoch == s->last_epoch && s->log_end <= s->own_end;
 }
 
+/* It has batches of this epoch that came from a log which is not there any more. */
+static bool is_of_another_life(const struct leader *l, const struct leader_world *w, uint32_t replica, const struct leader_subscribe *s)
+{
+    return !l->followers[replica].fed && s->last_epoch == l->leader_epoch && s->log_end > w->marks->epoch_start;
+}
+
 /* Nobody writes the follower's words. */
 static void grant(struct leader *l, const struct leader_world *w, uint32_t replica, const struct leader_subscribe *s, struct leader_out *out)
 {
     struct leader_follower *f = &l->followers[replica];
     f->waits = false;
     watermark_forget(w->marks, replica);
+    if (is_of_another_life(l, w, replica, s)) {
+        answer(out, &(struct leader_answer){.ask = s->ask, .truncate = true, .truncate_epoch = l->leader_epoch,
+                                            .truncate_end = w->marks->epoch_start, .replica = replica});
+        return;
+    }
     if (!agree(s)) {
         answer(out, &(struct leader_answer){.ask = s->ask, .truncate = true, .truncate_epoch = s->own_epoch, .truncate_end = s->own_end,
                                             .replica = replica});
@@ -93,6 +104,7 @@ static void grant(struct leader *l, const struct leader_world *w, uint32_t repli
     f->number = ++l->last_number; /* D3 */
     f->core = s->core;
     f->broker_epoch = s->broker_epoch;
+    f->fed = true;
     follower_move(f, LEADER_OPEN);
     watermark_listen(w->marks, replica);
     answer(out, &(struct leader_answer){.ask = s->ask, .replica = replica, .subscription = f->number});
@@ -189,6 +201,7 @@ void leader_become(struct leader *l, const struct leader_world *w, uint64_t now_
         for (uint32_t i = 1; i < TIDE_REPLICAS_MAX; i++) { /* members have new numbers */
             l->followers[i].newest_epoch = l->followers[i].broker_epoch = -1;
             l->followers[i].hold_until_ns = 0;
+            l->followers[i].fed = false;
         }
         l->since_ns = now_ns;
     }

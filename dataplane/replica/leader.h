@@ -14,6 +14,10 @@
  *   OPEN -> NONE       the stream is gone: its core says so (leader_on_closed); what was
  *                      acknowledged stays true
  *
+ * A leader whose log failed is opened again and may lead on in the same epoch, with a log that ends before what it had sent. So a
+ * follower that was not granted anything since keeps nothing of the epoch beyond where the log stood when the role began here: what
+ * this log writes at those offsets is something else.
+ *
  * A request is answered with a grant, with where to cut the log, with where to go on because what lies
  * between is gone, or with an error. All but the last wait until the old subscription is closed: what
  * it acknowledged may be cut away.
@@ -122,6 +126,7 @@ struct leader_out {
 struct leader_follower {
     enum leader_subscription_state state;
     bool waits;                      /* `waiting` is to be answered when the old one is closed */
+    bool fed;                        /* granted in this epoch: what it has of the epoch it has from this log */
     uint32_t number;                 /* of the subscription that is OPEN or CLOSING */
     uint32_t core;
     int64_t broker_epoch;            /* of its incarnation; stays when it is closed */

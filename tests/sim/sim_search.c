@@ -209,6 +209,7 @@ static void tape_lead(struct tape *t, struct leader *l)
         struct leader_follower *f = &l->followers[i];
         T(f->state);
         T(f->waits);
+        T(f->fed);
         T(f->number);
         T(f->broker_epoch);
         T(f->newest_epoch);

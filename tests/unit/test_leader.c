@@ -166,6 +166,31 @@ static void test_where_the_logs_part(void **state)
     }
 }
 
+/* Our log ended at 20 when the role began; what a follower has of the epoch beyond that came from a log that failed since. */
+static void test_what_came_from_a_log_that_failed(void **state)
+{
+    struct leader_subscribe s = request(11);
+    s.last_epoch = s.own_epoch = EPOCH;
+    s.log_end = 23;
+    s.own_end = 25; /* written again in the meantime, with other records */
+    subscribe(&s);
+    assert_true(out.answers[0].truncate);
+    assert_int_equal(out.answers[0].truncate_epoch, EPOCH);
+    assert_int_equal(out.answers[0].truncate_end, 20);
+    s.log_end = 20; /* it was cut */
+    subscribe(&s);
+    assert_false(out.answers[0].truncate);
+    assert_int_not_equal(out.answers[0].subscription, 0);
+    s.log_end = 23; /* it has them from us now, and comes again */
+    subscribe(&s);
+    leader_on_closed(&l, &world, 1, l.followers[1].number, &out);
+    assert_int_equal(out.answer_count, 1);
+    assert_false(out.answers[0].truncate);
+    struct leader_subscribe other = request(12); /* nothing of the epoch: no matter */
+    subscribe(&other);
+    assert_false(out.answers[0].truncate);
+}
+
 static void test_what_is_gone_is_skipped(void **state)
 {
     struct leader_subscribe s = request(11);
@@ -570,6 +595,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_who_may_subscribe, setup),
         cmocka_unit_test_setup(test_where_the_logs_part, setup),
+        cmocka_unit_test_setup(test_what_came_from_a_log_that_failed, setup),
         cmocka_unit_test_setup(test_what_is_gone_is_skipped, setup),
         cmocka_unit_test_setup(test_the_old_one_is_closed_before_the_new_is_granted, setup),
         cmocka_unit_test_setup(test_a_stream_that_is_gone, setup),
