@@ -169,6 +169,7 @@ for s in $SUITES; do
         ;;
     crash)
         process_suite crash $([ $FULL = 1 ] && echo --rounds 100 || echo --rounds 10)
+        process_suite crash --brokers 3 --seed 2 $([ $FULL = 1 ] && echo --rounds 100 || echo --rounds 12)
         RUNNER=quorum.py process_suite crash $([ $FULL = 1 ] && echo --full)
         ;;
     esac
