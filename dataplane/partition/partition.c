@@ -173,21 +173,24 @@ void partition_adopt(struct partition *p, struct log_core *core, const struct ti
 }
 
 /* What the marks of the next epoch start from. The role in which they were read has ended. */
-static void begin_marks(struct partition *p, bool leads)
+static void begin_marks(struct partition *p, const struct tide_time *t, bool leads)
 {
     int64_t high = watermark_high(&p->marks);
     int64_t start = log_start_offset(p->log);
     int64_t end = log_next_offset(p->log);
     watermark_begin(&p->marks, p->leader_epoch, start, end, log_durable_end(p->log), high, leads ? p->members.count : 1, leads ? p->isr : 1);
     p->begun = true;
+    /* Who is alone in sync has committed all that it holds: nobody is to see less, and take it for the end. */
+    if (leads && partition_has_lease(p, t))
+        (void)watermark_evaluate(&p->marks);
     publish_role(p);
 }
 
 /* The epoch's marks begin when the log stands still. */
-static void begin_leading(struct partition *p)
+static void begin_leading(struct partition *p, const struct tide_time *t)
 {
     if (p->cut == CUT_NONE && !p->begun)
-        begin_marks(p, true);
+        begin_marks(p, t, true);
 }
 
 static void end_epoch(struct partition *p, const struct mail_role *role)
@@ -205,7 +208,7 @@ static void end_epoch(struct partition *p, const struct mail_role *role)
     members_begin(&p->members, role);
 }
 
-static void lead(struct partition *p, bool new_epoch)
+static void lead(struct partition *p, const struct tide_time *t, bool new_epoch)
 {
     if (!new_epoch) {
         watermark_extend(&p->marks, p->members.count);
@@ -213,16 +216,16 @@ static void lead(struct partition *p, bool new_epoch)
         return;
     }
     partition_move(p, PARTITION_STARTING);
-    begin_leading(p);
+    begin_leading(p, t);
 }
 
-static void follow(struct partition *p, bool new_epoch)
+static void follow(struct partition *p, const struct tide_time *t, bool new_epoch)
 {
     if (!new_epoch)
         return;
     p->leader_start = 0;
     partition_move(p, PARTITION_FOLLOWER);
-    begin_marks(p, false);
+    begin_marks(p, t, false);
 }
 
 /* After the begin of an epoch, and after a refusal: see partition_append. */
@@ -244,10 +247,10 @@ bool partition_become(struct partition *p, const struct tide_time *t, const stru
     if (takes_part && role->leader == role->self) {
         if (new_epoch)
             p->settled_ns = t->now_ns + SETTLE_NS;
-        lead(p, new_epoch);
+        lead(p, t, new_epoch);
     }
     else if (takes_part)
-        follow(p, new_epoch);
+        follow(p, t, new_epoch);
     p->moved = true;
     partition_turn(p, t, out);
     return true;
@@ -622,12 +625,12 @@ static void clean(struct partition *p, const struct tide_time *t, struct tide_ou
 
 static void lead_turn(struct partition *p, const struct tide_time *t, struct tide_out *out)
 {
-    begin_leading(p);
+    begin_leading(p, t);
     if (p->state == PARTITION_STARTING && p->begun && log_begin_epoch(p->log, p->leader_epoch, out) == TIDE_OK)
         partition_move(p, PARTITION_LEADER);
     if (p->state == PARTITION_LEADER && p->retention_check_ms > 0 && t->now_ns >= p->retention_at_ns)
         retain(p, t, out);
-    if (p->state == PARTITION_LEADER && partition_has_lease(p, t) && watermark_evaluate(&p->marks))
+    if (p->begun && partition_has_lease(p, t) && watermark_evaluate(&p->marks))
         p->moved = true;
 }
 

@@ -781,6 +781,22 @@ static void test_a_write_that_took_too_much(void **state)
     fails_with(1 << 20);
 }
 
+/* Before its epoch's line is on the disk: a reader must not take less for the end. */
+static void test_alone_it_has_committed_what_it_holds(void **state)
+{
+    start(1, 1);
+    assert_int_equal(append(build(3, -1, -1, -1), &plain).error, 0);
+    pump();
+    assert_int_equal(stop(), 0);
+    assert_int_equal(open_partition(), 0);
+    struct mail_role role = role_of(0, EPOCH + 1, 1, 1, 1);
+    partition_adopt(p, w.core, &w.time);
+    assert_true(partition_become(p, &w.time, &role, &w.out));
+    assert_true(look().leader);
+    assert_int_equal(look().high_watermark, 3);
+    pump();
+}
+
 static void test_interest(void **state)
 {
     start(1, 1);
@@ -828,6 +844,7 @@ int main(void)
         TEST(test_a_failed_write),
         TEST(test_a_write_that_took_nothing),
         TEST(test_a_write_that_took_too_much),
+        TEST(test_alone_it_has_committed_what_it_holds),
         TEST(test_interest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
