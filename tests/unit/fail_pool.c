@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_malloc.h>
 #include <rte_mbuf.h>
 
 uint64_t fail_pool_takes, fail_pool_fail_at, fail_pool_failed;
@@ -17,7 +18,7 @@ struct stack {
 
 static int stack_alloc(struct rte_mempool *mp)
 {
-    struct stack *s = calloc(1, sizeof(*s) + mp->size * sizeof(void *));
+    struct stack *s = rte_zmalloc("fail_pool", sizeof(*s) + mp->size * sizeof(void *), 0); /* lives as long as the pool, like it */
     if (s == NULL)
         return -ENOMEM;
     s->room = mp->size;
@@ -27,7 +28,7 @@ static int stack_alloc(struct rte_mempool *mp)
 
 static void stack_free(struct rte_mempool *mp)
 {
-    free(mp->pool_data);
+    rte_free(mp->pool_data);
 }
 
 static int stack_give(struct rte_mempool *mp, void *const *objects, unsigned n)

@@ -313,7 +313,7 @@ static void test_intake_keeps_copies(void **state)
 
 static void test_intake_without_memory(void **state)
 {
-    struct rte_mbuf *held[DENSE_BLOCKS];
+    struct rte_mbuf *held[DENSE_BLOCKS + 1];
     unsigned n = 0;
     struct intake i;
     struct tide_rope r = {0};
@@ -532,7 +532,7 @@ static void test_behind_the_start(void **state)
 /* Without a block for the head nothing leaves, and nothing is lost. */
 static void test_no_memory_for_a_head(void **state)
 {
-    struct rte_mbuf *held[BLOCKS];
+    struct rte_mbuf *held[BLOCKS + 1];
     struct line l;
     unsigned n = 0;
     (void)state;
