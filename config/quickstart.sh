@@ -260,8 +260,10 @@ demonstrate() {
     fi
 }
 
+# Its leader hears of it when its own control does; what comes before is refused, and with acks=0 nobody sends it again.
 make_topic() {
     client "$TIDE_ROOT/build/control/tool/tidemark" topic create --bootstrap "$1" --topic "$2" --partitions 1 --replication-factor ${#BROKERS[@]}
+    wait_for 20 client kcat -b "$1" -Q -t "$2:0:-1" || fail "topic $2 has no leader that answers; the brokers' logs are in $STATE"
 }
 
 # load BOOT TOPIC NAME ACKS IDEMPOTENT SECONDS: 1,000 records a second, and the history of their answers in $HISTORY.
