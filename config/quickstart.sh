@@ -59,7 +59,11 @@ give_hugepages_back() {
 }
 
 down() {
-    local b
+    local b pid
+    for b in "${ALL_BROKERS[@]}"; do # all at once: the last ones of a cluster have nobody to hand their leaderships to
+        pid=$(pid_of "$b")
+        is_our_broker "$pid" && kill -TERM "$pid" 2>/dev/null || true
+    done
     for b in "${ALL_BROKERS[@]}"; do stop_broker "$b"; done
     remove_namespaces
     give_hugepages_back
@@ -170,6 +174,7 @@ CONF
 cluster.id=$(cluster_id)
 quorum.voters=$(voters)
 broker.session.timeout.ms=1500
+controlled.shutdown.timeout.ms=3000
 default.replication.factor=3
 min.insync.replicas=2
 dpdk.memory.mb=512
