@@ -16,12 +16,17 @@ enum {
     SAY_AGAIN_MS = 10000,
 };
 
-/* What a result of the node belongs to: an ask, or a leader's wish for another ISR. */
+/* What a result of the node belongs to: an ask, a leader's wish for another ISR, a leadership that is given away, or a
+ * change of the quorum's membership. */
 struct submission {
     struct admin_ask *ask;
     uint32_t index;
     struct tide_mail *isr;
-    int32_t voter; /* neither: a change of the quorum's membership */
+    bool moves;
+    struct tide_uuid topic_id; /* that moves: the replica may be gone when the result comes */
+    int32_t partition;
+    int32_t leader_epoch;
+    int32_t voter; /* none of these */
 };
 
 /* ---- how this broker registers -------------------------------------------------------------------------- */
@@ -158,6 +163,16 @@ int control_change_voter(struct control *c, int32_t id, const char *address, cha
     return -1;
 }
 
+/* The error of the whole, or else of its first item. */
+static int16_t error_of(const struct node_event *e)
+{
+    if (e->outcome != NODE_DONE)
+        return KAFKA_REQUEST_TIMED_OUT;
+    if (e->result.error != 0)
+        return e->result.error;
+    return e->result.item_count != 0 ? e->result.items[0].error : KAFKA_UNKNOWN_SERVER_ERROR;
+}
+
 /* ---- the ISR that a leader wants -------------------------------------------------------------------------------- */
 
 static void answer_isr(struct control *c, struct tide_mail *m, int16_t error)
@@ -193,12 +208,8 @@ void changes_on_isr(struct control *c, struct tide_mail *m)
 
 static void on_isr_result(struct control *c, struct tide_mail *m, const struct node_event *e)
 {
-    const struct cluster_item *item = e->result.item_count != 0 ? &e->result.items[0] : NULL;
-    int16_t error = e->outcome != NODE_DONE ? KAFKA_REQUEST_TIMED_OUT : e->result.error;
-    if (error == 0 && item == NULL)
-        error = KAFKA_UNKNOWN_SERVER_ERROR;
-    if (error == 0)
-        error = item->error;
+    const struct cluster_item *item = e->result.items;
+    int16_t error = error_of(e);
     if (error == 0 && item->has_state) {
         m->isr.leader_epoch = item->leader_epoch;
         m->isr.partition_epoch = item->partition_epoch;
@@ -207,6 +218,19 @@ static void on_isr_result(struct control *c, struct tide_mail *m, const struct n
         memcpy(m->isr.isr, item->ids, sizeof(m->isr.isr));
     }
     answer_isr(c, m, error);
+}
+
+/* ---- the leader of a partition whose log failed here ------------------------------------------------------------ */
+
+bool changes_move_leader(struct control *c, const struct replica *r, int32_t leader_epoch)
+{
+    struct cluster_command command = {.kind = CLUSTER_MOVE_LEADER};
+    struct submission what = {.moves = true, .topic_id = r->topic_id, .partition = r->index, .leader_epoch = leader_epoch};
+    command.move_leader.topic_id = r->topic_id;
+    command.move_leader.partition = r->index;
+    command.move_leader.leader_epoch = leader_epoch;
+    command.move_leader.excluded = c->config.broker_id;
+    return submit(c, &command, what, PATIENCE_MS) == TIDE_OK;
 }
 
 /* ---- what comes back ------------------------------------------------------------------------------------------------ */
@@ -218,6 +242,8 @@ static void on_result(struct control *c, struct node_event *e)
     free(s);
     if (what.isr != NULL)
         on_isr_result(c, what.isr, e);
+    else if (what.moves)
+        replicas_on_moved(c, &what.topic_id, what.partition, what.leader_epoch, error_of(e));
     else if (what.ask == NULL)
         control_log("voter %d: %s", (int)what.voter, e->outcome == NODE_DONE ? "the quorum has changed" : "the quorum has not changed");
     else if (e->outcome == NODE_TIMED_OUT)

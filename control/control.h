@@ -26,7 +26,8 @@
  *   OPENING -> FAILED   the log could not be opened
  *   FAILED -> OPENING   after a while, with a new partition: recovery reads what the disk really has
  *
- * A FAILED replica is not in the view; clients look for a leader until it is back. It is tried again
+ * A FAILED replica is not in the view; clients look for a leader until it is back. What it led is given away first, to another
+ * one in sync: that one has all that was acknowledged, even from memory, and the disk may be long in coming back. It is tried again
  * for as long as its topic is there (P9: no manual step), after 100 ms at first and twice as long
  * each time, up to 30 s; one that served for a minute begins at 100 ms again.
  *

@@ -55,6 +55,8 @@ struct replica {
     bool opened;
     bool role_out;       /* a letter with its role is at its core */
     int32_t role_epoch;  /* partition epoch of the last role that was sent, -1 none */
+    bool move_out;       /* the cluster is asked to let another one lead */
+    int32_t kept_epoch;  /* leader epoch in which it said that there is none, -1 */
     bool recovered; /* OPENING is over, but for adoption: see control_may_adopt() */
     char dir[DIR_MAX];
     char error[REPLICA_ERROR_MAX];
@@ -123,6 +125,8 @@ void control_leave(struct control *);
 /* ---- changes.c */
 /* A leader wants another ISR; the letter goes back with the answer. */
 void changes_on_isr(struct control *, struct tide_mail *);
+/* Another one in sync is to lead what this replica leads in that epoch; replicas_on_moved() follows. False: not now. */
+bool changes_move_leader(struct control *, const struct replica *, int32_t leader_epoch);
 /* What the node has to say. */
 void changes_take(struct control *);
 /* The node hears how far the cores are, the cores how long the lease is. True while a grace period is waited for. */
@@ -188,6 +192,8 @@ bool replicas_settled(const struct control *); /* nothing is opening or adopting
 void replicas_adopt(struct control *);
 /* A core has taken a role. */
 void replicas_on_role(struct control *, struct tide_mail *);
+/* What became of changes_move_leader(). */
+void replicas_on_moved(struct control *, const struct tide_uuid *topic_id, int32_t index, int32_t leader_epoch, int16_t error);
 bool replicas_gone(const struct control *);
 struct replica *replicas_of(const struct control *, const struct partition *);
 struct replica *replicas_find(const struct control *, const struct tide_uuid *topic_id, int32_t index);

@@ -223,7 +223,7 @@ static struct replica *add_replica(struct control *c, const struct cluster_topic
     r->slot = slot;
     r->topic_id = t->id;
     r->index = index;
-    r->role_epoch = -1;
+    r->role_epoch = r->kept_epoch = -1;
     snprintf(r->topic, sizeof(r->topic), "%s", t->name);
     if (!dirs_place(c->config.dirs, t->name, index, &r->log_dir)) {
         control_log("no memory for the replica %s-%d", t->name, index);
@@ -303,6 +303,38 @@ static void send_away(struct control *c)
     }
 }
 
+/* ---- a leader without its log ---------------------------------------------------------------------- */
+
+/* Its disk may be long in coming back, and what it acknowledged from memory is gone: somebody else in sync leads on, who
+ * has all of it. Alone in sync it leads again when it is open. */
+static void give_lead(struct control *c, struct replica *r)
+{
+    const struct cluster_partition *p = cluster_find_partition(c->config.cluster, &r->topic_id, r->index);
+    if (r->move_out || c->stopping || p == NULL || p->leader != c->config.broker_id || p->isr_count < 2 || p->leader_epoch == r->kept_epoch)
+        return;
+    r->move_out = changes_move_leader(c, r, p->leader_epoch);
+}
+
+/* The cluster may have made it leader meanwhile. */
+static void give_leads(struct control *c)
+{
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+        if (c->replicas[i] != NULL && (c->replicas[i]->state == REPLICA_FAILED || c->replicas[i]->again))
+            give_lead(c, c->replicas[i]);
+}
+
+void replicas_on_moved(struct control *c, const struct tide_uuid *topic_id, int32_t index, int32_t leader_epoch, int16_t error)
+{
+    struct replica *r = replicas_find(c, topic_id, index);
+    if (r == NULL)
+        return; /* its topic is gone */
+    r->move_out = false;
+    if (error == KAFKA_ELIGIBLE_LEADERS_NOT_AVAILABLE)
+        r->kept_epoch = leader_epoch;
+    else if (error != 0) /* nobody knows: asked again, but not at once */
+        r->retry_ms = uv_now(c->config.loop) + RETRY_FIRST_MS;
+}
+
 /* ---- settings ---------------------------------------------------------------------------------------- */
 
 /* Notes whose settings may be other ones than they were when this was last asked. */
@@ -353,6 +385,7 @@ void replicas_reconcile(struct control *c)
     configure_all(c);
     send_away(c);
     open_missing(c);
+    give_leads(c);
     send_roles(c);
     c->view_stale = true;
 }
@@ -385,6 +418,7 @@ static void fail(struct control *c, struct replica *r)
     c->config.data.destroy(r->partition);
     r->partition = NULL;
     r->again = false;
+    r->kept_epoch = -1; /* asked again with each try: another one may be back */
     replica_move(r, REPLICA_FAILED);
     r->retry_ms = uv_now(c->config.loop) + TIDE_MIN((uint64_t)RETRY_FIRST_MS << doublings, (uint64_t)RETRY_MOST_MS);
     c->view_stale = true;
@@ -401,6 +435,7 @@ void replicas_on_failed(struct control *c, const struct partition *p)
         control_log("replica %s-%d: its log has failed; it is closed and recovered", r->topic, r->index);
         c->replica_failures++;
         r->again = true;
+        give_lead(c, r);
         leave(c, r, false);
     }
 }
@@ -430,7 +465,9 @@ static bool failed_tick(struct control *c, struct replica *r)
         r->delete_files = true;
         close_replica(c, r);
     } else if (uv_now(c->config.loop) >= r->retry_ms) {
-        open_again(c, r, t);
+        give_lead(c, r);
+        if (!r->move_out) /* else its answer says as what it comes back */
+            open_again(c, r, t);
     }
     return false;
 }
@@ -439,7 +476,7 @@ uint64_t replicas_retry_ms(const struct control *c)
 {
     uint64_t soonest = UINT64_MAX;
     for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
-        if (c->replicas[i] != NULL && c->replicas[i]->state == REPLICA_FAILED)
+        if (c->replicas[i] != NULL && c->replicas[i]->state == REPLICA_FAILED && !c->replicas[i]->move_out)
             soonest = TIDE_MIN(soonest, c->replicas[i]->retry_ms);
     return soonest;
 }

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a replica on control's side, over a real cluster of three brokers: what happens when its log fails. The
+ * cores, the helpers, the clock and the road to the quorum are this file's.
+ */
+#include "unit.h"
+
+#include <errno.h>
+
+#include "control/internal.h"
+
+enum { BROKERS = 3 };
+
+static struct rte_mempool *orders;
+static struct rte_rcu_qsbr *qsbr;
+static uv_loop_t loop;
+
+static struct world {
+    struct control c;
+    struct tide_publication publication;
+    struct post_office office;
+    uint64_t index;
+    struct tide_mail *letter; /* the last one to a core */
+    struct tide_job *job;
+    int open_result;
+    unsigned made; /* partitions that are there */
+    unsigned asked; /* times that another leader was wanted */
+    int32_t asked_epoch;
+} w;
+
+static struct cluster *cluster(void)
+{
+    return (struct cluster *)(uintptr_t)w.c.config.cluster;
+}
+
+/* ---- what is around ------------------------------------------------------------------------------------------ */
+
+void control_log(const char *format, ...)
+{
+    (void)format;
+}
+
+void control_send(struct control *c, uint32_t core, struct tide_mail *m)
+{
+    assert_ptr_equal(c, &w.c);
+    assert_int_equal(core, 0);
+    assert_null(w.letter);
+    w.letter = m;
+}
+
+bool control_may_adopt(const struct control *c)
+{
+    return c != NULL;
+}
+
+void topic_config_of(const struct control *c, const struct cluster_topic *t, struct tide_topic_config *ret)
+{
+    (void)c;
+    (void)t;
+    memset(ret, 0, sizeof(*ret));
+}
+
+void configs_refresh(struct control *c)
+{
+    (void)c;
+}
+
+const char *dirs_path(const struct dirs *d, uint32_t dir)
+{
+    (void)d;
+    (void)dir;
+    return "/data";
+}
+
+bool dirs_place(struct dirs *d, const char *topic, int32_t index, uint32_t *ret_dir)
+{
+    (void)d;
+    (void)topic;
+    (void)index;
+    *ret_dir = 0;
+    return true;
+}
+
+bool dirs_is_of_topic(const struct tide_fs *f, const char *path, const struct tide_uuid *topic_id)
+{
+    (void)f;
+    (void)path;
+    return topic_id != NULL;
+}
+
+int dirs_remove_whole(const struct tide_fs *f, const char *path)
+{
+    (void)f;
+    (void)path;
+    return 0;
+}
+
+void dirs_forget(struct dirs *d, const char *topic, int32_t index)
+{
+    (void)d;
+    (void)topic;
+    (void)index;
+}
+
+bool changes_move_leader(struct control *c, const struct replica *r, int32_t leader_epoch)
+{
+    assert_ptr_equal(r, c->replicas[0]);
+    w.asked++;
+    w.asked_epoch = leader_epoch;
+    return true;
+}
+
+static int rename_it(void *self, const char *from, const char *to)
+{
+    (void)self;
+    return strcmp(from, to) == 0 ? -EINVAL : 0;
+}
+
+static int sync_it(void *self, const char *path)
+{
+    (void)self;
+    return path == NULL ? -EINVAL : 0;
+}
+
+static const struct tide_fs fs = {.rename = rename_it, .sync_dir = sync_it};
+
+static struct partition *create(void *self, const struct control_replica *what)
+{
+    (void)self;
+    (void)what;
+    w.made++;
+    return malloc(1);
+}
+
+static int open_it(struct partition *p, const struct tide_fs *f, char *error, size_t size)
+{
+    (void)p;
+    (void)f;
+    snprintf(error, size, "%s", w.open_result == 0 ? "" : "a sector");
+    return w.open_result;
+}
+
+static int close_it(struct partition *p, const struct tide_fs *f)
+{
+    (void)p;
+    (void)f;
+    return -EIO; /* as it is with a log that failed */
+}
+
+static void destroy(struct partition *p)
+{
+    w.made--;
+    free(p);
+}
+
+static bool in_use(void *self, const struct partition *p)
+{
+    (void)self;
+    return p == NULL;
+}
+
+static enum tide_status take_job(void *self, struct tide_job *job)
+{
+    (void)self;
+    assert_null(w.job);
+    w.job = job;
+    return TIDE_OK;
+}
+
+/* ---- the cluster ----------------------------------------------------------------------------------------------- */
+
+static int16_t give(const struct cluster_command *m)
+{
+    struct cluster_command stamped = *m;
+    struct cluster_result r = {0};
+    int16_t error;
+    stamped.controller_epoch = cluster_controller_epoch(cluster());
+    assert_int_equal(cluster_apply(cluster(), ++w.index, &stamped, &r), TIDE_OK);
+    cluster_check(cluster());
+    error = r.error != 0 || r.item_count == 0 ? r.error : r.items[0].error;
+    cluster_result_free(&r);
+    return error;
+}
+
+static void fence(int32_t id, bool fenced)
+{
+    struct cluster_command m = {.kind = fenced ? CLUSTER_FENCE_BROKER : CLUSTER_UNFENCE_BROKER};
+    m.broker.id = id;
+    m.broker.epoch = cluster_find_broker(cluster(), id)->epoch;
+    assert_int_equal(give(&m), 0);
+}
+
+static void join(int32_t id)
+{
+    struct cluster_command m = {.kind = CLUSTER_REGISTER_BROKER};
+    struct cluster_broker *b = &m.register_broker.broker;
+    m.register_broker.cluster_id = *cluster_id(cluster());
+    m.register_broker.previous_epoch = -1;
+    b->id = id;
+    b->incarnation = (struct tide_uuid){{(uint8_t)id, 1}};
+    b->endpoint_count = 1;
+    snprintf(b->endpoints[0].name, sizeof(b->endpoints[0].name), "PLAINTEXT");
+    snprintf(b->endpoints[0].host, sizeof(b->endpoints[0].host), "h%d", id);
+    b->endpoints[0].port = 9092;
+    for (uint32_t i = 0; cluster_known_feature(i) != NULL; i++)
+        b->features[b->feature_count++] = *cluster_known_feature(i);
+    b->directory_count = 1;
+    b->directories[0] = (struct tide_uuid){{0x44, (uint8_t)id, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}};
+    assert_int_equal(give(&m), 0);
+    fence(id, false);
+}
+
+static const struct cluster_partition *partition_now(void)
+{
+    return &cluster_topic_at(cluster(), 0)->partitions[0];
+}
+
+/* What the quorum says to the wish that was asked for last. */
+static void decide(void)
+{
+    struct cluster_command m = {.kind = CLUSTER_MOVE_LEADER};
+    int16_t error;
+    m.move_leader.topic_id = w.c.replicas[0]->topic_id;
+    m.move_leader.leader_epoch = w.asked_epoch;
+    m.move_leader.excluded = 1;
+    error = give(&m);
+    replicas_on_moved(&w.c, &m.move_leader.topic_id, 0, w.asked_epoch, error);
+}
+
+/* ---- the life of a replica --------------------------------------------------------------------------------------- */
+
+/* Until nothing waits but time, or an answer. */
+static void turn(void)
+{
+    for (unsigned i = 0; i < 50; i++) {
+        struct tide_mail *m = w.letter;
+        struct tide_job *job = w.job;
+        w.c.view_stale = false;
+        w.letter = NULL;
+        w.job = NULL;
+        if (m != NULL && m->kind == MAIL_BECOME)
+            replicas_on_role(&w.c, m);
+        else if (m != NULL)
+            replicas_on_order(&w.c, m);
+        if (job != NULL) {
+            job->run(job, &fs);
+            replicas_on_job(&w.c, job);
+        }
+        if (w.c.reconcile) {
+            w.c.reconcile = false;
+            replicas_reconcile(&w.c);
+        }
+        (void)replicas_tick(&w.c);
+    }
+}
+
+static void wait_ms(uint64_t ms)
+{
+    loop.time += ms;
+    turn();
+}
+
+static int setup(void **state)
+{
+    struct cluster_command m = {.kind = CLUSTER_INIT};
+    (void)state;
+    memset(&w, 0, sizeof(w));
+    loop.time = 1000;
+    w.office.core_count = 1;
+    w.publication.qsbr = qsbr;
+    w.c.orders = orders;
+    w.c.config = (struct control_config){.loop = &loop,
+                                         .cluster = cluster_create(NULL),
+                                         .office = &w.office,
+                                         .publication = &w.publication,
+                                         .broker_id = 1,
+                                         .data = {.create = create, .open = open_it, .close = close_it, .destroy = destroy, .in_use = in_use,
+                                                  .submit = take_job, .takes_roles = true}};
+    assert_non_null(w.c.config.cluster);
+    m.init.cluster_id = (struct tide_uuid){{1, 2, 3}};
+    assert_int_equal(give(&m), 0);
+    m = (struct cluster_command){.kind = CLUSTER_CONTROLLER_EPOCH, .controller_epoch_of = {.node = 1, .term = 1}};
+    assert_int_equal(give(&m), 0);
+    for (int32_t id = 1; id <= BROKERS; id++)
+        join(id);
+    return 0;
+}
+
+/* Led by the first of them. */
+static void make(uint32_t count, const int32_t *replicas)
+{
+    struct cluster_assignment a = {.replica_count = count};
+    struct cluster_command m = {.kind = CLUSTER_CREATE_TOPIC};
+    memcpy(a.replicas, replicas, count * sizeof(*replicas));
+    snprintf(m.create_topic.name, sizeof(m.create_topic.name), "t");
+    m.create_topic.id = (struct tide_uuid){{9, 9}};
+    m.create_topic.partition_count = -1;
+    m.create_topic.replication_factor = -1;
+    m.create_topic.assignment_count = 1;
+    m.create_topic.assignment = &a;
+    assert_int_equal(give(&m), 0);
+    w.c.reconcile = true;
+    turn();
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    w.c.stopping = true;
+    replicas_stop(&w.c);
+    turn();
+    assert_true(replicas_gone(&w.c));
+    assert_int_equal(w.made, 0);
+    assert_null(w.letter);
+    cluster_destroy(cluster());
+    return 0;
+}
+
+static enum replica_state state_now(void)
+{
+    return w.c.replicas[0] != NULL ? w.c.replicas[0]->state : REPLICA_ABSENT;
+}
+
+static void test_a_failed_leader_is_not_opened_before_another_leads(void **state)
+{
+    (void)state;
+    make(3, (const int32_t[]){1, 2, 3});
+    assert_int_equal(state_now(), REPLICA_SERVING);
+    assert_int_equal(partition_now()->leader, 1);
+    replicas_on_failed(&w.c, w.c.replicas[0]->partition);
+    assert_int_equal(w.asked, 1); /* at once */
+    assert_int_equal(w.asked_epoch, 0);
+    turn();
+    wait_ms(60000);
+    assert_int_equal(state_now(), REPLICA_FAILED); /* as a leader of the same epoch it would cut what others have */
+    assert_int_equal(w.asked, 1);
+    assert_int_equal(replicas_retry_ms(&w.c), UINT64_MAX); /* the answer wakes, not the clock */
+    decide();
+    assert_int_equal(partition_now()->leader, 2);
+    turn();
+    assert_int_equal(state_now(), REPLICA_SERVING);
+    assert_int_equal(w.c.replicas[0]->role_epoch, partition_now()->partition_epoch); /* as a follower */
+    assert_int_equal(w.asked, 1);
+}
+
+static void test_a_failed_leader_without_others_leads_again(void **state)
+{
+    (void)state;
+    make(1, (const int32_t[]){1});
+    replicas_on_failed(&w.c, w.c.replicas[0]->partition);
+    turn();
+    assert_int_equal(state_now(), REPLICA_FAILED);
+    wait_ms(200);
+    assert_int_equal(state_now(), REPLICA_SERVING);
+    assert_int_equal(w.asked, 0);
+}
+
+/* The other one in sync is away, and so is nobody's leader. */
+static void test_the_cluster_may_have_nobody_else(void **state)
+{
+    struct cluster_command m = {.kind = CLUSTER_SET_DATA_SUSPECT};
+    (void)state;
+    make(2, (const int32_t[]){1, 2});
+    m.broker.id = 2;
+    m.broker.epoch = cluster_find_broker(cluster(), 2)->epoch;
+    m.broker.on = true;
+    assert_int_equal(give(&m), 0);
+    w.open_result = -EIO;
+    replicas_on_failed(&w.c, w.c.replicas[0]->partition);
+    turn();
+    decide();
+    assert_int_equal(partition_now()->leader, 1);
+    wait_ms(200);
+    assert_int_equal(state_now(), REPLICA_FAILED); /* it was tried */
+    assert_int_equal(w.c.replicas[0]->tries, 1);
+    m.broker.on = false;
+    assert_int_equal(give(&m), 0);
+    while (partition_now()->leader == 1) { /* asked with each try, for as long as it takes */
+        unsigned asked = w.asked;
+        wait_ms(30000);
+        assert_int_equal(w.asked, asked + 1);
+        decide();
+    }
+    assert_int_equal(partition_now()->leader, 2);
+    w.open_result = 0;
+    wait_ms(30000);
+    assert_int_equal(state_now(), REPLICA_SERVING);
+}
+
+static void test_nobody_answered(void **state)
+{
+    struct tide_uuid id;
+    (void)state;
+    make(2, (const int32_t[]){1, 2});
+    id = w.c.replicas[0]->topic_id;
+    replicas_on_failed(&w.c, w.c.replicas[0]->partition);
+    turn();
+    wait_ms(200);
+    replicas_on_moved(&w.c, &id, 0, 0, KAFKA_REQUEST_TIMED_OUT);
+    turn();
+    assert_int_equal(w.asked, 1);
+    wait_ms(100);
+    assert_int_equal(state_now(), REPLICA_FAILED);
+    assert_int_equal(w.asked, 2); /* again, and it is not opened meanwhile */
+    decide();
+    turn();
+    assert_int_equal(state_now(), REPLICA_SERVING);
+    assert_int_equal(partition_now()->leader, 2);
+}
+
+/* Who fails to open what he follows may be elected meanwhile. */
+static void test_elected_while_failed(void **state)
+{
+    (void)state;
+    make(3, (const int32_t[]){2, 1, 3});
+    w.open_result = -EIO;
+    replicas_on_failed(&w.c, w.c.replicas[0]->partition);
+    turn();
+    wait_ms(1000);
+    assert_int_equal(state_now(), REPLICA_FAILED);
+    assert_int_equal(w.asked, 0);
+    fence(2, true);
+    assert_int_equal(partition_now()->leader, 1);
+    w.c.reconcile = true;
+    turn();
+    assert_int_equal(w.asked, 1); /* not only with the next try */
+    decide();
+    assert_int_equal(partition_now()->leader, 3);
+}
+
+static void test_elected_while_failed_and_alone(void **state)
+{
+    (void)state;
+    make(2, (const int32_t[]){2, 1});
+    assert_int_equal(partition_now()->leader, 2);
+    w.open_result = -EIO;
+    replicas_on_failed(&w.c, w.c.replicas[0]->partition);
+    wait_ms(1000);
+    assert_int_equal(state_now(), REPLICA_FAILED);
+    assert_int_equal(w.asked, 0);
+    fence(2, true);
+    assert_int_equal(partition_now()->leader, 1);
+    w.c.reconcile = true;
+    turn();
+    assert_int_equal(w.asked, 0); /* alone in sync */
+    w.open_result = 0;
+    wait_ms(30000);
+    assert_int_equal(state_now(), REPLICA_SERVING);
+}
+
+static void test_the_topic_goes_while_it_is_asked(void **state)
+{
+    struct cluster_command m = {.kind = CLUSTER_DELETE_TOPIC};
+    struct tide_uuid id;
+    (void)state;
+    make(2, (const int32_t[]){1, 2});
+    id = w.c.replicas[0]->topic_id;
+    replicas_on_failed(&w.c, w.c.replicas[0]->partition);
+    wait_ms(200);
+    assert_int_equal(state_now(), REPLICA_FAILED);
+    m.delete_topic = id;
+    assert_int_equal(give(&m), 0);
+    w.c.reconcile = true;
+    turn();
+    assert_int_equal(state_now(), REPLICA_ABSENT);
+    replicas_on_moved(&w.c, &id, 0, 0, KAFKA_UNKNOWN_TOPIC_OR_PARTITION);
+}
+
+static int open_world(void **state)
+{
+    (void)state;
+    unit_eal();
+    orders = rte_mempool_create("orders", 63, sizeof(struct tide_mail), 0, 0, NULL, NULL, NULL, NULL, SOCKET_ID_ANY, 0);
+    qsbr = calloc(1, rte_rcu_qsbr_get_memsize(1) + TIDE_CACHE_LINE);
+    qsbr = (void *)(((uintptr_t)qsbr + TIDE_CACHE_LINE - 1) / TIDE_CACHE_LINE * TIDE_CACHE_LINE);
+    assert_non_null(orders);
+    return rte_rcu_qsbr_init(qsbr, 1);
+}
+
+int main(void)
+{
+#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(test_a_failed_leader_is_not_opened_before_another_leads),
+        CASE(test_a_failed_leader_without_others_leads_again),
+        CASE(test_the_cluster_may_have_nobody_else),
+        CASE(test_nobody_answered),
+        CASE(test_elected_while_failed),
+        CASE(test_elected_while_failed_and_alone),
+        CASE(test_the_topic_goes_while_it_is_asked),
+    };
+    return cmocka_run_group_tests(tests, open_world, NULL);
+}
