@@ -77,7 +77,7 @@ struct control {
     bool stopping; /* replicas are being closed */
     bool ready_told;
     bool stopped_told;
-    bool unclean;
+    bool unclean;  /* a stop is not clean any more: something that was acknowledged may be lost here (control-plane 4.8) */
     bool failed;    /* the node has stopped: the process ends */
     bool caught_up; /* the metadata is: replicas are opened from here on */
     bool recovered; /* and the node knows that they are */

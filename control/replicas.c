@@ -435,6 +435,7 @@ void replicas_on_failed(struct control *c, const struct partition *p)
         control_log("replica %s-%d: its log has failed; it is closed and recovered", r->topic, r->index);
         c->replica_failures++;
         r->again = true;
+        c->unclean |= r->config.ack_durability == ACK_DURABILITY_MEMORY; /* what it acknowledged is not all on its disk */
         give_lead(c, r);
         leave(c, r, false);
     }

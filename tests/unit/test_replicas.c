@@ -23,6 +23,7 @@ static struct world {
     struct tide_mail *letter; /* the last one to a core */
     struct tide_job *job;
     int open_result;
+    enum ack_durability durability;
     unsigned made; /* partitions that are there */
     unsigned asked; /* times that another leader was wanted */
     int32_t asked_epoch;
@@ -58,6 +59,7 @@ void topic_config_of(const struct control *c, const struct cluster_topic *t, str
     (void)c;
     (void)t;
     memset(ret, 0, sizeof(*ret));
+    ret->ack_durability = w.durability;
 }
 
 void configs_refresh(struct control *c)
@@ -466,6 +468,27 @@ static void test_the_topic_goes_while_it_is_asked(void **state)
     replicas_on_moved(&w.c, &id, 0, 0, KAFKA_UNKNOWN_TOPIC_OR_PARTITION);
 }
 
+/* The mark of a clean stop says that nothing acknowledged is missing. */
+static void test_a_failure_leaves_a_clean_stop(void **state)
+{
+    (void)state;
+    make(1, (const int32_t[]){1});
+    replicas_on_failed(&w.c, w.c.replicas[0]->partition);
+    turn();
+    wait_ms(200);
+    assert_int_equal(state_now(), REPLICA_SERVING);
+    assert_false(w.c.unclean); /* all of it was on the disk */
+}
+
+static void test_a_failure_from_memory_leaves_no_clean_stop(void **state)
+{
+    (void)state;
+    w.durability = ACK_DURABILITY_MEMORY;
+    make(1, (const int32_t[]){1});
+    replicas_on_failed(&w.c, w.c.replicas[0]->partition);
+    assert_true(w.c.unclean);
+}
+
 static int open_world(void **state)
 {
     (void)state;
@@ -487,6 +510,8 @@ int main(void)
         CASE(test_nobody_answered),
         CASE(test_elected_while_failed),
         CASE(test_elected_while_failed_and_alone),
+        CASE(test_a_failure_leaves_a_clean_stop),
+        CASE(test_a_failure_from_memory_leaves_no_clean_stop),
         CASE(test_the_topic_goes_while_it_is_asked),
     };
     return cmocka_run_group_tests(tests, open_world, NULL);
