@@ -31,7 +31,7 @@
 #include "settings/settings.h"
 
 enum admin_limit {
-    ADMIN_ITEMS_MAX = 10000,       /* topics, partitions or resources of one request */
+    ADMIN_ITEMS_MAX = 10000,       /* topics, partitions or resources of one request, lists within them included */
     ADMIN_TIMEOUT_MS = 10000,      /* of a request that names none */
     ADMIN_TIMEOUT_MS_MAX = 600000, /* and of one that names more */
 };
@@ -103,6 +103,12 @@ void admin_set_timeout(struct admin_ask *, int32_t timeout_ms);
 /* Copies a topic's name; false: longer than any topic's, or with a zero inside. */
 bool admin_topic_name(const struct wire_bytes *, char ret_name[TIDE_TOPIC_NAME_MAX + 1]);
 struct tide_uuid admin_random_uuid(void);
+/* Another item with `count` (-1: null) things in a list of its own. False: more than is looked at for one request. */
+static inline bool admin_has_room(uint32_t *items, int32_t count)
+{
+    *items += 1 + (uint32_t)TIDE_MIN(TIDE_MAX(count, 0), (int32_t)ADMIN_ITEMS_MAX);
+    return *items <= ADMIN_ITEMS_MAX;
+}
 /* False: more brokers than a partition can have. */
 bool admin_read_ids(struct wire_list ids, struct cluster_assignment *ret);
 static inline bool admin_is_internal(const char *topic)

@@ -153,7 +153,14 @@ void admin_forget_fresh(struct admin_ask *a)
 static bool begin_quorum(struct admin_ask *a, struct wire_cursor *body)
 {
     struct describe_quorum_request in;
-    return describe_quorum_request_read(body, a->v, &in) && admin_begin_fresh(a);
+    struct describe_quorum_request_topic t;
+    uint32_t items = 0;
+    if (!describe_quorum_request_read(body, a->v, &in))
+        return false;
+    while (describe_quorum_request_topic_next(&in.topics, a->v, &t))
+        if (!admin_has_room(&items, t.partitions.count))
+            return false;
+    return admin_begin_fresh(a);
 }
 
 static void write_member(struct wire_writer *w, int16_t v, const struct control_quorum_member *m)
@@ -200,7 +207,7 @@ static void write_quorum_topics(struct admin_ask *a, struct wire_writer *w, cons
         bool ours = admin_topic_name(&t.topic_name, name) && strcmp(name, "__cluster_metadata") == 0;
         describe_quorum_response_topic_put_topic_name_slice(w, a->v, &t.topic_name);
         describe_quorum_response_topic_open_partitions(w, a->v, t.partitions.count);
-        while (describe_quorum_request_partition_next(&t.partitions, a->v, &p))
+        while (describe_quorum_request_partition_next(&t.partitions, a->v, &p) && !w->failed)
             write_quorum_partition(w, a->v, p.partition_index, ours && p.partition_index == 0 ? 0 : KAFKA_UNKNOWN_TOPIC_OR_PARTITION, q);
         describe_quorum_response_topic_end(w, a->v);
     }
@@ -312,7 +319,14 @@ const struct admin_api admin_update_features = {KAFKA_API_UPDATE_FEATURES, begin
 static bool begin_log_dirs(struct admin_ask *a, struct wire_cursor *body)
 {
     struct describe_log_dirs_request in;
-    return describe_log_dirs_request_read(body, a->v, &in);
+    struct describe_log_dirs_request_topic t;
+    uint32_t items = 0;
+    if (!describe_log_dirs_request_read(body, a->v, &in))
+        return false;
+    while (describe_log_dirs_request_topic_next(&in.topics, a->v, &t))
+        if (!admin_has_room(&items, t.partitions.count))
+            return false;
+    return true;
 }
 
 /* The replicas that are told, in order of directory, topic and partition. */

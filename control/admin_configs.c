@@ -300,7 +300,14 @@ static void describe_resource(struct describe *d, const struct describe_configs_
 static bool begin_describe(struct admin_ask *a, struct wire_cursor *body)
 {
     struct describe_configs_request in;
-    return describe_configs_request_read(body, a->v, &in) && in.resources.count >= 0 && in.resources.count <= RESOURCES_MAX;
+    struct describe_configs_request_resource r;
+    uint32_t items = 0;
+    if (!describe_configs_request_read(body, a->v, &in) || in.resources.count < 0 || in.resources.count > RESOURCES_MAX)
+        return false;
+    while (describe_configs_request_resource_next(&in.resources, a->v, &r)) /* every key is compared with every row */
+        if (!admin_has_room(&items, r.configuration_keys.count))
+            return false;
+    return true;
 }
 
 static void write_described(struct admin_ask *a, struct wire_writer *w)

@@ -103,6 +103,7 @@ static bool begin_create(struct admin_ask *a, struct wire_cursor *body)
     struct create_partitions_request in;
     struct create_partitions_request_topic t;
     struct growths *all;
+    uint32_t items = 0;
     if (!create_partitions_request_read(body, a->v, &in) || in.topics.count < 0 || in.topics.count > ADMIN_ITEMS_MAX)
         return false;
     a->data = all = calloc(1, sizeof(*all) + (uint32_t)in.topics.count * sizeof(all->each[0]));
@@ -111,8 +112,11 @@ static bool begin_create(struct admin_ask *a, struct wire_cursor *body)
     all->count = (uint32_t)in.topics.count;
     all->validate_only = in.validate_only;
     admin_set_timeout(a, in.timeout_ms);
-    for (uint32_t i = 0; create_partitions_request_topic_next(&in.topics, a->v, &t); i++)
+    for (uint32_t i = 0; create_partitions_request_topic_next(&in.topics, a->v, &t); i++) {
+        if (!admin_has_room(&items, t.assignments.count))
+            return false;
         read_growth(a->control, &all->each[i], &t, a->v);
+    }
     refuse_twins(all);
     for (uint32_t i = 0; i < all->count; i++) {
         struct growth *g = &all->each[i];
@@ -353,11 +357,14 @@ static bool read_elections(struct admin_ask *a, struct rows *rows, struct wire_l
 {
     struct elect_leaders_request_topic_partitions t;
     int32_t partition;
+    uint32_t items = 0;
     while (elect_leaders_request_topic_partitions_next(&topics, a->v, &t)) {
+        if (!admin_has_room(&items, t.partitions.count))
+            return false;
         (void)add_named_topic(a->control, rows, &t.topic);
         while (rows->good && wire_list_next_i32(&t.partitions, &partition))
             (void)add_row(rows, partition);
-        if (!rows->good || rows->count > ADMIN_ITEMS_MAX)
+        if (!rows->good)
             return false;
     }
     return list_submitted(rows);
@@ -441,7 +448,10 @@ static bool read_reassignments(struct admin_ask *a, struct rows *rows, struct re
 {
     struct alter_partition_reassignments_request_topic t;
     struct alter_partition_reassignments_request_partition p;
+    uint32_t items = 0;
     while (alter_partition_reassignments_request_topic_next(&topics, a->v, &t)) {
+        if (!admin_has_room(&items, t.partitions.count))
+            return false;
         (void)add_named_topic(a->control, rows, &t.name);
         while (rows->good && alter_partition_reassignments_request_partition_next(&t.partitions, a->v, &p)) {
             struct cluster_assignment ids;
@@ -457,7 +467,7 @@ static bool read_reassignments(struct admin_ask *a, struct rows *rows, struct re
             to->replica_count = ids.replica_count;
             memcpy(to->replicas, ids.replicas, ids.replica_count * sizeof(ids.replicas[0]));
         }
-        if (!rows->good || rows->count > ADMIN_ITEMS_MAX)
+        if (!rows->good)
             return false;
     }
     return list_submitted(rows);
@@ -536,8 +546,13 @@ const struct admin_api admin_alter_reassignments = {KAFKA_API_ALTER_PARTITION_RE
 static bool begin_list(struct admin_ask *a, struct wire_cursor *body)
 {
     struct list_partition_reassignments_request in;
+    struct list_partition_reassignments_request_topic t;
+    uint32_t items = 0;
     if (!list_partition_reassignments_request_read(body, a->v, &in))
         return false;
+    while (list_partition_reassignments_request_topic_next(&in.topics, a->v, &t))
+        if (!admin_has_room(&items, t.partition_indexes.count))
+            return false;
     admin_set_timeout(a, in.timeout_ms);
     return admin_begin_fresh(a);
 }

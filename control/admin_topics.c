@@ -209,6 +209,7 @@ static bool begin_create(struct admin_ask *a, struct wire_cursor *body)
     struct create_topics_request in;
     struct create_topics_request_topic t;
     struct creations *all;
+    uint32_t items = 0;
     if (!create_topics_request_read(body, a->v, &in) || in.topics.count < 0 || in.topics.count > CREATED_MAX)
         return false;
     a->data = all = make_creations((uint32_t)in.topics.count);
@@ -216,8 +217,11 @@ static bool begin_create(struct admin_ask *a, struct wire_cursor *body)
         return false;
     all->validate_only = in.validate_only;
     admin_set_timeout(a, in.timeout_ms);
-    for (uint32_t i = 0; create_topics_request_topic_next(&in.topics, a->v, &t); i++)
+    for (uint32_t i = 0; create_topics_request_topic_next(&in.topics, a->v, &t); i++) {
+        if (!admin_has_room(&items, t.assignments.count))
+            return false;
         read_creation(a->control, &all->each[i], &t, a->v);
+    }
     refuse_twins(all);
     for (uint32_t i = 0; i < all->count; i++)
         submit_creation(a, i);

@@ -1597,6 +1597,124 @@ static void test_too_many_items(void **state)
     done();
 }
 
+/* Requests of topics (or resources) with lists within: so many topics, each with so many things. */
+#define ASK_LISTS(q, v, message, topics, topic, put_name, things, put_thing)                                            \
+    message##_open_##topics(q, v, a);                                                                                   \
+    for (int32_t i = 0; i < a; i++) {                                                                                   \
+        message##_##topic##_##put_name(q, v, "x", 1);                                                                   \
+        message##_##topic##_open_##things(q, v, b);                                                                     \
+        for (int32_t k = 0; k < b; k++) {                                                                               \
+            put_thing;                                                                                                  \
+        }                                                                                                               \
+        message##_##topic##_end(q, v);                                                                                  \
+    }
+
+static void ask_lists(int16_t key, int32_t a, int32_t b)
+{
+    struct wire_writer *q = begin(key, key == KAFKA_API_CREATE_TOPICS ? 2 : key == KAFKA_API_DESCRIBE_CONFIGS || key == KAFKA_API_DESCRIBE_LOG_DIRS);
+    switch (key) {
+    case KAFKA_API_CREATE_TOPICS:
+        create_topics_request_open_topics(q, 2, a);
+        for (int32_t i = 0; i < a; i++) {
+            create_topics_request_topic_put_name(q, 2, "x", 1);
+            create_topics_request_topic_put_num_partitions(q, 2, -1);
+            create_topics_request_topic_put_replication_factor(q, 2, -1);
+            create_topics_request_topic_open_assignments(q, 2, b);
+            for (int32_t k = 0; k < b; k++) {
+                create_topics_request_assignment_put_partition_index(q, 2, k);
+                create_topics_request_assignment_open_broker_ids(q, 2, 0);
+                create_topics_request_assignment_end(q, 2);
+            }
+            create_topics_request_topic_open_configs(q, 2, 0);
+            create_topics_request_topic_end(q, 2);
+        }
+        end_topics(q, 2, 0, true);
+        break;
+    case KAFKA_API_CREATE_PARTITIONS:
+        create_partitions_request_open_topics(q, 0, a);
+        for (int32_t i = 0; i < a; i++) {
+            create_partitions_request_topic_put_name(q, 0, "x", 1);
+            create_partitions_request_topic_put_count(q, 0, b);
+            create_partitions_request_topic_open_assignments(q, 0, b);
+            for (int32_t k = 0; k < b; k++) {
+                create_partitions_request_assignment_open_broker_ids(q, 0, 0);
+                create_partitions_request_assignment_end(q, 0);
+            }
+            create_partitions_request_topic_end(q, 0);
+        }
+        create_partitions_request_put_timeout_ms(q, 0, 0);
+        create_partitions_request_put_validate_only(q, 0, true);
+        create_partitions_request_end(q, 0);
+        break;
+    case KAFKA_API_ELECT_LEADERS:
+        ASK_LISTS(q, 0, elect_leaders_request, topic_partitions, topic_partitions, put_topic, partitions, wire_put_i32(q, k))
+        elect_leaders_request_put_timeout_ms(q, 0, 0);
+        elect_leaders_request_end(q, 0);
+        break;
+    case KAFKA_API_ALTER_PARTITION_REASSIGNMENTS:
+        alter_partition_reassignments_request_put_timeout_ms(q, 0, 0);
+        ASK_LISTS(q, 0, alter_partition_reassignments_request, topics, topic, put_name, partitions,
+                  alter_partition_reassignments_request_partition_put_partition_index(q, 0, k);
+                  alter_partition_reassignments_request_partition_open_replicas(q, 0, -1);
+                  alter_partition_reassignments_request_partition_end(q, 0))
+        alter_partition_reassignments_request_end(q, 0);
+        break;
+    case KAFKA_API_LIST_PARTITION_REASSIGNMENTS:
+        list_partition_reassignments_request_put_timeout_ms(q, 0, 0);
+        ASK_LISTS(q, 0, list_partition_reassignments_request, topics, topic, put_name, partition_indexes, wire_put_i32(q, k))
+        list_partition_reassignments_request_end(q, 0);
+        break;
+    case KAFKA_API_DESCRIBE_QUORUM:
+        ASK_LISTS(q, 0, describe_quorum_request, topics, topic, put_topic_name, partitions,
+                  describe_quorum_request_partition_put_partition_index(q, 0, k);
+                  describe_quorum_request_partition_end(q, 0))
+        describe_quorum_request_end(q, 0);
+        break;
+    case KAFKA_API_DESCRIBE_LOG_DIRS:
+        ASK_LISTS(q, 1, describe_log_dirs_request, topics, topic, put_topic, partitions, wire_put_i32(q, k))
+        describe_log_dirs_request_end(q, 1);
+        break;
+    default: /* DescribeConfigs */
+        describe_configs_request_open_resources(q, 1, a);
+        for (int32_t i = 0; i < a; i++) {
+            describe_configs_request_resource_put_resource_type(q, 1, CLUSTER_RESOURCE_TOPIC);
+            describe_configs_request_resource_put_resource_name(q, 1, "x", 1);
+            describe_configs_request_resource_open_configuration_keys(q, 1, b);
+            for (int32_t k = 0; k < b; k++)
+                wire_put_string(q, false, "x", 1);
+            describe_configs_request_resource_end(q, 1);
+        }
+        describe_configs_request_put_include_synonyms(q, 1, false);
+        describe_configs_request_end(q, 1);
+    }
+    send_it();
+    tick();
+    assert_ptr_equal(w.answered, &letter);
+}
+
+/* Topics and what is listed of them together: neither many topics nor long lists make much of little. */
+static void test_too_much_in_lists(void **state)
+{
+    static const int16_t keys[] = {KAFKA_API_ELECT_LEADERS, KAFKA_API_ALTER_PARTITION_REASSIGNMENTS, KAFKA_API_LIST_PARTITION_REASSIGNMENTS,
+                                   KAFKA_API_DESCRIBE_QUORUM, KAFKA_API_DESCRIBE_LOG_DIRS, KAFKA_API_DESCRIBE_CONFIGS,
+                                   KAFKA_API_CREATE_TOPICS, KAFKA_API_CREATE_PARTITIONS};
+    static const struct {
+        int32_t topics, things;
+        int result;
+    } cases[] = {
+        {1, ADMIN_ITEMS_MAX - 1, ASK_BODY}, {2, ADMIN_ITEMS_MAX / 2 - 1, ASK_BODY}, {1, ADMIN_ITEMS_MAX, ASK_CLOSE},
+        {2, ADMIN_ITEMS_MAX / 2, ASK_CLOSE}, {ADMIN_ITEMS_MAX + 1, 0, ASK_CLOSE},
+    };
+    for (size_t i = 0; i < TIDE_ARRAY_LEN(keys); i++) {
+        for (size_t k = 0; k < TIDE_ARRAY_LEN(cases); k++) {
+            ask_lists(keys[i], cases[k].topics, cases[k].things);
+            if (letter.ask.result != (enum ask_result)cases[k].result)
+                fail_msg("api %d with %d topics of %d", keys[i], cases[k].topics, cases[k].things);
+            done();
+        }
+    }
+}
+
 static int open_world(void **state)
 {
     unit_eal();
@@ -1639,6 +1757,7 @@ int main(void)
         CASE(test_any_bytes),
         CASE(test_names_that_no_text_can_be),
         CASE(test_too_many_items),
+        CASE(test_too_much_in_lists),
     };
     return cmocka_run_group_tests(tests, open_world, NULL);
 }
