@@ -120,9 +120,10 @@ static bool has_voter(const char *text, long id)
 static int change(const char *at, const char *add, const char *removed, struct text *t)
 {
     char url[URL_MAX], status_url[URL_MAX];
+    const char *text = add != NULL ? add : removed;
     char *end = NULL;
-    long id = strtol(add != NULL ? add : removed, &end, 10);
-    if (id < 0 || (add != NULL ? *end != '@' || strchr(end, ':') == NULL || strpbrk(end, "&?# ") != NULL : *end != 0))
+    long id = strtol(text, &end, 10);
+    if (end == text || id < 0 || (add != NULL ? *end != '@' || strchr(end, ':') == NULL || strpbrk(end, "&?# ") != NULL : *end != 0))
         return usage(stderr, 2);
     if (add != NULL)
         snprintf(url, sizeof(url), "http://%s/cluster/voters?add=%ld&address=%s", at, id, end + 1);
