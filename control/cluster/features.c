@@ -11,6 +11,13 @@ static const struct cluster_feature_range known[] = {
     {.name = CLUSTER_FEATURE_METADATA, .min = 25, .max = 25},
 };
 
+/* What INIT sets. Whoever replays that command later, a newer release too, must come to the same levels: they stay as they
+ * are whatever becomes known; a higher level is for UPDATE_FEATURES. */
+static const struct feature_level birth[] = {
+    {CLUSTER_FEATURE_ELR, 1},
+    {CLUSTER_FEATURE_METADATA, 25},
+};
+
 const struct cluster_feature_range *cluster_known_feature(uint32_t i)
 {
     return i < TIDE_ARRAY_LEN(known) ? &known[i] : NULL;
@@ -92,8 +99,8 @@ enum tide_status apply_init(struct cluster *c, const struct cluster_command *m, 
         return TIDE_FULL;
     c->id = m->init.cluster_id;
     c->created_ms = m->init.created_ms;
-    for (uint32_t i = 0; i < TIDE_ARRAY_LEN(known); i++)
-        set_level(c, known[i].name, (int16_t)known[i].max);
+    for (uint32_t i = 0; i < TIDE_ARRAY_LEN(birth); i++)
+        set_level(c, birth[i].name, birth[i].level);
     c->cluster_changed = c->now;
     return TIDE_OK;
 }

@@ -46,6 +46,7 @@ static void test_birth(void **state)
     assert_int_equal(world_apply(&m), 0);
     assert_int_equal(cluster_id(c)->bytes[0], 9);
     assert_int_equal(cluster_created_ms(c), 77);
+    assert_int_equal(cluster_feature_count(c), 2); /* for ever, whatever levels a later release knows: it replays this command */
     assert_int_equal(cluster_feature(c, CLUSTER_FEATURE_ELR), 1);
     assert_int_equal(cluster_feature(c, CLUSTER_FEATURE_METADATA), 25);
     assert_string_equal(cluster_broker_config(c, -1, "min.insync.replicas"), "2");
