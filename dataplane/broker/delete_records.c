@@ -18,7 +18,8 @@ static enum tide_status lay_out(struct broker *b, struct request *r, const struc
         struct topic_item *topic = topic_item_add(b, r, ITEM_TRIM_TOPIC, &t.name, NULL);
         if (topic == NULL)
             return TIDE_FULL;
-        r->trim.topics++;
+        if (++r->trim.topics > REQUEST_PARTITIONS_MAX)
+            return TIDE_BAD;
         while (delete_records_request_partition_next(&partitions, r->api_version, &p)) {
             struct trim_entry *e;
             if (++count > REQUEST_PARTITIONS_MAX)

@@ -25,7 +25,8 @@ static enum tide_status lay_out(struct broker *b, struct request *r, const struc
                                                   r->api_version >= 13 ? &t.topic_id : NULL);
         if (topic == NULL)
             return TIDE_FULL;
-        r->fetch.topics++;
+        if (++r->fetch.topics > REQUEST_PARTITIONS_MAX)
+            return TIDE_BAD;
         while (fetch_request_partition_next(&partitions, r->api_version, &p)) {
             struct fetch_entry *e;
             if (++r->fetch.entries > REQUEST_PARTITIONS_MAX)

@@ -19,7 +19,7 @@ enum broker_limit {
     SESSION_REQUESTS_MAX = 64,        /* in progress per connection; beyond it we stop reading */
     SESSION_OUT_BYTES_MAX = 1 << 20,  /* unsent response bytes; beyond it we stop executing */
     SESSION_DENSE_ABOVE = 64 * 1024,  /* a partial request above this leaves the receive buffers */
-    REQUEST_PARTITIONS_MAX = 10000,   /* of one request */
+    REQUEST_PARTITIONS_MAX = 10000,   /* of one request; of topics, and of whatever else it lists, as many */
     TIMEOUT_MS_MAX = 24 * 3600 * 1000,
     EVICT_AFTER_MS = 1000,            /* a partial request without progress may be evicted */
 };
@@ -356,7 +356,9 @@ void request_retry(struct broker *, struct request *);
 /* Starts the response frame: size, header. */
 void response_begin(struct broker *, struct request *, struct wire_writer *);
 /* Patches the size and stores the rope; TIDE_FULL when the response pool was empty (nothing kept). */
+/* TIDE_FULL: another time. TIDE_BAD: it was longer than response_bytes_max() and did not fit; it never would. */
 enum tide_status response_end(struct request *, struct wire_writer *);
+uint32_t response_bytes_max(struct rte_mempool *); /* a quarter of the pool */
 /* Keeps a dense copy of the frame in the request. */
 enum tide_status request_keep_frame(struct broker *, struct request *, const struct tide_slice *frame);
 /* Sends the request to control; TIDE_FULL leaves nothing behind. */

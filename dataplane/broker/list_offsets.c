@@ -20,7 +20,8 @@ static enum tide_status lay_out(struct broker *b, struct request *r, const struc
         struct topic_item *topic = topic_item_add(b, r, ITEM_LIST_TOPIC, &t.name, NULL);
         if (topic == NULL)
             return TIDE_FULL;
-        r->list.topics++;
+        if (++r->list.topics > REQUEST_PARTITIONS_MAX)
+            return TIDE_BAD;
         while (list_offsets_request_partition_next(&partitions, r->api_version, &p)) {
             struct list_entry *e;
             if (++count > REQUEST_PARTITIONS_MAX)

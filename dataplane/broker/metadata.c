@@ -178,6 +178,8 @@ static void write_topic(const struct answer *a, const struct asked *q)
     int16_t v = a->v;
     uint32_t count = t != NULL ? t->partition_count : 0;
 
+    if (w->out.len > response_bytes_max(w->pool)) /* one topic named over and over */
+        w->failed = true;
     metadata_response_topic_put_error_code(w, v, q->error);
     if (t != NULL)
         metadata_response_topic_put_name(w, v, t->name, t->name_len);
@@ -233,19 +235,20 @@ enum tide_status metadata_handle(struct broker *b, struct request *r, struct wir
     struct metadata_request in;
     struct wire_cursor start = *body;
     struct wire_writer w;
+    enum tide_status status;
     int16_t v = r->api_version;
 
     (void)out;
-    if (!metadata_request_read(body, v, &in))
+    if (!metadata_request_read(body, v, &in) || in.topics.count > REQUEST_PARTITIONS_MAX)
         return TIDE_BAD;
     if (!r->ask.rerun && wants_creation(b, &in, v))
         return request_ask(b, r, frame, &start);
     response_begin(b, r, &w);
     metadata_write(b->view, r->session->listener, v, &in, &w);
-    if (response_end(r, &w) != TIDE_OK)
-        return TIDE_FULL;
-    request_done(b, r);
-    return TIDE_OK;
+    status = response_end(r, &w);
+    if (status == TIDE_OK)
+        request_done(b, r);
+    return status;
 }
 
 enum tide_status describe_cluster_handle(struct broker *b, struct request *r, struct wire_cursor *body,

@@ -54,7 +54,8 @@ static enum tide_status lay_out(struct broker *b, struct request *r, const struc
         struct topic_item *topic = topic_item_add(b, r, ITEM_PRODUCE_TOPIC, &t.name, NULL);
         if (topic == NULL)
             return TIDE_FULL;
-        r->produce.topics++;
+        if (++r->produce.topics > REQUEST_PARTITIONS_MAX)
+            return TIDE_BAD;
         while (produce_request_partition_data_next(&partitions, r->api_version, &p)) {
             /* The quadratic look is only for small lists; Kafka keeps one of the two as well. */
             bool twice = topic->entries <= 64 && is_duplicate(r, topic, p.index);

@@ -151,11 +151,17 @@ void response_begin(struct broker *b, struct request *r, struct wire_writer *w)
     kafka_response_header_write(w, r->api_key, r->api_version, r->correlation_id);
 }
 
+uint32_t response_bytes_max(struct rte_mempool *pool)
+{
+    return pool->size / 4 * rte_pktmbuf_data_room_size(pool);
+}
+
 enum tide_status response_end(struct request *r, struct wire_writer *w)
 {
     if (!wire_frame_end(w)) {
+        bool hopeless = w->out.len > response_bytes_max(w->pool);
         wire_writer_abandon(w);
-        return TIDE_FULL;
+        return hopeless ? TIDE_BAD : TIDE_FULL;
     }
     r->response = w->out;
     return TIDE_OK;

@@ -142,11 +142,12 @@ enum tide_status find_coordinator_handle(struct broker *b, struct request *r, st
     struct wire_writer w;
     struct wire_bytes key;
     struct wire_list keys;
+    enum tide_status status;
     int16_t v = r->api_version;
 
     (void)frame;
     (void)out;
-    if (!find_coordinator_request_read(body, v, &in))
+    if (!find_coordinator_request_read(body, v, &in) || in.coordinator_keys.count > REQUEST_PARTITIONS_MAX)
         return TIDE_BAD;
     response_begin(b, r, &w);
     find_coordinator_response_put_throttle_time_ms(&w, v, 0);
@@ -157,7 +158,7 @@ enum tide_status find_coordinator_handle(struct broker *b, struct request *r, st
     find_coordinator_response_put_port(&w, v, -1);
     find_coordinator_response_open_coordinators(&w, v, v >= 4 ? TIDE_MAX(in.coordinator_keys.count, 0) : 0);
     keys = in.coordinator_keys;
-    while (v >= 4 && wire_list_next_string(&keys, true, &key)) {
+    while (v >= 4 && !w.failed && wire_list_next_string(&keys, true, &key)) {
         find_coordinator_response_coordinator_put_key_slice(&w, v, &key);
         find_coordinator_response_coordinator_put_node_id(&w, v, -1);
         find_coordinator_response_coordinator_put_host(&w, v, "", 0);
@@ -167,10 +168,10 @@ enum tide_status find_coordinator_handle(struct broker *b, struct request *r, st
         find_coordinator_response_coordinator_end(&w, v);
     }
     find_coordinator_response_end(&w, v);
-    if (response_end(r, &w) != TIDE_OK)
-        return TIDE_FULL;
-    request_done(b, r);
-    return TIDE_OK;
+    status = response_end(r, &w);
+    if (status == TIDE_OK)
+        request_done(b, r);
+    return status;
 }
 
 static void write_epoch_end(struct broker *b, struct wire_writer *w, int16_t v, const struct wire_bytes *name,
@@ -219,17 +220,24 @@ enum tide_status offset_for_leader_epoch_handle(struct broker *b, struct request
     struct offset_for_leader_epoch_request_topic t;
     struct wire_list topics;
     struct wire_writer w;
+    enum tide_status status;
+    int64_t count;
     int16_t v = r->api_version;
 
     (void)frame;
     (void)out;
-    if (!offset_for_leader_epoch_request_read(body, v, &in))
+    if (!offset_for_leader_epoch_request_read(body, v, &in) || in.topics.count > REQUEST_PARTITIONS_MAX)
+        return TIDE_BAD;
+    topics = in.topics;
+    for (count = 0; offset_for_leader_epoch_request_topic_next(&topics, v, &t);)
+        count += t.partitions.count;
+    if (count > REQUEST_PARTITIONS_MAX)
         return TIDE_BAD;
     response_begin(b, r, &w);
     offset_for_leader_epoch_response_put_throttle_time_ms(&w, v, 0);
     offset_for_leader_epoch_response_open_topics(&w, v, in.topics.count);
     topics = in.topics;
-    while (offset_for_leader_epoch_request_topic_next(&topics, v, &t)) {
+    while (!w.failed && offset_for_leader_epoch_request_topic_next(&topics, v, &t)) {
         struct offset_for_leader_epoch_request_partition p;
         struct wire_list partitions = t.partitions;
         offset_for_leader_epoch_response_topic_put_topic_slice(&w, v, &t.topic);
@@ -239,10 +247,10 @@ enum tide_status offset_for_leader_epoch_handle(struct broker *b, struct request
         offset_for_leader_epoch_response_topic_end(&w, v);
     }
     offset_for_leader_epoch_response_end(&w, v);
-    if (response_end(r, &w) != TIDE_OK)
-        return TIDE_FULL;
-    request_done(b, r);
-    return TIDE_OK;
+    status = response_end(r, &w);
+    if (status == TIDE_OK)
+        request_done(b, r);
+    return status;
 }
 
 /* The admin APIs: control reads the request and writes the body of the answer. */

@@ -138,6 +138,68 @@ static void test_counts_that_lie(void **state)
     }
 }
 
+/* So many items of zeros (names and lists that are empty) between the head and the tail of a body. */
+static size_t many(int16_t key, int16_t version, const char *head, size_t head_len, uint32_t count, size_t item)
+{
+    static uint8_t body[ROOM];
+    size_t len = head_len + 4 + count * item + 8;
+    assert_true(len + 64 < ROOM);
+    memset(body, 0, len);
+    memcpy(body, head, head_len);
+    store_be32(body + head_len, count);
+    return bw_raw(bytes, key, version, 1, body, head_len + 4 + count * item + (key == KAFKA_API_DELETE_RECORDS ? 4 : 0));
+}
+
+/* Topics without partitions are bounded like partitions: they would fill the request memory, and come again for ever. */
+static void test_more_topics_than_are_looked_at(void **state)
+{
+    static const struct {
+        int16_t key, version;
+        const char *head;
+        size_t head_len, item;
+    } apis[] = {
+        {KAFKA_API_PRODUCE, 7, "\xff\xff\xff\xff\0\0\0\0", 8, 6},
+        {KAFKA_API_FETCH, 4, "\xff\xff\xff\xff\0\0\0\0\0\0\0\0\0\0\1\0\0", 17, 6},
+        {KAFKA_API_LIST_OFFSETS, 1, "\xff\xff\xff\xff", 4, 6},
+        {KAFKA_API_DELETE_RECORDS, 0, "", 0, 6},
+        {KAFKA_API_OFFSET_FOR_LEADER_EPOCH, 2, "", 0, 6},
+        {KAFKA_API_METADATA, 1, "", 0, 2},
+    };
+    for (size_t i = 0; i < TIDE_ARRAY_LEN(apis); i++) {
+        if (is_refused(bytes, many(apis[i].key, apis[i].version, apis[i].head, apis[i].head_len, REQUEST_PARTITIONS_MAX, apis[i].item)))
+            fail_msg("api %d", apis[i].key);
+        if (!is_refused(bytes, many(apis[i].key, apis[i].version, apis[i].head, apis[i].head_len, REQUEST_PARTITIONS_MAX + 1, apis[i].item)))
+            fail_msg("api %d", apis[i].key);
+    }
+}
+
+/* FindCoordinator 4 is flexible: counts are varints, an empty key is a one. */
+static void test_more_keys_than_are_looked_at(void **state)
+{
+    static uint8_t body[4 + REQUEST_PARTITIONS_MAX + 2];
+    for (uint32_t more = 0; more < 2; more++) {
+        uint32_t count = REQUEST_PARTITIONS_MAX + more;
+        memset(body, 1, sizeof(body));
+        body[0] = body[1] = 0; /* tags of the header, the type */
+        body[2] = (uint8_t)((count + 1) | 0x80);
+        body[3] = (uint8_t)((count + 1) >> 7);
+        body[4 + count] = 0;
+        assert_int_equal(is_refused(bytes, bw_raw(bytes, KAFKA_API_FIND_COORDINATOR, 4, 1, body, 4 + count + 1)), more);
+    }
+}
+
+/* What can never fit ends the connection: it is not written again in every turn. */
+static void test_an_answer_that_no_pool_holds(void **state)
+{
+    static uint8_t body[4 + 3 * REQUEST_PARTITIONS_MAX];
+    store_be32(body, REQUEST_PARTITIONS_MAX);
+    for (int i = 0; i < REQUEST_PARTITIONS_MAX; i++)
+        memcpy(body + 4 + 3 * i, "\0\1t", 3);
+    assert_true(is_refused(bytes, bw_raw(bytes, KAFKA_API_METADATA, 1, 1, body, sizeof(body))));
+    store_be32(body, 1000);
+    assert_false(is_refused(bytes, bw_raw(bytes, KAFKA_API_METADATA, 1, 1, body, 4 + 3 * 1000)));
+}
+
 /* CVE-2026-111115: tagged fields in a header are skipped, and a count that lies ends the connection. */
 static void test_tagged_fields_in_a_header(void **state)
 {
@@ -230,6 +292,9 @@ int main(void)
         TEST(test_unknown_apis_and_versions_end_the_connection),
         TEST(test_truncated_at_every_byte),
         TEST(test_counts_that_lie),
+        TEST(test_more_topics_than_are_looked_at),
+        TEST(test_more_keys_than_are_looked_at),
+        TEST(test_an_answer_that_no_pool_holds),
         TEST(test_tagged_fields_in_a_header),
         TEST(test_before_the_first_view_a_request_waits),
         TEST(test_past_the_lease),
