@@ -33,12 +33,12 @@ static void fill_partition(struct control *c, struct arena *a, const struct clus
                            struct view_partition *to)
 {
     const struct cluster_partition *p = &t->partitions[index];
-    const struct replica *r = replicas_find(c, &t->id, (int32_t)index);
+    const struct replica *r;
     const int32_t *replicas = copy_ids(a, p->replicas, p->replica_count);
     const int32_t *isr = copy_ids(a, p->isr, p->isr_count);
-    bool serving = r != NULL && r->state == REPLICA_SERVING;
     if (to == NULL)
         return;
+    r = replicas_find(c, &t->id, (int32_t)index);
     *to = (struct view_partition){.leader = p->leader,
                                   .leader_epoch = p->leader_epoch,
                                   .partition_epoch = p->partition_epoch,
@@ -46,7 +46,7 @@ static void fill_partition(struct control *c, struct arena *a, const struct clus
                                   .isr_count = (uint16_t)p->isr_count,
                                   .replicas = replicas,
                                   .isr = isr};
-    if (serving) {
+    if (r != NULL && r->state == REPLICA_SERVING) {
         to->local = r->partition;
         to->home_core = replica_home(c, r);
     } else if (p->leader == c->config.broker_id) {
