@@ -4,7 +4,7 @@
 #
 #   tests/run.sh                   everything, once
 #   tests/run.sh --suite NAME      one of unit story tcp sim fuzz crash interop lint; may be repeated
-#   tests/run.sh --seconds N       time for each random suite (fuzz targets; default 20)
+#   tests/run.sh --seconds N       time for each fuzz target, and processor time for each simulator that goes through seeds (default 20)
 #   tests/run.sh --sanitize KIND   address (with undefined) or thread: another build, in build-KIND
 #   tests/run.sh --werror          warnings are errors
 #   tests/run.sh --full            the large counts; with --suite those of that suite alone
@@ -38,6 +38,7 @@ for s in $SUITES; do
 done
 SUITES=${SUITES:-$ALL_SUITES}
 export TIDE_SECONDS TIDE_FULL=$FULL
+[ $FULL = 1 ] || export TIDE_ROTATION=$(($(date +%s) / 60)) # which two of the mutants (sim_search)
 
 case $SANITIZE in
 '') BUILD=$TIDE_ROOT/build ;;
@@ -79,7 +80,9 @@ meson_suite() {
     listed=$(meson test -C "$BUILD" --list 2>/dev/null)
     grep -q ":$suite\b\|:$suite /" <<<"$listed" || { say "suite $suite: no tests"; return; }
     rm -f "$log"
-    meson test -C "$BUILD" --suite "$suite" --num-processes 2 --print-errorlogs --no-stdsplit >"$BUILD/$suite.out" 2>&1
+    # The time limits of tests are those of the small counts.
+    meson test -C "$BUILD" --suite "$suite" --num-processes 2 --timeout-multiplier $([ $FULL = 1 ] && echo 20 || echo 1) \
+        --print-errorlogs --no-stdsplit >"$BUILD/$suite.out" 2>&1
     python3 - "$log" "$BUILD" "$BUILD/$suite.out" "$suite" <<'PY' >"$BUILD/$suite.count"
 import json, os, sys
 log, build, out, suite = sys.argv[1:]
@@ -107,7 +110,7 @@ PY
 # ---- fuzzing: the corpora are replayed by meson; here each target gets its seconds ------------------------------------
 
 fuzz_suite() {
-    local dir=$TIDE_ROOT/build-fuzz target name corpus
+    local dir=$TIDE_ROOT/build-fuzz target
     meson_suite fuzz
     [ "$SANITIZE" = thread ] && return
     command -v clang >/dev/null || { say "suite fuzz: no clang, targets are only replayed"; SKIPPED=$((SKIPPED + 1)); return; }
@@ -123,19 +126,32 @@ fuzz_suite() {
     fi
     for target in "$dir"/tests/fuzz/fuzz_*; do
         [ -x "$target" ] && [ -f "$target" ] || continue
-        name=$(basename "$target")
-        corpus=$TIDE_ROOT/tests/fuzz/corpus/${name#fuzz_}
-        mkdir -p "$dir/found/$name"
-        if (cd "$dir" && "$target" -max_total_time="$TIDE_SECONDS" -rss_limit_mb=4096 -timeout=20 -print_final_stats=1 \
-            -artifact_prefix="$dir/found/$name-" "$dir/found/$name" $([ -d "$corpus" ] && echo "$corpus")) >"$dir/$name.out" 2>&1; then
-            say "fuzz $name: $(sed -n 's/stat::number_of_executed_units: *//p' "$dir/$name.out") executions in $TIDE_SECONDS s"
-            PASSED=$((PASSED + 1))
-        else
-            say "FAILED $name; again: $target $(ls -t "$dir/found/$name-"* 2>/dev/null | head -1)"
-            tail -30 "$dir/$name.out"
-            FAILED=$((FAILED + 1))
-        fi
+        while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done # two at a time
+        fuzz_target "$dir" "$target" >"$dir/$(basename "$target").count" &
     done
+    wait
+    for target in "$dir"/tests/fuzz/fuzz_*; do
+        [ -x "$target" ] && [ -f "$target" ] || continue
+        sed '$d' "$dir/$(basename "$target").count"
+        count "$dir/$(basename "$target").count"
+    done
+}
+
+# ends with a line for count
+fuzz_target() {
+    local dir=$1 target=$2 name corpus
+    name=$(basename "$target")
+    corpus=$TIDE_ROOT/tests/fuzz/corpus/${name#fuzz_}
+    mkdir -p "$dir/found/$name"
+    if (cd "$dir" && "$target" -max_total_time="$TIDE_SECONDS" -rss_limit_mb=4096 -timeout=20 -print_final_stats=1 \
+        -artifact_prefix="$dir/found/$name-" "$dir/found/$name" $([ -d "$corpus" ] && echo "$corpus")) >"$dir/$name.out" 2>&1; then
+        say "fuzz $name: $(sed -n 's/stat::number_of_executed_units: *//p' "$dir/$name.out") executions in $TIDE_SECONDS s"
+        say "1 passed, 0 failed"
+    else
+        say "FAILED $name; again: $target $(ls -t "$dir/found/$name-"* 2>/dev/null | head -1)"
+        tail -30 "$dir/$name.out"
+        say "0 passed, 1 failed"
+    fi
 }
 
 # ---- suites of real processes ----------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@
 #include "partition/partition.h"
 #include "settings/settings.h"
 #include "sim_fs.h"
+#include "sim_seconds.h"
 #include "tidemark/bytes.h"
 #include "tidemark/random.h"
 
@@ -792,6 +793,8 @@ int main(int argc, char **argv)
         all ^= digest * (seed + 1);
         if (verbose)
             fflush(stdout);
+        if (sim_time_is_up())
+            seeds = seed - from + 1;
     }
     printf("%lu seeds from %lu, %lu failed logs, %lu failed opens, %lu disk errors, %lu stale completions, digest %016lx\n", seeds, from,
            totals.failures, totals.opens_failed, totals.disk_errors, totals.stale, all);

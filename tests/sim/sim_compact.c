@@ -25,6 +25,7 @@
 #include "kafka/codecs.h"
 #include "log/plain.h"
 #include "sim_log_world.h"
+#include "sim_seconds.h"
 #include "tidemark/bytes.h"
 #include "../unit/unit.h"
 
@@ -547,8 +548,11 @@ int main(int argc, char **argv)
     unit_eal();
     pool = unit_pool("sim_compact", 64, 2 * BATCH_ROOM < UINT16_MAX ? 2 * BATCH_ROOM : 60000);
     life.records = calloc(RECORDS + 8, sizeof(*life.records));
-    for (uint64_t i = 0; i < lives; i++)
+    for (uint64_t i = 0; i < lives; i++) {
         digest = digest * 31 + live(seed + i);
+        if (sim_time_is_up())
+            lives = i + 1;
+    }
     printf("%" PRIu64 " lives, %" PRIu64 " compactions removed %" PRIu64 " bytes, %" PRIu64
            " power cuts, digest %016" PRIx64 "\n",
            lives, compactions, removed_bytes, cuts, digest);

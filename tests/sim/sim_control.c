@@ -27,6 +27,7 @@
 #include <string.h>
 
 #include "sim_control_world.h"
+#include "sim_seconds.h"
 #include "tidemark/assert.h"
 
 enum {
@@ -841,8 +842,11 @@ int main(int argc, char **argv)
         default: return 2;
         }
     }
-    for (uint64_t i = 0; i < count; i++)
+    for (uint64_t i = 0; i < count; i++) {
         digest = digest * 31 + run_seed(first + i, seconds, verbose);
+        if (sim_time_is_up())
+            count = i + 1;
+    }
     if (count > 1 && run_seed(first, seconds, false) != run_seed(first, seconds, false)) {
         fprintf(stderr, "seed %" PRIu64 " does not run twice in the same way (P12)\n", first);
         return 1;

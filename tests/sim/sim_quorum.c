@@ -28,6 +28,7 @@
 #include "raft/quorum.h"
 #include "raft/quorum_files.h"
 #include "sim_fs.h"
+#include "sim_seconds.h"
 #include "tidemark/random.h"
 
 enum {
@@ -1074,6 +1075,8 @@ int main(int argc, char **argv)
         if ((s - from) % 10 == 0 && run_seed(s) != d)
             give_up("P12: the same seed gives another digest");
         digest = mix(digest, d);
+        if (sim_time_is_up())
+            seeds = s - from + 1;
     }
     printf("%" PRIu64 " seeds: proposed %" PRIu64 ", answered %" PRIu64 ", not %" PRIu64 ", power cuts %" PRIu64 ", elections %" PRIu64
            ", snapshots %" PRIu64 ", installs %" PRIu64 ", changes %" PRIu64 ", broken connections %" PRIu64 ", late messages %" PRIu64

@@ -560,6 +560,9 @@ int main(int argc, char **argv)
             return 2;
         }
     }
+    const char *full = getenv("TIDE_FULL");
+    if (!mutants && count > 1 && full != NULL && strcmp(full, "1") == 0)
+        count *= 10;
     if (!mutants)
         return run_seeds(from, count) ? 0 : 1;
     bool deduplication = is_noticed(MUTANT_DEDUPLICATION, from, count);
