@@ -355,8 +355,8 @@ bool request_came_back(struct broker *, struct request *);
 void request_retry(struct broker *, struct request *);
 /* Starts the response frame: size, header. */
 void response_begin(struct broker *, struct request *, struct wire_writer *);
-/* Patches the size and stores the rope; TIDE_FULL when the response pool was empty (nothing kept). */
-/* TIDE_FULL: another time. TIDE_BAD: it was longer than response_bytes_max() and did not fit; it never would. */
+/* Patches the size and stores the rope. The response pool was empty, and nothing is kept: TIDE_FULL, another time; TIDE_BAD
+ * when what was written is longer than response_bytes_max(), as it never would fit. */
 enum tide_status response_end(struct request *, struct wire_writer *);
 uint32_t response_bytes_max(struct rte_mempool *); /* a quarter of the pool */
 /* Keeps a dense copy of the frame in the request. */
