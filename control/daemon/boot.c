@@ -466,6 +466,9 @@ static bool make_data_plane(struct world *w, char *error, size_t size)
 static void destroy_data_plane(struct world *w)
 {
     for (uint32_t i = 0; i < w->core_count; i++)
+        if (w->cores[i] != NULL)
+            core_forget(w->cores[i]);
+    for (uint32_t i = 0; i < w->core_count; i++)
         core_destroy(w->cores[i]);
     if (w->helpers != NULL)
         help_pool_destroy(w->helpers);

@@ -88,12 +88,13 @@ struct broker *broker_create(const struct broker_config *config)
     return b;
 }
 
-/* Whatever is still under way is forgotten; its buffers go back. */
-static void give_all_back(struct broker *b)
+void broker_forget(struct broker *b)
 {
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
         for (struct tide_mail *m = b->waits[i].parked_head; m != NULL; m = m->next)
             tide_slice_release(m->append.records);
+        b->waits[i].parked_head = NULL;
+    }
     for (uint32_t i = 0; i < b->config.requests_max; i++) {
         struct request *r = &b->requests[i];
         if (r->state == REQUEST_FREE)
@@ -111,6 +112,7 @@ static void give_all_back(struct broker *b)
         tide_rope_clear(&b->sessions[i].in);
         tide_rope_clear(&b->sessions[i].out);
     }
+    link_init(&b->parked);
 }
 
 void broker_destroy(struct broker *b)
@@ -118,7 +120,7 @@ void broker_destroy(struct broker *b)
     if (b == NULL)
         return;
     if (b->ready.next != NULL) /* it was made whole */
-        give_all_back(b);
+        broker_forget(b);
     peers_destroy(b);
     rte_mempool_free(b->mails);
     rte_free(b->homes);

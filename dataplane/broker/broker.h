@@ -66,6 +66,9 @@ struct broker_config {
 };
 
 struct broker *broker_create(const struct broker_config *); /* [start]; NULL without memory */
+/* Whatever is still under way is forgotten; its buffers go back. Every broker of a process, before the first is
+ * destroyed: what waits at one may be a letter of another. */
+void broker_forget(struct broker *);
 void broker_destroy(struct broker *);
 
 /* Once at the start of a turn: the view that holds for it, and whether receive buffers are scarce. */

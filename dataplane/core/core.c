@@ -95,6 +95,11 @@ struct core *core_create(const struct core_config *config)
     return c;
 }
 
+void core_forget(struct core *c)
+{
+    broker_forget(c->broker);
+}
+
 void core_destroy(struct core *c)
 {
     if (c == NULL)

@@ -72,6 +72,8 @@ struct core_config {
 };
 
 struct core *core_create(const struct core_config *); /* [start]; NULL without memory */
+/* Every core, before the first is destroyed: what waits at one may be a letter of another. */
+void core_forget(struct core *);
 void core_destroy(struct core *);
 
 /* One bounded turn. Returns how much was done: 0 means that nothing is left to do before
