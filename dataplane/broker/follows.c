@@ -404,7 +404,7 @@ static bool serve(struct broker *b, struct follow *f, struct tide_out *out)
         detach(b, f);
     if (f->peer == NULL && !attach(b, f))
         return true;
-    if (partition_is_follower(part) && peer_is_open(f->peer) && follower_wants_subscribe(&f->follower, b->time.now_ns))
+    if (partition_is_follower(part) && partition_is_settled(part) && peer_is_open(f->peer) && follower_wants_subscribe(&f->follower, b->time.now_ns))
         ask(b, f);
     return f->follower.state == FOLLOWER_TRUNCATING || f->intake.waiting.len != 0 ||
            (f->follower.state == FOLLOWER_IDLE && peer_is_open(f->peer));
@@ -494,6 +494,8 @@ void follows_check(const struct broker *b)
         follower_check(&f->follower, &log);
         if (f->follower.state == FOLLOWER_STREAMING)
             TIDE_ASSERT(f->peer != NULL && f->peer->state == PEER_UP); /* P3 */
+        if (f->follower.state == FOLLOWER_SUBSCRIBING)
+            TIDE_ASSERT(partition_is_settled(partition_of(b, f))); /* P4 */
         for (const struct rte_mbuf *m = f->intake.waiting.head; m != NULL; m = m->next)
             TIDE_ASSERT(m->pool == b->config.request_pool); /* design 10 */
     }

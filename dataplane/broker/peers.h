@@ -18,6 +18,7 @@
  *   P1  a feed that is not free belongs to one open leader stream, or waits for a letter or a disk read.
  *   P2  every feed and every letter about a partition counts as a use of its slot.
  *   P3  a follow that asks or streams belongs to an open follower stream.
+ *   P4  a follow that asks has a log whose end stands still: what it asked with is true until the answer.
  */
 #ifndef TIDEMARK_BROKER_PEERS_H
 #define TIDEMARK_BROKER_PEERS_H

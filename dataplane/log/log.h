@@ -235,6 +235,8 @@ enum tide_status log_allow_gaps(struct log *, int64_t below, struct tide_out *);
  * and what lies between is missing. `epoch`: the leader's there; it gets a line. The same answers. */
 enum tide_status log_skip(struct log *, int64_t to, int32_t epoch, struct tide_out *);
 
+bool log_is_skipping(const struct log *); /* [home] one of the two has not come to an end */
+
 /* [home] Compaction of closed segments, in the background (compact.h). */
 enum { LOG_COMPACT_PRODUCERS = 1024 };
 struct log_compaction {

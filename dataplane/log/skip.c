@@ -94,6 +94,11 @@ enum tide_status log_skip(struct log *log, int64_t to, int32_t epoch, struct tid
     return begin(log, to, to, epoch, out);
 }
 
+bool log_is_skipping(const struct log *log)
+{
+    return log->skip_job.out;
+}
+
 void log_skipped(struct log *log)
 {
     struct log_skip_job *j = &log->skip_job;

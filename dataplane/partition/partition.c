@@ -189,7 +189,7 @@ static void begin_marks(struct partition *p, const struct tide_time *t, bool lea
 /* The epoch's marks begin when the log stands still. */
 static void begin_leading(struct partition *p, const struct tide_time *t)
 {
-    if (p->cut == CUT_NONE && !p->begun)
+    if (partition_is_settled(p) && !p->begun)
         begin_marks(p, t, true);
 }
 
@@ -280,6 +280,11 @@ bool partition_has_started(const struct partition *p)
 bool partition_is_follower(const struct partition *p)
 {
     return p->state == PARTITION_FOLLOWER && !p->releasing;
+}
+
+bool partition_is_settled(const struct partition *p)
+{
+    return p->cut == CUT_NONE && !log_is_skipping(p->log);
 }
 
 void partition_configure(struct partition *p, const struct tide_topic_config *config)

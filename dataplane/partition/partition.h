@@ -165,6 +165,9 @@ const struct members *partition_members(const struct partition *);
 bool partition_is_leader(const struct partition *);   /* in its newest role, and not FAILED or released */
 bool partition_has_started(const struct partition *); /* leads, and the epoch's line is durable */
 bool partition_is_follower(const struct partition *); /* the same */
+/* No cut and no jump is under way, not even one that an earlier role began: what the log says of its end
+ * may be told to others. */
+bool partition_is_settled(const struct partition *);
 int32_t partition_epoch(const struct partition *);
 bool partition_has_lease(const struct partition *, const struct tide_time *);
 

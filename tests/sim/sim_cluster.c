@@ -136,6 +136,7 @@ struct sim {
     struct tide_random random;
     uint64_t now_ns, order, digest, frames, turns, begin_ns;
     unsigned loss, duplicate, reorder;
+    uint64_t job_ms; /* that a helper takes, at most */
     uint64_t delay_ns, calm_ns, pace_ns; /* between two new records of a partition, so that faults come among them */
     uint64_t seed;
     bool calm, verbose, trace;
@@ -408,6 +409,8 @@ static void halt(struct machine *m, bool power_cut)
     while ((n = post_take(m->office, s->core_count, letters, TAKEN)) != 0)
         for (unsigned l = 0; l < n; l++)
             forget_letter(letters[l]);
+    for (uint32_t i = 0; i < s->core_count; i++)
+        core_forget(m->cores[i].core);
     for (uint32_t i = 0; i < s->core_count; i++)
         core_destroy(m->cores[i].core);
     for (unsigned p = 0; p < s->partitions; p++)
@@ -743,7 +746,7 @@ static void core_turn_once(struct machine *m, uint32_t i)
     for (unsigned j = 0; j < k->io.out.job_count; j++) {
         if (k->job_count == JOBS_MAX)
             give_up(s, "too many jobs");
-        k->jobs[k->job_count++] = (struct job_flight){s->now_ns + below_ms(s, 3), k->io.out.jobs[j]};
+        k->jobs[k->job_count++] = (struct job_flight){s->now_ns + below_ms(s, s->job_ms), k->io.out.jobs[j]};
     }
     k->io.out.job_count = 0;
     if (s->turns % 16 == 0)
@@ -1146,6 +1149,19 @@ static void fault(struct sim *s)
     }
 }
 
+/* A log that is being cut or moved on is where another election hurts most. */
+static void elect_amid_cuts(struct sim *s)
+{
+    for (unsigned b = 0; b < s->brokers; b++)
+        for (unsigned p = 0; p < s->partitions; p++) {
+            struct machine *m = &s->machines[b];
+            if (!m->up || !m->adopted[p] || partition_is_settled(m->partitions[p]) || !tide_random_hits(&s->random, 64))
+                continue;
+            elect(s, p, s->committed[p].leader);
+            s->moves++;
+        }
+}
+
 /* P9 and P4: everything is acknowledged and read, every replica in sync; then all hold the same bytes. */
 static bool is_finished(const struct sim *s)
 {
@@ -1244,6 +1260,7 @@ static void begin(struct sim *s, uint64_t seed)
     s->duplicate = tide_random_hits(&s->random, 2) ? 50 : 0;
     s->reorder = tide_random_hits(&s->random, 2) ? 20 : 0;
     s->delay_ns = 20000 + tide_random_below(&s->random, 300000);
+    s->job_ms = tide_random_hits(&s->random, 2) ? 3 : 60;
     s->calm_ns = s->now_ns + below_ms(s, 4000);
     s->pace_ns = (s->calm_ns - s->now_ns) / s->records;
     s->next_fault_ns = s->now_ns + below_ms(s, 500);
@@ -1308,6 +1325,8 @@ static uint64_t run(struct rte_mempool *const pools[POOLS], uint64_t seed, bool 
         s->now_ns = next_time(s);
         if (!s->calm && s->now_ns >= s->next_fault_ns)
             fault(s);
+        if (!s->calm)
+            elect_amid_cuts(s);
         if (!s->calm && s->now_ns >= s->calm_ns) {
             s->calm = true;
             s->next_fault_ns = UINT64_MAX;
