@@ -284,8 +284,7 @@ static void on_member(struct control *c)
     switch (m->state) {
     case MEMBER_ACTIVE:
         c->refused_ms = 0;
-        c->may_lead = true;
-        replicas_adopt(c);
+        c->was_active = true;
         break;
     case MEMBER_REFUSED:
         give_up(c, m->refusal);
@@ -360,17 +359,16 @@ void changes_take(struct control *c)
 
 /* ---- how far the cores are ---------------------------------------------------------------------------------------------- */
 
-bool control_may_adopt(const struct control *c)
-{
-    return c->config.data.takes_roles || c->may_lead;
-}
-
 static void tell_progress(struct control *c, uint64_t now_ns)
 {
     if (!c->caught_up || c->recovered || c->reconcile || !replicas_recovered(c))
         return;
+    struct cluster_partition_ref *lost = calloc(TIDE_PARTITIONS_MAX, sizeof(*lost));
+    if (lost == NULL)
+        return; /* with the next turn */
     c->recovered = true;
-    node_on_recovered(c->config.node, now_ns, NULL, 0);
+    node_on_recovered(c->config.node, now_ns, lost, replicas_lost(c, lost, TIDE_PARTITIONS_MAX));
+    free(lost);
     node_on_serving(c->config.node, now_ns);
     c->again = true;
 }

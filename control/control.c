@@ -147,9 +147,20 @@ static void on_tick(uv_timer_t *t)
     control_wake(t->data);
 }
 
+static void write_marks(struct control *c)
+{
+    uint64_t now_ms = control_now_ms(c);
+    if (c->stopping || now_ms - c->marks_ms < (uint64_t)c->config.settings->replica_high_watermark_checkpoint_interval_ms)
+        return;
+    c->marks_ms = now_ms;
+    replicas_note_marks(c);
+    marks_write(&c->marks, c->config.data.submit, c->config.data.self);
+}
+
 static void on_look(uv_timer_t *t)
 {
     changes_look(t->data);
+    write_marks(t->data);
 }
 
 static void on_doorbell(uv_poll_t *p, int status, int events)
@@ -191,19 +202,25 @@ static void take_jobs(struct control *c)
     struct tide_job *jobs[JOBS_TAKEN];
     unsigned n;
     while ((n = c->config.data.take(c->config.data.self, jobs, JOBS_TAKEN)) != 0)
-        for (unsigned i = 0; i < n; i++)
-            replicas_on_job(c, jobs[i]);
+        for (unsigned i = 0; i < n; i++) {
+            if (jobs[i]->kind == JOB_CONTROL_MARKS)
+                marks_on_job(&c->marks, jobs[i], control_log);
+            else
+                replicas_on_job(c, jobs[i]);
+        }
 }
 
 static void tell_progress(struct control *c)
 {
-    if (!c->ready_told && !c->stopping && c->may_lead && c->finished >= (uint64_t)node_member(c->config.node)->epoch &&
+    if (!c->ready_told && !c->stopping && c->was_active && c->finished >= (uint64_t)node_member(c->config.node)->epoch &&
         replicas_settled(c) && !c->view_stale) {
         c->ready_told = true;
         c->config.on_ready(c->config.arg);
     }
-    if (c->stopped_told || !(c->failed || (c->stopping && replicas_gone(c))))
+    if (c->stopped_told || !(c->failed || (c->stopping && replicas_gone(c) && !marks_is_writing(&c->marks))))
         return;
+    if (!c->failed && marks_write_now(&c->marks, c->config.fs) != 0)
+        c->unclean = true;
     c->stopped_told = true;
     c->config.on_stopped(c->config.arg, !c->unclean && !c->failed);
 }
@@ -280,10 +297,19 @@ struct control *control_start(const struct control_config *config, char *error, 
     }
     c->config = *config;
     c->config.cluster = node_cluster(config->node);
+    const char *paths[TIDE_LOG_DIRS_MAX];
+    for (uint32_t i = 0; i < dirs_count(config->dirs); i++)
+        paths[i] = dirs_path(config->dirs, i);
+    if (!marks_load(&c->marks, config->fs, paths, dirs_count(config->dirs), control_log)) {
+        snprintf(error, size, "no memory");
+        free(c);
+        return NULL;
+    }
     c->orders = rte_mempool_create("orders", ORDERS_MAX - 1, sizeof(struct tide_mail), 0, 0, NULL, NULL,
                                    NULL, NULL, SOCKET_ID_ANY, 0);
     if (c->orders == NULL) {
         snprintf(error, size, "no memory for letters to the cores: raise dpdk.memory.mb");
+        marks_deinit(&c->marks);
         free(c);
         return NULL;
     }
@@ -309,6 +335,7 @@ struct control *control_start(const struct control_config *config, char *error, 
     c->mgmt = mgmt_start(&mgmt, error, size);
     if (c->mgmt == NULL) {
         rte_mempool_free(c->orders);
+        marks_deinit(&c->marks);
         free(c);
         return NULL;
     }
@@ -344,6 +371,7 @@ void control_destroy(struct control *c)
     admin_abandon(c);
     view_free(c->view);
     rte_mempool_free(c->orders);
+    marks_deinit(&c->marks);
     free(c);
 }
 

@@ -74,6 +74,7 @@ struct control_replica {
     uint32_t home_core;
     const char *dir;
     const struct tide_topic_config *config;
+    int64_t high_watermark; /* known to be committed before; 0: nothing is */
 };
 
 /* The data plane as control calls it; the daemon and the simulator fill it in, so that control
@@ -86,13 +87,14 @@ struct control_data_plane {
     void (*destroy)(struct partition *);
     /* Of a partition that is served: bytes of its log, and how far its log is behind what is committed. */
     void (*measure)(struct partition *, int64_t *ret_bytes, int64_t *ret_lag);
+    /* Of a partition that is or was served: what may be written down as committed and here. */
+    int64_t (*checkpoint)(const struct partition *);
+    /* Of one that was opened: does its log end before what was written down? */
+    bool (*lost)(const struct partition *);
     bool (*in_use)(void *self, const struct partition *); /* some core still names it */
     enum tide_status (*submit)(void *self, struct tide_job *);
     unsigned (*take)(void *self, struct tide_job **jobs, unsigned max);
     bool (*port_is_up)(void *self); /* some port of the data network has a link; NULL: always */
-    /* Roles come by MAIL_BECOME. Otherwise a replica leads from its adoption on, so it is adopted only when this broker
-     * may lead. */
-    bool takes_roles;
 };
 
 struct control_config {

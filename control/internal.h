@@ -11,6 +11,7 @@
 #include "control/cluster/cluster.h"
 #include "control/control.h"
 #include "control/edge/dirs.h"
+#include "control/marks.h"
 #include "control/edge/mgmt.h"
 #include "kafka/errors.h"
 #include "tidemark/disk_op.h"
@@ -57,7 +58,8 @@ struct replica {
     int32_t role_epoch;  /* partition epoch of the last role that was sent, -1 none */
     bool move_out;       /* the cluster is asked to let another one lead */
     int32_t kept_epoch;  /* leader epoch in which it said that there is none, -1 */
-    bool recovered; /* OPENING is over, but for adoption: see control_may_adopt() */
+    bool ends_early; /* when it was opened: before what was known to be committed */
+    bool was_absent; /* its directory, when it was to be opened */
     char dir[DIR_MAX];
     char error[REPLICA_ERROR_MAX];
 };
@@ -81,7 +83,7 @@ struct control {
     bool failed;    /* the node has stopped: the process ends */
     bool caught_up; /* the metadata is: replicas are opened from here on */
     bool recovered; /* and the node knows that they are */
-    bool may_lead;  /* this broker was unfenced once */
+    bool was_active; /* this broker was unfenced once */
     bool waking, again;
     struct mgmt *mgmt;
     uint64_t version;
@@ -108,6 +110,8 @@ struct control {
     bool faulty;             /* as told to the node */
     uv_timer_t retry; /* the next FAILED replica is opened */
     uint64_t replica_failures, replica_reopens;
+    struct marks marks;
+    uint64_t marks_ms; /* uv_now: when they were written last */
     uv_poll_t doorbell;
     struct tide_topic_config defaults; /* of topics that have no settings of their own: configs_refresh */
     uint64_t configured;               /* index of the cluster as of which replicas have their settings */
@@ -133,8 +137,6 @@ void changes_take(struct control *);
 bool changes_tick(struct control *);
 /* Looks at the data path. */
 void changes_look(struct control *);
-/* May a replica be given to its core? */
-bool control_may_adopt(const struct control *);
 /* A change on its way to the cluster. The command is read before this returns; its result comes by
  * admin_on_result(), exactly once, perhaps before this returns:
  *   error 0                  it is applied here
@@ -186,10 +188,12 @@ uint64_t replicas_retry_ms(const struct control *);
 /* States that wait for a grace period move on. True while some still wait. */
 bool replicas_tick(struct control *);
 void replicas_stop(struct control *);
-bool replicas_recovered(const struct control *); /* nothing is opening for the first time, but for adoption */
+/* Takes down what those that are served have committed. */
+void replicas_note_marks(struct control *);
+/* Before the broker registers: those that have not what they had (control-plane 4.8). */
+uint32_t replicas_lost(const struct control *, struct cluster_partition_ref *ret, uint32_t max);
+bool replicas_recovered(const struct control *); /* nothing is opening or adopting for the first time */
 bool replicas_settled(const struct control *); /* nothing is opening or adopting for the first time, and all have their settings */
-/* What was recovered while it might not be adopted. */
-void replicas_adopt(struct control *);
 /* A core has taken a role. */
 void replicas_on_role(struct control *, struct tide_mail *);
 /* What became of changes_move_leader(). */

@@ -62,7 +62,6 @@ static void send_order(struct control *c, struct replica *r, enum mail_kind kind
     void *at;
     struct tide_mail *m;
     uint32_t self = c->config.office->core_count;
-    const struct cluster_topic *t;
     TIDE_ASSERT(rte_mempool_get(c->orders, &at) == 0); /* one per slot at most, and some */
     m = at;
     memset(m, 0, sizeof(*m));
@@ -72,13 +71,6 @@ static void send_order(struct control *c, struct replica *r, enum mail_kind kind
     m->order.partition = r->partition;
     m->order.cookie = r;
     m->order.config = r->config;
-    t = cluster_find_topic_by_id(c->config.cluster, &r->topic_id);
-    if (t != NULL && !c->config.data.takes_roles) { /* no replicas: the role follows */
-        const struct cluster_partition *p = &t->partitions[r->index];
-        m->order.leader_epoch = p->leader_epoch;
-        m->order.replica_count = p->replica_count;
-        m->order.isr_count = p->isr_count;
-    }
     control_send(c, home_core(c, &r->topic_id, r->index), m);
 }
 
@@ -97,7 +89,7 @@ static void send_role(struct control *c, struct replica *r)
     struct tide_mail *m;
     struct mail_role *role;
     void *at;
-    if (!c->config.data.takes_roles || r->state != REPLICA_SERVING || p == NULL || r->role_out || p->partition_epoch == r->role_epoch)
+    if (r->state != REPLICA_SERVING || p == NULL || r->role_out || p->partition_epoch == r->role_epoch)
         return;
     TIDE_ASSERT(rte_mempool_get(c->orders, &at) == 0); /* one per slot at most, and as many others */
     m = at;
@@ -143,6 +135,82 @@ static void send_roles(struct control *c)
     for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
         if (c->replicas[i] != NULL)
             send_role(c, c->replicas[i]);
+}
+
+/* ---- what is known to be committed ---------------------------------------------------------------- */
+
+static void note_mark(struct control *c, const struct replica *r)
+{
+    struct mark m = {.topic_id = r->topic_id, .index = r->index, .dir = r->log_dir};
+    m.offset = c->config.data.checkpoint(r->partition);
+    snprintf(m.topic, sizeof(m.topic), "%s", r->topic);
+    (void)marks_set(&c->marks, &m); /* without memory the older one stands, which is true as well */
+}
+
+void replicas_note_marks(struct control *c)
+{
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+        if (c->replicas[i] != NULL && c->replicas[i]->state == REPLICA_SERVING)
+            note_mark(c, c->replicas[i]);
+}
+
+static bool is_among(const int32_t *ids, uint32_t count, int32_t id)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
+
+/* The cluster believes that whatever was acknowledged is here. */
+static bool holds_acknowledged(const struct control *c, const struct replica *r)
+{
+    const struct cluster_partition *p = cluster_find_partition(c->config.cluster, &r->topic_id, r->index);
+    return p != NULL && (is_among(p->isr, p->isr_count, c->config.broker_id) || is_among(p->elr, p->elr_count, c->config.broker_id));
+}
+
+static bool is_ours(const struct dirs *dirs, const struct tide_uuid *directory)
+{
+    struct tide_uuid id;
+    for (uint32_t i = 0; i < dirs_count(dirs); i++) {
+        dirs_id(dirs, i, &id);
+        if (tide_uuid_equal(&id, directory))
+            return true;
+    }
+    return false;
+}
+
+/* One that this broker registered with before: its disk was replaced, or emptied. */
+static bool lost_a_directory(const struct control *c)
+{
+    const struct cluster_broker *b = cluster_find_broker(c->config.cluster, c->config.broker_id);
+    for (uint32_t i = 0; b != NULL && i < b->directory_count; i++)
+        if (!is_ours(c->config.dirs, &b->directories[i]))
+            return true;
+    return false;
+}
+
+/* Its files are not there, cannot be read, or end before what was committed. One that never came to have files, since
+ * the broker was killed right after the topic was made, has lost nothing: were all of them called lost, nobody could ever lead. */
+static bool has_lost(const struct control *c, const struct replica *r, bool directory_is_gone)
+{
+    if (r->was_absent)
+        return directory_is_gone || marks_find(&c->marks, &r->topic_id, r->index) != -1;
+    return r->state == REPLICA_FAILED || r->ends_early;
+}
+
+uint32_t replicas_lost(const struct control *c, struct cluster_partition_ref *ret, uint32_t max)
+{
+    uint32_t count = 0;
+    bool directory_is_gone = lost_a_directory(c);
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX && count < max; i++) {
+        const struct replica *r = c->replicas[i];
+        if (r == NULL || !holds_acknowledged(c, r) || !has_lost(c, r, directory_is_gone))
+            continue;
+        ret[count++] = (struct cluster_partition_ref){.topic_id = r->topic_id, .partition = r->index};
+        control_log("replica %s-%d has not what it had: the cluster is told, and it is filled again from the others", r->topic, r->index);
+    }
+    return count;
 }
 
 /* ---- opening ---------------------------------------------------------------------------------------- */
@@ -199,7 +267,8 @@ static bool create_partition(struct control *c, struct replica *r, const struct 
                                    .slot = r->slot,
                                    .home_core = home_core(c, &t->id, r->index),
                                    .dir = r->dir,
-                                   .config = &r->config};
+                                   .config = &r->config,
+                                   .high_watermark = TIDE_MAX(marks_find(&c->marks, &t->id, r->index), 0)};
     topic_config_of(c, t, &r->config);
     r->config_stale = false;
     r->partition = c->config.data.create(c->config.data.self, &what);
@@ -225,6 +294,9 @@ static struct replica *add_replica(struct control *c, const struct cluster_topic
     r->index = index;
     r->role_epoch = r->kept_epoch = -1;
     snprintf(r->topic, sizeof(r->topic), "%s", t->name);
+    r->was_absent = !dirs_has(c->config.dirs, t->name, index);
+    if (r->was_absent && c->recovered) /* it begins here, or begins anew after it was somewhere else */
+        marks_remove(&c->marks, &t->id, index);
     if (!dirs_place(c->config.dirs, t->name, index, &r->log_dir)) {
         control_log("no memory for the replica %s-%d", t->name, index);
         free(r);
@@ -244,10 +316,7 @@ static struct replica *add_replica(struct control *c, const struct cluster_topic
 
 static bool lives_here(const struct control *c, const struct cluster_partition *p)
 {
-    for (uint32_t i = 0; i < p->replica_count; i++)
-        if (p->replicas[i] == c->config.broker_id)
-            return true;
-    return false;
+    return is_among(p->replicas, p->replica_count, c->config.broker_id);
 }
 
 static void open_missing(struct control *c)
@@ -277,10 +346,7 @@ static void close_replica(struct control *c, struct replica *r);
 static void leave(struct control *c, struct replica *r, bool delete_files)
 {
     r->delete_files |= delete_files;
-    if (r->state == REPLICA_OPENING && r->recovered) { /* no core has it */
-        r->recovered = false;
-        close_replica(c, r);
-    } else if (r->state == REPLICA_SERVING) {
+    if (r->state == REPLICA_SERVING) {
         replica_move(r, REPLICA_LEAVING);
         r->token = 0; /* the next view is without it */
         c->view_stale = true;
@@ -394,6 +460,8 @@ void replicas_reconcile(struct control *c)
 
 static void close_replica(struct control *c, struct replica *r)
 {
+    if (r->state == REPLICA_RELEASING)
+        note_mark(c, r);
     replica_move(r, REPLICA_CLOSING);
     r->deleting = r->delete_files;
     submit(c, r, run_close);
@@ -482,25 +550,6 @@ uint64_t replicas_retry_ms(const struct control *c)
     return soonest;
 }
 
-/* ---- adoption ------------------------------------------------------------------------------------------ */
-
-static void adopt(struct control *c, struct replica *r)
-{
-    r->recovered = false;
-    r->role_epoch = -1;
-    replica_move(r, REPLICA_ADOPTING);
-    send_order(c, r, MAIL_ADOPT);
-}
-
-void replicas_adopt(struct control *c)
-{
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
-        struct replica *r = c->replicas[i];
-        if (r != NULL && r->state == REPLICA_OPENING && r->recovered && !c->stopping)
-            adopt(c, r);
-    }
-}
-
 /* ---- jobs and orders that came back ---------------------------------------------------------------------- */
 
 void replicas_on_job(struct control *c, struct tide_job *job)
@@ -509,9 +558,10 @@ void replicas_on_job(struct control *c, struct tide_job *job)
     if (r->state == REPLICA_OPENING && job->result == 0 && c->stopping) {
         close_replica(c, r);
     } else if (r->state == REPLICA_OPENING && job->result == 0) {
-        r->recovered = true;
-        if (control_may_adopt(c))
-            adopt(c, r);
+        r->ends_early = c->config.data.lost(r->partition);
+        r->role_epoch = -1;
+        replica_move(r, REPLICA_ADOPTING);
+        send_order(c, r, MAIL_ADOPT);
     } else if (r->state == REPLICA_OPENING) {
         fail(c, r);
         c->replica_failures++;
@@ -522,8 +572,10 @@ void replicas_on_job(struct control *c, struct tide_job *job)
             control_log("replica %s-%d was not closed cleanly: %s", r->topic, r->index, strerror((int)-job->result));
             c->unclean = true;
         }
-        if (r->deleting && job->result == 0)
+        if (r->deleting && job->result == 0) {
             dirs_forget(c->config.dirs, r->topic, r->index);
+            marks_remove(&c->marks, &r->topic_id, r->index);
+        }
         replica_move(r, REPLICA_DRAINING);
         r->token = rte_rcu_qsbr_start(c->config.publication->qsbr);
     }
@@ -597,7 +649,7 @@ bool replicas_recovered(const struct control *c)
 {
     for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
         const struct replica *r = c->replicas[i];
-        if (r != NULL && ((r->state == REPLICA_OPENING && !r->recovered && r->tries == 0) || r->state == REPLICA_ADOPTING))
+        if (r != NULL && ((r->state == REPLICA_OPENING && r->tries == 0) || r->state == REPLICA_ADOPTING))
             return false;
     }
     return true;
@@ -605,14 +657,10 @@ bool replicas_recovered(const struct control *c)
 
 bool replicas_settled(const struct control *c)
 {
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
-        const struct replica *r = c->replicas[i];
-        if (r != NULL && r->tries == 0 && (r->state == REPLICA_OPENING || r->state == REPLICA_ADOPTING))
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+        if (c->replicas[i] != NULL && c->replicas[i]->configuring)
             return false;
-        if (r != NULL && r->configuring)
-            return false;
-    }
-    return true;
+    return replicas_recovered(c);
 }
 
 bool replicas_gone(const struct control *c)

@@ -89,6 +89,7 @@ static struct partition *data_create(void *self, const struct control_replica *r
                                       .clean_map_bytes = w->settings->log_cleaner_dedupe_buffer_size,
                                       .producer_expiry_ms = w->settings->producer_id_expiration_ms,
                                       .producers_max = PRODUCERS_PER_PARTITION,
+                                      .high_watermark = r->high_watermark,
                                       .lease_until_ns = &w->publication.lease_until_ns,
                                       .grace = tide_grace_over(w->publication.qsbr)};
     return partition_create(&config);
@@ -566,7 +567,8 @@ static bool start_control(struct world *w, char *error, size_t size)
                                     .publication = &w->publication,
                                     .data = {.self = w, .create = data_create, .open = partition_open,
                                              .close = partition_close, .destroy = partition_destroy, .measure = data_measure,
-                                             .port_is_up = data_port_is_up, .takes_roles = true, .in_use = data_in_use,
+                                             .checkpoint = partition_checkpoint, .lost = partition_lost_committed,
+                                             .port_is_up = data_port_is_up, .in_use = data_in_use,
                                              .submit = data_submit, .take = data_take},
                                     .response_pool = w->response_pools[w->core_count],
                                     .broker_id = (int32_t)w->settings->node_id,

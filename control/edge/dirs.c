@@ -592,6 +592,15 @@ int dirs_set_strays_aside(struct dirs *d, bool (*is_known)(void *arg, const char
 
 /* ---- placing ---------------------------------------------------------------------------------------- */
 
+bool dirs_has(const struct dirs *d, const char *topic, int32_t index)
+{
+    char name[NAME_ROOM];
+    bool there;
+    name_of(name, topic, index);
+    (void)place_at(d, name, &there);
+    return there;
+}
+
 bool dirs_place(struct dirs *d, const char *topic, int32_t index, uint32_t *ret_dir)
 {
     char name[NAME_ROOM];

@@ -69,6 +69,8 @@ void dirs_id(const struct dirs *, uint32_t dir, struct tide_uuid *ret);
 int dirs_set_strays_aside(struct dirs *, bool (*is_known)(void *arg, const char *topic, int32_t index, const struct tide_uuid *topic_id),
                           void (*say)(const char *format, ...) __attribute__((format(printf, 1, 2))), void *arg, char *error,
                           size_t size);
+/* Is there one of that name? */
+bool dirs_has(const struct dirs *, const char *topic, int32_t index);
 /* The directory of a partition: where it is, or where it shall be. false without memory. */
 bool dirs_place(struct dirs *, const char *topic, int32_t index, uint32_t *ret_dir);
 /* [helper] Does partition.metadata say that the directory is that topic's? */

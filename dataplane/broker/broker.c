@@ -520,21 +520,6 @@ static void become(struct broker *b, struct partition *p, const struct mail_role
     home_moved(b, p, out);
 }
 
-/* An order that says the role itself: of a broker without others. */
-static void lead_alone(struct broker *b, const struct mail_order *o, struct tide_out *out)
-{
-    struct mail_role role = {.self = b->view != NULL ? b->view->self : 0,
-                             .leader_epoch = o->leader_epoch,
-                             .unclean_epoch = -1};
-    if (o->replica_count == 0)
-        return; /* MAIL_BECOME follows */
-    role.leader = role.self;
-    role.replica_count = role.isr_count = 1;
-    role.replicas[0] = role.isr[0] = role.self;
-    role.broker_epochs[0] = -1;
-    become(b, o->partition, &role, out);
-}
-
 static void on_order(struct broker *b, struct tide_mail *m, struct tide_out *out)
 {
     struct partition *p = m->kind == MAIL_BECOME ? m->become.partition : m->order.partition;
@@ -547,7 +532,6 @@ static void on_order(struct broker *b, struct tide_mail *m, struct tide_out *out
         partition_adopt(p, b->config.log_core, &b->time);
         home_adopt(b, p);
         follows_adopt(b, p);
-        lead_alone(b, &m->order, out);
         slot_dirty(b, slot);
         break;
     case MAIL_BECOME:

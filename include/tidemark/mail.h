@@ -100,9 +100,6 @@ struct mail_ask {
 
 struct mail_order {
     struct partition *partition;
-    int32_t leader_epoch;
-    uint32_t replica_count;
-    uint32_t isr_count;
     struct tide_topic_config config;
     void *cookie;             /* control's */
 };

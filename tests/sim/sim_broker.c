@@ -213,8 +213,6 @@ static void open_partition(struct sim *s)
     s->replica = ADOPTING;
     s->adopt = (struct tide_mail){.kind = MAIL_ADOPT, .from = 1};
     s->adopt.order.partition = s->partition;
-    s->adopt.order.leader_epoch = s->epoch;
-    s->adopt.order.replica_count = s->adopt.order.isr_count = 1;
     if (post_send(s->office, 1, 0, &s->adopt) != TIDE_OK)
         give_up(s, "a full ring");
 }
@@ -269,12 +267,25 @@ static void crash(struct sim *s)
     s->crashes++;
 }
 
+/* Of an epoch in which nobody else has a replica. */
+static void lead(struct sim *s)
+{
+    s->adopt = (struct tide_mail){.kind = MAIL_BECOME, .from = 1};
+    s->adopt.become.partition = s->partition;
+    s->adopt.become.role = (struct mail_role){.self = 1, .leader = 1, .leader_epoch = s->epoch, .unclean_epoch = -1, .replica_count = 1,
+                                              .isr_count = 1, .replicas = {1}, .isr = {1}, .broker_epochs = {-1}};
+    if (post_send(s->office, 1, 0, &s->adopt) != TIDE_OK)
+        give_up(s, "a full ring");
+}
+
 static void control_turn(struct sim *s)
 {
     struct tide_mail *letters[2], *m; /* a place for each sender */
     while (post_take(s->office, 1, letters, 2) != 0) {
         m = letters[0];
         if (m->kind == MAIL_ADOPT && s->replica == ADOPTING) {
+            lead(s);
+        } else if (m->kind == MAIL_BECOME && s->replica == ADOPTING) {
             s->replica = SERVING;
         } else if (m->kind == MAIL_FAILED && s->replica == SERVING && m->failed.partition == s->partition) {
             s->replica = LEAVING;

@@ -52,8 +52,6 @@ static void make_partition(struct broker_world *w, uint32_t i)
                                                .replicas = w->replicas, .isr = w->replicas, .local = p, .home_core = i % w->core_count};
     w->orders[i] = (struct tide_mail){.kind = MAIL_ADOPT, .from = w->core_count};
     w->orders[i].order.partition = p;
-    w->orders[i].order.leader_epoch = BW_EPOCH;
-    w->orders[i].order.replica_count = w->orders[i].order.isr_count = 1;
     assert_int_equal(post_send(w->office, w->core_count, i % w->core_count, &w->orders[i]), TIDE_OK);
 }
 
@@ -104,8 +102,8 @@ void bw_deinit(struct broker_world *w)
     tide_rope_clear(&body);
     bw_pump(w);
     for (uint32_t i = 0; i < BW_PARTITIONS; i++) {
-        w->orders[i].kind = MAIL_RELEASE;
-        w->orders[i].from = w->core_count;
+        w->orders[i] = (struct tide_mail){.kind = MAIL_RELEASE, .from = w->core_count};
+        w->orders[i].order.partition = w->partitions[i].local;
         assert_int_equal(post_send(w->office, w->core_count, i % w->core_count, &w->orders[i]), TIDE_OK);
     }
     bw_pump(w);
@@ -170,6 +168,17 @@ static unsigned completions(struct broker_world *w, struct bw_core *c)
     return ops + jobs;
 }
 
+/* It was adopted: it leads, alone. */
+static void make_leader(struct broker_world *w, struct tide_mail *m)
+{
+    struct partition *p = m->order.partition;
+    *m = (struct tide_mail){.kind = MAIL_BECOME, .from = w->core_count};
+    m->become.partition = p;
+    m->become.role = (struct mail_role){.self = 1, .leader = 1, .leader_epoch = BW_EPOCH, .unclean_epoch = -1, .replica_count = 1, .isr_count = 1,
+                                        .replicas = {1}, .isr = {1}, .broker_epochs = {-1}};
+    assert_int_equal(post_send(w->office, w->core_count, partition_home(p), m), TIDE_OK);
+}
+
 static unsigned control(struct broker_world *w)
 {
     struct tide_mail *letters[64];
@@ -177,6 +186,8 @@ static unsigned control(struct broker_world *w)
     for (unsigned i = 0; i < n; i++) {
         if (letters[i]->kind == MAIL_ASK)
             w->asks[w->ask_count++] = letters[i];
+        else if (letters[i]->kind == MAIL_ADOPT)
+            make_leader(w, letters[i]);
         else if (letters[i]->kind == MAIL_FAILED)
             assert_int_equal(post_send(w->office, w->core_count, letters[i]->from, letters[i]), TIDE_OK);
     }

@@ -24,6 +24,10 @@ static struct world {
     struct tide_job *job;
     int open_result;
     enum ack_durability durability;
+    bool absent; /* there is no directory of the partition */
+    bool replaced; /* the data directory is another one than the cluster knows */
+    bool ends_early; /* before what was known to be committed */
+    int64_t high_watermark; /* that the partition was made with */
     unsigned made; /* partitions that are there */
     unsigned asked; /* times that another leader was wanted */
     int32_t asked_epoch;
@@ -49,11 +53,6 @@ void control_send(struct control *c, uint32_t core, struct tide_mail *m)
     w.letter = m;
 }
 
-bool control_may_adopt(const struct control *c)
-{
-    return c != NULL;
-}
-
 void topic_config_of(const struct control *c, const struct cluster_topic *t, struct tide_topic_config *ret)
 {
     (void)c;
@@ -72,6 +71,29 @@ const char *dirs_path(const struct dirs *d, uint32_t dir)
     (void)d;
     (void)dir;
     return "/data";
+}
+
+static const struct tide_uuid directory = {{0x44, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}};
+
+uint32_t dirs_count(const struct dirs *d)
+{
+    (void)d;
+    return 1;
+}
+
+void dirs_id(const struct dirs *d, uint32_t dir, struct tide_uuid *ret)
+{
+    (void)d;
+    assert_int_equal(dir, 0);
+    *ret = w.replaced ? (struct tide_uuid){{0x45}} : directory;
+}
+
+bool dirs_has(const struct dirs *d, const char *topic, int32_t index)
+{
+    (void)d;
+    assert_string_equal(topic, "t");
+    assert_int_equal(index, 0);
+    return !w.absent;
 }
 
 bool dirs_place(struct dirs *d, const char *topic, int32_t index, uint32_t *ret_dir)
@@ -129,7 +151,7 @@ static const struct tide_fs fs = {.rename = rename_it, .sync_dir = sync_it};
 static struct partition *create(void *self, const struct control_replica *what)
 {
     (void)self;
-    (void)what;
+    w.high_watermark = what->high_watermark;
     w.made++;
     return malloc(1);
 }
@@ -147,6 +169,18 @@ static int close_it(struct partition *p, const struct tide_fs *f)
     (void)p;
     (void)f;
     return -EIO; /* as it is with a log that failed */
+}
+
+static int64_t checkpoint(const struct partition *p)
+{
+    assert_non_null(p);
+    return 70;
+}
+
+static bool lost(const struct partition *p)
+{
+    assert_non_null(p);
+    return w.ends_early;
 }
 
 static void destroy(struct partition *p)
@@ -207,7 +241,8 @@ static void join(int32_t id)
     for (uint32_t i = 0; cluster_known_feature(i) != NULL; i++)
         b->features[b->feature_count++] = *cluster_known_feature(i);
     b->directory_count = 1;
-    b->directories[0] = (struct tide_uuid){{0x44, (uint8_t)id, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}};
+    b->directories[0] = directory;
+    b->directories[0].bytes[1] = (uint8_t)id;
     assert_int_equal(give(&m), 0);
     fence(id, false);
 }
@@ -271,13 +306,15 @@ static int setup(void **state)
     w.office.core_count = 1;
     w.publication.qsbr = qsbr;
     w.c.orders = orders;
+    w.c.marks.dir_count = 1;
     w.c.config = (struct control_config){.loop = &loop,
                                          .cluster = cluster_create(NULL),
                                          .office = &w.office,
                                          .publication = &w.publication,
                                          .broker_id = 1,
                                          .data = {.create = create, .open = open_it, .close = close_it, .destroy = destroy, .in_use = in_use,
-                                                  .submit = take_job, .takes_roles = true}};
+                                                  .checkpoint = checkpoint, .lost = lost,
+                                                  .submit = take_job}};
     assert_non_null(w.c.config.cluster);
     m.init.cluster_id = (struct tide_uuid){{1, 2, 3}};
     assert_int_equal(give(&m), 0);
@@ -314,6 +351,7 @@ static int teardown(void **state)
     assert_true(replicas_gone(&w.c));
     assert_int_equal(w.made, 0);
     assert_null(w.letter);
+    marks_deinit(&w.c.marks);
     cluster_destroy(cluster());
     return 0;
 }
@@ -489,6 +527,94 @@ static void test_a_failure_from_memory_leaves_no_clean_stop(void **state)
     assert_true(w.c.unclean);
 }
 
+/* ---- what the cluster is told was lost -------------------------------------------------------------------------- */
+
+static void know(int64_t offset)
+{
+    struct mark m = {.topic_id = {{9, 9}}, .offset = offset, .topic = "t"};
+    assert_true(marks_set(&w.c.marks, &m));
+}
+
+static uint32_t lost_now(void)
+{
+    struct cluster_partition_ref ref[2];
+    uint32_t count;
+    make(3, (const int32_t[]){1, 2, 3});
+    count = replicas_lost(&w.c, ref, TIDE_ARRAY_LEN(ref));
+    assert_true(count <= 1);
+    if (count == 1)
+        assert_memory_equal(&ref[0].topic_id, &w.c.replicas[0]->topic_id, sizeof(ref[0].topic_id));
+    return count;
+}
+
+static void test_what_is_whole_is_not_lost(void **state)
+{
+    (void)state;
+    know(50);
+    assert_int_equal(lost_now(), 0);
+    assert_int_equal(w.high_watermark, 50);
+}
+
+static void test_what_ends_early_is_lost(void **state)
+{
+    (void)state;
+    w.ends_early = true;
+    assert_int_equal(lost_now(), 1);
+}
+
+static void test_what_cannot_be_opened_is_lost(void **state)
+{
+    (void)state;
+    w.open_result = -EIO;
+    assert_int_equal(lost_now(), 1);
+    w.open_result = 0;
+    wait_ms(200);
+}
+
+static void test_what_was_served_and_is_gone_is_lost(void **state)
+{
+    (void)state;
+    w.absent = true;
+    know(0);
+    assert_int_equal(lost_now(), 1);
+}
+
+static void test_what_was_on_another_disk_is_lost(void **state)
+{
+    (void)state;
+    w.absent = w.replaced = true;
+    assert_int_equal(lost_now(), 1);
+}
+
+/* The broker was killed right after the topic was made. */
+static void test_what_never_was_is_not_lost(void **state)
+{
+    (void)state;
+    w.absent = true;
+    assert_int_equal(lost_now(), 0);
+    assert_int_equal(w.high_watermark, 0);
+}
+
+static void test_what_nobody_counts_on_is_not_lost(void **state)
+{
+    struct cluster_partition_ref ref;
+    (void)state;
+    w.ends_early = true;
+    assert_int_equal(lost_now(), 1);
+    assert_int_equal(replicas_lost(&w.c, &ref, 0), 0);
+    fence(1, true); /* the others are in sync, it is not */
+    assert_int_equal(replicas_lost(&w.c, &ref, 1), 0);
+}
+
+static void test_what_is_served_is_noted(void **state)
+{
+    (void)state;
+    make(3, (const int32_t[]){1, 2, 3});
+    assert_int_equal(marks_find(&w.c.marks, &w.c.replicas[0]->topic_id, 0), -1);
+    replicas_note_marks(&w.c);
+    assert_int_equal(marks_find(&w.c.marks, &w.c.replicas[0]->topic_id, 0), 70);
+}
+
 static int open_world(void **state)
 {
     (void)state;
@@ -513,6 +639,14 @@ int main(void)
         CASE(test_a_failure_leaves_a_clean_stop),
         CASE(test_a_failure_from_memory_leaves_no_clean_stop),
         CASE(test_the_topic_goes_while_it_is_asked),
+        CASE(test_what_is_whole_is_not_lost),
+        CASE(test_what_ends_early_is_lost),
+        CASE(test_what_cannot_be_opened_is_lost),
+        CASE(test_what_was_served_and_is_gone_is_lost),
+        CASE(test_what_was_on_another_disk_is_lost),
+        CASE(test_what_never_was_is_not_lost),
+        CASE(test_what_nobody_counts_on_is_not_lost),
+        CASE(test_what_is_served_is_noted),
     };
     return cmocka_run_group_tests(tests, open_world, NULL);
 }
