@@ -2,8 +2,8 @@
 """Brokers in namespaces of their own, with a data network and a management network that can be cut, and a client.
 
     ns -net     two bridges, the data network and the management network
-    ns -bN      broker N: a cable to each; the kernel has no address on the data cable, the broker's own TCP does
-    ns -client  the clients: a cable to the data network
+    ns -bN      broker N: a cable to each; on the data cable the broker's own TCP answers
+    ns -client  the clients: a cable to each
 
 A cable is cut where it meets the bridge, in one direction or both: out is what the broker sends. Everything is torn down
 at the end, also on failure; TIDE_KEEP=1 keeps the directories.
@@ -13,6 +13,7 @@ import base64
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -68,6 +69,7 @@ class Broker:
         self.ns = f'{cluster.tag}-b{number}'
         self.data = cluster.dir / f'data{number}'
         self.log = cluster.dir / f'broker{number}.log'
+        self.settings = {}  # beside the cluster's
         self.process = None
         self.stopped = False
         self.ended_by_us = False
@@ -76,38 +78,50 @@ class Broker:
     def address(self):
         return f'{DATA}.{self.number}'
 
+    @property
+    def boot(self):
+        return f'{self.address}:{PORT}'
+
+    @property
+    def management(self):
+        return f'{MANAGEMENT}.{self.number}'
+
     def device(self, network):
         return f'{self.cluster.short}{network[0]}{self.number}'
 
-    def config(self):
+    def config(self, more):
         c = self.cluster
         ports = {'af_xdp': f'vdev:net_af_xdp0,iface={self.device("data")},busy_budget=0',
                  'af_packet': f'vdev:net_af_packet0,iface={self.device("data")},blocksz=4194304,framesz=2048,framecnt=8192,qdisc_bypass=1'}
-        values = {'node.id': self.number, 'log.dirs': self.data, 'listeners': f'PLAINTEXT://{self.address}:{PORT}',
+        values = {'node.id': self.number, 'log.dirs': self.data, 'listeners': f'PLAINTEXT://{self.boot}',
                   'data.address': f'{self.address}/24', 'data.ports': ports[c.vdev], 'core.idle': 'wait',
-                  'control.address': f'{MANAGEMENT}.{self.number}:{METRICS}', 'dpdk.hugepages': 'off', 'dpdk.memory.mb': 512,
+                  'control.address': f'{self.management}:{METRICS}', 'dpdk.hugepages': 'off', 'dpdk.memory.mb': 512,
                   'core.request.memory.bytes': 16 << 20, 'log.tail.buffers': 96, 'log.read.buffers': 16}
         if len(c.brokers) > 1:
             values['cluster.id'] = c.id
-            values['quorum.voters'] = ','.join(f'{b.number}@{MANAGEMENT}.{b.number}:{QUORUM}' for b in c.brokers)
-        values.update(c.settings)
+            values['quorum.voters'] = ','.join(f'{b.number}@{b.management}:{QUORUM}' for b in c.brokers[:c.voters])
+        values.update({**c.settings, **self.settings, **more})
         path = c.dir / f'broker{self.number}.conf'
         path.write_text(''.join(f'{k}={v}\n' for k, v in values.items()))
         return path
 
-    def start(self):
-        """Begins; ready() says when it has."""
+    def start(self, more=()):
+        """Begins, this time with these settings, too; ready() says when it has."""
         self.mark = self.log.stat().st_size if self.log.exists() else 0
         with open(self.log, 'ab') as log:
             self.process = subprocess.Popen(['ip', 'netns', 'exec', self.ns, str(self.cluster.build / 'control/daemon/tidemarkd'),
-                                             '--config', str(self.config())], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+                                             '--config', str(self.config(dict(more)))], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         self.stopped = self.ended_by_us = False
+
+    def said(self):
+        """Since it was started last."""
+        return self.log.read_bytes()[self.mark:].decode(errors='replace')
 
     def text(self):
         return self.log.read_text(errors='replace')[-3000:] if self.log.exists() else ''
 
     def ready(self):
-        if b'tidemarkd: ready' in self.log.read_bytes()[self.mark:]:
+        if 'tidemarkd: ready' in self.said():
             return True
         expect(self.process.poll() is None, f'broker {self.number} did not start (status {self.process.poll()}):\n{self.text()}')
         return False
@@ -120,9 +134,15 @@ class Broker:
         self.process.kill()
         self.process.wait(timeout=30)
 
-    def terminate(self, seconds=60):
+    def ask_to_stop(self):
         self.ended_by_us = True
         self.process.send_signal(signal.SIGTERM)
+
+    def terminate(self):
+        self.ask_to_stop()
+        self.wait_stopped()
+
+    def wait_stopped(self, seconds=60):
         try:
             code = self.process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -150,13 +170,14 @@ class Broker:
         sh('ip', 'netns', 'exec', self.cluster.ns_net, 'nft', 'delete', 'table', 'netdev', f'cut_{self.device(network)}p', check=False)
 
     def metrics(self):
-        return sh('ip', 'netns', 'exec', self.ns, 'curl', '-s', '-m', 5, f'http://{MANAGEMENT}.{self.number}:{METRICS}/metrics', check=False).stdout
+        text = sh('ip', 'netns', 'exec', self.ns, 'curl', '-s', '-m', 2, f'http://{self.management}:{METRICS}/metrics', check=False).stdout
+        return {m[1]: float(m[2]) for m in re.finditer(r'^([a-z_]+(?:\{[^}]*\})?) ([0-9.e+-]+)$', text, re.M)}
 
 
 class Cluster:
-    """Namespaces, cables and brokers. Always torn down."""
+    """Namespaces, cables and brokers, the first of which decide together. Always torn down."""
 
-    def __init__(self, build, brokers=3, vdev='af_xdp', tools=None, settings=None):
+    def __init__(self, build, brokers=3, vdev='af_xdp', tools=None, settings=None, voters=None):
         self.build = pathlib.Path(build).resolve()
         self.tools = pathlib.Path(tools or build).resolve()  # librdkafka's threads are unknown to the thread sanitizer
         self.vdev = vdev
@@ -165,6 +186,7 @@ class Cluster:
         self.ns_net, self.ns_client = f'{self.tag}-net', f'{self.tag}-client'
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix='tidemark-crash-', dir='/var/tmp'))
         self.brokers = [Broker(self, n + 1) for n in range(brokers)]
+        self.voters = voters or brokers
         self.helpers = []
         self.id = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip('=')
         atexit.register(self.close)
@@ -178,7 +200,7 @@ class Cluster:
 
     @property
     def boot(self):
-        return ','.join(f'{b.address}:{PORT}' for b in self.brokers)
+        return ','.join(b.boot for b in self.brokers)
 
     def _cable(self, ns, device, network, address=None):
         sh('ip', 'link', 'add', device, 'numrxqueues', 1, 'numtxqueues', 1, 'type', 'veth', 'peer', 'name', device + 'p',
@@ -202,10 +224,11 @@ class Cluster:
         self._cable(self.ns_client, client, 'data', f'{DATA}.{CLIENT}')
         # The kernel must send whole checksums and whole frames to a port without offloads.
         sh('ip', 'netns', 'exec', self.ns_client, 'ethtool', '-K', client, 'tx', 'off')
+        self._cable(self.ns_client, client + 'm', 'management', f'{MANAGEMENT}.{CLIENT}')
         for b in self.brokers:
             # With AF_XDP the kernel sees no frame while the broker runs, and resets its connections when it is gone.
             self._cable(b.ns, b.device('data'), 'data', b.address if self.vdev == 'af_xdp' else None)
-            self._cable(b.ns, b.device('management'), 'management', f'{MANAGEMENT}.{b.number}')
+            self._cable(b.ns, b.device('management'), 'management', b.management)
             sh('ip', 'netns', 'exec', self.ns_net, 'ethtool', '-K', b.device('data') + 'p', 'tx', 'off')
 
     def close(self):
@@ -227,8 +250,11 @@ class Cluster:
             wait_until(f'broker {b.number} is ready', seconds, b.ready)
 
     def stop(self):
+        """All at once: the last ones of a cluster have nobody to hand their leaderships to, and would wait for it."""
         for b in self.brokers:
-            b.terminate()
+            b.ask_to_stop()
+        for b in self.brokers:
+            b.wait_stopped()
 
     def died(self):
         """Brokers that ended without being asked to."""
@@ -284,7 +310,7 @@ class Cluster:
         """Every broker says that each partition has a leader and all of its replicas in sync."""
         for b in self.brokers:
             for t in topics:
-                found = self.partitions(t, f'{b.address}:{PORT}')
+                found = self.partitions(t, b.boot)
                 if not found or any(leader < 1 or sorted(isr) != sorted(replicas) for leader, isr, replicas in found.values()):
                     return False
         return True

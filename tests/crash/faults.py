@@ -177,39 +177,21 @@ def pause_all(cluster, chance, _topics):
 
 # ---- cables that are cut
 
-@fault
-def cut_data(cluster, chance, topics):
-    return while_cut(cluster, chance, topics, ['data'], ('in', 'out'))
+def cut(name, networks, directions, kind):
+    """A row of the table below is a fault of that name."""
+    def f(cluster, chance, topics):
+        return while_cut(cluster, chance, topics, networks, directions)
+    f.__name__ = name
+    kind(f)
 
 
-@fault
-def cut_data_in(cluster, chance, topics):
-    return while_cut(cluster, chance, topics, ['data'], ('in',))
-
-
-@fault
-def cut_data_out(cluster, chance, topics):
-    return while_cut(cluster, chance, topics, ['data'], ('out',))
-
-
-@of_three
-def cut_management(cluster, chance, topics):
-    return while_cut(cluster, chance, topics, ['management'], ('in', 'out'))
-
-
-@of_three
-def cut_management_in(cluster, chance, topics):
-    return while_cut(cluster, chance, topics, ['management'], ('in',))
-
-
-@of_three
-def cut_management_out(cluster, chance, topics):
-    return while_cut(cluster, chance, topics, ['management'], ('out',))
-
-
-@of_three
-def cut_both(cluster, chance, topics):
-    return while_cut(cluster, chance, topics, NETWORKS, ('in', 'out'))
+cut('cut_data', ['data'], ('in', 'out'), fault)
+cut('cut_data_in', ['data'], ('in',), fault)
+cut('cut_data_out', ['data'], ('out',), fault)
+cut('cut_management', ['management'], ('in', 'out'), of_three)
+cut('cut_management_in', ['management'], ('in',), of_three)
+cut('cut_management_out', ['management'], ('out',), of_three)
+cut('cut_both', NETWORKS, ('in', 'out'), of_three)
 
 
 @of_three

@@ -13,6 +13,7 @@ import argparse
 import collections
 import pathlib
 import random
+import shlex
 import shutil
 import sys
 import time
@@ -175,10 +176,19 @@ def run(args, vdev, rounds, total):
     except Exception as e:  # pylint: disable=broad-except
         text = str(e) if isinstance(e, Failure) else traceback.format_exc()
         total.failed += 1
-        print(f'FAILED  {vdev}, {args.brokers} brokers, after {done} rounds of whole laps: {text}\n'
-              f'  again: sudo tests/crash/runner.py --brokers {args.brokers} --vdev {vdev} --seed {args.seed} --rounds {rounds}', flush=True)
+        print(f'FAILED  {vdev}, {args.brokers} brokers, after {done} rounds of whole laps: {text}\n  again: {again(args, vdev, rounds)}', flush=True)
     finally:
         cluster.close()
+
+
+def again(args, vdev, rounds):
+    """The line to type."""
+    words = ['sudo', 'tests/crash/runner.py', '--build', args.build, '--brokers', args.brokers, '--vdev', vdev, '--seed', args.seed, '--lap', args.lap]
+    words += ['--hours', args.hours] if args.hours else ['--rounds', rounds]
+    words += ['--tools', args.tools] if args.tools else []
+    words += ['--faults', ','.join(args.faults)] if args.faults else []
+    words += [w for s in args.set for w in ('--set', s)]
+    return shlex.join(str(w) for w in words)
 
 
 def main():
