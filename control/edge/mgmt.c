@@ -47,6 +47,7 @@ struct peer {
     struct conn *conn; /* NULL: none */
     uint64_t retry_ms;
     uint64_t backoff_ms;
+    uint32_t refusals; /* in a row */
     bool resolving;
     bool asked; /* ever */
     uint32_t found_count;
@@ -466,6 +467,14 @@ static void on_connection(uv_stream_t *listener, int status)
 
 /* ---- going out ------------------------------------------------------------------------------------------------------------ */
 
+/* When none of the addresses of its name listens, the node is told. */
+static void on_not_connected(struct mgmt *m, struct peer *p, int status)
+{
+    p->refusals = status == UV_ECONNREFUSED ? p->refusals + 1 : 0;
+    if (p->refusals != 0 && p->refusals >= p->found_count)
+        node_on_link_refused(m->config.node, mgmt_now_ns(), p->id);
+}
+
 static void on_connected(uv_connect_t *r, int status)
 {
     struct conn *c = r->data;
@@ -477,9 +486,12 @@ static void on_connected(uv_connect_t *r, int status)
     if (status != 0 || p == NULL || p->conn != c) {
         if (p != NULL && status != 0)
             say_trouble(m, p, uv_strerror(status));
+        if (p != NULL)
+            on_not_connected(m, p, status);
         close_conn(c);
         return;
     }
+    p->refusals = 0;
     tune(c);
     c->up = true;
     if (uv_read_start((uv_stream_t *)&c->tcp, on_room, on_read) != 0) {

@@ -97,11 +97,16 @@ static void begin_all(struct controller *c, uint64_t now_ns, const struct cluste
     }
 }
 
+static bool session_is_over(const struct controller *c, uint64_t now_ns, const struct controller_session *s)
+{
+    return s->ended || now_ns - s->heard_ns > c->config.session_ns;
+}
+
 bool controller_session_is_valid(const struct controller *c, uint64_t now_ns, int32_t broker)
 {
     const struct controller_session *s = find(c, broker);
     /* Our own directories are locked: an older process of ours is dead. */
-    return s != NULL && broker != c->config.id && now_ns - s->heard_ns <= c->config.session_ns;
+    return s != NULL && broker != c->config.id && !session_is_over(c, now_ns, s);
 }
 
 void controller_on_gone(struct controller *c, int32_t broker)
@@ -109,6 +114,13 @@ void controller_on_gone(struct controller *c, int32_t broker)
     struct controller_session *s = find(c, broker);
     if (s != NULL)
         s->owed = false; /* it would go out on another connection */
+}
+
+void controller_on_ended(struct controller *c, int32_t broker)
+{
+    struct controller_session *s = find(c, broker);
+    if (s != NULL)
+        s->ended = true;
 }
 
 /* ---- coming and going ------------------------------------------------------------------------------------- */
@@ -246,6 +258,7 @@ void controller_on_heartbeat(struct controller *c, uint64_t now_ns, const struct
     if (s == NULL)
         s = begin_session(c, now_ns, broker, b->epoch);
     s->heard_ns = now_ns;
+    s->ended = false; /* what was seen was not this process */
     s->reported = true;
     s->version = h->version;
     s->wants_fenced = h->wants_fenced || h->health.faulty;
@@ -311,11 +324,6 @@ static void about(struct cluster_command *to, enum cluster_command_kind kind, co
     snprintf(to->broker.cause, sizeof(to->broker.cause), "%s", cause);
 }
 
-static bool session_is_over(const struct controller *c, uint64_t now_ns, const struct controller_session *s)
-{
-    return now_ns - s->heard_ns > c->config.session_ns;
-}
-
 static bool propose_offline(const struct controller_session *s, const struct cluster_broker *b, struct cluster_command *ret)
 {
     ret->dirs_offline.count = 0;
@@ -342,7 +350,7 @@ static bool propose_for(const struct controller *c, uint64_t now_ns, const struc
         return true;
     }
     if (over)
-        about(ret, CLUSTER_FENCE_BROKER, s, "session over");
+        about(ret, CLUSTER_FENCE_BROKER, s, s->ended ? "its process has ended" : "session over");
     else if (!s->reported)
         return false;
     else if (s->wants_fenced)

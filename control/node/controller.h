@@ -17,6 +17,8 @@
  * before the heartbeat came: no newer controller begins its sessions before that, so none ends one before the lease is
  * over. The other half is for clocks that differ.
  *
+ * A process that has ended leads nothing, so its session need not be waited for (node.h says how that is seen).
+ *
  * A controller that was stopped itself for a third of the session timeout begins all sessions anew: what came meanwhile
  * is still unread.
  *
@@ -76,6 +78,7 @@ struct controller_session {
     int64_t epoch;
     bool reported;  /* at least one heartbeat of this registration */
     uint64_t heard_ns;
+    bool ended; /* it was seen that there is no process any more, after it was heard */
     uint64_t version;
     bool wants_fenced;
     bool wants_shutdown;
@@ -140,6 +143,8 @@ void controller_on_done(struct controller *);
 void controller_on_heartbeat(struct controller *, uint64_t now_ns, const struct cluster *, int32_t broker, const struct rpc_heartbeat *);
 /* The broker's connection is gone. */
 void controller_on_gone(struct controller *, int32_t broker);
+/* The process that is registered as this broker has ended, as far as can be seen: its session is over. */
+void controller_on_ended(struct controller *, int32_t broker);
 void controller_on_probe_reply(struct controller *, int32_t voter, const struct rpc_probe *);
 void controller_on_time(struct controller *, uint64_t now_ns, const struct cluster *);
 

@@ -35,6 +35,8 @@ struct node_link {
     int32_t peer;
     bool up;
     bool welcome; /* our HELLO was answered well on this connection, or an earlier one while founding */
+    bool refused; /* nobody listens at its address, since it was up last */
+    struct tide_uuid incarnation; /* of the process that welcomed us last; zero: none has */
     char address[QUORUM_ADDRESS_MAX];
     struct frame_queue queue;
 };
@@ -155,6 +157,8 @@ struct rpc_message node_message(const struct node *, enum rpc_kind, int32_t rece
 /* False: there is no such connection, or too much waits for it. */
 bool links_send(struct node *, const struct rpc_message *);
 bool guests_send(struct node *, struct node_guest *, const struct rpc_message *);
+/* The process that is registered as this broker answered at its address once, and now nobody does. */
+bool links_has_ended(const struct node *, const struct cluster_broker *);
 /* A probe without a question over every link, once per heartbeat interval. */
 void links_keep(struct node *);
 void links_deinit(struct node *);

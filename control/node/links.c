@@ -164,6 +164,7 @@ void node_on_link_up(struct node *n, uint64_t now_ns, int32_t peer)
         return;
     queue_clear(&l->queue);
     l->up = true;
+    l->refused = false;
     say_hello(n, l);
     if (n->quorum != NULL)
         quorum_on_peer_up(n->quorum, peer);
@@ -210,11 +211,30 @@ bool node_link_frame_take(struct node *n, int32_t peer, struct quorum_message *r
     return ret->bytes != NULL; /* the library sends again what did not go */
 }
 
-static void on_hello_reply(struct node *n, struct node_link *l, const struct rpc_hello_reply *r)
+void node_on_link_refused(struct node *n, uint64_t now_ns, int32_t peer)
 {
+    struct node_link *l = links_find(n, peer);
+    n->now_ns = now_ns;
+    if (l != NULL)
+        l->refused = true;
+    node_on_time(n, now_ns);
+}
+
+bool links_has_ended(const struct node *n, const struct cluster_broker *b)
+{
+    const struct node_link *l = links_look(n, b->id);
+    const struct node_guest *g = guests_find(n, b->id);
+    return l != NULL && l->refused && tide_uuid_equal(&l->incarnation, &b->incarnation) &&
+           (g == NULL || !tide_uuid_equal(&g->incarnation, &b->incarnation));
+}
+
+static void on_hello_reply(struct node *n, struct node_link *l, const struct rpc_message *m)
+{
+    const struct rpc_hello_reply *r = &m->hello_reply;
     struct node_event e = {.kind = NODE_HELLO_REFUSED, .peer = l->peer, .refusal = r->result};
     if (r->result == RPC_WELCOME) {
         l->welcome = true;
+        l->incarnation = m->incarnation;
         node_found(n);
         return;
     }
@@ -227,7 +247,7 @@ static enum tide_status on_answer(struct node *n, struct node_link *l, const str
 {
     switch (m->kind) {
     case RPC_HELLO_REPLY:
-        on_hello_reply(n, l, &m->hello_reply);
+        on_hello_reply(n, l, m);
         return TIDE_OK;
     case RPC_SUBMIT_REPLY:
         submit_on_reply(n, l->peer, &m->submit_reply);

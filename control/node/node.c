@@ -479,11 +479,21 @@ static void probe_voters(struct node *n)
     }
 }
 
+static void look_for_ended(struct node *n)
+{
+    for (uint32_t i = 0; i < n->link_count; i++) {
+        const struct cluster_broker *b = n->links[i].refused ? cluster_find_broker(n->cluster, n->links[i].peer) : NULL;
+        if (b != NULL && links_has_ended(n, b))
+            controller_on_ended(&n->controller, b->id);
+    }
+}
+
 static bool controller_turn(struct node *n)
 {
     bool proposed;
     if (n->controller.state == CONTROLLER_IDLE)
         return false;
+    look_for_ended(n);
     if (n->now_ns >= controller_deadline_ns(&n->controller))
         controller_on_time(&n->controller, n->now_ns, n->cluster);
     proposed = propose_own(n);

@@ -19,6 +19,10 @@
  * whoever is answered sees the change. A broker has NODE_LANES of requesters; each has one command on its way at a
  * time, so the state machine's one slot for a requester's last result is enough to apply every command once.
  *
+ * A voter whose process welcomed us at its address has ended when that address refuses connections and none of its own is
+ * here: the controller fences it without waiting for the session. (A firewall that resets connections in the kernel's place
+ * can make a living process look so, and have it fenced while its lease lasts; acks=all does not depend on the lease.)
+ *
  * Over every link goes something at least once per heartbeat interval.
  *
  * Who is refused as a guest: another cluster, an id that is ours, a number that another process uses whose connection is
@@ -137,6 +141,8 @@ void node_on_time(struct node *, uint64_t now_ns);
 void node_on_disk_done(struct node *, uint64_t now_ns, int result, uint64_t capacity_bytes);
 void node_on_link_up(struct node *, uint64_t now_ns, int32_t peer);
 void node_on_link_down(struct node *, uint64_t now_ns, int32_t peer);
+/* The peer's kernel says that nobody listens at its address. */
+void node_on_link_refused(struct node *, uint64_t now_ns, int32_t peer);
 /*
  * First frame on a connection that a peer opened; `connection` grows with each of them. TIDE_OK: it is *ret_peer's now,
  * and an older one of it is to be closed without node_on_guest_gone. TIDE_REFUSED: send *ret_reply (to be freed) and close.

@@ -147,6 +147,19 @@ def the_controller_is_killed(n):
 
 
 @case
+def who_has_ended_is_not_waited_for(n):
+    """With sessions of ten minutes: what a killed broker leads moves, and its next process is taken in."""
+    n.fresh(broker_session_timeout_ms=600000, broker_heartbeat_interval_ms=500)
+    n.tool('topic', 'create', '--bootstrap', n.brokers[0].boot, '--topic', 'moves', '--partitions', 6, '--replication-factor', 3)
+    n.agree()
+    for killed in (n.controller(), next(b for b in n.up() if b is not n.controller())):
+        killed.kill()
+        wait_until('it leads nothing', 30, lambda gone=killed: not {gone.number, -1} & {p[1] for p in n.agree()[0]['moves']}, 0.3)
+        n.start([killed])
+        wait_until('it is in sync again', 60, lambda: all(len(p[3]) == 3 for p in n.agree()[0]['moves']), 0.3)
+
+
+@case
 def a_clean_stop_moves_what_it_leads(n):
     n.fresh()
     n.tool('topic', 'create', '--bootstrap', n.brokers[0].boot, '--topic', 'moves', '--partitions', 6, '--replication-factor', 3)

@@ -269,6 +269,8 @@ static void connect_wires(struct world *w, struct host *h)
         if (x->up || w->now_ns < x->retry_at_ns)
             continue;
         x->retry_at_ns = w->now_ns + 20000000 + tide_random_below(&w->random, 60000000);
+        if (!w->hosts[b].alive && !w->cut[a][b] && !w->cut[b][a])
+            node_on_link_refused(h->node, host_time(w, h), peers[i].id);
         if (!w->hosts[b].alive || w->cut[a][b] || w->cut[b][a] || w->now_ns < w->hosts[b].paused_until_ns)
             continue;
         x->up = true;

@@ -260,6 +260,27 @@ static void test_silence_ends_a_session_one_at_a_time(void **state)
     assert_int_equal(next(T0 + SESSION + 1, NULL), CLUSTER_COMMAND_KIND_COUNT);
 }
 
+static void test_who_has_ended_is_fenced_at_once(void **state)
+{
+    struct cluster_command m;
+    with_brokers(3);
+    assert_int_equal(next(T0, NULL), CLUSTER_COMMAND_KIND_COUNT);
+    controller_on_ended(&c, 2);
+    assert_false(controller_session_is_valid(&c, T0, 2)); /* the next process may register */
+    assert_int_equal(next(T0, &m), CLUSTER_FENCE_BROKER);
+    assert_int_equal(m.broker.id, 2);
+    assert_int_equal(next(T0, NULL), CLUSTER_COMMAND_KIND_COUNT);
+    beat(2, T0 + 1); /* it has not, after all */
+    assert_true(controller_session_is_valid(&c, T0 + 1, 2));
+    assert_int_equal(next(T0 + 1, &m), CLUSTER_UNFENCE_BROKER);
+    controller_on_ended(&c, 2);
+    register_broker(2, T0 + 2); /* the next process: a session of its own */
+    beat(2, T0 + 2);
+    assert_int_equal(next(T0 + 2, &m), CLUSTER_UNFENCE_BROKER);
+    controller_on_ended(&c, 77);
+    assert_int_equal(next(T0 + 2, NULL), CLUSTER_COMMAND_KIND_COUNT);
+}
+
 static void test_a_controller_that_stood_still_fences_nobody(void **state)
 {
     struct cluster_command m;
@@ -525,6 +546,7 @@ int main(void)
         TEST(test_shutdown_of_one_that_leads_nothing),
         TEST(test_shutdown_waits_until_the_others_know),
         TEST(test_silence_ends_a_session_one_at_a_time),
+        TEST(test_who_has_ended_is_fenced_at_once),
         TEST(test_a_controller_that_stood_still_fences_nobody),
         TEST(test_no_answer_while_it_is_being_fenced),
         TEST(test_offline_directories),
