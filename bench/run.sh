@@ -3,6 +3,7 @@
 # Measurements. Each prints ratios taken in one run on this machine, and the figures behind them.
 #
 #   bench/run.sh tcp [options]      our TCP beside the kernel's over one veth (needs root); --help tells the options
+#   bench/run.sh failover [options] from the kill of a leader to the next acknowledged record, three brokers (needs root)
 #   bench/run.sh log [options]      the log beside direct writes, on a disk; recovery; instructions (no root needed)
 set -euo pipefail
 TIDE_ROOT=$(cd "$(dirname "$0")/.." && pwd)
@@ -11,13 +12,13 @@ what=${1:-}
 [ $# -eq 0 ] || shift
 packages=$TIDE_BUILD_PACKAGES
 case $what in
-tcp)
+tcp | failover)
     need_root "$what"
     packages="$packages $TIDE_RUN_PACKAGES nftables"
     ;;
 log) ;;
 *)
-    sed -n '3,6s/^# \{0,1\}//p' "$0"
+    sed -n '3,7s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac
