@@ -652,6 +652,7 @@ void log_compacted(struct log *log, struct tide_job *job)
         }
         if (job->result != 0) {
             tide_count(log->core->config.counters, COUNTER_log_compaction_errors);
+            log->rot_met |= job->result == -EILSEQ;
             j->broken = j->broken || c->broken;
             j->stop = true;
         }
@@ -694,6 +695,13 @@ bool log_compact_stop(struct log *log, struct tide_out *out)
     log->compact_job.stop = true;
     log_compact_start(log, out);
     return false;
+}
+
+bool log_take_rot(struct log *log)
+{
+    bool met = log->rot_met;
+    log->rot_met = false;
+    return met;
 }
 
 void log_compact_destroy(struct log *log)

@@ -205,6 +205,7 @@ struct log {
     char *dir;
     const struct tide_fs *fs;
     const char *recovery_label;
+    int64_t doubted; /* recovery kept rot: batches below it are summed wherever they are read from; else 0 */
     uint64_t segment_wanted; /* size of the next segment, in bytes */
     uint64_t segment_cap; /* aligned size to which a segment is extended at most */
 
@@ -228,6 +229,7 @@ struct log {
     uint64_t space_retry_ns; /* the disk was full: no job before this */
     bool space_missing;
     bool refused_for_space;  /* the last log_make_room or log_begin_epoch was */
+    bool rot_met;            /* by compaction; log_take_rot */
     bool retry; /* log_wants_retry */
     bool prepared;
     int prepared_file;

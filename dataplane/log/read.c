@@ -348,8 +348,9 @@ static bool batch_is_right(const struct source *s, uint64_t position, const stru
 static bool is_believed(const struct log *log, const struct source *s, uint64_t position,
                         const struct batch_header *h, uint32_t size)
 {
-    return s->log != NULL || (log_epochs_allow(&log->epochs, h->leader_epoch, h->base_offset) &&
-                              batch_is_right(s, position, h, size));
+    if (s->log != NULL && h->base_offset >= log->doubted)
+        return true;
+    return log_epochs_allow(&log->epochs, h->leader_epoch, h->base_offset) && batch_is_right(s, position, h, size);
 }
 
 /* The end of the last whole batch that may be returned; w is behind the first one, `from`. */
@@ -415,6 +416,10 @@ static enum tide_status read_memory(struct log *log, struct log_core *mine, stru
         }
         if (!source_has(&s, w.position, size))
             break;
+        if (!is_believed(log, &s, w.position, &h, size)) {
+            status = TIDE_BAD;
+            break;
+        }
         uint64_t from = w.position;
         walk_on(&w, &h, size);
         uint64_t to = walk_collect(log, &s, &w, r, from);

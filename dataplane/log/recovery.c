@@ -21,6 +21,12 @@
  * younger ones of its successor. What is behind the hole cannot be served and goes; other replicas
  * have it, or it is the loss that this setting accepts. With RWF_DSYNC the same picture means that
  * the device lost what it had confirmed, and the log refuses to open.
+ *
+ * Below what is known to have been committed nothing can be torn, if writes were synced: what is not
+ * whole there has rotted. A batch whose header still fits stays, since what is behind it is as good as
+ * before: reads refuse that batch alone. Where the walk cannot go on the log refuses to open. Either
+ * way others are asked for it (log_config.repair), if there are any who have it: then every segment is
+ * walked, and the log is cut at the first thing that is wrong, below the commit point or not.
  */
 #include "log/recovery.h"
 
@@ -44,15 +50,23 @@ const struct recovery_case recovery_cases[] = {
     {"rolled, foreign bytes behind its end", NOT_LAST(FACT_SEALED | FACT_JOINS | FACT_END_TORN),
      FACT_JOINS | FACT_END_TORN, RECOVER_SEAL},
     {"hole before the last segment, writes were not synced",
-     NOT_LAST(FACT_SEALED | FACT_JOINS | FACT_NEXT_LAST | FACT_DURABLE), FACT_NEXT_LAST,
-     RECOVER_DROP_NEXT},
+     NOT_LAST(FACT_SEALED | FACT_JOINS | FACT_NEXT_LAST | FACT_DURABLE | FACT_REPAIR), FACT_NEXT_LAST,
+     RECOVER_DROP_REST},
     {"hole before the last segment, writes were synced",
-     NOT_LAST(FACT_SEALED | FACT_JOINS | FACT_NEXT_LAST | FACT_DURABLE),
+     NOT_LAST(FACT_SEALED | FACT_JOINS | FACT_NEXT_LAST | FACT_DURABLE | FACT_REPAIR),
      FACT_NEXT_LAST | FACT_DURABLE, RECOVER_REFUSE},
-    {"hole in the middle", NOT_LAST(FACT_SEALED | FACT_JOINS | FACT_NEXT_LAST), 0, RECOVER_REFUSE},
+    {"hole in the middle", NOT_LAST(FACT_SEALED | FACT_JOINS | FACT_NEXT_LAST | FACT_REPAIR), 0, RECOVER_REFUSE},
+    {"hole, and others have what is behind it", NOT_LAST(FACT_SEALED | FACT_JOINS | FACT_REPAIR), FACT_REPAIR,
+     RECOVER_DROP_REST},
     {"clean end", FACT_LAST | FACT_END_WHOLE, FACT_LAST | FACT_END_WHOLE, RECOVER_EXTEND},
     {"zeroed ahead", FACT_LAST | FACT_END_ZERO, FACT_LAST | FACT_END_ZERO, RECOVER_EXTEND},
-    {"torn tail", FACT_LAST | FACT_END_TORN, FACT_LAST | FACT_END_TORN, RECOVER_CUT},
+    {"torn tail", FACT_LAST | FACT_END_TORN | FACT_SHORT, FACT_LAST | FACT_END_TORN, RECOVER_CUT},
+    {"torn tail, writes were not synced", FACT_LAST | FACT_END_TORN | FACT_SHORT | FACT_DURABLE,
+     FACT_LAST | FACT_END_TORN | FACT_SHORT, RECOVER_CUT},
+    {"rot below what was committed", FACT_LAST | FACT_END_TORN | FACT_SHORT | FACT_DURABLE | FACT_REPAIR,
+     FACT_LAST | FACT_END_TORN | FACT_SHORT | FACT_DURABLE, RECOVER_REFUSE},
+    {"rot, and others have it", FACT_LAST | FACT_END_TORN | FACT_SHORT | FACT_DURABLE | FACT_REPAIR,
+     FACT_LAST | FACT_END_TORN | FACT_SHORT | FACT_DURABLE | FACT_REPAIR, RECOVER_CUT},
 };
 const unsigned recovery_case_count = TIDE_ARRAY_LEN(recovery_cases);
 
@@ -107,6 +121,7 @@ struct recovery {
     struct log_epoch_lines lines;
     bool lines_lost; /* learned from the batches */
     bool lines_changed;
+    bool rotten; /* a batch is kept whose sum is wrong */
     struct found_segment *found;
     size_t found_count;
     int64_t first_timestamp; /* of the last scanned segment */
@@ -441,6 +456,7 @@ static int scan(struct recovery *r, struct found_segment *f, int32_t epoch_befor
         .learn_epochs = r->lines_lost,
         .gaps_below = r->gaps_below,
         .index = index,
+        .keep_below = r->log->config.durable && !r->log->config.repair ? r->log->config.committed : 0,
     };
     struct log_checkpoint checkpoint;
     if (from_checkpoint &&
@@ -462,6 +478,7 @@ static int scan(struct recovery *r, struct found_segment *f, int32_t epoch_befor
     f->s.next_offset = ret->next_offset;
     f->s.max_timestamp = ret->max_timestamp;
     f->last_epoch = ret->last_epoch;
+    r->rotten |= ret->rotten;
     return e != 0 ? fail(r, e, "%s: cannot read segment %" PRId64, r->log->dir, f->s.base_offset)
                   : 0;
 }
@@ -509,10 +526,11 @@ static int judge(struct recovery *r, size_t i, const struct recovery_case **ret)
     int32_t epoch_before = i != 0 ? r->found[i - 1].last_epoch : -1;
     struct segment_scan s;
     bool sealed = false;
-    uint32_t facts = r->log->config.durable ? FACT_DURABLE : 0;
+    bool repair = r->log->config.repair;
+    uint32_t facts = (r->log->config.durable ? FACT_DURABLE : 0) | (repair ? FACT_REPAIR : 0);
     int e = 0;
     f->last_epoch = epoch_before;
-    if (!last) {
+    if (!last && !repair) {
         e = check_sealed(r, f, r->found[i + 1].s.base_offset, &sealed);
         if (e != 0)
             return e;
@@ -523,9 +541,11 @@ static int judge(struct recovery *r, size_t i, const struct recovery_case **ret)
         struct log_index *index = &r->log->index[i % 2];
         log_index_reset(index, i);
         index->may_allocate = true;
-        e = scan(r, f, epoch_before, last && !r->lines_lost, index, &s);
+        e = scan(r, f, epoch_before, last && !r->lines_lost && !repair, index, &s);
         if (e != 0)
             return e;
+        if (last && s.rotten && s.next_offset < r->log->config.committed)
+            s.end = SEGMENT_END_TORN; /* a length had rotted, and led the walk over what follows */
         facts |= s.end == SEGMENT_END_WHOLE  ? FACT_END_WHOLE
                  : s.end == SEGMENT_END_ZERO ? FACT_END_ZERO
                                              : FACT_END_TORN;
@@ -535,6 +555,8 @@ static int judge(struct recovery *r, size_t i, const struct recovery_case **ret)
             r->found[i + 1].s.base_offset <= r->gaps_below)
             f->s.next_offset = r->found[i + 1].s.base_offset;
     }
+    if (f->s.next_offset < r->log->config.committed)
+        facts |= FACT_SHORT;
     if (last)
         facts |= FACT_LAST;
     else if (f->s.next_offset == r->found[i + 1].s.base_offset)
@@ -546,23 +568,19 @@ static int judge(struct recovery *r, size_t i, const struct recovery_case **ret)
     return 0;
 }
 
-/* The segment behind i goes, with what belongs to it. Its batches are behind a hole. */
-static int drop_next(struct recovery *r, size_t i)
+/* The segments behind i go, newest first, each durably: their batches are behind a hole. */
+static int drop_rest(struct recovery *r, size_t i)
 {
-    static const char *const suffixes[] = {".log", ".index", ".timeindex"};
-    struct found_segment *next = &r->found[i + 1];
-    char path[LOG_PATH_MAX];
-    int e = r->fs->close(r->fs->self, next->s.file);
-    r->found_count = i + 1;
-    for (unsigned k = 0; e == 0 && k < TIDE_ARRAY_LEN(suffixes); k++) {
-        e = segment_path(path, r->log->dir, next->s.base_offset, suffixes[k]);
+    int e = 0;
+    while (e == 0 && r->found_count > i + 1) {
+        struct log_segment *s = &r->found[--r->found_count].s;
+        e = r->fs->close(r->fs->self, s->file);
         if (e == 0)
-            e = remove_file(r, path);
+            e = segment_remove(r->fs, r->log->dir, s->base_offset);
+        if (e != 0)
+            return fail(r, e, "%s: cannot drop segment %" PRId64, r->log->dir, s->base_offset);
     }
-    if (e == 0)
-        e = r->fs->sync_dir(r->fs->self, r->log->dir);
-    return e != 0 ? fail(r, e, "%s: cannot drop segment %" PRId64, r->log->dir, next->s.base_offset)
-                  : 0;
+    return 0;
 }
 
 static int seal_segment(struct recovery *r, size_t i)
@@ -590,11 +608,15 @@ static int treat_segment(struct recovery *r, size_t i)
     case RECOVER_INDEX:
     case RECOVER_SEAL:
         return seal_segment(r, i);
-    case RECOVER_DROP_NEXT:
-        return drop_next(r, i);
+    case RECOVER_DROP_REST:
+        return drop_rest(r, i);
     case RECOVER_REFUSE:
         break;
     }
+    if (i + 1 == r->found_count)
+        return fail(r, -EBADMSG,
+                    "%s: segment %" PRId64 " ends at offset %" PRId64 ", and up to %" PRId64 " was committed (%s)", r->log->dir,
+                    r->found[i].s.base_offset, r->found[i].s.next_offset, r->log->config.committed, row->label);
     return fail(r, -EBADMSG,
                 "%s: segment %" PRId64 " ends at offset %" PRId64
                 ", the next one begins at %" PRId64 " (%s)",
@@ -802,6 +824,7 @@ static void publish(struct recovery *r)
     log->position = log->written = s->size;
     log->next_offset = log->durable_end = s->next_offset;
     log->first_timestamp = r->first_timestamp;
+    log->doubted = r->rotten ? s->next_offset : 0;
     log->cleaner = r->cleaner;
     tide_pub64_set(&log->gaps_pub, (uint64_t)r->cleaner.gaps_below);
     tide_pub64_set(&log->first_pub, 0);
@@ -818,6 +841,18 @@ static void close_found(struct recovery *r)
         if (r->found[i].s.file >= 0)
             r->fs->close(r->fs->self, r->found[i].s.file);
     }
+}
+
+/* The active segment may be cut below what it vouches for. */
+static int forget_checkpoint(struct recovery *r)
+{
+    char path[LOG_PATH_MAX];
+    int e = log_path(path, r->log->dir, LOG_CHECKPOINT_NAME);
+    if (e == 0)
+        e = remove_file(r, path);
+    if (e == 0)
+        e = r->fs->sync_dir(r->fs->self, r->log->dir);
+    return e;
 }
 
 static int recover(struct recovery *r)
@@ -837,6 +872,8 @@ static int recover(struct recovery *r)
         e = settle_prepared(r);
     if (e == 0)
         e = open_segments(r);
+    if (e == 0 && r->log->config.repair)
+        e = forget_checkpoint(r);
     for (size_t i = 0; e == 0 && i < r->found_count; i++)
         e = treat_segment(r, i);
     if (e == 0 && r->found_count == 0)

@@ -21,7 +21,9 @@ enum recovery_fact {
     FACT_END_WHOLE = 1 << 5,
     FACT_END_ZERO = 1 << 6,
     FACT_END_TORN = 1 << 7,
-    FACT_COUNT = 8,
+    FACT_SHORT = 1 << 8,  /* it ends below what is known to have been committed (log_config.committed) */
+    FACT_REPAIR = 1 << 9, /* others have what is cut (log_config.repair) */
+    FACT_COUNT = 10,
 };
 
 enum recovery_action {
@@ -30,8 +32,9 @@ enum recovery_action {
     RECOVER_SEAL,      /* cut behind the last batch, write its index files */
     RECOVER_EXTEND,    /* the active segment: zero behind its end */
     RECOVER_CUT,       /* the active segment: zero what was behind its end, too */
-    RECOVER_DROP_NEXT, /* becomes the last; the one behind it goes, this one is cut */
-    RECOVER_REFUSE,    /* corruption below what may have been acknowledged: the log stays closed */
+    RECOVER_DROP_REST, /* becomes the last; those behind it go, this one is cut */
+    RECOVER_REFUSE,    /* corruption below what may have been acknowledged: the log stays closed, until others have it
+                        * and it may be repaired */
 };
 
 struct recovery_case {

@@ -477,6 +477,17 @@ static bool begin_at(struct segment_reader *r, struct segment_scan *s)
     return belongs;
 }
 
+/* Its header is right and all of it was committed: the bytes rotted, and what stands behind them did not. */
+static bool is_kept(struct segment_reader *r, struct segment_scan *s, const struct batch_header *h, uint32_t size)
+{
+    if (crc_is_right(r, s->position, size, h->crc))
+        return true;
+    if (r->error != 0 || batch_last_offset(h) >= s->keep_below)
+        return false;
+    s->rotten = true;
+    return true;
+}
+
 int segment_scan(struct segment_reader *r, struct segment_scan *s)
 {
     struct batch_header h;
@@ -484,11 +495,10 @@ int segment_scan(struct segment_reader *r, struct segment_scan *s)
     s->position = 0;
     s->next_offset = s->base_offset;
     s->max_timestamp = s->first_timestamp = -1;
-    s->stopped = false;
+    s->stopped = s->rotten = false;
     if (s->from != NULL && !begin_at(r, s))
         return r->error != 0 ? r->error : -EBADMSG;
-    while (header_at(r, s->position, &h, &size) && batch_belongs(s, &h) &&
-           crc_is_right(r, s->position, size, h.crc)) {
+    while (header_at(r, s->position, &h, &size) && batch_belongs(s, &h) && is_kept(r, s, &h, size)) {
         if (s->stops && batch_last_offset(&h) >= s->stop_at) {
             s->stopped = true;
             s->stopped_base = h.base_offset;

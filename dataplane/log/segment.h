@@ -174,6 +174,7 @@ struct segment_scan {
     bool learn_epochs;             /* the file was lost: epochs are taken from the batches */
     struct log_index *index;       /* filled; NULL: none */
     int64_t gaps_below;            /* a gap that ends at or below it is legal */
+    int64_t keep_below;            /* a batch wholly below it counts, be its sum wrong, as long as its header fits */
     bool stops;                    /* batches that reach `stop_at` or beyond are left */
     int64_t stop_at;
     const struct log_checkpoint *from; /* begin at its last entry; `index` has it. NULL: at 0 */
@@ -183,6 +184,7 @@ struct segment_scan {
     int64_t max_timestamp;   /* -1: none */
     int64_t first_timestamp; /* max_timestamp of the first batch, -1: none */
     enum segment_end end;
+    bool rotten;  /* a batch counts whose sum is wrong */
     bool stopped; /* at stop_at */
     int64_t stopped_base; /* of the batch that it stopped at */
 };

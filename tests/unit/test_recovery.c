@@ -329,6 +329,14 @@ static void fill(struct world *w, unsigned batches)
     world_flush(w);
 }
 
+static void reset(struct world *w)
+{
+    memory_fs_deinit(w->disk);
+    memory_fs_init(w->disk);
+    world_forget(w, 0);
+    w->epoch = 0;
+}
+
 static void name_of(char name[32], int64_t base, const char *suffix)
 {
     snprintf(name, 32, "%020lld%s", (long long)base, suffix);
@@ -423,6 +431,159 @@ static void test_hole(void **state)
     world_check_all(w, 0, base + 1);
 }
 
+/* Below what is known to have been committed: the batch is refused, what is behind it served; or the log stays closed, as
+ * it is. With others to ask it ends before the batch. */
+static void test_rot_below_the_commit_point(void **state)
+{
+    struct world *w = *state;
+    uint8_t saved[16384], to[16384];
+    unsigned kept = 0, refused = 0;
+    size_t len;
+    assert_int_equal(world_open(w), 0);
+    world_begin_epoch(w, 1);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(world_append(w, 1, 40, 0), TIDE_OK);
+    world_flush(w);
+    world_crash(w, NULL);
+    memcpy(saved, file(w, FIRST ".log")->bytes, sizeof(saved));
+    uint32_t size = w->batches[0].size;
+    for (uint32_t bit = 0; bit < size * 8; bit++) {
+        uint32_t which = bit % 2 == 0 ? 1 : 3; /* in the middle, and the last one */
+        uint8_t bytes[16384];
+        memcpy(bytes, saved, sizeof(bytes));
+        bytes[which * size + bit / 8] ^= (uint8_t)(1 << bit % 8);
+        put(w, FIRST ".log", bytes, sizeof(bytes));
+        w->config.committed = 4;
+        w->config.repair = false;
+        if (world_open(w) == 0) {
+            struct log_read r = {.offset = which, .end_offset = 4, .max_bytes = 50000};
+            assert_true(log_has_rot(w->log));
+            assert_int_equal(log_next_offset(w->log), 4);
+            assert_int_equal(world_read(w, &r, to, sizeof(to), &len), TIDE_BAD);
+            world_check_all(w, 0, which);
+            for (int64_t at = which + 1; at < 4; at++)
+                world_check_read(w, at, 4, 50000, true);
+            kept++;
+            world_crash(w, NULL);
+        } else {
+            assert_non_null(strstr(w->error, "rot below what was committed"));
+            assert_memory_equal(file(w, FIRST ".log")->bytes, bytes, sizeof(bytes));
+            refused++;
+        }
+        w->config.repair = true;
+        assert_int_equal(world_open(w), 0);
+        assert_false(log_has_rot(w->log));
+        assert_int_equal(log_next_offset(w->log), which);
+        world_check_all(w, 0, which);
+        world_crash(w, NULL);
+    }
+    assert_true(kept > 100);
+    assert_true(refused > 20);
+    /* What was written without syncs may have been lost in a power cut. */
+    saved[size + 70] ^= 1;
+    put(w, FIRST ".log", saved, sizeof(saved));
+    w->config.repair = w->config.durable = false;
+    assert_int_equal(world_open(w), 0);
+    assert_int_equal(log_next_offset(w->log), 1);
+    world_crash(w, NULL);
+    world_forget(w, 0);
+}
+
+/* Rot in a closed segment: whatever follows goes with it, and comes again. */
+static void test_repair(void **state)
+{
+    struct world *w = *state;
+    char name[32];
+    for (unsigned long m = 0;; m++) { /* the power goes at the m-th operation of the repair */
+        struct tide_random chance = {.state = m};
+        reset(w);
+        w->config.repair = false;
+        w->config.committed = 0;
+        fill(w, 40);
+        assert_true(w->log->active >= 3);
+        int64_t base = log_segment_at(w->log, 1)->base_offset;
+        if (m % 2 == 0)
+            assert_int_equal(world_close(w), 0);
+        else
+            world_crash(w, NULL);
+        w->config.committed = world_model_end(w);
+        name_of(name, base, ".log");
+        int64_t rotten = base + 6; /* of three batches of two records */
+        file(w, name)->bytes[3 * w->batches[0].size + 200] ^= 8;
+        file(w, name)->kept[3 * w->batches[0].size + 200] ^= 8;
+        w->config.repair = true;
+        w->disk->fail_at = m != 0 ? w->disk->operations + m : 0;
+        w->disk->dead_from_there = true;
+        int e = world_open(w);
+        w->disk->dead_from_there = false;
+        w->disk->fail_at = 0;
+        if (m == 0) {
+            assert_int_equal(e, 0);
+            assert_string_equal(log_recovery_label(w->log), "hole, and others have what is behind it");
+            assert_int_equal(log_next_offset(w->log), rotten);
+            world_forget(w, rotten);
+        }
+        if (e == 0) { /* it goes on from there */
+            assert_int_equal(log_next_offset(w->log), rotten);
+            world_forget(w, rotten);
+            for (unsigned i = 0; i < 20; i++)
+                assert_int_equal(world_append(w, 2, 5000, i), TIDE_OK);
+            world_flush(w);
+            world_check_all(w, 0, world_model_end(w));
+            world_crash(w, NULL);
+        } else {
+            assert_int_equal(memory_fs_open_handles(w->disk), 0);
+            memory_fs_crash(w->disk, &chance);
+        }
+        /* As after any start: nobody remembers that it was to be repaired. */
+        w->config.repair = false;
+        int again = world_open(w);
+        if (e == 0) {
+            assert_int_equal(again, 0);
+            world_check_all(w, 0, world_model_end(w));
+        }
+        if (again == 0)
+            world_crash(w, NULL);
+        /* And it is repaired again, to the same place. */
+        w->config.repair = true;
+        assert_int_equal(world_open(w), 0);
+        if (e != 0) {
+            assert_int_equal(log_next_offset(w->log), rotten);
+            world_forget(w, rotten);
+        }
+        world_check_all(w, 0, world_model_end(w));
+        world_crash(w, NULL);
+        if (e == 0 && m != 0)
+            break;
+        assert_true(m < 400);
+    }
+}
+
+/* The newest segment, cut below what its checkpoint vouched for: that must not be believed afterwards. */
+static void test_repair_below_the_checkpoint(void **state)
+{
+    struct world *w = *state;
+    w->config.checkpoint_bytes = 4096;
+    fill(w, 8);
+    assert_int_equal(w->log->active, 0);
+    assert_non_null(file(w, "active.checkpoint"));
+    world_crash(w, NULL);
+    file(w, FIRST ".log")->bytes[w->batches[0].size + 100] ^= 1;
+    w->config.repair = true;
+    assert_int_equal(world_open(w), 0);
+    assert_int_equal(log_next_offset(w->log), 2);
+    assert_null(file(w, "active.checkpoint"));
+    world_check_all(w, 0, 2);
+    world_forget(w, 2);
+    assert_int_equal(world_append(w, 2, 100, 0), TIDE_OK);
+    world_flush(w);
+    world_crash(w, NULL);
+    w->config.repair = false;
+    assert_int_equal(world_open(w), 0);
+    assert_int_equal(log_next_offset(w->log), 4);
+    world_check_all(w, 0, 4);
+}
+
 static unsigned replayed;
 static int64_t replay_first;
 static int64_t replay_next;
@@ -499,14 +660,6 @@ static void recovered_is_right(struct world *w, int64_t durable, const char *wha
     world_forget(w, end);
     assert_int_equal(world_model_end(w), end);
     world_check_all(w, 0, end);
-}
-
-static void reset(struct world *w)
-{
-    memory_fs_deinit(w->disk);
-    memory_fs_init(w->disk);
-    world_forget(w, 0);
-    w->epoch = 0;
 }
 
 static unsigned long count_operations(struct world *w)
@@ -618,6 +771,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_leftovers_go, start, stop),
         cmocka_unit_test_setup_teardown(test_index_lost_or_damaged, start, stop),
         cmocka_unit_test_setup_teardown(test_hole, start, stop),
+        cmocka_unit_test_setup_teardown(test_rot_below_the_commit_point, start, stop),
+        cmocka_unit_test_setup_teardown(test_repair, start, stop),
+        cmocka_unit_test_setup_teardown(test_repair_below_the_checkpoint, start, stop),
         cmocka_unit_test_setup_teardown(test_replay, start, stop),
         cmocka_unit_test_setup_teardown(test_crash_at_every_operation, start, stop),
         cmocka_unit_test_setup_teardown(test_crash_inside_recovery, start, stop),
