@@ -16,16 +16,16 @@ enum {
     SAY_AGAIN_MS = 10000,
 };
 
-/* What a result of the node belongs to: an ask, a leader's wish for another ISR, a leadership that is given away, or a
- * change of the quorum's membership. */
+/* What a result of the node belongs to: an ask, a leader's wish for another ISR, a leadership that is given away, a replica
+ * that is put down as lost or as found, or a change of the quorum's membership. */
 struct submission {
     struct admin_ask *ask;
     uint32_t index;
     struct tide_mail *isr;
-    bool moves;
-    struct tide_uuid topic_id; /* that moves: the replica may be gone when the result comes */
+    bool moves, assigns;
+    struct tide_uuid topic_id; /* of these two: the replica may be gone when the result comes */
     int32_t partition;
-    int32_t leader_epoch;
+    int32_t leader_epoch, partition_epoch;
     int32_t voter; /* none of these */
 };
 
@@ -233,6 +233,18 @@ bool changes_move_leader(struct control *c, const struct replica *r, int32_t lea
     return submit(c, &command, what, PATIENCE_MS) == TIDE_OK;
 }
 
+bool changes_assign_dir(struct control *c, const struct replica *r, const struct tide_uuid *directory, int32_t partition_epoch)
+{
+    struct cluster_dir_assignment change = {.topic_id = r->topic_id, .partition = r->index, .directory = *directory};
+    struct cluster_command command = {.kind = CLUSTER_ASSIGN_DIRS};
+    struct submission what = {.assigns = true, .topic_id = r->topic_id, .partition = r->index, .partition_epoch = partition_epoch};
+    command.assign_dirs.broker = c->config.broker_id;
+    command.assign_dirs.broker_epoch = node_member(c->config.node)->epoch;
+    command.assign_dirs.count = 1;
+    command.assign_dirs.changes = &change;
+    return command.assign_dirs.broker_epoch >= 0 && submit(c, &command, what, PATIENCE_MS) == TIDE_OK;
+}
+
 /* ---- what comes back ------------------------------------------------------------------------------------------------ */
 
 static void on_result(struct control *c, struct node_event *e)
@@ -244,6 +256,8 @@ static void on_result(struct control *c, struct node_event *e)
         on_isr_result(c, what.isr, e);
     else if (what.moves)
         replicas_on_moved(c, &what.topic_id, what.partition, what.leader_epoch, error_of(e));
+    else if (what.assigns)
+        replicas_on_assigned(c, &what.topic_id, what.partition, what.partition_epoch, error_of(e));
     else if (what.ask == NULL)
         control_log("voter %d: %s", (int)what.voter, e->outcome == NODE_DONE ? "the quorum has changed" : "the quorum has not changed");
     else if (e->outcome == NODE_TIMED_OUT)

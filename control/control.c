@@ -191,6 +191,9 @@ static void take_letters(struct control *c)
             else if (letters[i]->kind == MAIL_FAILED) {
                 replicas_on_failed(c, letters[i]->failed.partition);
                 control_answer(c, letters[i]);
+            } else if (letters[i]->kind == MAIL_ROTTEN) {
+                replicas_on_rotten(c, letters[i]->rotten.partition, letters[i]->rotten.offset);
+                control_answer(c, letters[i]);
             } else
                 rte_mempool_put(letters[i]->pool, letters[i]);
         }
@@ -393,6 +396,7 @@ void control_gauges(const struct control *c, struct control_gauges *ret)
     ret->view_version = c->version;
     ret->commands = cluster_index(c->config.cluster);
     ret->replica_failures = c->replica_failures;
+    ret->replicas_rotten = replicas_rotten(c);
     ret->replica_reopens = c->replica_reopens;
     for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
         const struct replica *r = c->replicas[i];

@@ -75,6 +75,7 @@ struct control_replica {
     const char *dir;
     const struct tide_topic_config *config;
     int64_t high_watermark; /* known to be committed before; 0: nothing is */
+    bool repair; /* the cluster knows that it has not all it had: what rotted is cut away, with all that follows */
 };
 
 /* The data plane as control calls it; the daemon and the simulator fill it in, so that control
@@ -148,6 +149,7 @@ struct control_gauges {
     uint32_t topics;
     uint32_t replicas_serving;
     uint32_t replicas_failed;   /* FAILED, or on the way there */
+    uint32_t replicas_rotten;   /* with a batch that is not what was written, which others have not given again yet */
     uint64_t replica_failures;  /* since the start: logs that failed or could not be opened */
     uint64_t replica_reopens;   /* since the start: tries to open one again */
     uint64_t view_version;

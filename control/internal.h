@@ -60,6 +60,11 @@ struct replica {
     int32_t kept_epoch;  /* leader epoch in which it said that there is none, -1 */
     bool ends_early; /* when it was opened: before what was known to be committed */
     bool was_absent; /* its directory, when it was to be opened */
+    bool rotten;         /* a batch of it is not what was written: it is to be given up and filled again, if others have it */
+    bool repairs;        /* it is being opened so that what rotted goes */
+    bool assign_out;     /* the cluster is asked to put it down as lost, or in its directory again */
+    int32_t spare_epoch; /* partition epoch in which it could not be spared, -1 */
+    uint64_t assign_ms;  /* uv_now: asked again */
     char dir[DIR_MAX];
     char error[REPLICA_ERROR_MAX];
 };
@@ -129,6 +134,8 @@ void control_leave(struct control *);
 /* ---- changes.c */
 /* A leader wants another ISR; the letter goes back with the answer. */
 void changes_on_isr(struct control *, struct tide_mail *);
+/* The replica is to stand in that directory, or nowhere (cluster_directory_lost); replicas_on_assigned() follows. False: not now. */
+bool changes_assign_dir(struct control *, const struct replica *, const struct tide_uuid *directory, int32_t partition_epoch);
 /* Another one in sync is to lead what this replica leads in that epoch; replicas_on_moved() follows. False: not now. */
 bool changes_move_leader(struct control *, const struct replica *, int32_t leader_epoch);
 /* What the node has to say. */
@@ -183,7 +190,12 @@ void replicas_on_order(struct control *, struct tide_mail *);
 /* A core says that the log of one of its partitions failed. */
 void replicas_on_failed(struct control *, const struct partition *);
 void replicas_on_job(struct control *, struct tide_job *);
-/* uv_now at which the next FAILED replica is to be opened; UINT64_MAX: there is none. */
+/* A core met a batch that is not what was written. */
+void replicas_on_rotten(struct control *, const struct partition *, int64_t offset);
+/* What became of changes_assign_dir(). */
+void replicas_on_assigned(struct control *, const struct tide_uuid *topic_id, int32_t index, int32_t partition_epoch, int16_t error);
+uint32_t replicas_rotten(const struct control *);
+/* uv_now at which the next FAILED replica is to be opened, or something asked again; UINT64_MAX: there is none. */
 uint64_t replicas_retry_ms(const struct control *);
 /* States that wait for a grace period move on. True while some still wait. */
 bool replicas_tick(struct control *);

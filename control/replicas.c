@@ -82,6 +82,15 @@ struct replica *replicas_of(const struct control *c, const struct partition *p)
     return NULL;
 }
 
+/* The cluster knows that this broker has not what it had of it. */
+static bool is_lost(const struct control *c, const struct cluster_partition *p)
+{
+    for (uint32_t i = 0; i < p->replica_count; i++)
+        if (p->replicas[i] == c->config.broker_id)
+            return tide_uuid_equal(&p->directories[i], &cluster_directory_lost);
+    return false;
+}
+
 /* What the replica is to be now, if its core does not know. One letter at a time; the next follows its answer. */
 static void send_role(struct control *c, struct replica *r)
 {
@@ -90,6 +99,8 @@ static void send_role(struct control *c, struct replica *r)
     struct mail_role *role;
     void *at;
     if (r->state != REPLICA_SERVING || p == NULL || r->role_out || p->partition_epoch == r->role_epoch)
+        return;
+    if (r->rotten && is_lost(c, p)) /* it acknowledges nothing in the epoch that begins without it, before it is cut */
         return;
     TIDE_ASSERT(rte_mempool_get(c->orders, &at) == 0); /* one per slot at most, and as many others */
     m = at;
@@ -268,7 +279,8 @@ static bool create_partition(struct control *c, struct replica *r, const struct 
                                    .home_core = home_core(c, &t->id, r->index),
                                    .dir = r->dir,
                                    .config = &r->config,
-                                   .high_watermark = TIDE_MAX(marks_find(&c->marks, &t->id, r->index), 0)};
+                                   .high_watermark = TIDE_MAX(marks_find(&c->marks, &t->id, r->index), 0),
+                                   .repair = r->repairs};
     topic_config_of(c, t, &r->config);
     r->config_stale = false;
     r->partition = c->config.data.create(c->config.data.self, &what);
@@ -292,7 +304,7 @@ static struct replica *add_replica(struct control *c, const struct cluster_topic
     r->slot = slot;
     r->topic_id = t->id;
     r->index = index;
-    r->role_epoch = r->kept_epoch = -1;
+    r->role_epoch = r->kept_epoch = r->spare_epoch = -1;
     snprintf(r->topic, sizeof(r->topic), "%s", t->name);
     r->was_absent = !dirs_has(c->config.dirs, t->name, index);
     if (r->was_absent && c->recovered) /* it begins here, or begins anew after it was somewhere else */
@@ -401,6 +413,85 @@ void replicas_on_moved(struct control *c, const struct tide_uuid *topic_id, int3
         r->retry_ms = uv_now(c->config.loop) + RETRY_FIRST_MS;
 }
 
+/* ---- a log that rotted ------------------------------------------------------------------------------ */
+
+static void assign(struct control *c, struct replica *r, const struct tide_uuid *directory, int32_t partition_epoch)
+{
+    r->assign_out = changes_assign_dir(c, r, directory, partition_epoch);
+    if (!r->assign_out)
+        r->assign_ms = uv_now(c->config.loop) + RETRY_FIRST_MS;
+}
+
+/* A replica that has not what it had counts for nothing before it is cut: the cluster puts it down as lost, if somebody
+ * else in sync (or eligible) leads then. That takes it out of the ISR and lets it lead no more. Then it is opened anew, what
+ * rotted goes with all that follows, and it is filled again as any follower is; in its directory again it may lead. */
+static void mend(struct control *c, struct replica *r)
+{
+    const struct cluster_partition *p = cluster_find_partition(c->config.cluster, &r->topic_id, r->index);
+    struct tide_uuid home;
+    if (r->assign_out || uv_now(c->config.loop) < r->assign_ms)
+        return;
+    r->assign_ms = 0;
+    if (p == NULL || c->stopping || !is_assigned(c, r))
+        return;
+    if (r->rotten && !is_lost(c, p) && p->partition_epoch != r->spare_epoch) {
+        assign(c, r, &cluster_directory_lost, p->partition_epoch);
+    } else if (r->rotten && is_lost(c, p) && r->state == REPLICA_SERVING) {
+        control_log("replica %s-%d: the others have what rotted here; it is cut and filled again", r->topic, r->index);
+        r->again = true;
+        leave(c, r, false);
+    } else if (!r->rotten && is_lost(c, p) && r->state == REPLICA_SERVING) {
+        dirs_id(c->config.dirs, r->log_dir, &home);
+        assign(c, r, &home, p->partition_epoch);
+    }
+}
+
+static void mend_all(struct control *c)
+{
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+        if (c->replicas[i] != NULL)
+            mend(c, c->replicas[i]);
+}
+
+void replicas_on_assigned(struct control *c, const struct tide_uuid *topic_id, int32_t index, int32_t partition_epoch, int16_t error)
+{
+    struct replica *r = replicas_find(c, topic_id, index);
+    if (r == NULL)
+        return; /* its topic is gone */
+    r->assign_out = false;
+    if (error == KAFKA_ELIGIBLE_LEADERS_NOT_AVAILABLE) {
+        control_log("replica %s-%d: nobody else is known to have what rotted here; it stays, without those batches", r->topic, r->index);
+        r->spare_epoch = partition_epoch;
+    } else if (error != 0) { /* nobody knows: asked again, but not at once */
+        r->assign_ms = uv_now(c->config.loop) + RETRY_FIRST_MS;
+    } else {
+        r->retry_ms = uv_now(c->config.loop); /* when it is FAILED: at once */
+        c->reconcile = true;
+    }
+}
+
+void replicas_on_rotten(struct control *c, const struct partition *p, int64_t offset)
+{
+    struct replica *r = replicas_of(c, p);
+    if (r == NULL || r->rotten)
+        return;
+    if (offset >= 0)
+        control_log("replica %s-%d: what is on the disk at offset %ld is not what was written", r->topic, r->index, (long)offset);
+    else
+        control_log("replica %s-%d: something on the disk is not what was written", r->topic, r->index);
+    r->rotten = true;
+    r->spare_epoch = -1;
+    mend(c, r);
+}
+
+uint32_t replicas_rotten(const struct control *c)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+        count += c->replicas[i] != NULL && c->replicas[i]->rotten;
+    return count;
+}
+
 /* ---- settings ---------------------------------------------------------------------------------------- */
 
 /* Notes whose settings may be other ones than they were when this was last asked. */
@@ -452,6 +543,7 @@ void replicas_reconcile(struct control *c)
     send_away(c);
     open_missing(c);
     give_leads(c);
+    mend_all(c);
     send_roles(c);
     c->view_stale = true;
 }
@@ -512,6 +604,7 @@ void replicas_on_failed(struct control *c, const struct partition *p)
 static void open_again(struct control *c, struct replica *r, const struct cluster_topic *t)
 {
     r->tries++;
+    r->repairs = r->rotten && is_lost(c, &t->partitions[r->index]);
     c->replica_reopens++;
     r->error[0] = '\0';
     if (!create_partition(c, r, t)) {
@@ -535,18 +628,27 @@ static bool failed_tick(struct control *c, struct replica *r)
         close_replica(c, r);
     } else if (uv_now(c->config.loop) >= r->retry_ms) {
         give_lead(c, r);
-        if (!r->move_out) /* else its answer says as what it comes back */
+        mend(c, r);
+        if (!r->move_out && !r->assign_out) /* else the answer says as what it comes back */
             open_again(c, r, t);
     }
     return false;
+}
+
+static uint64_t retry_of(const struct replica *r)
+{
+    if (r->move_out || r->assign_out)
+        return UINT64_MAX;
+    if (r->state == REPLICA_FAILED)
+        return r->retry_ms;
+    return r->state == REPLICA_SERVING && r->assign_ms != 0 ? r->assign_ms : UINT64_MAX;
 }
 
 uint64_t replicas_retry_ms(const struct control *c)
 {
     uint64_t soonest = UINT64_MAX;
     for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
-        if (c->replicas[i] != NULL && c->replicas[i]->state == REPLICA_FAILED && !c->replicas[i]->move_out)
-            soonest = TIDE_MIN(soonest, c->replicas[i]->retry_ms);
+        soonest = TIDE_MIN(soonest, c->replicas[i] != NULL ? retry_of(c->replicas[i]) : UINT64_MAX);
     return soonest;
 }
 
@@ -561,10 +663,12 @@ void replicas_on_job(struct control *c, struct tide_job *job)
         r->ends_early = c->config.data.lost(r->partition);
         r->role_epoch = -1;
         replica_move(r, REPLICA_ADOPTING);
+        r->rotten &= !r->repairs;
         send_order(c, r, MAIL_ADOPT);
     } else if (r->state == REPLICA_OPENING) {
         fail(c, r);
         c->replica_failures++;
+        r->rotten |= job->result == -EBADMSG; /* recovery will not cut what may be nowhere else */
         control_log("replica %s-%d could not be opened: %s; again in %lu ms", r->topic, r->index,
                     r->error[0] ? r->error : strerror((int)-job->result), r->retry_ms - uv_now(c->config.loop));
     } else if (r->state == REPLICA_CLOSING) {
@@ -598,6 +702,7 @@ void replicas_on_order(struct control *c, struct tide_mail *m)
             leave(c, r, true);
         else
             send_role(c, r);
+        mend(c, r);
         c->reconcile |= r->config_stale;
     } else if (kind == MAIL_CONFIGURE) { /* a replica that leaves is released behind it: r is still there */
         r->configuring = false;
@@ -625,6 +730,8 @@ bool replicas_tick(struct control *c)
         }
         if (r->state == REPLICA_FAILED && failed_tick(c, r))
             continue;
+        if (r->state == REPLICA_SERVING && r->assign_ms != 0)
+            mend(c, r);
         if (r->state == REPLICA_DRAINING && rte_rcu_qsbr_check(q, r->token, false) == 1 &&
             (r->partition == NULL || !c->config.data.in_use(c->config.data.self, r->partition))) {
             if (!r->again || r->deleting || c->stopping) {

@@ -37,6 +37,10 @@
 
 #include "cluster/command.h"
 
+/* A replica's directory that is none: its broker has not (all) that was there, and leads only once it has been filled
+ * again and assigned to a directory. */
+extern const struct tide_uuid cluster_directory_lost;
+
 struct cluster_partition {
     int32_t leader; /* -1 none */
     int32_t leader_epoch;

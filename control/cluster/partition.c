@@ -283,6 +283,12 @@ static bool is_same(const struct cluster_partition *a, const struct cluster_part
            ids_equal(a->removing, a->removing_count, b->removing, b->removing_count);
 }
 
+/* What the replica acknowledged in this leader epoch is not true any more. */
+static bool loses_a_replica(const struct partition_wish *w)
+{
+    return w->moved != -1 && tide_uuid_equal(&w->moved_to, &cluster_directory_lost);
+}
+
 bool partition_judge(const struct cluster *c, const struct cluster_topic *t, const struct cluster_partition *p,
                      const struct partition_wish *w, struct cluster_partition *n)
 {
@@ -308,7 +314,7 @@ bool partition_judge(const struct cluster *c, const struct cluster_topic *t, con
         forget_when_enough(c, t, n);
     if (is_same(p, n)) /* 6 */
         return false;
-    if (n->leader != p->leader || lost_a_replica(p, n))
+    if (n->leader != p->leader || lost_a_replica(p, n) || loses_a_replica(w))
         n->leader_epoch += n->leader_epoch < INT32_MAX;
     n->partition_epoch += n->partition_epoch < INT32_MAX;
     return true;

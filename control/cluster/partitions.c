@@ -380,14 +380,23 @@ enum tide_status apply_alter_reassignments(struct cluster *c, const struct clust
 
 /* ---- directories ------------------------------------------------------------------------------------------------------------ */
 
-static const struct tide_uuid lost = {{[15] = 1}}; /* KIP-858: in none of the broker's directories */
+const struct tide_uuid cluster_directory_lost = {{[15] = 1}}; /* KIP-858: in none of the broker's directories */
 
 static bool directory_is_known(const struct cluster_broker *b, const struct tide_uuid *directory)
 {
     for (uint32_t i = 0; i < b->directory_count; i++)
         if (tide_uuid_equal(&b->directories[i], directory))
             return true;
-    return tide_uuid_equal(directory, &lost);
+    return tide_uuid_equal(directory, &cluster_directory_lost);
+}
+
+/* Somebody else who has everything that was acknowledged leads, once the broker has given up its replica. */
+static bool can_spare(const struct cluster *c, const struct cluster_topic *t, const struct cluster_partition *p, const struct partition_wish *w,
+                      int32_t broker)
+{
+    struct cluster_partition next;
+    (void)partition_judge(c, t, p, w, &next);
+    return next.leader != broker && (ids_have(p->isr, p->isr_count, next.leader) || ids_have(p->elr, p->elr_count, next.leader));
 }
 
 static uint32_t assign_one(struct cluster *c, const struct cluster_broker *b, const struct cluster_dir_assignment *n, struct cluster_item *item)
@@ -413,8 +422,15 @@ static uint32_t assign_one(struct cluster *c, const struct cluster_broker *b, co
     wish_of(&w, p);
     w.moved = b->id;
     w.moved_to = n->directory;
-    if (tide_uuid_equal(&n->directory, &lost))
+    if (tide_uuid_equal(&n->directory, &cluster_directory_lost)) { /* what it had is not there any more */
         wish_without(&w, b->id);
+        w.unclean = b->id;
+        if (!can_spare(c, t, p, &w, b->id)) {
+            cluster_item_show(item, t, (uint32_t)n->partition);
+            cluster_refuse_item(item, KAFKA_ELIGIBLE_LEADERS_NOT_AVAILABLE, "nobody else is known to have what broker %d had", b->id);
+            return 0;
+        }
+    }
     changed = partition_change(c, t, (uint32_t)n->partition, &w);
     cluster_item_show(item, t, (uint32_t)n->partition);
     return changed;

@@ -90,6 +90,7 @@ static struct partition *data_create(void *self, const struct control_replica *r
                                       .producer_expiry_ms = w->settings->producer_id_expiration_ms,
                                       .producers_max = PRODUCERS_PER_PARTITION,
                                       .high_watermark = r->high_watermark,
+                                      .repair = r->repair,
                                       .lease_until_ns = &w->publication.lease_until_ns,
                                       .grace = tide_grace_over(w->publication.qsbr)};
     return partition_create(&config);

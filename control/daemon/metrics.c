@@ -123,6 +123,7 @@ static void gauges(FILE *f, const struct world *w)
     gauge(f, "topics", "topics of the cluster", g.topics);
     gauge(f, "replicas_serving", "replicas served by this broker", g.replicas_serving);
     gauge(f, "replicas_failed", "replicas that could not be opened or that failed", g.replicas_failed);
+    gauge(f, "replicas_rotten", "replicas with a batch that is not what had been written, until it comes again from another broker", g.replicas_rotten);
     counter(f, "replica_failures", "logs that failed or could not be opened", g.replica_failures);
     counter(f, "replica_reopens", "tries to open a failed replica again", g.replica_reopens);
     gauge(f, "controller_epoch", "epoch of the controller that this broker knows", g.controller_epoch);

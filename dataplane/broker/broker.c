@@ -4,6 +4,7 @@
  */
 #include "broker/peers.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include <rte_malloc.h>
@@ -626,6 +627,10 @@ void broker_on_mail(struct broker *b, const struct tide_time *t, struct tide_mai
     case MAIL_FAILED: /* control knows */
         mail_give(m);
         break;
+    case MAIL_ROTTEN:
+        slot_unuse(b, m->rotten.partition);
+        mail_give(m);
+        break;
     case MAIL_ASK:
         on_answer(b, m, out);
         break;
@@ -663,6 +668,8 @@ void broker_on_job(struct broker *b, const struct tide_time *t, struct tide_job 
     if (job->kind == JOB_LOG_OFFSETS) {
         struct list_entry *e = (struct list_entry *)(uintptr_t)job->cookie;
         struct request *r = e->request;
+        if (job->result == -EILSEQ)
+            rot_found(b, e->partition, -1);
         slot_unuse(b, e->partition);
         if (request_came_back(b, r))
             list_offsets_on_job(b, r, e);
@@ -688,6 +695,26 @@ void broker_begin_turn(struct broker *b, const struct tide_time *t, bool receive
     b->time = *t;
     b->receive_low = receive_buffers_low;
     b->view = atomic_load_explicit(&b->config.publication->now, memory_order_acquire);
+}
+
+static void tell_rotten(struct broker *b, struct partition *p, int64_t offset)
+{
+    struct tide_mail *m = partition_rot_is_noted(p, b->config.core) ? NULL : mail_take(b, MAIL_ROTTEN);
+    if (m == NULL)
+        return; /* without a letter: it is met again */
+    partition_note_rot(p, b->config.core);
+    tide_count(b->counters, COUNTER_log_rot);
+    m->rotten = (struct mail_rotten){.partition = p, .offset = offset};
+    slot_use(b, p);
+    mail_out(b, b->config.office->core_count, m);
+}
+
+void rot_found(struct broker *b, struct partition *p, int64_t offset)
+{
+    struct partition_look look;
+    partition_look(p, &look);
+    if (look.leader) /* else its log may have been cut under the read */
+        tell_rotten(b, p, offset);
 }
 
 /* P11: control closes and recovers what failed. False: there is no letter now. */
@@ -726,6 +753,8 @@ static unsigned turn_partitions(struct broker *b, struct tide_out *out)
         did += out->op_count + out->job_count - ops;
         home_moved(b, h->partition, out);
         bool told = tell_failed(b, h);
+        if (log_take_rot(partition_log(h->partition)))
+            tell_rotten(b, h->partition, -1);
         if (h->release != NULL)
             try_release(b, slot, out);
         if (b->home[slot].partition != NULL &&

@@ -338,6 +338,10 @@ static void push_one(struct broker *b, struct feeding *s, struct tide_out *out, 
         b->peers->disk_reads++;
         break;
     case FEED_LOST: end_feed(b, s, KAFKA_OFFSET_OUT_OF_RANGE, look.leader_epoch); break;
+    case FEED_ROTTEN:
+        rot_found(b, s->partition, s->feed.next_offset);
+        end_feed(b, s, KAFKA_KAFKA_STORAGE_ERROR, look.leader_epoch);
+        break;
     default: end_feed(b, s, KAFKA_KAFKA_STORAGE_ERROR, look.leader_epoch); break;
     }
 }

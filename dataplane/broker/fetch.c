@@ -257,6 +257,8 @@ static enum tide_status read_entry(struct broker *b, struct request *r, struct f
         e->error = KAFKA_OFFSET_OUT_OF_RANGE;
     } else {
         e->error = status == TIDE_BAD ? KAFKA_CORRUPT_MESSAGE : KAFKA_KAFKA_STORAGE_ERROR;
+        if (status == TIDE_BAD)
+            rot_found(b, e->partition, e->offset);
     }
     return TIDE_OK;
 }

@@ -375,6 +375,8 @@ void wait_remove(struct broker *, struct waiter *);
 /* Keeps the partition from being destroyed while a letter, a disk read or a job names it. */
 void slot_use(struct broker *, struct partition *);
 void slot_unuse(struct broker *, struct partition *);
+/* A read of a partition that is led here met a batch that is not what was written: control is told. */
+void rot_found(struct broker *, struct partition *, int64_t offset);
 /* [home] The letter's append waits for room, behind those that wait already. */
 void append_park(struct broker *, struct tide_mail *, struct tide_out *);
 /* Does the header name a codec? False for what is no header. */

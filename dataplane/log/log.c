@@ -845,11 +845,6 @@ const char *log_recovery_label(const struct log *log)
     return log->recovery_label;
 }
 
-bool log_has_rot(const struct log *log)
-{
-    return log->doubted != 0;
-}
-
 int64_t log_start_offset(const struct log *log)
 {
     return (int64_t)tide_pub64_peek(&log->start_pub);

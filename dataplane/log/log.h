@@ -78,8 +78,6 @@ int log_replay(struct log *, const struct tide_fs *, int64_t from,
                void (*on_batch)(void *arg, const struct batch_header *), void *arg);
 /* Which row of recovery's table fitted the last segment, for the boot log; after log_open. */
 const char *log_recovery_label(const struct log *);
-/* Recovery kept a batch that is not whole: it is refused to whoever wants to read it, what is behind it is served. After log_open. */
-bool log_has_rot(const struct log *);
 /* [helper] After the core let go: truncates the active segment to its length, writes its indexes,
  * gives the index memory back to the core it came from (so before log_core_destroy). Files stay
  * open for readers. A FAILED log is left as it is, for recovery. 0 or -errno. */
@@ -263,7 +261,7 @@ struct log_compaction {
 void log_compact(struct log *, const struct log_compaction *, struct tide_out *);
 bool log_is_trimming(const struct log *); /* [home] log_trim has not come to an end */
 bool log_is_compacting(const struct log *);
-/* [home] True once after compaction met a batch that is not what was written. */
+/* [home] True once after compaction met a batch that is not what was written, or recovery kept one. */
 bool log_take_rot(struct log *);
 
 int64_t log_start_offset(const struct log *); /* [any] */

@@ -825,6 +825,7 @@ static void publish(struct recovery *r)
     log->next_offset = log->durable_end = s->next_offset;
     log->first_timestamp = r->first_timestamp;
     log->doubted = r->rotten ? s->next_offset : 0;
+    log->rot_met = r->rotten;
     log->cleaner = r->cleaner;
     tide_pub64_set(&log->gaps_pub, (uint64_t)r->cleaner.gaps_below);
     tide_pub64_set(&log->first_pub, 0);

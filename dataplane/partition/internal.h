@@ -45,6 +45,7 @@ struct partition {
     /* published: flags << 32 | epoch; pairs with partition_look */
     _Alignas(TIDE_CACHE_LINE) struct tide_pub64 role;
     _Atomic uint8_t interest[TIDE_CORES_MAX]; /* each written by its core */
+    bool rot_noted[TIDE_CORES_MAX];           /* each its core's alone */
     /* owned by the home core */
     _Alignas(TIDE_CACHE_LINE) enum partition_state state;
     bool moved;

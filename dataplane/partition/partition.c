@@ -70,7 +70,9 @@ struct partition *partition_create(const struct partition_config *config)
                              .segment_ms = roll_ms(&config->topic_config),
                              .index_interval_bytes = (uint32_t)config->topic_config.index_interval_bytes,
                              .preallocate_bytes = config->preallocate_bytes,
-                             .durable = config->topic_config.ack_durability == ACK_DURABILITY_DEVICE};
+                             .durable = config->topic_config.ack_durability == ACK_DURABILITY_DEVICE,
+                             .committed = config->high_watermark,
+                             .repair = config->repair};
     if (p == NULL)
         return NULL;
     memset(p, 0, sizeof(*p));
@@ -753,6 +755,16 @@ const struct tide_uuid *partition_topic_id(const struct partition *p) { return &
 int32_t partition_index(const struct partition *p) { return p->index; }
 uint32_t partition_slot(const struct partition *p) { return p->slot; }
 uint32_t partition_home(const struct partition *p) { return p->home_core; }
+
+void partition_note_rot(struct partition *p, uint32_t core)
+{
+    p->rot_noted[core] = true;
+}
+
+bool partition_rot_is_noted(const struct partition *p, uint32_t core)
+{
+    return p->rot_noted[core];
+}
 
 void partition_set_interest(struct partition *p, uint32_t core, bool interested)
 {

@@ -52,6 +52,7 @@ struct partition_config {
     uint32_t producers_max; /* producer ids remembered; beyond it the oldest is forgotten */
     /* From replication-offset-checkpoint: everything below was committed once. 0: unknown. */
     int64_t high_watermark;
+    bool repair; /* it has left the ISR: what rotted, and all that follows it, is cut away (log_config.repair) */
     /* No leader acts once its turn's time has passed it (design 9). NULL: for ever. */
     const _Atomic uint64_t *lease_until_ns;
     /* For the readers of an epoch that ended; all zero: there are no other cores. */
@@ -194,6 +195,10 @@ int32_t partition_index(const struct partition *);
 uint32_t partition_slot(const struct partition *);
 uint32_t partition_home(const struct partition *);
 void partition_check(const struct partition *); /* [home] */
+
+/* A batch of it does not come back as it was written, and this core has told control so. */
+void partition_note_rot(struct partition *, uint32_t core);             /* [core] */
+bool partition_rot_is_noted(const struct partition *, uint32_t core);   /* [core] */
 
 /* Which cores have waiters here: a core sets its own flag (then fences, then reads the marks);
  * the home core tests it after it published (design 4, Idle). */

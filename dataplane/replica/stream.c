@@ -290,6 +290,9 @@ enum feed_result feed_push(struct feed *f, struct stream *s, uint64_t now_ns, co
     case TIDE_ABSENT:
         feed_forget(f);
         return FEED_LOST;
+    case TIDE_BAD:
+        feed_forget(f);
+        return FEED_ROTTEN;
     default:
         feed_forget(f);
         return FEED_FAILED;

@@ -122,6 +122,7 @@ enum feed_result {
     FEED_WAITS,   /* a pool is empty, or what is wanted is on the disk and `may_read_disk` is false */
     FEED_READING, /* a disk read is out: feed_on_disk */
     FEED_LOST,    /* the log starts behind what the follower needs */
+    FEED_ROTTEN,  /* what is there is not what was written */
     FEED_FAILED,  /* the log cannot be read there */
     FEED_RESULT_COUNT
 };

@@ -46,6 +46,7 @@ enum mail_kind {
     MAIL_ASK,
     MAIL_ISR,         /* the leader wants another ISR; back with what is committed, or an error */
     MAIL_FAILED,      /* the replica's log is FAILED: it is to be closed and opened again */
+    MAIL_ROTTEN,      /* a batch of it does not come back from the disk as it was written; from any core, once */
     MAIL_KIND_COUNT
 };
 
@@ -144,6 +145,11 @@ struct mail_failed {
     struct partition *partition;
 };
 
+struct mail_rotten {
+    struct partition *partition;
+    int64_t offset;           /* that was asked for; -1: somewhere */
+};
+
 /* Asked of the home core by the core whose stream a follower came in on. The subscription that the
  * follower has elsewhere is closed there first (MAIL_UNSUBSCRIBE). */
 struct mail_subscribe {
@@ -192,6 +198,7 @@ struct tide_mail {
         struct mail_become become;
         struct mail_isr isr;
         struct mail_failed failed;
+        struct mail_rotten rotten;
         struct mail_subscribe subscribe;
         struct mail_unsubscribe unsubscribe;
         struct mail_neighbour neighbour;

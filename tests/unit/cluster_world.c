@@ -66,11 +66,15 @@ static bool same(const int32_t *a, uint32_t a_count, const int32_t *b, uint32_t 
     return a_count == b_count && memcmp(a, b, a_count * sizeof(*a)) == 0;
 }
 
+/* A replica less, or one that is put down as lost. */
 static bool lost_one(const struct cluster_partition *a, const struct cluster_partition *b)
 {
-    for (uint32_t i = 0; i < a->replica_count; i++)
+    for (uint32_t i = 0; i < a->replica_count; i++) {
         if (!have(b->replicas, b->replica_count, a->replicas[i]))
             return true;
+        if (a->replicas[i] == b->replicas[i] && tide_uuid_equal(&b->directories[i], &cluster_directory_lost) && !tide_uuid_equal(&a->directories[i], &cluster_directory_lost))
+            return true;
+    }
     return false;
 }
 

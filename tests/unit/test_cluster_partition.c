@@ -510,8 +510,51 @@ static void test_directories(void **state)
     assert_int_equal(assign_dir(1, 0xd1, 1), 0);
     take_step("w");
     expect_picture("t", 0, "1*/3 [1]");
-    assert_int_equal(assign_dir(1, 0, 0), 0); /* lost */
-    expect_picture("t", 0, "-1*/4 [] elr[1] ~1");
+}
+
+/* A replica whose log rotted is given up, where others have it: it leaves the ISR, leads no more and is not eligible. */
+static void test_a_replica_is_lost(void **state)
+{
+    assert_int_equal(make_topic("t", "1,2,5", "min.insync.replicas=2"), 0);
+    assert_int_equal(assign_dir(1, 0, 0), 0);
+    expect_picture("t", 0, "2/1 [2,5]");
+    take_step("f5");
+    expect_picture("t", 0, "2/1 [2] elr[5]");
+    assert_int_equal(assign_dir(1, 0xd0, 1), 0);
+    take_step("f2");
+    expect_picture("t", 0, "-1/2 [] elr[2,5] ~2"); /* not 1, though its directory is one again */
+    assert_int_equal(assign_dir(2, 0, 0), KAFKA_ELIGIBLE_LEADERS_NOT_AVAILABLE);
+    take_step("u5");
+    expect_picture("t", 0, "5/3 [5] elr[2] ~2");
+    assert_int_equal(assign_dir(5, 0, 0), KAFKA_ELIGIBLE_LEADERS_NOT_AVAILABLE); /* 2 has it, and is not there */
+    expect_picture("t", 0, "5/3 [5] elr[2] ~2");
+    assert_int_equal(assign_dir(2, 0, 0), 0);
+    expect_picture("t", 0, "5/4 [5] ~2");
+    take_step("u2");
+    assert_int_equal(assign_dir(5, 0, 0), KAFKA_ELIGIBLE_LEADERS_NOT_AVAILABLE);
+}
+
+/* What a follower acknowledged in the epoch is not true any more: the same leader begins another one. */
+static void test_a_lost_follower_ends_the_epoch(void **state)
+{
+    assert_int_equal(make_topic("t", "1,2,5", ""), 0);
+    assert_int_equal(assign_dir(2, 0, 0), 0);
+    expect_picture("t", 0, "1/1 [1,5]");
+    assert_int_equal(assign_dir(2, 0, 0), 0);
+    assert_int_equal(r.changed, 0);
+    assert_int_equal(assign_dir(2, 0xd0, 2), 0);
+    expect_picture("t", 0, "1/1 [1,5]");
+}
+
+/* Not even where unclean elections are allowed. */
+static void test_the_last_one_is_not_lost(void **state)
+{
+    assert_int_equal(make_topic("t", "1,2", "unclean.leader.election.enable=true"), 0);
+    take_step("f2");
+    expect_picture("t", 0, "1/0 [1]");
+    take_step("u2");
+    assert_int_equal(assign_dir(1, 0, 0), KAFKA_ELIGIBLE_LEADERS_NOT_AVAILABLE);
+    expect_picture("t", 0, "1/0 [1]");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
@@ -536,6 +579,9 @@ int main(void)
         TEST(test_reassignment_is_replaced_and_cancelled),
         TEST(test_cancelling_may_need_an_unclean_election),
         TEST(test_directories),
+        TEST(test_a_replica_is_lost),
+        TEST(test_a_lost_follower_ends_the_epoch),
+        TEST(test_the_last_one_is_not_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

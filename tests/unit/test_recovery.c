@@ -457,7 +457,7 @@ static void test_rot_below_the_commit_point(void **state)
         w->config.repair = false;
         if (world_open(w) == 0) {
             struct log_read r = {.offset = which, .end_offset = 4, .max_bytes = 50000};
-            assert_true(log_has_rot(w->log));
+            assert_true(log_take_rot(w->log));
             assert_int_equal(log_next_offset(w->log), 4);
             assert_int_equal(world_read(w, &r, to, sizeof(to), &len), TIDE_BAD);
             world_check_all(w, 0, which);
@@ -472,7 +472,7 @@ static void test_rot_below_the_commit_point(void **state)
         }
         w->config.repair = true;
         assert_int_equal(world_open(w), 0);
-        assert_false(log_has_rot(w->log));
+        assert_false(log_take_rot(w->log));
         assert_int_equal(log_next_offset(w->log), which);
         world_check_all(w, 0, which);
         world_crash(w, NULL);

@@ -31,11 +31,21 @@ static struct world {
     unsigned made; /* partitions that are there */
     unsigned asked; /* times that another leader was wanted */
     int32_t asked_epoch;
+    unsigned assigned; /* times that another directory was wanted */
+    struct tide_uuid directory;
+    int32_t assigned_epoch;
+    bool repairs; /* the partition made last */
+    unsigned repaired;
 } w;
 
 static struct cluster *cluster(void)
 {
     return (struct cluster *)(uintptr_t)w.c.config.cluster;
+}
+
+static struct tide_uuid directory_of(int32_t id)
+{
+    return (struct tide_uuid){{0x44, (uint8_t)id, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}};
 }
 
 /* ---- what is around ------------------------------------------------------------------------------------------ */
@@ -73,8 +83,6 @@ const char *dirs_path(const struct dirs *d, uint32_t dir)
     return "/data";
 }
 
-static const struct tide_uuid directory = {{0x44, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}};
-
 uint32_t dirs_count(const struct dirs *d)
 {
     (void)d;
@@ -85,7 +93,7 @@ void dirs_id(const struct dirs *d, uint32_t dir, struct tide_uuid *ret)
 {
     (void)d;
     assert_int_equal(dir, 0);
-    *ret = w.replaced ? (struct tide_uuid){{0x45}} : directory;
+    *ret = w.replaced ? (struct tide_uuid){{0x45}} : directory_of(1);
 }
 
 bool dirs_has(const struct dirs *d, const char *topic, int32_t index)
@@ -126,6 +134,15 @@ void dirs_forget(struct dirs *d, const char *topic, int32_t index)
     (void)index;
 }
 
+bool changes_assign_dir(struct control *c, const struct replica *r, const struct tide_uuid *directory, int32_t partition_epoch)
+{
+    assert_ptr_equal(r, c->replicas[0]);
+    w.assigned++;
+    w.directory = *directory;
+    w.assigned_epoch = partition_epoch;
+    return true;
+}
+
 bool changes_move_leader(struct control *c, const struct replica *r, int32_t leader_epoch)
 {
     assert_ptr_equal(r, c->replicas[0]);
@@ -152,6 +169,7 @@ static struct partition *create(void *self, const struct control_replica *what)
 {
     (void)self;
     w.high_watermark = what->high_watermark;
+    w.repairs = what->repair;
     w.made++;
     return malloc(1);
 }
@@ -161,7 +179,8 @@ static int open_it(struct partition *p, const struct tide_fs *f, char *error, si
     (void)p;
     (void)f;
     snprintf(error, size, "%s", w.open_result == 0 ? "" : "a sector");
-    return w.open_result;
+    w.repaired += w.repairs;
+    return w.repairs && w.open_result == -EBADMSG ? 0 : w.open_result;
 }
 
 static int close_it(struct partition *p, const struct tide_fs *f)
@@ -241,8 +260,7 @@ static void join(int32_t id)
     for (uint32_t i = 0; cluster_known_feature(i) != NULL; i++)
         b->features[b->feature_count++] = *cluster_known_feature(i);
     b->directory_count = 1;
-    b->directories[0] = directory;
-    b->directories[0].bytes[1] = (uint8_t)id;
+    b->directories[0] = directory_of(id);
     assert_int_equal(give(&m), 0);
     fence(id, false);
 }
@@ -262,6 +280,22 @@ static void decide(void)
     m.move_leader.excluded = 1;
     error = give(&m);
     replicas_on_moved(&w.c, &m.move_leader.topic_id, 0, w.asked_epoch, error);
+}
+
+static int16_t put(int32_t id, const struct tide_uuid *directory)
+{
+    struct cluster_dir_assignment n = {w.c.replicas[0]->topic_id, 0, *directory};
+    struct cluster_command m = {.kind = CLUSTER_ASSIGN_DIRS};
+    m.assign_dirs.broker = id;
+    m.assign_dirs.broker_epoch = cluster_find_broker(cluster(), id)->epoch;
+    m.assign_dirs.count = 1;
+    m.assign_dirs.changes = &n;
+    return give(&m);
+}
+
+static void decide_place(void)
+{
+    replicas_on_assigned(&w.c, &w.c.replicas[0]->topic_id, 0, w.assigned_epoch, put(1, &w.directory));
 }
 
 /* ---- the life of a replica --------------------------------------------------------------------------------------- */
@@ -506,6 +540,135 @@ static void test_the_topic_goes_while_it_is_asked(void **state)
     replicas_on_moved(&w.c, &id, 0, 0, KAFKA_UNKNOWN_TOPIC_OR_PARTITION);
 }
 
+static bool is_lost_now(void)
+{
+    for (uint32_t i = 0; i < partition_now()->replica_count; i++)
+        if (partition_now()->replicas[i] == 1)
+            return tide_uuid_equal(&partition_now()->directories[i], &cluster_directory_lost);
+    return false;
+}
+
+static bool is_in_sync(int32_t id)
+{
+    for (uint32_t i = 0; i < partition_now()->isr_count; i++)
+        if (partition_now()->isr[i] == id)
+            return true;
+    return false;
+}
+
+/* Out of the ISR first, then cut, then it may lead again. */
+static void test_what_rotted_is_filled_again(void **state)
+{
+    (void)state;
+    make(3, (const int32_t[]){1, 2, 3});
+    replicas_on_rotten(&w.c, w.c.replicas[0]->partition, 5);
+    replicas_on_rotten(&w.c, w.c.replicas[0]->partition, 7);
+    assert_int_equal(w.assigned, 1);
+    assert_true(tide_uuid_equal(&w.directory, &cluster_directory_lost));
+    assert_int_equal(replicas_rotten(&w.c), 1);
+    wait_ms(1000);
+    assert_int_equal(state_now(), REPLICA_SERVING); /* nothing is cut while it counts */
+    decide_place();
+    assert_int_equal(partition_now()->leader, 2);
+    assert_false(is_in_sync(1));
+    turn();
+    assert_int_equal(state_now(), REPLICA_FAILED);
+    assert_int_equal(w.repaired, 0);
+    wait_ms(200);
+    assert_int_equal(state_now(), REPLICA_SERVING);
+    assert_int_equal(w.repaired, 1);
+    assert_int_equal(replicas_rotten(&w.c), 0);
+    assert_int_equal(w.assigned, 2);
+    assert_true(is_lost_now());
+    decide_place();
+    assert_false(is_lost_now());
+    turn();
+    assert_int_equal(w.assigned, 2);
+    assert_int_equal(replicas_retry_ms(&w.c), UINT64_MAX);
+}
+
+/* Nobody else has it: it stays. Somebody comes to have it: then it goes. */
+static void test_what_rotted_and_is_nowhere_else(void **state)
+{
+    const int32_t both[] = {1, 2};
+    struct cluster_partition_change n = {.isr_count = 2};
+    struct cluster_command m = {.kind = CLUSTER_ALTER_PARTITION};
+    (void)state;
+    make(2, both);
+    fence(2, true);
+    w.c.reconcile = true;
+    turn();
+    replicas_on_rotten(&w.c, w.c.replicas[0]->partition, 5);
+    decide_place();
+    for (unsigned i = 0; i < 3; i++) {
+        w.c.reconcile = true;
+        wait_ms(60000);
+    }
+    assert_int_equal(state_now(), REPLICA_SERVING);
+    assert_int_equal(partition_now()->leader, 1);
+    assert_int_equal(w.assigned, 1);
+    assert_int_equal(replicas_rotten(&w.c), 1);
+    fence(2, false);
+    n.topic_id = w.c.replicas[0]->topic_id;
+    n.leader_epoch = partition_now()->leader_epoch;
+    n.partition_epoch = partition_now()->partition_epoch;
+    n.isr[0] = (struct cluster_isr_member){1, -1};
+    n.isr[1] = (struct cluster_isr_member){2, -1};
+    m.alter_partition.broker = 1;
+    m.alter_partition.broker_epoch = cluster_find_broker(cluster(), 1)->epoch;
+    m.alter_partition.count = 1;
+    m.alter_partition.changes = &n;
+    assert_int_equal(give(&m), 0);
+    w.c.reconcile = true;
+    turn();
+    assert_int_equal(w.assigned, 2);
+    decide_place();
+    assert_int_equal(partition_now()->leader, 2);
+    turn();
+    wait_ms(200);
+    assert_int_equal(w.repaired, 1);
+    assert_int_equal(state_now(), REPLICA_SERVING);
+}
+
+/* Recovery met it, and did not open the log. */
+static void test_what_rotted_while_it_was_down(void **state)
+{
+    (void)state;
+    w.open_result = -EBADMSG;
+    make(3, (const int32_t[]){2, 1, 3});
+    wait_ms(100);
+    assert_int_equal(state_now(), REPLICA_FAILED);
+    assert_int_equal(w.assigned, 1);
+    wait_ms(60000);
+    assert_int_equal(w.repaired, 0);
+    replicas_on_assigned(&w.c, &w.c.replicas[0]->topic_id, 0, w.assigned_epoch, KAFKA_REQUEST_TIMED_OUT);
+    wait_ms(200);
+    assert_int_equal(w.assigned, 2);
+    decide_place();
+    assert_false(is_in_sync(1));
+    turn();
+    assert_int_equal(state_now(), REPLICA_SERVING);
+    assert_int_equal(w.repaired, 1);
+    assert_int_equal(w.assigned, 3);
+    decide_place();
+    assert_false(is_lost_now());
+}
+
+/* The process that gave it up is not the one that opened it. */
+static void test_put_down_as_lost_by_an_earlier_life(void **state)
+{
+    (void)state;
+    make(3, (const int32_t[]){1, 2, 3});
+    assert_int_equal(put(1, &cluster_directory_lost), 0);
+    w.c.reconcile = true;
+    turn();
+    assert_int_equal(state_now(), REPLICA_SERVING);
+    assert_int_equal(w.repaired, 0);
+    assert_int_equal(w.assigned, 1);
+    decide_place();
+    assert_false(is_lost_now());
+}
+
 /* The mark of a clean stop says that nothing acknowledged is missing. */
 static void test_a_failure_leaves_a_clean_stop(void **state)
 {
@@ -636,6 +799,10 @@ int main(void)
         CASE(test_nobody_answered),
         CASE(test_elected_while_failed),
         CASE(test_elected_while_failed_and_alone),
+        CASE(test_what_rotted_is_filled_again),
+        CASE(test_what_rotted_and_is_nowhere_else),
+        CASE(test_what_rotted_while_it_was_down),
+        CASE(test_put_down_as_lost_by_an_earlier_life),
         CASE(test_a_failure_leaves_a_clean_stop),
         CASE(test_a_failure_from_memory_leaves_no_clean_stop),
         CASE(test_the_topic_goes_while_it_is_asked),
