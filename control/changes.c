@@ -404,52 +404,6 @@ static bool tell_finished(struct control *c, uint64_t now_ns)
     return c->finishing_token != 0;
 }
 
-/* ---- the health of the data path (control-plane 10.2) ------------------------------------------------------------------ */
-
-enum { LOOK_MS = 50 };
-
-/* Which core it is does not matter: the broker leads with all of them. */
-static bool a_core_is_stalled(struct control *c, uint64_t now_ms)
-{
-    bool late = now_ms - c->looked_ms > 2 * LOOK_MS;
-    if (c->turn_token == 0 || late || control_is_seen(c, c->turn_token)) {
-        c->turn_token = rte_rcu_qsbr_start(c->config.publication->qsbr);
-        c->turn_ms = now_ms;
-    }
-    return now_ms - c->turn_ms >= (uint64_t)c->config.settings->data_self_timeout_ms;
-}
-
-static bool every_port_is_down(struct control *c, uint64_t now_ms)
-{
-    const struct control_data_plane *d = &c->config.data;
-    if (d->port_is_up == NULL || d->port_is_up(d->self))
-        c->dark_ms = 0;
-    else if (c->dark_ms == 0)
-        c->dark_ms = now_ms;
-    return c->dark_ms != 0 && now_ms - c->dark_ms >= (uint64_t)c->config.settings->data_self_timeout_ms;
-}
-
-void changes_look(struct control *c)
-{
-    uint64_t now_ms = control_now_ms(c);
-    bool stalled = a_core_is_stalled(c, now_ms), dark = every_port_is_down(c, now_ms);
-    bool alone = cluster_broker_count(c->config.cluster) < 2;
-    struct node_health health = {.faulty = !alone && (stalled || dark)};
-    c->looked_ms = now_ms;
-    if (health.faulty)
-        c->well_ms = 0;
-    else if (c->well_ms == 0)
-        c->well_ms = now_ms;
-    if (c->faulty && !alone && !health.faulty && now_ms - c->well_ms < (uint64_t)c->config.settings->data_recover_ms)
-        health.faulty = true; /* not yet */
-    if (health.faulty == c->faulty || c->failed)
-        return;
-    c->faulty = health.faulty;
-    control_log("the data path is %s", !c->faulty ? "well again" : dark ? "down: no port has a link" : "stalled: a core does not turn");
-    node_on_health(c->config.node, mgmt_now_ns(), &health);
-    control_wake(c);
-}
-
 /* A process of our number that goes on living keeps us from registering. */
 static void look_for_twin(struct control *c)
 {

@@ -159,7 +159,7 @@ static void write_marks(struct control *c)
 
 static void on_look(uv_timer_t *t)
 {
-    changes_look(t->data);
+    health_look(t->data);
     write_marks(t->data);
 }
 
@@ -308,6 +308,7 @@ struct control *control_start(const struct control_config *config, char *error, 
         free(c);
         return NULL;
     }
+    hearing_init(&c->hearing, config->broker_id);
     c->orders = rte_mempool_create("orders", ORDERS_MAX - 1, sizeof(struct tide_mail), 0, 0, NULL, NULL,
                                    NULL, NULL, SOCKET_ID_ANY, 0);
     if (c->orders == NULL) {
@@ -398,6 +399,7 @@ void control_gauges(const struct control *c, struct control_gauges *ret)
     ret->replica_failures = c->replica_failures;
     ret->replicas_rotten = replicas_rotten(c);
     ret->replica_reopens = c->replica_reopens;
+    ret->silent = c->health.silent_count;
     for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
         const struct replica *r = c->replicas[i];
         ret->replicas_serving += r != NULL && r->state == REPLICA_SERVING;

@@ -37,7 +37,8 @@
  * Health. Every 50 ms control looks whether a port has a link and whether every core has passed a quiet point; what is not
  * so for data.self.timeout.ms is told to the node, which asks to be fenced, until all has been well for data.recover.ms. A
  * core counts as stalled only while control itself is on time: what holds both up is the machine. A broker without others
- * goes on: nobody could lead in its place.
+ * goes on: nobody could lead in its place. Brokers from which nothing comes on the data network, or which acknowledge nothing,
+ * for data.probe.timeout.ms are named in each report to the controller (node/hearing.h).
  *
  * Timers: a 1 ms tick while something waits for a grace period; one at the time when the next FAILED
  * replica is opened again; the look at the data path.
@@ -96,6 +97,9 @@ struct control_data_plane {
     enum tide_status (*submit)(void *self, struct tide_job *);
     unsigned (*take)(void *self, struct tide_job **jobs, unsigned max);
     bool (*port_is_up)(void *self); /* some port of the data network has a link; NULL: always */
+    /* Tells of every open stream when the broker at its other end was last heard on it, and when that last acknowledged
+     * bytes of ours; NULL: nobody is listened to. */
+    void (*each_peer)(void *self, uint64_t now_ns, void (*tell)(void *arg, int32_t broker, uint64_t heard_ns, uint64_t confirmed_ns), void *arg);
 };
 
 struct control_config {
@@ -152,6 +156,7 @@ struct control_gauges {
     uint32_t replicas_rotten;   /* with a batch that is not what was written, which others have not given again yet */
     uint64_t replica_failures;  /* since the start: logs that failed or could not be opened */
     uint64_t replica_reopens;   /* since the start: tries to open one again */
+    uint32_t silent;            /* brokers that are not heard on the data network, or do not hear us */
     uint64_t view_version;
     uint64_t commands;
 };

@@ -13,6 +13,7 @@
 #include "control/edge/dirs.h"
 #include "control/marks.h"
 #include "control/edge/mgmt.h"
+#include "control/node/hearing.h"
 #include "kafka/errors.h"
 #include "tidemark/disk_op.h"
 
@@ -112,7 +113,8 @@ struct control {
     uint64_t turn_ms;        /* uv_now: since when it is waited for */
     uint64_t dark_ms;        /* uv_now: since when no port has a link, 0: one has */
     uint64_t well_ms;        /* uv_now: since when all is well, 0: it is not */
-    bool faulty;             /* as told to the node */
+    struct hearing hearing;
+    struct node_health health; /* as told to the node */
     uv_timer_t retry; /* the next FAILED replica is opened */
     uint64_t replica_failures, replica_reopens;
     struct marks marks;
@@ -142,8 +144,6 @@ bool changes_move_leader(struct control *, const struct replica *, int32_t leade
 void changes_take(struct control *);
 /* The node hears how far the cores are, the cores how long the lease is. True while a grace period is waited for. */
 bool changes_tick(struct control *);
-/* Looks at the data path. */
-void changes_look(struct control *);
 /* A change on its way to the cluster. The command is read before this returns; its result comes by
  * admin_on_result(), exactly once, perhaps before this returns:
  *   error 0                  it is applied here
@@ -180,6 +180,10 @@ void control_send(struct control *, uint32_t core, struct tide_mail *);
 void topic_config_of(const struct control *, const struct cluster_topic *, struct tide_topic_config *ret);
 /* Finds the settings of this broker and of all brokers anew. */
 void configs_refresh(struct control *);
+
+/* ---- health.c */
+/* Looks at the data path, and tells the node. */
+void health_look(struct control *);
 
 /* ---- replicas.c */
 bool directory_is_busy(const struct control *, const char *topic, int32_t index);

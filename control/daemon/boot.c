@@ -122,6 +122,18 @@ static bool data_port_is_up(void *self)
     return false;
 }
 
+static void data_each_peer(void *self, uint64_t now_ns, void (*tell)(void *arg, int32_t broker, uint64_t heard_ns, uint64_t confirmed_ns), void *arg)
+{
+    const struct world *w = self;
+    struct broker_peer_signs signs;
+    for (uint32_t core = 0; core < w->core_count; core++) {
+        const struct broker *b = core_broker(w->cores[core]);
+        for (uint32_t i = 0; i < broker_peer_count(b); i++)
+            if (broker_peer_signs(b, i, now_ns, &signs))
+                tell(arg, signs.broker, signs.heard_ns, signs.confirmed_ns);
+    }
+}
+
 static enum tide_status data_submit(void *self, struct tide_job *job)
 {
     return help_pool_submit(((struct world *)self)->helpers, job);
@@ -569,7 +581,7 @@ static bool start_control(struct world *w, char *error, size_t size)
                                     .data = {.self = w, .create = data_create, .open = partition_open,
                                              .close = partition_close, .destroy = partition_destroy, .measure = data_measure,
                                              .checkpoint = partition_checkpoint, .lost = partition_lost_committed,
-                                             .port_is_up = data_port_is_up, .in_use = data_in_use,
+                                             .port_is_up = data_port_is_up, .each_peer = data_each_peer, .in_use = data_in_use,
                                              .submit = data_submit, .take = data_take},
                                     .response_pool = w->response_pools[w->core_count],
                                     .broker_id = (int32_t)w->settings->node_id,

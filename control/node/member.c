@@ -81,7 +81,8 @@ void member_on_finished(struct member *m, uint64_t now_ns, uint64_t index)
 void member_on_health(struct member *m, uint64_t now_ns, const struct node_health *h)
 {
     (void)now_ns;
-    m->hurry |= h->faulty != m->health.faulty || h->offline_count != m->health.offline_count;
+    m->hurry |= h->faulty != m->health.faulty || h->offline_count != m->health.offline_count ||
+                h->silent_count != m->health.silent_count;
     m->health = *h;
 }
 

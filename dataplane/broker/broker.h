@@ -129,12 +129,24 @@ void peer_on_dialled(struct peer *, const struct tide_time *, void *transport);
 void peer_on_bytes(struct peer *, const struct tide_time *, struct tide_rope *, struct tide_out *);
 /* There is room to send (the first time: the connection stands); `queued` bytes wait in the connection. */
 void peer_on_sent(struct peer *, const struct tide_time *, uint32_t queued, struct tide_out *);
+/* The other end has acknowledged bytes of ours. */
+void peer_on_confirmed(struct peer *, const struct tide_time *);
 /* The transport is gone, or was reset because the stream wanted it. */
 void peer_on_gone(struct peer *);
 void peer_wants(struct peer *, struct session_wants *ret);
 void *peer_transport(const struct peer *);
 /* Next one that became ready outside of its own events, NULL if none. */
 struct peer *broker_next_ready_peer(struct broker *);
+
+/* Signs of life of the broker at the other end of an open stream. [any] */
+struct broker_peer_signs {
+    int32_t broker;
+    uint64_t heard_ns;     /* bytes of it came */
+    uint64_t confirmed_ns; /* it acknowledged bytes of ours */
+};
+uint32_t broker_peer_count(const struct broker *);
+/* Of the stream in place i < broker_peer_count; false: none is open there. Times are a millisecond wide. */
+bool broker_peer_signs(const struct broker *, uint32_t i, uint64_t now_ns, struct broker_peer_signs *ret);
 
 /* The session in slot i < sessions_max, NULL when it is free. */
 struct session *broker_session(struct broker *, uint32_t i);

@@ -57,12 +57,14 @@ struct peers *peers_create(struct broker *b)
     link_init(&all->used_peers);
     link_init(&all->ready);
     all->peers = rte_zmalloc("peers", all->peer_count * sizeof(*all->peers), TIDE_CACHE_LINE);
-    if (all->peers == NULL || !feeds_create(b) || !home_create(b) || !follows_create(b))
+    all->signs = rte_zmalloc("peers", all->peer_count * sizeof(*all->signs), TIDE_CACHE_LINE);
+    if (all->peers == NULL || all->signs == NULL || !feeds_create(b) || !home_create(b) || !follows_create(b))
         return NULL;
     for (uint32_t i = 0; i < all->peer_count; i++) {
         struct peer *p = &all->peers[i];
         p->user.kind = CONN_PEER;
         p->broker = b;
+        p->signs = &all->signs[i];
         link_init(&p->in_list);
         link_init(&p->in_ready);
         link_init(&p->feeds);
@@ -85,6 +87,7 @@ void peers_destroy(struct broker *b)
     for (uint32_t i = 0; all->peers != NULL && i < all->peer_count; i++)
         if (all->peers[i].state == PEER_UP)
             stream_deinit(&all->peers[i].stream);
+    rte_free(all->signs);
     rte_free(all->peers);
     rte_free(all);
     b->peers = NULL;
@@ -147,6 +150,45 @@ static struct stream_config stream_config_of(const struct broker *b, enum stream
                                   .dense_pool = b->config.request_pool};
 }
 
+/* ---- signs of life ---------------------------------------------------------------------------------- */
+
+enum { SIGN_SHIFT = 20 };
+
+static void sign(const struct peer *p, struct tide_pub64 *word, uint64_t now_ns)
+{
+    uint64_t value = (uint64_t)((uint32_t)p->broker_id + 1) << 32 | (uint32_t)(now_ns >> SIGN_SHIFT);
+    if (tide_pub64_own(word) != value)
+        tide_pub64_set(word, value);
+}
+
+static void sign_off(struct peer *p)
+{
+    tide_pub64_set(&p->signs->heard, 0);
+    tide_pub64_set(&p->signs->confirmed, 0);
+}
+
+static uint64_t sign_ns(uint64_t word, uint64_t now_ns)
+{
+    uint32_t age = (uint32_t)(now_ns >> SIGN_SHIFT) - (uint32_t)word;
+    /* A core may be ahead of a reader's clock by a little. */
+    return (int32_t)age <= 0 ? now_ns : now_ns - TIDE_MIN(now_ns, (uint64_t)age << SIGN_SHIFT);
+}
+
+uint32_t broker_peer_count(const struct broker *b)
+{
+    return b->peers->peer_count;
+}
+
+bool broker_peer_signs(const struct broker *b, uint32_t i, uint64_t now_ns, struct broker_peer_signs *ret)
+{
+    const struct peer_signs *s = &b->peers->signs[i];
+    uint64_t heard = tide_pub64_peek(&s->heard), confirmed = tide_pub64_peek(&s->confirmed);
+    if (heard == 0 || heard >> 32 != confirmed >> 32)
+        return false; /* none, or it is just becoming another one */
+    *ret = (struct broker_peer_signs){.broker = (int32_t)((heard >> 32) - 1), .heard_ns = sign_ns(heard, now_ns), .confirmed_ns = sign_ns(confirmed, now_ns)};
+    return true;
+}
+
 /* The stream ends; what hung on it looks for another one. A connection that still exists is reset. */
 static void peer_down(struct broker *b, struct peer *p)
 {
@@ -154,6 +196,7 @@ static void peer_down(struct broker *b, struct peer *p)
     follows_on_gone(b, p);
     stream_close(&p->stream);
     stream_deinit(&p->stream);
+    sign_off(p);
     tide_count(b->counters, COUNTER_peer_streams_closed);
     p->transport = NULL;
     p->abort = false;
@@ -297,6 +340,12 @@ void peer_on_sent(struct peer *p, const struct tide_time *t, uint32_t queued, st
         feeds_push(p->broker, p, out);
 }
 
+void peer_on_confirmed(struct peer *p, const struct tide_time *t)
+{
+    if (peer_is_open(p))
+        sign(p, &p->signs->confirmed, t->now_ns);
+}
+
 void peer_on_gone(struct peer *p)
 {
     struct broker *b = p->broker;
@@ -339,6 +388,7 @@ static void on_hello(struct broker *b, struct peer *p, const struct peer_hello *
     p->broker_id = h->broker;
     p->backoff_ns = 0;
     p->mark_ns = TIDE_NEVER;
+    sign(p, &p->signs->confirmed, b->time.now_ns); /* its HELLO came over a connection that it answered */
     peer_ready(p);
     if (p->end == STREAM_FOLLOWER)
         follows_on_open(b, p);
@@ -389,6 +439,8 @@ void peer_on_bytes(struct peer *p, const struct tide_time *t, struct tide_rope *
         tide_count(b->counters, COUNTER_peer_streams_bad);
         peer_kill(b, p);
     }
+    if (peer_is_open(p))
+        sign(p, &p->signs->heard, t->now_ns);
     peer_ready(p);
 }
 

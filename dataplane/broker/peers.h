@@ -52,6 +52,16 @@ static_assert(1 << FOLLOW_TAG_BITS >= TIDE_PARTITIONS_MAX, "a tag names the slot
  */
 enum peer_state { PEER_FREE, PEER_IDLE, PEER_DIALLING, PEER_UP, PEER_STATE_COUNT };
 
+/*
+ * Signs of life of the broker at the other end of an open stream, published for control: when it was last heard, and when it
+ * last acknowledged bytes of ours. A word is the broker's number + 1 and the low half of the time in units of 2^20 ns; 0: no
+ * stream is open. A stale word makes a broker look silent for a moment longer, never alive: a silent stream ends long before
+ * the time of a word could be taken for a newer one.
+ */
+struct peer_signs {
+    struct tide_pub64 heard, confirmed;
+};
+
 struct peer {
     struct conn_user user; /* first: what the connection points to */
     struct broker *broker;
@@ -75,6 +85,7 @@ struct peer {
     struct link follows;   /* follower's end: whoever wants to be fed through it */
     struct link acks;      /* those that owe an acknowledgement */
     bool answers_beat;     /* follower's end: a BEAT came that no ACK has answered */
+    struct peer_signs *signs;
 };
 
 /*
@@ -111,6 +122,7 @@ struct home_leader {
 
 struct peers {
     struct peer *peers;
+    struct peer_signs *signs; /* published; by place in `peers` */
     uint32_t peer_count;
     struct link free_peers, used_peers;
     struct link ready;

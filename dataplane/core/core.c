@@ -285,8 +285,10 @@ static void on_peer_event(struct core *c, const struct tide_time *t, struct peer
         tcp_abort(e->conn);
         return;
     }
-    if (e->bits & TCP_EVENT_WRITABLE)
+    if (e->bits & TCP_EVENT_WRITABLE) {
+        peer_on_confirmed(p, t);
         peer_on_sent(p, t, queued_in(c, e->conn), out);
+    }
     (void)serve_peer(c, p);
 }
 

@@ -42,7 +42,7 @@ struct flight {
 struct machine {
     struct story *story;
     unsigned number; /* from 1 */
-    bool up, cut;
+    bool up, cut, mute, deaf;
     bool registered; /* control hears it */
     bool adopted;
     int64_t broker_epoch;
@@ -151,7 +151,8 @@ void story_told(struct story *s, const char *sentences)
 static bool is_cut(const struct story *s, const uint8_t *frame)
 {
     for (unsigned i = 0; i < s->broker_count; i++)
-        if (s->machines[i].cut && (frame[11] == i + 1 || frame[5] == i + 1))
+        if (((s->machines[i].cut || s->machines[i].mute) && frame[11] == i + 1) ||
+            ((s->machines[i].cut || s->machines[i].deaf) && frame[5] == i + 1))
             return true;
     return false;
 }
@@ -196,7 +197,7 @@ static void arrive(struct story *s, struct rte_mbuf *m)
     const uint8_t *bytes = rte_pktmbuf_mtod(m, const uint8_t *);
     bool all = bytes[5] == 0xff;
     for (unsigned i = 0; i < s->broker_count; i++)
-        if (!s->machines[i].cut && (all ? bytes[11] != i + 1 : bytes[5] == i + 1))
+        if (!s->machines[i].cut && !s->machines[i].deaf && (all ? bytes[11] != i + 1 : bytes[5] == i + 1))
             arrive_at_broker(s, &s->machines[i], m);
     for (unsigned i = 0; i < s->client_count; i++)
         if (all ? bytes[11] != CLIENT_MAC + i : bytes[5] == CLIENT_MAC + i)
@@ -490,10 +491,42 @@ void story_cuts_off(struct story *s, unsigned broker)
     tell(s, "broker %u is cut off", broker);
 }
 
+void story_mutes(struct story *s, unsigned broker)
+{
+    machine(s, broker)->mute = true;
+    tell(s, "broker %u is mute", broker);
+}
+
+void story_deafens(struct story *s, unsigned broker)
+{
+    machine(s, broker)->deaf = true;
+    tell(s, "broker %u is deaf", broker);
+}
+
 void story_heals(struct story *s, unsigned broker)
 {
-    machine(s, broker)->cut = false;
+    machine(s, broker)->cut = machine(s, broker)->mute = machine(s, broker)->deaf = false;
     tell(s, "broker %u is heard again", broker);
+}
+
+void story_says_whom_it_hears(struct story *s, unsigned broker)
+{
+    const struct broker *b = core_broker(machine(s, broker)->core);
+    bool heard[STORY_BROKERS_MAX + 1] = {0}, confirmed[STORY_BROKERS_MAX + 1] = {0};
+    char hears[32] = "", is_heard[32] = "";
+    struct broker_peer_signs signs;
+    for (uint32_t i = 0; i < broker_peer_count(b); i++)
+        if (broker_peer_signs(b, i, s->now_ns, &signs)) {
+            heard[signs.broker] |= s->now_ns - signs.heard_ns < STORY_SIGN_MS * TIDE_NS_PER_MS;
+            confirmed[signs.broker] |= s->now_ns - signs.confirmed_ns < STORY_SIGN_MS * TIDE_NS_PER_MS;
+        }
+    for (unsigned i = 1; i <= s->broker_count; i++) {
+        if (heard[i])
+            snprintf(hears + strlen(hears), sizeof(hears) - strlen(hears), " %u", i);
+        if (confirmed[i])
+            snprintf(is_heard + strlen(is_heard), sizeof(is_heard) - strlen(is_heard), " %u", i);
+    }
+    tell(s, "broker %u hears%s, is heard by%s", broker, hears[0] ? hears : " nobody", is_heard[0] ? is_heard : " nobody");
 }
 
 static void stop(struct machine *b)

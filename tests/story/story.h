@@ -29,6 +29,7 @@ enum {
     STORY_STEP_NS = 100000, /* a frame arrives one step after it left */
     STORY_DISK_NS = 500000, /* a durable write */
     STORY_LAG_MS = 200,     /* replica.lag.time.max.ms */
+    STORY_SIGN_MS = 300,    /* data.probe.timeout.ms */
 };
 
 struct story;
@@ -46,7 +47,12 @@ void story_boots(struct story *, unsigned broker);
 void story_loses_power(struct story *, unsigned broker);
 /* No frame of it gets through, nor to it; control hears it all the same. */
 void story_cuts_off(struct story *, unsigned broker);
+/* One direction of its cable: nothing of it gets through; nothing gets through to it. */
+void story_mutes(struct story *, unsigned broker);
+void story_deafens(struct story *, unsigned broker);
 void story_heals(struct story *, unsigned broker);
+/* Whom it hears, and who has acknowledged something of it, as its core publishes that: in the last STORY_SIGN_MS. */
+void story_says_whom_it_hears(struct story *, unsigned broker);
 
 /* ---- control ----
  * All brokers of the story are replicas, and in sync at first. A leader that wants another ISR gets it in the next step. */

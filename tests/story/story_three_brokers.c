@@ -244,6 +244,50 @@ static void a_leader_that_is_cut_off_commits_nothing(void **state)
     story_end(s);
 }
 
+/* What a core publishes of its peers: a cable that is cut in one direction is seen at both of its ends, whichever it is, and
+ * while both processes are well. Followers know nothing of one another. */
+static void a_cable_cut_in_one_direction_is_seen_at_both_ends(void **state)
+{
+    struct story *s = three_brokers();
+    story_passes(s, 1000);
+    for (unsigned b = 1; b <= 3; b++)
+        story_says_whom_it_hears(s, b);
+    story_mutes(s, 3);
+    story_passes(s, 1000);
+    for (unsigned b = 1; b <= 3; b++)
+        story_says_whom_it_hears(s, b);
+    story_heals(s, 3);
+    story_passes(s, 3000);
+    story_says_whom_it_hears(s, 3);
+    story_deafens(s, 1);
+    story_passes(s, 1000);
+    for (unsigned b = 1; b <= 3; b++)
+        story_says_whom_it_hears(s, b);
+    story_heals(s, 1);
+    story_passes(s, 3000);
+    story_says_whom_it_hears(s, 1);
+    story_told(s, "1000  broker 1 hears 2 3, is heard by 2 3\n"
+                  "1000  broker 2 hears 1, is heard by 1\n"
+                  "1000  broker 3 hears 1, is heard by 1\n"
+                  "1000  broker 3 is mute\n"
+                  "1104  in sync: 1, 2\n"
+                  "2000  broker 1 hears 2, is heard by 2\n"
+                  "2000  broker 2 hears 1, is heard by 1\n"
+                  "2000  broker 3 hears 1, is heard by nobody\n"
+                  "2000  broker 3 is heard again\n"
+                  "2998  in sync: 1, 2, 3\n"
+                  "5000  broker 3 hears 1, is heard by 1\n"
+                  "5000  broker 1 is deaf\n"
+                  "5104  in sync: 1\n"
+                  "6000  broker 1 hears nobody, is heard by nobody\n"
+                  "6000  broker 2 hears 1, is heard by nobody\n"
+                  "6000  broker 3 hears 1, is heard by nobody\n"
+                  "6000  broker 1 is heard again\n"
+                  "6998  in sync: 1, 2, 3\n"
+                  "9000  broker 1 hears 2 3, is heard by 2 3\n");
+    story_end(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,6 +297,7 @@ int main(void)
         cmocka_unit_test(too_few_are_in_sync),
         cmocka_unit_test(the_leader_goes),
         cmocka_unit_test(a_leader_that_is_cut_off_commits_nothing),
+        cmocka_unit_test(a_cable_cut_in_one_direction_is_seen_at_both_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
