@@ -197,6 +197,34 @@ def records_outlive_a_broker(n):
 
 
 @case
+def a_replica_that_lost_its_files_is_filled_again(n):
+    """All three are killed; two come back without what they had. They must not lead before the third one has filled them."""
+    n.fresh(replica_high_watermark_checkpoint_interval_ms=100)
+    n.tool('topic', 'create', '--bootstrap', n.brokers[0].boot, '--topic', 'kept', '--partitions', 2, '--replication-factor', 3,
+           '--config', 'min.insync.replicas=2')
+    path, two, boots = n.dir / 'in', n.brokers[:2], ','.join(b.boot for b in n.brokers[:VOTERS])
+    path.write_text(''.join(f'line {i}\n' for i in range(2000)))
+    for p in range(2):
+        n.client('kcat', '-b', boots, '-P', '-t', 'kept', '-p', p, '-l', path, '-X', 'acks=all', '-X', 'message.timeout.ms=30000')
+    wait_until('both are known to be committed', 10, lambda: all((b.data / 'replication-offset-checkpoint').read_text().count(' 2000 ') == 2
+                                                                for b in two))
+    for b in n.brokers[:VOTERS]:
+        b.kill()
+    for b in two:
+        shutil.rmtree(b.data / 'kept-0')
+        log = next((b.data / 'kept-1').glob('*.log'))
+        log.write_bytes(bytes(log.stat().st_size))  # its directory is there, its records are not
+        (b.data / 'kept-1' / 'active.checkpoint').unlink(missing_ok=True)
+    n.start(two)
+    wait_until('both take part', 20, lambda: n.metadata(two[0])[1] == [1, 2])
+    expect([p[1] for p in n.metadata(two[0])[0]['kept']] == [-1, -1], 'one of them leads')
+    n.start(n.brokers[2:VOTERS])
+    wait_until('all are in sync again', 60, lambda: all(len(p[3]) == 3 for p in n.agree()[0]['kept']), 0.3)
+    got = n.client('kcat', '-b', boots, '-C', '-t', 'kept', '-e', '-q', '-o', 'beginning').stdout.splitlines()
+    expect(sorted(got) == sorted(path.read_text().splitlines() * 2), f'{len(got)} of 4000 lines')
+
+
+@case
 def a_dead_data_port_gives_its_leaderships_away(n):
     """The management network is well, the cable of the data network is not."""
     n.fresh(data_recover_ms=1000)
