@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 static const struct admin_api *const apis[] = {
     &admin_create_topics, &admin_delete_topics, &admin_metadata, &admin_create_partitions, &admin_elect_leaders,
@@ -50,18 +49,6 @@ void admin_check(const struct control *c)
 }
 
 /* ---- words of the families --------------------------------------------------------------------------- */
-
-struct tide_uuid admin_random_uuid(void)
-{
-    struct tide_uuid u;
-    do {
-        if (getrandom(&u, sizeof(u), 0) != sizeof(u))
-            abort();
-        u.bytes[6] = (uint8_t)((u.bytes[6] & 0x0f) | 0x40); /* RFC 9562 5.4 */
-        u.bytes[8] = (uint8_t)((u.bytes[8] & 0x3f) | 0x80);
-    } while (u.bytes[0] == 0xf8); /* would begin with '-', which tools take for an option */
-    return u;
-}
 
 bool admin_topic_name(const struct wire_bytes *from, char ret_name[TIDE_TOPIC_NAME_MAX + 1])
 {

@@ -102,7 +102,6 @@ void admin_came_back(struct admin_ask *);
 void admin_set_timeout(struct admin_ask *, int32_t timeout_ms);
 /* Copies a topic's name; false: longer than any topic's, or with a zero inside. */
 bool admin_topic_name(const struct wire_bytes *, char ret_name[TIDE_TOPIC_NAME_MAX + 1]);
-struct tide_uuid admin_random_uuid(void);
 /* Another item with `count` (-1: null) things in a list of its own. False: more than is looked at for one request. */
 static inline bool admin_has_room(uint32_t *items, int32_t count)
 {

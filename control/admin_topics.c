@@ -82,9 +82,9 @@ static uint32_t unfenced(const struct cluster *cluster)
     return n;
 }
 
-static void prepare(struct creation *n, const char *name)
+static void prepare(const struct control *c, struct creation *n, const char *name)
 {
-    n->id = admin_random_uuid();
+    n->id = c->config.new_id(c->config.arg);
     n->partition_count = n->replication_factor = -1;
     n->name = strdup(name);
     if (n->name == NULL)
@@ -111,7 +111,7 @@ static void read_creation(struct control *c, struct creation *n, const struct cr
 {
     char name[TIDE_TOPIC_NAME_MAX + 1];
     bool fits = admin_topic_name(&t->name, name);
-    prepare(n, name);
+    prepare(c, n, name);
     if (!fits)
         admin_refuse(&n->verdict, KAFKA_INVALID_TOPIC_EXCEPTION, "a topic's name is 1 to 249 of a-z A-Z 0-9 . _ -");
     n->partition_count = t->num_partitions;
@@ -302,7 +302,7 @@ static bool begin_metadata(struct admin_ask *a, struct wire_cursor *body)
         char name[TIDE_TOPIC_NAME_MAX + 1];
         if (t.name.null || !admin_topic_name(&t.name, name) || cluster_find_topic(a->control->config.cluster, name) != NULL)
             continue;
-        prepare(&all->each[all->count], name);
+        prepare(a->control, &all->each[all->count], name);
         fill_defaults(a->control, &all->each[all->count++]);
     }
     for (uint32_t i = 0; i < all->count; i++)

@@ -4,6 +4,7 @@
  */
 #include "control/admin.h"
 
+#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@ enum {
 /* What a result of the node belongs to: an ask, a leader's wish for another ISR, a leadership that is given away, a replica
  * that is put down as lost or as found, or a change of the quorum's membership. */
 struct submission {
+    struct submission *next, **at; /* of control's list */
     struct admin_ask *ask;
     uint32_t index;
     struct tide_mail *isr;
@@ -59,6 +61,44 @@ void control_registration(const struct tide_settings *s, const struct dirs *dirs
     ret->directory_count = TIDE_MIN(dirs_count(dirs), (uint32_t)TIDE_LOG_DIRS_MAX);
     for (uint32_t i = 0; i < ret->directory_count; i++)
         dirs_id(dirs, i, &ret->directories[i]);
+}
+
+static void name_voters(const struct tide_settings *s, struct node_config *c)
+{
+    c->voter_count = s->voter_count;
+    for (uint32_t i = 0; i < s->voter_count; i++) {
+        const struct settings_voter *v = &s->voter[i];
+        bool six = strchr(v->host, ':') != NULL;
+        c->voters[i].id = v->id;
+        snprintf(c->voters[i].address, sizeof(c->voters[i].address), six ? "[%.200s]:%u" : "%.200s:%u", v->port != 0 ? v->host : "localhost",
+                 (unsigned)v->port);
+    }
+}
+
+void control_node_config(const struct tide_settings *s, const struct dirs *dirs, struct cluster_config *birth, struct node_config *ret)
+{
+    *ret = (struct node_config){.id = (int32_t)s->node_id,
+                                .session_ms = (uint64_t)s->broker_session_timeout_ms,
+                                .heartbeat_ms = (uint64_t)s->broker_heartbeat_interval_ms,
+                                .lease_ms = (uint64_t)s->broker_lease_ms,
+                                .request_ms = (uint64_t)s->controller_request_timeout_ms,
+                                .leave_ms = (uint64_t)s->controlled_shutdown_timeout_ms,
+                                .election_ms = (uint32_t)s->quorum_election_timeout_ms,
+                                .quorum_heartbeat_ms = (uint32_t)s->quorum_heartbeat_ms,
+                                .idle_ms = (uint32_t)s->metadata_max_idle_interval_ms,
+                                .balance_ms = s->auto_leader_rebalance_enable ? (uint64_t)s->leader_imbalance_check_interval_seconds * 1000 : 0,
+                                .probe_ms = (uint64_t)s->data_probe_timeout_ms,
+                                .suspect_ms = (uint64_t)s->data_suspect_ms,
+                                .recover_ms = (uint64_t)s->data_recover_ms,
+                                .shrink_guard_ms = (uint64_t)s->isr_shrink_guard_ms,
+                                .snapshot_commands = (uint32_t)TIDE_MIN(s->metadata_snapshot_commands, (int64_t)UINT32_MAX),
+                                .snapshot_bytes = (uint64_t)s->metadata_snapshot_bytes,
+                                .trailing = (uint32_t)TIDE_MIN(s->metadata_log_trailing, (int64_t)UINT32_MAX),
+                                .init_config_count = cluster_birth_configs(s, birth),
+                                .init_configs = birth,
+                                .previous_epoch = -1};
+    name_voters(s, ret);
+    control_registration(s, dirs, &ret->broker);
 }
 
 /* ---- the quorum, for those who ask ------------------------------------------------------------------------------ */
@@ -104,6 +144,32 @@ static void came_to_nothing(struct control *c, struct admin_ask *ask, uint32_t i
     admin_on_result(c, ask, index, &result);
 }
 
+static void keep(struct control *c, struct submission *s)
+{
+    s->next = c->submissions;
+    s->at = &c->submissions;
+    if (s->next != NULL)
+        s->next->at = &s->next;
+    c->submissions = s;
+}
+
+static struct submission take_back(uint64_t cookie)
+{
+    struct submission *s = (struct submission *)(uintptr_t)cookie;
+    struct submission what = *s;
+    *s->at = s->next;
+    if (s->next != NULL)
+        s->next->at = s->at;
+    free(s);
+    return what;
+}
+
+void changes_abandon(struct control *c)
+{
+    while (c->submissions != NULL)
+        (void)take_back((uint64_t)(uintptr_t)c->submissions);
+}
+
 static enum tide_status submit(struct control *c, const struct cluster_command *command, struct submission what, uint64_t patience_ms)
 {
     struct submission *s = malloc(sizeof(*s));
@@ -111,8 +177,10 @@ static enum tide_status submit(struct control *c, const struct cluster_command *
     if (s == NULL)
         return TIDE_FULL;
     *s = what;
-    status = node_submit(c->config.node, mgmt_now_ns(), command, patience_ms * TIDE_NS_PER_MS, (uint64_t)(uintptr_t)s);
-    if (status != TIDE_OK)
+    status = node_submit(c->config.node, c->now_ns, command, patience_ms * TIDE_NS_PER_MS, (uint64_t)(uintptr_t)s);
+    if (status == TIDE_OK)
+        keep(c, s);
+    else
         free(s);
     c->again = true;
     return status;
@@ -140,19 +208,19 @@ void control_submit(struct control *c, const struct cluster_command *command, st
     }
 }
 
-int control_change_voter(struct control *c, int32_t id, const char *address, char *error, size_t size)
+int control_change_voter(struct control *c, uint64_t now_ns, int32_t id, const char *address, char *error, size_t size)
 {
     struct submission *s = calloc(1, sizeof(*s));
-    uint64_t cookie = (uint64_t)(uintptr_t)s, now_ns = mgmt_now_ns();
+    uint64_t cookie = (uint64_t)(uintptr_t)s;
     enum tide_status status;
     if (s == NULL)
         return -1;
     s->voter = id;
     status = address != NULL ? node_add_voter(c->config.node, now_ns, id, address, cookie) : node_remove_voter(c->config.node, now_ns, id, cookie);
-    c->again = true;
-    control_wake(c);
-    if (status == TIDE_OK)
+    if (status == TIDE_OK) {
+        keep(c, s);
         return 0;
+    }
     free(s);
     if (!node_is_controller(c->config.node))
         snprintf(error, size, "broker %d is the controller: ask it", (int)node_controller(c->config.node));
@@ -249,9 +317,7 @@ bool changes_assign_dir(struct control *c, const struct replica *r, const struct
 
 static void on_result(struct control *c, struct node_event *e)
 {
-    struct submission *s = (struct submission *)(uintptr_t)e->cookie;
-    struct submission what = *s;
-    free(s);
+    struct submission what = take_back(e->cookie);
     if (what.isr != NULL)
         on_isr_result(c, what.isr, e);
     else if (what.moves)
@@ -417,16 +483,21 @@ static void look_for_twin(struct control *c)
         give_up(c, "another process runs as this broker: stop it, or give this one another node.id");
 }
 
+/* Read by every core before it acts as leader; a stale value ends the lease too early at most. */
+void changes_lease(struct control *c)
+{
+    atomic_store_explicit(&c->config.publication->lease_until_ns, node_lease_until_ns(c->config.node), memory_order_release);
+}
+
 bool changes_tick(struct control *c)
 {
-    uint64_t now_ns = mgmt_now_ns();
+    uint64_t now_ns = c->now_ns;
     bool waiting;
     if (c->failed)
         return false;
     tell_progress(c, now_ns);
     waiting = tell_finished(c, now_ns);
     look_for_twin(c);
-    /* Read by every core before it acts as leader; a stale value ends the lease too early at most. */
-    atomic_store_explicit(&c->config.publication->lease_until_ns, node_lease_until_ns(c->config.node), memory_order_release);
+    changes_lease(c);
     return waiting;
 }

@@ -1,33 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "control/internal.h"
 
-#include "control/node/node.h"
-
-#include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { TICK_MS = 1, LOOK_MS = 50, JOBS_TAKEN = 64, LETTERS_TAKEN = 128 };
-
-void control_log(const char *format, ...)
-{
-    char stamp[40];
-    struct timespec now;
-    struct tm utc;
-    va_list args;
-    clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &utc);
-    strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &utc);
-    fprintf(stderr, "tidemarkd: %s.%03ldZ ", stamp, now.tv_nsec / 1000000);
-    va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fputc('\n', stderr);
-}
+enum { TICK_MS = 1, JOBS_TAKEN = 64, LETTERS_TAKEN = 128 };
 
 /* ---- letters ------------------------------------------------------------------------------------ */
 
@@ -82,7 +61,7 @@ void control_answer(struct control *c, struct tide_mail *m)
 
 uint64_t control_now_ms(const struct control *c)
 {
-    return uv_now(c->config.loop);
+    return c->now_ns / TIDE_NS_PER_MS;
 }
 
 uint64_t control_show(struct control *c)
@@ -140,12 +119,7 @@ static bool free_retired(struct control *c)
     return c->retired != NULL;
 }
 
-/* ---- the loop -------------------------------------------------------------------------------------------- */
-
-static void on_tick(uv_timer_t *t)
-{
-    control_wake(t->data);
-}
+/* ---- a turn ------------------------------------------------------------------------------------------------ */
 
 static void write_marks(struct control *c)
 {
@@ -157,21 +131,6 @@ static void write_marks(struct control *c)
     marks_write(&c->marks, c->config.data.submit, c->config.data.self);
 }
 
-static void on_look(uv_timer_t *t)
-{
-    health_look(t->data);
-    write_marks(t->data);
-}
-
-static void on_doorbell(uv_poll_t *p, int status, int events)
-{
-    struct control *c = p->data;
-    uint64_t count;
-    (void)status;
-    (void)events;
-    (void)!read(c->config.office->parties[c->config.office->core_count].wake_fd, &count, sizeof(count));
-    control_wake(c);
-}
 
 static void take_letters(struct control *c)
 {
@@ -228,10 +187,9 @@ static void tell_progress(struct control *c)
     c->config.on_stopped(c->config.arg, !c->unclean && !c->failed);
 }
 
-static void wake_once(struct control *c)
+static void turn_once(struct control *c)
 {
     bool waiting;
-    uint64_t retry_ms;
     take_jobs(c);
     take_letters(c);
     changes_take(c);
@@ -244,117 +202,73 @@ static void wake_once(struct control *c)
     waiting = replicas_tick(c);
     if (c->view_stale || (c->reconcile && c->caught_up))
         waiting = true;
+    health_look(c);
+    write_marks(c);
     waiting |= changes_tick(c);
     waiting |= free_retired(c);
     waiting |= admin_tick(c);
     waiting |= send_unsent(c);
     wake_rung(c);
     tell_progress(c);
-    if (waiting && !uv_is_active((uv_handle_t *)&c->tick))
-        uv_timer_start(&c->tick, on_tick, TICK_MS, TICK_MS);
-    else if (!waiting)
-        uv_timer_stop(&c->tick);
-    retry_ms = replicas_retry_ms(c);
-    if (retry_ms != UINT64_MAX)
-        uv_timer_start(&c->retry, on_tick, retry_ms - TIDE_MIN(retry_ms, uv_now(c->config.loop)), 0);
-    else
-        uv_timer_stop(&c->retry);
+    c->tick_ns = waiting ? c->now_ns + TICK_MS * TIDE_NS_PER_MS : TIDE_NEVER;
 }
 
 /* What control tells the node may come back at once, and the other way round: until nobody has anything to say. */
-void control_wake(struct control *c)
+void control_turn(struct control *c, uint64_t now_ns)
 {
-    if (c->waking) {
-        c->again = true;
-        return;
-    }
-    c->waking = true;
+    c->now_ns = now_ns;
     do {
         c->again = false;
-        wake_once(c);
-        if (c->mgmt != NULL)
-            mgmt_turn(c->mgmt);
+        turn_once(c);
     } while (c->again && !c->stopped_told);
-    c->waking = false;
 }
 
-static void on_node(void *arg)
+bool control_on_node(struct control *c, uint64_t now_ns)
 {
-    struct control *c = arg;
-    if (c->mgmt == NULL)
-        return; /* it is just being started */
+    bool more;
+    c->now_ns = now_ns;
     changes_take(c);
-    if (c->again && !c->waking)
-        control_wake(c);
-    atomic_store_explicit(&c->config.publication->lease_until_ns, node_lease_until_ns(c->config.node), memory_order_release);
+    more = c->again && !c->stopped_told;
+    if (more)
+        control_turn(c, now_ns);
+    changes_lease(c);
+    return more;
 }
 
-struct control *control_start(const struct control_config *config, char *error, size_t size)
+uint64_t control_deadline_ns(const struct control *c)
+{
+    uint64_t retry_ms = replicas_retry_ms(c);
+    uint64_t retry_ns = retry_ms == UINT64_MAX ? TIDE_NEVER : retry_ms * TIDE_NS_PER_MS;
+    if (c->stopped_told)
+        return TIDE_NEVER;
+    return TIDE_MIN(TIDE_MIN(c->tick_ns, c->look_ns), retry_ns);
+}
+
+struct control *control_create(const struct control_config *config)
 {
     struct control *c = calloc(1, sizeof(*c));
-    uint32_t self = config->office->core_count;
-    struct mgmt_config mgmt;
-    if (c == NULL) {
-        snprintf(error, size, "no memory");
+    const char *paths[TIDE_LOG_DIRS_MAX];
+    for (uint32_t i = 0; i < dirs_count(config->dirs); i++)
+        paths[i] = dirs_path(config->dirs, i);
+    if (c == NULL || !marks_load(&c->marks, config->fs, paths, dirs_count(config->dirs), control_log)) {
+        free(c);
         return NULL;
     }
     c->config = *config;
     c->config.cluster = node_cluster(config->node);
-    const char *paths[TIDE_LOG_DIRS_MAX];
-    for (uint32_t i = 0; i < dirs_count(config->dirs); i++)
-        paths[i] = dirs_path(config->dirs, i);
-    if (!marks_load(&c->marks, config->fs, paths, dirs_count(config->dirs), control_log)) {
-        snprintf(error, size, "no memory");
-        free(c);
-        return NULL;
-    }
     hearing_init(&c->hearing, config->broker_id);
-    c->orders = rte_mempool_create("orders", ORDERS_MAX - 1, sizeof(struct tide_mail), 0, 0, NULL, NULL,
-                                   NULL, NULL, SOCKET_ID_ANY, 0);
-    if (c->orders == NULL) {
-        snprintf(error, size, "no memory for letters to the cores: raise dpdk.memory.mb");
-        marks_deinit(&c->marks);
-        free(c);
-        return NULL;
-    }
-    uv_timer_init(config->loop, &c->tick);
-    c->tick.data = c;
-    uv_timer_init(config->loop, &c->retry);
-    c->retry.data = c;
-    uv_timer_init(config->loop, &c->look);
-    c->look.data = c;
-    uv_poll_init(config->loop, &c->doorbell, config->office->parties[self].wake_fd);
-    c->doorbell.data = c;
-    uv_poll_start(&c->doorbell, UV_READABLE, on_doorbell);
-    /* The loop sleeps in its own way: it is always to be woken. */
-    atomic_store(&config->office->parties[self].asleep, 1);
-    mgmt = (struct mgmt_config){.loop = config->loop,
-                                .settings = config->settings,
-                                .node = config->node,
-                                .files = config->files,
-                                .say = control_log,
-                                .on_turn = on_node,
-                                .arg = c};
+    /* It sleeps in its own way: it is always to be woken. */
+    atomic_store(&config->office->parties[config->office->core_count].asleep, 1);
     c->view_stale = true;
-    c->mgmt = mgmt_start(&mgmt, error, size);
-    if (c->mgmt == NULL) {
-        rte_mempool_free(c->orders);
-        marks_deinit(&c->marks);
-        free(c);
-        return NULL;
-    }
-    uv_timer_start(&c->look, on_look, LOOK_MS, LOOK_MS);
-    control_wake(c);
     return c;
 }
 
-void control_stop(struct control *c)
+void control_stop(struct control *c, uint64_t now_ns)
 {
     if (c->leaving)
         return;
     c->leaving = true;
-    node_stop(c->config.node, mgmt_now_ns());
-    control_wake(c);
+    node_stop(c->config.node, now_ns);
 }
 
 void control_leave(struct control *c)
@@ -363,9 +277,13 @@ void control_leave(struct control *c)
     replicas_stop(c);
 }
 
+void control_cut(struct control *c)
+{
+    replicas_abandon(c);
+}
+
 void control_destroy(struct control *c)
 {
-    mgmt_stop(c->mgmt);
     while (c->retired != NULL) {
         struct retired *old = c->retired;
         c->retired = old->next;
@@ -373,26 +291,21 @@ void control_destroy(struct control *c)
         free(old);
     }
     admin_abandon(c);
+    changes_abandon(c);
     view_free(c->view);
-    rte_mempool_free(c->orders);
     marks_deinit(&c->marks);
     free(c);
 }
 
-void control_gauges(const struct control *c, struct control_gauges *ret)
+void control_gauges(const struct control *c, uint64_t now_ns, struct control_gauges *ret)
 {
-    struct mgmt_gauges mgmt;
-    uint64_t now_ns = mgmt_now_ns(), lease_ns = node_lease_until_ns(c->config.node);
+    uint64_t lease_ns = node_lease_until_ns(c->config.node);
     memset(ret, 0, sizeof(*ret));
-    mgmt_gauges(c->mgmt, &mgmt);
     ret->controller = node_controller(c->config.node);
     ret->controller_epoch = cluster_controller_epoch(c->config.cluster);
     ret->metadata_index = cluster_index(c->config.cluster);
     ret->lease_left_ms = lease_ns > now_ns ? (lease_ns - now_ns) / TIDE_NS_PER_MS : 0;
     ret->member_state = (int)node_member(c->config.node)->state;
-    ret->links = mgmt.links;
-    ret->guests = mgmt.guests;
-    ret->refused = mgmt.refused;
     ret->topics = cluster_topic_count(c->config.cluster);
     ret->view_version = c->version;
     ret->commands = cluster_index(c->config.cluster);

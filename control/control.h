@@ -2,9 +2,10 @@
 /*
  * The control thread: this broker's part in the cluster, and what the cores are told of it.
  *
- * One libuv loop. Cores ask by mail (topics, configurations, producer ids); a change becomes a command, which the node
- * (control/node) brings to the controller of the cluster; when it is applied here, it changes which replicas live here
- * and what the view says. What other brokers change arrives in the same way.
+ * Pure: time comes in, and what goes out are letters, jobs, a view, and what the node (control/node) has to send and to write;
+ * control_loop.h is the edge that turns it in the daemon. Cores ask by mail (topics, configurations, producer ids); a change
+ * becomes a command, which the node brings to the controller of the cluster; when it is applied here, it changes which replicas
+ * live here and what the view says. What other brokers change arrives in the same way.
  *
  * A start: the metadata is caught up -> what the cluster does not know is set aside, logs are recovered -> the broker
  * registers -> it is unfenced when its cores have acted on that -> ready. A stop: the cluster moves the leaderships
@@ -40,8 +41,10 @@
  * goes on: nobody could lead in its place. Brokers from which nothing comes on the data network, or which acknowledge nothing,
  * for data.probe.timeout.ms are named in each report to the controller (node/hearing.h).
  *
- * Timers: a 1 ms tick while something waits for a grace period; one at the time when the next FAILED
+ * Timers (control_deadline_ns): a 1 ms tick while something waits for a grace period; the time when the next FAILED
  * replica is opened again; the look at the data path.
+ *
+ * Owner: the control thread.
  */
 #ifndef TIDEMARK_CONTROL_CONTROL_H
 #define TIDEMARK_CONTROL_CONTROL_H
@@ -49,8 +52,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <uv.h>
 
 #include "tidemark/fs.h"
 #include "tidemark/mail.h"
@@ -61,9 +62,10 @@ struct control;
 struct tide_job;
 struct cluster;
 struct cluster_broker;
+struct cluster_config;
 struct dirs;
 struct node;
-struct quorum_files;
+struct node_config;
 struct rte_rcu_qsbr;
 
 /* What control knows of a replica that shall live here. */
@@ -103,44 +105,53 @@ struct control_data_plane {
 };
 
 struct control_config {
-    uv_loop_t *loop;
     const struct tide_settings *settings;
     struct dirs *dirs;
     const struct tide_fs *fs;
     struct node *node; /* with the metadata as it was */
     const struct cluster *cluster; /* the node's; control_start fills it in */
-    struct quorum_files *files; /* NULL: an observer */
     struct post_office *office;
     struct tide_publication *publication;
     struct control_data_plane data;
     struct rte_mempool *response_pool; /* for bodies of answers */
+    struct rte_mempool *order_pool;    /* letters to the cores: two per replica, and some */
     int32_t broker_id;
     struct tide_uuid incarnation;
     /* [control] Called once when this broker may lead and the replicas that lived here at start are served (or failed). */
     void (*on_ready)(void *arg);
     /* [control] Called once when everything is closed after control_stop. */
     void (*on_stopped)(void *arg, bool clean);
+    /* [control] An id that nothing else has. */
+    struct tide_uuid (*new_id)(void *arg);
     void *arg;
 };
 
-/* [start] Registers the broker, begins to open its replicas. NULL with a sentence in error. */
-struct control *control_start(const struct control_config *, char *error, size_t size);
-/* [control] Begins a clean stop; on_stopped follows. */
-void control_stop(struct control *);
-/* [control] After on_stopped. */
+/* [start] NULL without memory. */
+struct control *control_create(const struct control_config *);
+/* After on_stopped. */
 void control_destroy(struct control *);
-/* [control] The doorbell or a job rang. */
-void control_wake(struct control *);
+/* The power went: the cores are gone already, and with them goes every replica that is left. control_destroy() follows. */
+void control_cut(struct control *);
+/* The doorbell or a job rang, the time of the deadline has come, or control was asked for something. Here and below: the
+ * node may have something to send or to write afterwards. */
+void control_turn(struct control *, uint64_t now_ns);
+/* The node was given something. True: it had something to say, and control has turned. */
+bool control_on_node(struct control *, uint64_t now_ns);
+uint64_t control_deadline_ns(const struct control *);
+/* Begins a clean stop; on_stopped follows. control_turn() is to be called after it. */
+void control_stop(struct control *, uint64_t now_ns);
 
 /* [control] One line of the broker's log, with the time in front. */
 void control_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* How this broker registers. */
 void control_registration(const struct tide_settings *, const struct dirs *, struct cluster_broker *ret);
+/* All that the settings say of the node; `birth` has to stay. The ids, the seed, the mark of a clean stop and the time are the caller's. */
+void control_node_config(const struct tide_settings *, const struct dirs *, struct cluster_config *birth, struct node_config *ret);
 
-/* [control] Takes a voter into the quorum (address: host:port) or out of it (NULL). 0: begun, and the log tells how it
- * ended; otherwise a sentence. */
-int control_change_voter(struct control *, int32_t id, const char *address, char *error, size_t size);
+/* Takes a voter into the quorum (address: host:port) or out of it (NULL). 0: begun, and the log tells how it
+ * ended; otherwise a sentence. control_turn() is to be called after it. */
+int control_change_voter(struct control *, uint64_t now_ns, int32_t id, const char *address, char *error, size_t size);
 
 struct control_gauges {
     int32_t controller;       /* broker, -1 */
@@ -148,8 +159,6 @@ struct control_gauges {
     uint64_t metadata_index;
     uint64_t lease_left_ms;
     int member_state;         /* enum member_state */
-    uint32_t links, guests;
-    uint64_t refused;
     uint32_t topics;
     uint32_t replicas_serving;
     uint32_t replicas_failed;   /* FAILED, or on the way there */
@@ -160,6 +169,6 @@ struct control_gauges {
     uint64_t view_version;
     uint64_t commands;
 };
-void control_gauges(const struct control *, struct control_gauges *ret);
+void control_gauges(const struct control *, uint64_t now_ns, struct control_gauges *ret);
 
 #endif

@@ -79,7 +79,7 @@ static void tell_silence(const struct node_health *was, const struct node_health
 static void listen_to_peers(struct control *c, struct node_health *ret)
 {
     const struct control_data_plane *d = &c->config.data;
-    uint64_t now_ns = mgmt_now_ns();
+    uint64_t now_ns = c->now_ns;
     if (d->each_peer == NULL)
         return;
     hearing_on_metadata(&c->hearing, now_ns, c->config.cluster);
@@ -93,8 +93,9 @@ void health_look(struct control *c)
 {
     struct node_health health = {0};
     bool news;
-    if (c->failed)
+    if (c->failed || c->now_ns < c->look_ns)
         return;
+    c->look_ns = c->now_ns + LOOK_MS * TIDE_NS_PER_MS;
     health.faulty = is_faulty(c, control_now_ms(c));
     listen_to_peers(c, &health);
     tell_silence(&c->health, &health);
@@ -102,7 +103,6 @@ void health_look(struct control *c)
     if (!news && health.silent_count == 0)
         return;
     c->health = health;
-    node_on_health(c->config.node, mgmt_now_ns(), &health); /* ages grow: told at each look */
-    if (news)
-        control_wake(c);
+    node_on_health(c->config.node, c->now_ns, &health); /* ages grow: told at each look */
+    c->again |= news;
 }

@@ -12,8 +12,8 @@
 #include "control/control.h"
 #include "control/edge/dirs.h"
 #include "control/marks.h"
-#include "control/edge/mgmt.h"
 #include "control/node/hearing.h"
+#include "control/node/node.h"
 #include "kafka/errors.h"
 #include "tidemark/disk_op.h"
 
@@ -30,7 +30,7 @@ enum replica_state {
     REPLICA_STATE_COUNT
 };
 
-enum { DIR_MAX = 4096, REPLICA_ERROR_MAX = 512, ORDERS_MAX = 8192 };
+enum { DIR_MAX = 4096, REPLICA_ERROR_MAX = 512 };
 
 /* A replica that lives here, or on its way in or out. */
 struct replica {
@@ -45,8 +45,8 @@ struct replica {
     bool deleting;       /* the job that is out removes the files */
     bool again;          /* its log failed: FAILED comes behind DRAINING */
     uint32_t tries;      /* to open it again, since it last served for a while */
-    uint64_t retry_ms;   /* uv_now: when a FAILED one is opened */
-    uint64_t served_ms;  /* uv_now: since when it is served */
+    uint64_t retry_ms;   /* when a FAILED one is opened */
+    uint64_t served_ms;  /* since when it is served */
     uint64_t token;      /* grace period that LEAVING and DRAINING wait for */
     struct tide_job job; /* open or close */
     bool job_unsent;     /* the helpers had no room */
@@ -65,7 +65,7 @@ struct replica {
     bool repairs;        /* it is being opened so that what rotted goes */
     bool assign_out;     /* the cluster is asked to put it down as lost, or in its directory again */
     int32_t spare_epoch; /* partition epoch in which it could not be spared, -1 */
-    uint64_t assign_ms;  /* uv_now: asked again */
+    uint64_t assign_ms;  /* asked again */
     char dir[DIR_MAX];
     char error[REPLICA_ERROR_MAX];
 };
@@ -78,6 +78,7 @@ struct retired {
 };
 
 struct admin_ask;
+struct submission;
 
 struct control {
     struct control_config config;
@@ -90,36 +91,34 @@ struct control {
     bool caught_up; /* the metadata is: replicas are opened from here on */
     bool recovered; /* and the node knows that they are */
     bool was_active; /* this broker was unfenced once */
-    bool waking, again;
-    struct mgmt *mgmt;
+    bool again;
+    uint64_t now_ns;
+    uint64_t tick_ns; /* TIDE_NEVER: nothing waits */
+    uint64_t look_ns; /* the next look at the data path */
     uint64_t version;
     uint64_t finished;        /* told to the node */
     uint64_t finishing;       /* this index, when the grace period has passed */
     uint64_t finishing_token; /* 0: none */
     uint32_t orders_out;      /* roles that cores have not answered */
-    uint64_t refused_ms;      /* uv_now: since when other brokers refuse us; 0: they do not */
+    uint64_t refused_ms;      /* since when other brokers refuse us; 0: they do not */
     uint64_t refused_said_ms;
-    struct rte_mempool *orders;
     struct replica *replicas[TIDE_PARTITIONS_MAX];
     const struct tide_view *view;
     struct retired *retired;
     struct admin_ask *asks; /* in progress, admin.h */
+    struct submission *submissions; /* on their way to the cluster */
     bool reconcile;  /* a directory became free */
     bool view_stale; /* the cluster or a replica changed since the view was built */
-    uv_timer_t tick;
-    uv_timer_t look;         /* at the data path */
-    uint64_t looked_ms;      /* uv_now */
+    uint64_t looked_ms;      /* at the data path */
     uint64_t turn_token;     /* a quiet point that every core is to pass, 0: none */
-    uint64_t turn_ms;        /* uv_now: since when it is waited for */
-    uint64_t dark_ms;        /* uv_now: since when no port has a link, 0: one has */
-    uint64_t well_ms;        /* uv_now: since when all is well, 0: it is not */
+    uint64_t turn_ms;        /* since when it is waited for */
+    uint64_t dark_ms;        /* since when no port has a link, 0: one has */
+    uint64_t well_ms;        /* since when all is well, 0: it is not */
     struct hearing hearing;
     struct node_health health; /* as told to the node */
-    uv_timer_t retry; /* the next FAILED replica is opened */
     uint64_t replica_failures, replica_reopens;
     struct marks marks;
-    uint64_t marks_ms; /* uv_now: when they were written last */
-    uv_poll_t doorbell;
+    uint64_t marks_ms; /* when they were written last */
     struct tide_topic_config defaults; /* of topics that have no settings of their own: configs_refresh */
     uint64_t configured;               /* index of the cluster as of which replicas have their settings */
     uint64_t next_producer_id;
@@ -144,6 +143,9 @@ bool changes_move_leader(struct control *, const struct replica *, int32_t leade
 void changes_take(struct control *);
 /* The node hears how far the cores are, the cores how long the lease is. True while a grace period is waited for. */
 bool changes_tick(struct control *);
+void changes_lease(struct control *);
+/* At the end: forgets what is on its way. */
+void changes_abandon(struct control *);
 /* A change on its way to the cluster. The command is read before this returns; its result comes by
  * admin_on_result(), exactly once, perhaps before this returns:
  *   error 0                  it is applied here
@@ -182,7 +184,7 @@ void topic_config_of(const struct control *, const struct cluster_topic *, struc
 void configs_refresh(struct control *);
 
 /* ---- health.c */
-/* Looks at the data path, and tells the node. */
+/* Looks at the data path, and tells the node, when it is time. */
 void health_look(struct control *);
 
 /* ---- replicas.c */
@@ -199,7 +201,7 @@ void replicas_on_rotten(struct control *, const struct partition *, int64_t offs
 /* What became of changes_assign_dir(). */
 void replicas_on_assigned(struct control *, const struct tide_uuid *topic_id, int32_t index, int32_t partition_epoch, int16_t error);
 uint32_t replicas_rotten(const struct control *);
-/* uv_now at which the next FAILED replica is to be opened, or something asked again; UINT64_MAX: there is none. */
+/* When the next FAILED replica is to be opened, or something asked again; UINT64_MAX: there is none. */
 uint64_t replicas_retry_ms(const struct control *);
 /* States that wait for a grace period move on. True while some still wait. */
 bool replicas_tick(struct control *);
@@ -215,6 +217,8 @@ void replicas_on_role(struct control *, struct tide_mail *);
 /* What became of changes_move_leader(). */
 void replicas_on_moved(struct control *, const struct tide_uuid *topic_id, int32_t index, int32_t leader_epoch, int16_t error);
 bool replicas_gone(const struct control *);
+/* At the end: forgets those that are left. */
+void replicas_abandon(struct control *);
 struct replica *replicas_of(const struct control *, const struct partition *);
 struct replica *replicas_find(const struct control *, const struct tide_uuid *topic_id, int32_t index);
 

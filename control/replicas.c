@@ -62,12 +62,12 @@ static void send_order(struct control *c, struct replica *r, enum mail_kind kind
     void *at;
     struct tide_mail *m;
     uint32_t self = c->config.office->core_count;
-    TIDE_ASSERT(rte_mempool_get(c->orders, &at) == 0); /* one per slot at most, and some */
+    TIDE_ASSERT(rte_mempool_get(c->config.order_pool, &at) == 0); /* one per slot at most, and some */
     m = at;
     memset(m, 0, sizeof(*m));
     m->kind = kind;
     m->from = self;
-    m->pool = c->orders;
+    m->pool = c->config.order_pool;
     m->order.partition = r->partition;
     m->order.cookie = r;
     m->order.config = r->config;
@@ -102,12 +102,12 @@ static void send_role(struct control *c, struct replica *r)
         return;
     if (r->rotten && is_lost(c, p)) /* it acknowledges nothing in the epoch that begins without it, before it is cut */
         return;
-    TIDE_ASSERT(rte_mempool_get(c->orders, &at) == 0); /* one per slot at most, and as many others */
+    TIDE_ASSERT(rte_mempool_get(c->config.order_pool, &at) == 0); /* one per slot at most, and as many others */
     m = at;
     memset(m, 0, sizeof(*m));
     m->kind = MAIL_BECOME;
     m->from = c->config.office->core_count;
-    m->pool = c->orders;
+    m->pool = c->config.order_pool;
     m->become.partition = r->partition;
     m->become.cookie = r;
     role = &m->become.role;
@@ -410,7 +410,7 @@ void replicas_on_moved(struct control *c, const struct tide_uuid *topic_id, int3
     if (error == KAFKA_ELIGIBLE_LEADERS_NOT_AVAILABLE)
         r->kept_epoch = leader_epoch;
     else if (error != 0) /* nobody knows: asked again, but not at once */
-        r->retry_ms = uv_now(c->config.loop) + RETRY_FIRST_MS;
+        r->retry_ms = control_now_ms(c) + RETRY_FIRST_MS;
 }
 
 /* ---- a log that rotted ------------------------------------------------------------------------------ */
@@ -419,7 +419,7 @@ static void assign(struct control *c, struct replica *r, const struct tide_uuid 
 {
     r->assign_out = changes_assign_dir(c, r, directory, partition_epoch);
     if (!r->assign_out)
-        r->assign_ms = uv_now(c->config.loop) + RETRY_FIRST_MS;
+        r->assign_ms = control_now_ms(c) + RETRY_FIRST_MS;
 }
 
 /* A replica that has not what it had counts for nothing before it is cut: the cluster puts it down as lost, if somebody
@@ -429,7 +429,7 @@ static void mend(struct control *c, struct replica *r)
 {
     const struct cluster_partition *p = cluster_find_partition(c->config.cluster, &r->topic_id, r->index);
     struct tide_uuid home;
-    if (r->assign_out || uv_now(c->config.loop) < r->assign_ms)
+    if (r->assign_out || control_now_ms(c) < r->assign_ms)
         return;
     r->assign_ms = 0;
     if (p == NULL || c->stopping || !is_assigned(c, r))
@@ -463,9 +463,9 @@ void replicas_on_assigned(struct control *c, const struct tide_uuid *topic_id, i
         control_log("replica %s-%d: nobody else is known to have what rotted here; it stays, without those batches", r->topic, r->index);
         r->spare_epoch = partition_epoch;
     } else if (error != 0) { /* nobody knows: asked again, but not at once */
-        r->assign_ms = uv_now(c->config.loop) + RETRY_FIRST_MS;
+        r->assign_ms = control_now_ms(c) + RETRY_FIRST_MS;
     } else {
-        r->retry_ms = uv_now(c->config.loop); /* when it is FAILED: at once */
+        r->retry_ms = control_now_ms(c); /* when it is FAILED: at once */
         c->reconcile = true;
     }
 }
@@ -580,7 +580,7 @@ static void fail(struct control *c, struct replica *r)
     r->again = false;
     r->kept_epoch = -1; /* asked again with each try: another one may be back */
     replica_move(r, REPLICA_FAILED);
-    r->retry_ms = uv_now(c->config.loop) + TIDE_MIN((uint64_t)RETRY_FIRST_MS << doublings, (uint64_t)RETRY_MOST_MS);
+    r->retry_ms = control_now_ms(c) + TIDE_MIN((uint64_t)RETRY_FIRST_MS << doublings, (uint64_t)RETRY_MOST_MS);
     c->view_stale = true;
 }
 
@@ -590,7 +590,7 @@ void replicas_on_failed(struct control *c, const struct partition *p)
         struct replica *r = c->replicas[i];
         if (r == NULL || r->partition != p || r->state != REPLICA_SERVING)
             continue;
-        if (uv_now(c->config.loop) - r->served_ms > CALM_MS)
+        if (control_now_ms(c) - r->served_ms > CALM_MS)
             r->tries = 0;
         control_log("replica %s-%d: its log has failed; it is closed and recovered", r->topic, r->index);
         c->replica_failures++;
@@ -608,7 +608,7 @@ static void open_again(struct control *c, struct replica *r, const struct cluste
     c->replica_reopens++;
     r->error[0] = '\0';
     if (!create_partition(c, r, t)) {
-        r->retry_ms = uv_now(c->config.loop) + RETRY_MOST_MS;
+        r->retry_ms = control_now_ms(c) + RETRY_MOST_MS;
         return;
     }
     replica_move(r, REPLICA_OPENING);
@@ -626,7 +626,7 @@ static bool failed_tick(struct control *c, struct replica *r)
     if (t == NULL) {
         r->delete_files = true;
         close_replica(c, r);
-    } else if (uv_now(c->config.loop) >= r->retry_ms) {
+    } else if (control_now_ms(c) >= r->retry_ms) {
         give_lead(c, r);
         mend(c, r);
         if (!r->move_out && !r->assign_out) /* else the answer says as what it comes back */
@@ -670,7 +670,7 @@ void replicas_on_job(struct control *c, struct tide_job *job)
         c->replica_failures++;
         r->rotten |= job->result == -EBADMSG; /* recovery will not cut what may be nowhere else */
         control_log("replica %s-%d could not be opened: %s; again in %lu ms", r->topic, r->index,
-                    r->error[0] ? r->error : strerror((int)-job->result), r->retry_ms - uv_now(c->config.loop));
+                    r->error[0] ? r->error : strerror((int)-job->result), r->retry_ms - control_now_ms(c));
     } else if (r->state == REPLICA_CLOSING) {
         if (job->result != 0 && !r->again) {
             control_log("replica %s-%d was not closed cleanly: %s", r->topic, r->index, strerror((int)-job->result));
@@ -692,7 +692,7 @@ void replicas_on_order(struct control *c, struct tide_mail *m)
     rte_mempool_put(m->pool, m);
     if (kind == MAIL_ADOPT) {
         replica_move(r, REPLICA_SERVING);
-        r->served_ms = uv_now(c->config.loop);
+        r->served_ms = control_now_ms(c);
         if (r->tries != 0)
             control_log("replica %s-%d is served again", r->topic, r->index);
         c->view_stale = true;
@@ -776,4 +776,14 @@ bool replicas_gone(const struct control *c)
         if (c->replicas[i] != NULL)
             return false;
     return true;
+}
+
+void replicas_abandon(struct control *c)
+{
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
+        struct replica *r = c->replicas[i];
+        if (r != NULL && r->partition != NULL)
+            c->config.data.destroy(r->partition);
+        free(r);
+    }
 }

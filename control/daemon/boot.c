@@ -54,6 +54,7 @@ enum {
     MAILS = 16383,
     REQUESTS_PER_CORE = 16384,
     RESPONSE_BLOCKS = 8191,
+    ORDERS = 8192, /* letters of control to the cores: two per replica at most */
     PEER_BLOCK = 256,
     PEER_BLOCKS = 16383,
     VIEWS = 65535,
@@ -468,7 +469,8 @@ static bool make_data_plane(struct world *w, char *error, size_t size)
     if (w->core_count > 1)
         w->steer = steer_create(w->core_count);
     w->response_pools[w->core_count] = dense_pool("answers", w->core_count, 1023, RESPONSE_BLOCK);
-    if (w->response_pools[w->core_count] == NULL || (w->core_count > 1 && w->steer == NULL))
+    w->order_pool = rte_mempool_create("orders", ORDERS - 1, sizeof(struct tide_mail), 0, 0, NULL, NULL, NULL, NULL, SOCKET_ID_ANY, 0);
+    if (w->response_pools[w->core_count] == NULL || w->order_pool == NULL || (w->core_count > 1 && w->steer == NULL))
         return false;
     for (uint32_t i = 0; i < w->core_count; i++)
         if (!make_core(w, i, listeners, listener_count))
@@ -501,12 +503,30 @@ static void destroy_data_plane(struct world *w)
         if (w->office != NULL && w->office->parties[i].wake_fd >= 0)
             close(w->office->parties[i].wake_fd);
     }
+    rte_mempool_free(w->order_pool);
     post_office_destroy(w->office);
     rte_free(w->publication.qsbr);
     free(w->nic_counters);
 }
 
 /* ---- control ------------------------------------------------------------------------------------------------ */
+
+static struct tide_uuid new_uuid(void)
+{
+    struct tide_uuid u;
+    if (getrandom(&u, sizeof(u), 0) != sizeof(u))
+        abort();
+    u.bytes[0] &= 0x7f; /* a text that does not begin with '-' or '_' */
+    u.bytes[6] = (uint8_t)((u.bytes[6] & 0x0f) | 0x40);
+    u.bytes[8] = (uint8_t)((u.bytes[8] & 0x3f) | 0x80);
+    return u;
+}
+
+static struct tide_uuid new_id(void *arg)
+{
+    (void)arg;
+    return new_uuid();
+}
 
 static void on_ready(void *arg)
 {
@@ -530,7 +550,8 @@ static void on_signal(uv_signal_t *signal, int number)
     control_log("signal %d: stopping", number);
     uv_signal_stop(&w->sigterm);
     uv_signal_stop(&w->sigint);
-    control_stop(w->control);
+    control_stop(control_loop_control(w->control), mgmt_now_ns());
+    control_loop_turn(w->control);
 }
 
 static void watch_signals(struct world *w)
@@ -570,12 +591,10 @@ static bool start_control(struct world *w, char *error, size_t size)
         {.path = "/conns", .ask = ask_for_conns, .is_ready = conns_are_ready, .render = conns_render},
     };
     struct http_pages http = {.pages = pages, .count = TIDE_ARRAY_LEN(pages), .arg = w};
-    struct control_config config = {.loop = &w->loop,
-                                    .settings = w->settings,
+    struct control_config config = {.settings = w->settings,
                                     .dirs = w->dirs,
                                     .fs = posix_fs(),
                                     .node = w->node,
-                                    .files = w->files,
                                     .office = w->office,
                                     .publication = &w->publication,
                                     .data = {.self = w, .create = data_create, .open = partition_open,
@@ -584,29 +603,20 @@ static bool start_control(struct world *w, char *error, size_t size)
                                              .port_is_up = data_port_is_up, .each_peer = data_each_peer, .in_use = data_in_use,
                                              .submit = data_submit, .take = data_take},
                                     .response_pool = w->response_pools[w->core_count],
+                                    .order_pool = w->order_pool,
                                     .broker_id = (int32_t)w->settings->node_id,
                                     .incarnation = w->incarnation,
                                     .on_ready = on_ready,
                                     .on_stopped = on_stopped,
+                                    .new_id = new_id,
                                     .arg = w};
-    w->control = control_start(&config, error, size);
+    w->control = control_loop_start(&w->loop, &config, w->files, error, size);
     if (w->control == NULL)
         return false;
     return http_start(&w->loop, w->settings->control_address, &http, &w->http, error, size) == TIDE_OK;
 }
 
 /* ---- identity and history ---------------------------------------------------------------------------------- */
-
-static struct tide_uuid new_uuid(void)
-{
-    struct tide_uuid u;
-    if (getrandom(&u, sizeof(u), 0) != sizeof(u))
-        abort();
-    u.bytes[0] &= 0x7f; /* a text that does not begin with '-' or '_' */
-    u.bytes[6] = (uint8_t)((u.bytes[6] & 0x0f) | 0x40);
-    u.bytes[8] = (uint8_t)((u.bytes[8] & 0x3f) | 0x80);
-    return u;
-}
 
 /* Which cluster fresh directories are to belong to. A single broker makes one up; where others must name the same, it
  * has to be said. */
@@ -660,48 +670,16 @@ static void tell_dirs(const struct world *w, const struct dirs_identity *who)
                       : who->clean ? "after a clean stop" : "after an unclean stop: logs are recovered");
 }
 
-static void name_voters(const struct tide_settings *s, struct node_config *c)
-{
-    c->voter_count = s->voter_count;
-    for (uint32_t i = 0; i < s->voter_count; i++) {
-        const struct settings_voter *v = &s->voter[i];
-        bool six = strchr(v->host, ':') != NULL;
-        c->voters[i].id = v->id;
-        snprintf(c->voters[i].address, sizeof(c->voters[i].address), six ? "[%.200s]:%u" : "%.200s:%u", v->port != 0 ? v->host : "localhost",
-                 (unsigned)v->port);
-    }
-}
-
 static struct node_config node_settings(struct world *w, const struct dirs_identity *who)
 {
-    const struct tide_settings *s = w->settings;
-    struct node_config c = {.id = (int32_t)s->node_id,
-                            .cluster_id = who->cluster_id,
-                            .incarnation = w->incarnation,
-                            .session_ms = (uint64_t)s->broker_session_timeout_ms,
-                            .heartbeat_ms = (uint64_t)s->broker_heartbeat_interval_ms,
-                            .lease_ms = (uint64_t)s->broker_lease_ms,
-                            .request_ms = (uint64_t)s->controller_request_timeout_ms,
-                            .leave_ms = (uint64_t)s->controlled_shutdown_timeout_ms,
-                            .election_ms = (uint32_t)s->quorum_election_timeout_ms,
-                            .quorum_heartbeat_ms = (uint32_t)s->quorum_heartbeat_ms,
-                            .idle_ms = (uint32_t)s->metadata_max_idle_interval_ms,
-                            .balance_ms = s->auto_leader_rebalance_enable ? (uint64_t)s->leader_imbalance_check_interval_seconds * 1000 : 0,
-                            .probe_ms = (uint64_t)s->data_probe_timeout_ms,
-                            .suspect_ms = (uint64_t)s->data_suspect_ms,
-                            .recover_ms = (uint64_t)s->data_recover_ms,
-                            .shrink_guard_ms = (uint64_t)s->isr_shrink_guard_ms,
-                            .snapshot_commands = (uint32_t)TIDE_MIN(s->metadata_snapshot_commands, (int64_t)UINT32_MAX),
-                            .snapshot_bytes = (uint64_t)s->metadata_snapshot_bytes,
-                            .trailing = (uint32_t)TIDE_MIN(s->metadata_log_trailing, (int64_t)UINT32_MAX),
-                            .created_ms = (int64_t)time(NULL) * 1000,
-                            .init_config_count = cluster_birth_configs(s, w->birth),
-                            .init_configs = w->birth,
-                            .previous_epoch = who->epoch};
-    name_voters(s, &c);
+    struct node_config c;
+    control_node_config(w->settings, w->dirs, w->birth, &c);
+    c.cluster_id = who->cluster_id;
+    c.incarnation = w->incarnation;
+    c.previous_epoch = who->epoch;
+    c.created_ms = (int64_t)time(NULL) * 1000;
     if (getrandom(&c.seed, sizeof(c.seed), 0) != sizeof(c.seed))
         abort();
-    control_registration(s, w->dirs, &c.broker);
     return c;
 }
 
@@ -771,7 +749,8 @@ static int run(struct world *w)
         status = refuse(error);
         if (w->control == NULL)
             goto out;
-        control_stop(w->control);
+        control_stop(control_loop_control(w->control), mgmt_now_ns());
+        control_loop_turn(w->control);
     }
     uv_run(&w->loop, UV_RUN_DEFAULT);
     if (w->stopped && error[0] == 0)
@@ -781,7 +760,7 @@ out:
     if (cores)
         stop_cores(w);
     if (w->control != NULL)
-        control_destroy(w->control);
+        control_loop_destroy(w->control);
     http_stop(w->http);
     destroy_data_plane(w);
     return status;

@@ -66,7 +66,12 @@ int voters_act(void *arg, const struct http_query *q, char **ret_text)
     int32_t id;
     bool good = (add != NULL) != (remove != NULL) && number(add != NULL ? add : remove, &id) &&
                 (add == NULL || (address != NULL && strchr(address, ':') != NULL && strlen(address) < QUORUM_ADDRESS_MAX));
-    int status = !good ? 400 : control_change_voter(w->control, id, add != NULL ? address : NULL, error, sizeof(error)) == 0 ? 202 : 409;
+    int status = 400;
+    if (good) {
+        struct control *c = control_loop_control(w->control);
+        status = control_change_voter(c, mgmt_now_ns(), id, add != NULL ? address : NULL, error, sizeof(error)) == 0 ? 202 : 409;
+        control_loop_turn(w->control);
+    }
     if (asprintf(ret_text, "%s\n", status == 202 ? "begun" : error) < 0)
         return 500;
     return status;
@@ -78,6 +83,7 @@ int drain_act(void *arg, const struct http_query *q, char **ret_text)
     (void)q;
     *ret_text = strdup("begun\n");
     control_log("asked to give its leaderships away and to stop");
-    control_stop(w->control);
+    control_stop(control_loop_control(w->control), mgmt_now_ns());
+    control_loop_turn(w->control);
     return 202;
 }

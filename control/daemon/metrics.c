@@ -100,6 +100,7 @@ static void counter(FILE *f, const char *name, const char *help, uint64_t value)
 static void gauges(FILE *f, const struct world *w)
 {
     struct control_gauges g;
+    struct mgmt_gauges mgmt;
     uint64_t sessions = 0;
     uint64_t requests = 0;
     uint64_t streams = 0;
@@ -113,7 +114,8 @@ static void gauges(FILE *f, const struct world *w)
         uint64_t behind = tide_pub64_peek(&core_gauges(w->cores[core])->follower_lag);
         lag = TIDE_MAX(lag, behind);
     }
-    control_gauges(w->control, &g);
+    control_gauges(control_loop_control(w->control), mgmt_now_ns(), &g);
+    control_loop_gauges(w->control, &mgmt);
     gauge(f, "ready", "1 when every replica that lived here at start is served", w->ready);
     gauge(f, "sessions", "Kafka connections", sessions);
     gauge(f, "requests_in_progress", "requests whose response has not left", requests);
@@ -132,9 +134,9 @@ static void gauges(FILE *f, const struct world *w)
     gauge(f, "metadata_index", "last command of the metadata that is applied here", g.metadata_index);
     gauge(f, "fenced", "1 when the cluster lets this broker lead nothing", g.member_state != MEMBER_ACTIVE);
     gauge(f, "lease_left_ms", "time for which this broker may lead without hearing from the controller", TIDE_MIN(g.lease_left_ms, (uint64_t)INT64_MAX));
-    gauge(f, "management_links", "connections to other brokers on the management network", g.links);
-    gauge(f, "management_guests", "connections of other brokers to this one", g.guests);
-    counter(f, "management_refused", "connections on the management network that were refused or closed for what they sent", g.refused);
+    gauge(f, "management_links", "connections to other brokers on the management network", mgmt.links);
+    gauge(f, "management_guests", "connections of other brokers to this one", mgmt.guests);
+    counter(f, "management_refused", "connections on the management network that were refused or closed for what they sent", mgmt.refused);
     gauge(f, "view_version", "version of the published view", g.view_version);
     gauge(f, "metadata_commands", "metadata commands taken since the start", g.commands);
     gauge(f, "expect_failures", "expectations that did not hold", atomic_load(&tide_expect_failures));
@@ -163,7 +165,7 @@ int health_render(void *arg, char **ret_text)
     struct control_gauges g;
     bool link = true;
     bool well;
-    control_gauges(w->control, &g);
+    control_gauges(control_loop_control(w->control), mgmt_now_ns(), &g);
     for (unsigned p = 0; p < nic_port_count(w->nic); p++)
         link &= nic_link_up(w->nic, p);
     well = w->ready && link && g.replicas_failed == 0;

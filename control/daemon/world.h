@@ -11,7 +11,7 @@
 #include <uv.h>
 
 #include "cluster/cluster.h"
-#include "control/control.h"
+#include "control/control_loop.h"
 #include "core/core.h"
 #include "core/loop.h"
 #include "disk/disk.h"
@@ -33,6 +33,7 @@ struct world {
     struct rte_mempool *request_pools[TIDE_CORES_MAX];
     struct rte_mempool *peer_pools[TIDE_CORES_MAX];
     struct rte_mempool *response_pools[TIDE_CORES_MAX + 1]; /* the last is control's */
+    struct rte_mempool *order_pool;
     struct log_core *log_cores[TIDE_CORES_MAX];
     struct disk *disks[TIDE_CORES_MAX];
     struct core *cores[TIDE_CORES_MAX];
@@ -49,7 +50,7 @@ struct world {
     struct cluster_config birth[CLUSTER_BIRTH_CONFIGS_MAX]; /* what a new cluster begins with */
     struct node *node;
     struct quorum_files *files; /* NULL: this broker only follows */
-    struct control *control;
+    struct control_loop *control;
     struct dirs *dirs;
     bool ready;
     bool stopped;

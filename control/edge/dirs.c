@@ -51,10 +51,12 @@ static bool same_file(int a, int b)
     return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-static enum tide_status take_lock(struct dirs *d, struct one_dir *o, char *error, size_t size)
+static enum tide_status take_lock(struct dirs *d, struct one_dir *o, bool unlocked, char *error, size_t size)
 {
     char path[FILES_PATH_MAX];
     int e = d->fs->mkdir(d->fs->self, o->path);
+    if (unlocked)
+        return e == 0 || e == -EEXIST ? TIDE_OK : TIDE_IO;
     if (e != 0 && access(o->path, F_OK) != 0) {
         snprintf(error, size, "log.dirs: %s does not exist and cannot be made: %s", o->path, strerror(-e));
         return TIDE_IO;
@@ -466,7 +468,7 @@ enum tide_status dirs_open(const struct dirs_wanted *wanted, const struct tide_f
         snprintf(o->path, sizeof(o->path), "%s", wanted->paths[i]);
         o->lock = -1;
         o->no_partitions = wanted->metadata_only && i == wanted->metadata;
-        status = take_lock(d, o, error, size);
+        status = take_lock(d, o, wanted->unlocked, error, size);
     }
     if (status == TIDE_OK)
         status = read_identities(d, wanted, &cluster, error, size);

@@ -41,6 +41,7 @@ struct dirs_wanted {
     int32_t node_id;
     const struct tide_uuid *fresh_cluster_id; /* used when every directory is fresh */
     struct tide_uuid (*fresh_directory_id)(void);
+    bool unlocked; /* the files are a simulator's, which nobody else can reach */
 };
 
 struct dirs_identity {

@@ -202,6 +202,15 @@ static void join(int32_t id)
     fence(id, false);
 }
 
+static struct tide_uuid new_id(void *arg)
+{
+    static uint32_t ids;
+    struct tide_uuid id = {{0x42, (uint8_t)(arg != NULL)}};
+    ids++;
+    memcpy(id.bytes + 4, &ids, sizeof(ids));
+    return id;
+}
+
 static int setup(void **state)
 {
     struct cluster_command m = {.kind = CLUSTER_INIT};
@@ -213,7 +222,7 @@ static int setup(void **state)
     w.settings.log_dir_count = 2;
     w.now_ms = 1000;
     w.c.config = (struct control_config){.settings = &w.settings, .cluster = cluster_create(NULL), .response_pool = pool, .broker_id = 1,
-                                         .data = {.measure = measure}};
+                                         .new_id = new_id, .data = {.measure = measure}};
     assert_non_null(w.c.config.cluster);
     m.init.cluster_id = (struct tide_uuid){{1, 2, 3}};
     give(&m);

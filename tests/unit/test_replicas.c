@@ -13,7 +13,6 @@ enum { BROKERS = 3 };
 
 static struct rte_mempool *orders;
 static struct rte_rcu_qsbr *qsbr;
-static uv_loop_t loop;
 
 static struct world {
     struct control c;
@@ -61,6 +60,11 @@ void control_send(struct control *c, uint32_t core, struct tide_mail *m)
     assert_int_equal(core, 0);
     assert_null(w.letter);
     w.letter = m;
+}
+
+uint64_t control_now_ms(const struct control *c)
+{
+    return c->now_ns / TIDE_NS_PER_MS;
 }
 
 void topic_config_of(const struct control *c, const struct cluster_topic *t, struct tide_topic_config *ret)
@@ -327,7 +331,7 @@ static void turn(void)
 
 static void wait_ms(uint64_t ms)
 {
-    loop.time += ms;
+    w.c.now_ns += ms * TIDE_NS_PER_MS;
     turn();
 }
 
@@ -336,14 +340,13 @@ static int setup(void **state)
     struct cluster_command m = {.kind = CLUSTER_INIT};
     (void)state;
     memset(&w, 0, sizeof(w));
-    loop.time = 1000;
+    w.c.now_ns = TIDE_NS_PER_S;
     w.office.core_count = 1;
     w.publication.qsbr = qsbr;
-    w.c.orders = orders;
     w.c.marks.dir_count = 1;
-    w.c.config = (struct control_config){.loop = &loop,
-                                         .cluster = cluster_create(NULL),
+    w.c.config = (struct control_config){.cluster = cluster_create(NULL),
                                          .office = &w.office,
+                                         .order_pool = orders,
                                          .publication = &w.publication,
                                          .broker_id = 1,
                                          .data = {.create = create, .open = open_it, .close = close_it, .destroy = destroy, .in_use = in_use,
