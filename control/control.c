@@ -187,6 +187,13 @@ static void tell_progress(struct control *c)
     c->config.on_stopped(c->config.arg, !c->unclean && !c->failed);
 }
 
+static uint64_t due_ns(const struct control *c, bool waiting)
+{
+    uint64_t retry_ms = replicas_retry_ms(c);
+    uint64_t due = TIDE_MIN(c->look_ns, waiting ? c->now_ns + TICK_MS * TIDE_NS_PER_MS : TIDE_NEVER);
+    return retry_ms != UINT64_MAX ? TIDE_MIN(due, retry_ms * TIDE_NS_PER_MS) : due;
+}
+
 static void turn_once(struct control *c)
 {
     bool waiting;
@@ -210,7 +217,7 @@ static void turn_once(struct control *c)
     waiting |= send_unsent(c);
     wake_rung(c);
     tell_progress(c);
-    c->tick_ns = waiting ? c->now_ns + TICK_MS * TIDE_NS_PER_MS : TIDE_NEVER;
+    c->due_ns = due_ns(c, waiting);
 }
 
 /* What control tells the node may come back at once, and the other way round: until nobody has anything to say. */
@@ -237,11 +244,7 @@ bool control_on_node(struct control *c, uint64_t now_ns)
 
 uint64_t control_deadline_ns(const struct control *c)
 {
-    uint64_t retry_ms = replicas_retry_ms(c);
-    uint64_t retry_ns = retry_ms == UINT64_MAX ? TIDE_NEVER : retry_ms * TIDE_NS_PER_MS;
-    if (c->stopped_told)
-        return TIDE_NEVER;
-    return TIDE_MIN(TIDE_MIN(c->tick_ns, c->look_ns), retry_ns);
+    return c->stopped_told ? TIDE_NEVER : c->due_ns;
 }
 
 struct control *control_create(const struct control_config *config)
@@ -313,7 +316,7 @@ void control_gauges(const struct control *c, uint64_t now_ns, struct control_gau
     ret->replicas_rotten = replicas_rotten(c);
     ret->replica_reopens = c->replica_reopens;
     ret->silent = c->health.silent_count;
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
+    for (uint32_t i = 0; i < c->replica_end; i++) {
         const struct replica *r = c->replicas[i];
         ret->replicas_serving += r != NULL && r->state == REPLICA_SERVING;
         ret->replicas_failed += r != NULL && (r->state == REPLICA_FAILED || r->again || r->tries != 0) && r->state != REPLICA_SERVING;

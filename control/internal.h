@@ -93,7 +93,7 @@ struct control {
     bool was_active; /* this broker was unfenced once */
     bool again;
     uint64_t now_ns;
-    uint64_t tick_ns; /* TIDE_NEVER: nothing waits */
+    uint64_t due_ns;  /* the next turn that no event asks for */
     uint64_t look_ns; /* the next look at the data path */
     uint64_t version;
     uint64_t finished;        /* told to the node */
@@ -103,6 +103,7 @@ struct control {
     uint64_t refused_ms;      /* since when other brokers refuse us; 0: they do not */
     uint64_t refused_said_ms;
     struct replica *replicas[TIDE_PARTITIONS_MAX];
+    uint32_t replica_end; /* behind the last slot that was ever taken */
     const struct tide_view *view;
     struct retired *retired;
     struct admin_ask *asks; /* in progress, admin.h */

@@ -37,7 +37,7 @@ static void replica_move(struct replica *r, enum replica_state to)
 
 struct replica *replicas_find(const struct control *c, const struct tide_uuid *topic_id, int32_t index)
 {
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
+    for (uint32_t i = 0; i < c->replica_end; i++) {
         struct replica *r = c->replicas[i];
         if (r != NULL && r->index == index && tide_uuid_equal(&r->topic_id, topic_id))
             return r;
@@ -76,7 +76,7 @@ static void send_order(struct control *c, struct replica *r, enum mail_kind kind
 
 struct replica *replicas_of(const struct control *c, const struct partition *p)
 {
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+    for (uint32_t i = 0; i < c->replica_end; i++)
         if (c->replicas[i] != NULL && c->replicas[i]->partition == p)
             return c->replicas[i];
     return NULL;
@@ -143,7 +143,7 @@ void replicas_on_role(struct control *c, struct tide_mail *m)
 
 static void send_roles(struct control *c)
 {
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+    for (uint32_t i = 0; i < c->replica_end; i++)
         if (c->replicas[i] != NULL)
             send_role(c, c->replicas[i]);
 }
@@ -160,7 +160,7 @@ static void note_mark(struct control *c, const struct replica *r)
 
 void replicas_note_marks(struct control *c)
 {
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+    for (uint32_t i = 0; i < c->replica_end; i++)
         if (c->replicas[i] != NULL && c->replicas[i]->state == REPLICA_SERVING)
             note_mark(c, c->replicas[i]);
 }
@@ -214,7 +214,7 @@ uint32_t replicas_lost(const struct control *c, struct cluster_partition_ref *re
 {
     uint32_t count = 0;
     bool directory_is_gone = lost_a_directory(c);
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX && count < max; i++) {
+    for (uint32_t i = 0; i < c->replica_end && count < max; i++) {
         const struct replica *r = c->replicas[i];
         if (r == NULL || !holds_acknowledged(c, r) || !has_lost(c, r, directory_is_gone))
             continue;
@@ -321,6 +321,7 @@ static struct replica *add_replica(struct control *c, const struct cluster_topic
         return NULL;
     }
     c->replicas[slot] = r;
+    c->replica_end = TIDE_MAX(c->replica_end, slot + 1);
     replica_move(r, REPLICA_OPENING);
     submit(c, r, run_open);
     return r;
@@ -345,7 +346,7 @@ static void open_missing(struct control *c)
 /* A topic of the same name that is still on its way out owns the directory until it is gone. */
 bool directory_is_busy(const struct control *c, const char *topic, int32_t index)
 {
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
+    for (uint32_t i = 0; i < c->replica_end; i++) {
         const struct replica *r = c->replicas[i];
         if (r != NULL && r->index == index && strcmp(r->topic, topic) == 0)
             return true;
@@ -374,7 +375,7 @@ static bool is_assigned(const struct control *c, const struct replica *r)
 
 static void send_away(struct control *c)
 {
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
+    for (uint32_t i = 0; i < c->replica_end; i++) {
         struct replica *r = c->replicas[i];
         if (r != NULL && !is_assigned(c, r))
             leave(c, r, true);
@@ -396,7 +397,7 @@ static void give_lead(struct control *c, struct replica *r)
 /* The cluster may have made it leader meanwhile. */
 static void give_leads(struct control *c)
 {
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+    for (uint32_t i = 0; i < c->replica_end; i++)
         if (c->replicas[i] != NULL && (c->replicas[i]->state == REPLICA_FAILED || c->replicas[i]->again))
             give_lead(c, c->replicas[i]);
 }
@@ -448,7 +449,7 @@ static void mend(struct control *c, struct replica *r)
 
 static void mend_all(struct control *c)
 {
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+    for (uint32_t i = 0; i < c->replica_end; i++)
         if (c->replicas[i] != NULL)
             mend(c, c->replicas[i]);
 }
@@ -487,7 +488,7 @@ void replicas_on_rotten(struct control *c, const struct partition *p, int64_t of
 uint32_t replicas_rotten(const struct control *c)
 {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+    for (uint32_t i = 0; i < c->replica_end; i++)
         count += c->replicas[i] != NULL && c->replicas[i]->rotten;
     return count;
 }
@@ -503,7 +504,7 @@ static void note_settings(struct control *c)
         bool all = change.kind == CLUSTER_CHANGED_BROKER_CONFIGS;
         if (!all && change.kind != CLUSTER_CHANGED_TOPIC_CONFIGS)
             continue;
-        for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+        for (uint32_t i = 0; i < c->replica_end; i++)
             if (c->replicas[i] != NULL && (all || tide_uuid_equal(&c->replicas[i]->topic_id, &change.topic->id)))
                 c->replicas[i]->config_stale = true;
     }
@@ -530,7 +531,7 @@ static void configure_all(struct control *c)
 {
     configs_refresh(c);
     note_settings(c);
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+    for (uint32_t i = 0; i < c->replica_end; i++)
         if (c->replicas[i] != NULL)
             configure(c, c->replicas[i]);
 }
@@ -586,7 +587,7 @@ static void fail(struct control *c, struct replica *r)
 
 void replicas_on_failed(struct control *c, const struct partition *p)
 {
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
+    for (uint32_t i = 0; i < c->replica_end; i++) {
         struct replica *r = c->replicas[i];
         if (r == NULL || r->partition != p || r->state != REPLICA_SERVING)
             continue;
@@ -647,7 +648,7 @@ static uint64_t retry_of(const struct replica *r)
 uint64_t replicas_retry_ms(const struct control *c)
 {
     uint64_t soonest = UINT64_MAX;
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+    for (uint32_t i = 0; i < c->replica_end; i++)
         soonest = TIDE_MIN(soonest, c->replicas[i] != NULL ? retry_of(c->replicas[i]) : UINT64_MAX);
     return soonest;
 }
@@ -716,7 +717,7 @@ bool replicas_tick(struct control *c)
 {
     struct rte_rcu_qsbr *q = c->config.publication->qsbr;
     bool waiting = false;
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
+    for (uint32_t i = 0; i < c->replica_end; i++) {
         struct replica *r = c->replicas[i];
         if (r == NULL)
             continue;
@@ -747,14 +748,14 @@ bool replicas_tick(struct control *c)
 
 void replicas_stop(struct control *c)
 {
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+    for (uint32_t i = 0; i < c->replica_end; i++)
         if (c->replicas[i] != NULL)
             leave(c, c->replicas[i], false);
 }
 
 bool replicas_recovered(const struct control *c)
 {
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
+    for (uint32_t i = 0; i < c->replica_end; i++) {
         const struct replica *r = c->replicas[i];
         if (r != NULL && ((r->state == REPLICA_OPENING && r->tries == 0) || r->state == REPLICA_ADOPTING))
             return false;
@@ -764,7 +765,7 @@ bool replicas_recovered(const struct control *c)
 
 bool replicas_settled(const struct control *c)
 {
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+    for (uint32_t i = 0; i < c->replica_end; i++)
         if (c->replicas[i] != NULL && c->replicas[i]->configuring)
             return false;
     return replicas_recovered(c);
@@ -772,7 +773,7 @@ bool replicas_settled(const struct control *c)
 
 bool replicas_gone(const struct control *c)
 {
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+    for (uint32_t i = 0; i < c->replica_end; i++)
         if (c->replicas[i] != NULL)
             return false;
     return true;
@@ -780,7 +781,7 @@ bool replicas_gone(const struct control *c)
 
 void replicas_abandon(struct control *c)
 {
-    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
+    for (uint32_t i = 0; i < c->replica_end; i++) {
         struct replica *r = c->replicas[i];
         if (r != NULL && r->partition != NULL)
             c->config.data.destroy(r->partition);
