@@ -1,0 +1,520 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sim_client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kafka/batch.h"
+#include "kafka/errors.h"
+#include "kafka/header.h"
+#include "kafka/messages.h"
+#include "tidemark/bytes.h"
+
+enum {
+    VALUE_MAX = 2500, IN_FLIGHT = 5, RETRY_MS = 20, ANSWER_MS = 2000, PRODUCER_ID = 42, RECORDS_MAX = 1 << 15,
+    OTHER = 7, /* in a correlation id, where a partition's number is: not of a partition */
+};
+
+#define trace(c, ...) (c)->config.trace((c)->config.arg, __VA_ARGS__)
+
+_Noreturn static void fail(const struct sim_client *c, const char *what)
+{
+    c->config.fail(c->config.arg, what);
+    abort();
+}
+
+/* ---- requests ------------------------------------------------------------------------------------------------------ */
+
+static uint32_t value_of(unsigned p, uint32_t number, uint8_t *to)
+{
+    uint32_t len = 8 + (number * 7919u + p * 31u) % VALUE_MAX;
+    memset(to, (int)(number & 0xff), len);
+    memcpy(to, &number, sizeof(number));
+    to[4] = (uint8_t)p;
+    return len;
+}
+
+/* kind 1 bit, partition 3, generation 12, number 15 */
+static int32_t correlation_of(bool fetch, unsigned p, uint32_t generation, uint32_t number)
+{
+    return (int32_t)((uint32_t)fetch << 30 | p << 27 | (generation & 0xfff) << 15 | number);
+}
+
+static void send_request(struct sim_client *c, struct sim_line *l, struct wire_writer *w)
+{
+    if (!wire_frame_end(w))
+        fail(c, "no memory for a request");
+    tcp_write(l->conn, &w->out);
+}
+
+static void put_topic(const struct sim_client *c, const char **ret, uint32_t *ret_len)
+{
+    *ret = c->config.topic;
+    *ret_len = (uint32_t)strlen(c->config.topic);
+}
+
+static void send_produce(struct sim_client *c, unsigned p, struct sim_line *l, uint32_t number)
+{
+    uint8_t value[8 + VALUE_MAX], batch[VALUE_MAX + 400];
+    struct batch_build_record r = {.timestamp = 1700000000000, .value = value};
+    enum sim_producer_kind kind = c->config.kinds[p];
+    bool idempotent = kind == SIM_IDEMPOTENT;
+    struct wire_writer w;
+    struct tide_rope records = {0};
+    const char *topic;
+    uint32_t topic_len;
+    size_t len;
+    trace(c, "client: partition %u record %u to broker %ld", p, number, (long)(l - c->lines) + 1);
+    put_topic(c, &topic, &topic_len);
+    r.value_len = (int32_t)value_of(p, number, value);
+    len = batch_build(batch, sizeof(batch), &r, 1, idempotent ? PRODUCER_ID + (int64_t)p : -1, idempotent ? 0 : -1, idempotent ? (int32_t)number : -1);
+    if (len == 0 || tide_rope_copy_in(&records, c->config.pools->client, batch, (uint32_t)len) != TIDE_OK)
+        fail(c, "no memory for a batch");
+    wire_writer_init(&w, c->config.pools->client);
+    wire_frame_begin(&w);
+    kafka_request_header_write(&w, KAFKA_API_PRODUCE, 7, correlation_of(false, p, c->producers[p].generation, number), "sim", 3);
+    produce_request_put_transactional_id(&w, 7, NULL, 0);
+    produce_request_put_acks(&w, 7, kind == SIM_PLAIN_ONE ? 1 : -1);
+    produce_request_put_timeout_ms(&w, 7, 1500);
+    produce_request_open_topic_data(&w, 7, 1);
+    produce_request_topic_data_put_name(&w, 7, topic, topic_len);
+    produce_request_topic_data_open_partition_data(&w, 7, 1);
+    produce_request_partition_data_put_index(&w, 7, (int32_t)p);
+    produce_request_partition_data_put_records(&w, 7, &records);
+    send_request(c, l, &w);
+}
+
+static void send_fetch(struct sim_client *c, unsigned p, struct sim_line *l)
+{
+    struct sim_producer *d = &c->producers[p];
+    struct wire_writer w;
+    const char *topic;
+    uint32_t topic_len;
+    put_topic(c, &topic, &topic_len);
+    wire_writer_init(&w, c->config.pools->client);
+    wire_frame_begin(&w);
+    kafka_request_header_write(&w, KAFKA_API_FETCH, 4, correlation_of(true, p, ++d->fetch_generation, 0), "sim", 3);
+    fetch_request_put_replica_id(&w, 4, -1);
+    fetch_request_put_max_wait_ms(&w, 4, 200);
+    fetch_request_put_min_bytes(&w, 4, 1);
+    fetch_request_put_max_bytes(&w, 4, 60000);
+    fetch_request_put_isolation_level(&w, 4, 1);
+    fetch_request_open_topics(&w, 4, 1);
+    fetch_request_topic_put_topic(&w, 4, topic, topic_len);
+    fetch_request_topic_open_partitions(&w, 4, 1);
+    fetch_request_partition_put_partition(&w, 4, (int32_t)p);
+    fetch_request_partition_put_fetch_offset(&w, 4, d->read);
+    fetch_request_partition_put_partition_max_bytes(&w, 4, 40000);
+    send_request(c, l, &w);
+    d->asked_ns = c->now_ns;
+}
+
+void sim_client_create_topic(struct sim_client *c, uint64_t now_ns, unsigned broker)
+{
+    static const struct { const char *name, *value; } configs[] = {{"min.insync.replicas", "2"}, {"segment.bytes", "1048576"}};
+    struct wire_writer w;
+    const char *topic;
+    uint32_t topic_len;
+    if (c->created || c->create_at >= 0 || now_ns < c->create_ns || c->lines[broker].conn == NULL)
+        return;
+    put_topic(c, &topic, &topic_len);
+    trace(c, "client: asks broker %u for the topic", broker + 1);
+    wire_writer_init(&w, c->config.pools->client);
+    wire_frame_begin(&w);
+    kafka_request_header_write(&w, KAFKA_API_CREATE_TOPICS, 2, correlation_of(false, OTHER, 0, 0), "sim", 3);
+    create_topics_request_open_topics(&w, 2, 1);
+    create_topics_request_topic_put_name(&w, 2, topic, topic_len);
+    create_topics_request_topic_put_num_partitions(&w, 2, (int32_t)c->config.partitions);
+    create_topics_request_topic_put_replication_factor(&w, 2, (int16_t)c->config.brokers);
+    create_topics_request_topic_open_assignments(&w, 2, 0);
+    create_topics_request_topic_open_configs(&w, 2, TIDE_ARRAY_LEN(configs));
+    for (size_t i = 0; i < TIDE_ARRAY_LEN(configs); i++) {
+        create_topics_request_config_put_name(&w, 2, configs[i].name, (uint32_t)strlen(configs[i].name));
+        create_topics_request_config_put_value(&w, 2, configs[i].value, (uint32_t)strlen(configs[i].value));
+    }
+    create_topics_request_put_timeout_ms(&w, 2, 1000);
+    create_topics_request_put_validate_only(&w, 2, false);
+    send_request(c, &c->lines[broker], &w);
+    c->create_at = (int)broker;
+}
+
+/* ---- what comes back ---------------------------------------------------------------------------------------------- */
+
+/* Everything that was not acknowledged is sent again, with the same sequences, to whoever leads then. */
+static void start_over(struct sim_client *c, unsigned p)
+{
+    struct sim_producer *d = &c->producers[p];
+    d->generation++;
+    d->sent = d->acked;
+    d->leader = -1;
+    d->retry_ns = c->now_ns + RETRY_MS * TIDE_NS_PER_MS;
+}
+
+static void hang_up(struct sim_client *c, unsigned b)
+{
+    struct sim_line *l = &c->lines[b];
+    if (l->conn != NULL)
+        tcp_abort(l->conn);
+    l->conn = NULL;
+    tide_rope_clear(&l->in);
+    l->again_ns = c->now_ns + RETRY_MS * TIDE_NS_PER_MS;
+    if (c->create_at == (int)b)
+        c->create_at = -1;
+    for (unsigned p = 0; p < c->config.partitions; p++) {
+        struct sim_producer *d = &c->producers[p];
+        if (d->leader == (int)b)
+            start_over(c, p);
+        if (d->fetch_from == (int)b)
+            d->asked_ns = 0, d->fetch_from = -1;
+    }
+}
+
+static void on_created(struct sim_client *c, struct wire_cursor *at)
+{
+    struct create_topics_response in;
+    struct create_topics_response_topic t;
+    if (!create_topics_response_read(at, 2, &in) || !create_topics_response_topic_next(&in.topics, 2, &t))
+        fail(c, "a malformed answer to CreateTopics");
+    trace(c, "client: the topic: error %d", t.error_code);
+    c->create_at = -1;
+    c->create_ns = c->now_ns + 5 * RETRY_MS * TIDE_NS_PER_MS;
+    c->created |= t.error_code == 0 || t.error_code == KAFKA_TOPIC_ALREADY_EXISTS;
+}
+
+static void acknowledged(struct sim_client *c, unsigned p, uint32_t number, int64_t offset)
+{
+    struct sim_producer *d = &c->producers[p];
+    if (c->config.kinds[p] != SIM_IDEMPOTENT)
+        d->offsets[number] = offset;
+    else if (offset != (int64_t)number)
+        fail(c, "P6: a record was acknowledged at an offset that is not its own");
+    if (c->config.kinds[p] != SIM_PLAIN_ONE && offset >= c->config.committed(c->config.arg, p))
+        fail(c, "P1: a record was acknowledged that nobody committed");
+    d->acked++;
+}
+
+static void on_produced(struct sim_client *c, unsigned p, uint32_t generation, uint32_t number, struct wire_cursor *at)
+{
+    struct sim_producer *d = &c->producers[p];
+    struct produce_response in;
+    struct produce_response_topic_produce_response t;
+    struct produce_response_partition_response r;
+    if (!produce_response_read(at, 7, &in) || !produce_response_topic_produce_response_next(&in.responses, 7, &t) ||
+        !produce_response_partition_response_next(&t.partition_responses, 7, &r))
+        fail(c, "a malformed produce response");
+    if ((d->generation & 0xfff) != generation)
+        return;
+    trace(c, "client: partition %u record %u: error %d, offset %ld", p, number, r.error_code, r.base_offset);
+    if (number != d->acked)
+        fail(c, "answers out of order");
+    switch (r.error_code) {
+    case 0: acknowledged(c, p, number, r.base_offset); break;
+    case KAFKA_NOT_LEADER_OR_FOLLOWER:
+    case KAFKA_UNKNOWN_TOPIC_OR_PARTITION:
+    case KAFKA_LEADER_NOT_AVAILABLE:
+    case KAFKA_NOT_ENOUGH_REPLICAS:
+    case KAFKA_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
+    case KAFKA_REQUEST_TIMED_OUT:
+    case KAFKA_KAFKA_STORAGE_ERROR: start_over(c, p); break;
+    default:
+        fprintf(stderr, "error %d for record %u of partition %u\n", r.error_code, number, p);
+        fail(c, "P6: a produce was refused for good");
+    }
+}
+
+/* Which record it is, by what it holds. */
+static uint32_t number_of(const struct sim_client *c, unsigned p, const struct batch_record *rec)
+{
+    uint8_t want[8 + VALUE_MAX];
+    uint32_t number;
+    if (rec->value_len < 8)
+        fail(c, "P5: a record that nobody sent");
+    memcpy(&number, rec->value, sizeof(number));
+    if (number >= c->config.records || (uint32_t)rec->value_len != value_of(p, number, want) || memcmp(rec->value, want, (size_t)rec->value_len) != 0)
+        fail(c, "P5: a record that nobody sent");
+    return number;
+}
+
+static void note_seen(struct sim_client *c, unsigned p, int64_t offset, uint32_t number)
+{
+    struct sim_producer *d = &c->producers[p];
+    if (c->config.kinds[p] == SIM_IDEMPOTENT) {
+        if (offset != (int64_t)number)
+            fail(c, "P5: a record is missing, doubled, out of order, or another one");
+        return;
+    }
+    if (offset >= d->seen_room) {
+        d->seen_room = 2 * offset + 64;
+        d->seen = realloc(d->seen, (size_t)d->seen_room * sizeof(*d->seen));
+        TIDE_ASSERT(d->seen != NULL);
+    }
+    d->seen[offset] = number + 1;
+}
+
+static void see(struct sim_client *c, unsigned p, const struct batch_record *rec)
+{
+    struct sim_producer *d = &c->producers[p];
+    if (rec->offset < d->read)
+        return;
+    if (rec->offset != d->read)
+        fail(c, "P5: an offset is missing");
+    if (rec->offset >= c->config.committed(c->config.arg, p))
+        fail(c, "P5: a record was served that nobody committed");
+    note_seen(c, p, rec->offset, number_of(c, p, rec));
+    d->read++;
+}
+
+static void each_record(struct sim_client *c, unsigned p, const uint8_t *batch,
+                        void (*visit)(struct sim_client *, unsigned, const struct batch_record *))
+{
+    struct batch_header h;
+    struct batch_iter it;
+    struct batch_record rec;
+    batch_header_parse(batch, &h);
+    if (batch_crc_update(0, batch + BATCH_ATTRIBUTES, batch_size(&h) - BATCH_ATTRIBUTES) != h.crc)
+        fail(c, "P4: a damaged batch");
+    batch_iter_init(&it, &h, batch + BATCH_HEADER, batch_size(&h) - BATCH_HEADER);
+    while (batch_iter_next(&it, &rec))
+        visit(c, p, &rec);
+}
+
+static void on_fetched(struct sim_client *c, unsigned p, struct wire_cursor *at)
+{
+    static uint8_t bytes[200000];
+    struct sim_producer *d = &c->producers[p];
+    struct fetch_response in;
+    struct fetch_response_fetchable_topic_response t;
+    struct fetch_response_partition_data r;
+    uint32_t done = 0;
+    if (!fetch_response_read(at, 4, &in) || !fetch_response_fetchable_topic_response_next(&in.responses, 4, &t) ||
+        !fetch_response_partition_data_next(&t.partitions, 4, &r))
+        fail(c, "a malformed fetch response");
+    d->asked_ns = 0;
+    d->fetch_from = -1;
+    if (r.error_code == KAFKA_OFFSET_OUT_OF_RANGE)
+        fail(c, "P1: what was committed is out of range");
+    if (r.error_code != 0) {
+        d->retry_ns = TIDE_MAX(d->retry_ns, c->now_ns + RETRY_MS * TIDE_NS_PER_MS);
+        return;
+    }
+    if (r.records.at.len > sizeof(bytes))
+        fail(c, "more than was asked for");
+    tide_slice_copy(r.records.at, bytes);
+    while (done + BATCH_HEADER <= r.records.at.len) {
+        struct batch_header h;
+        batch_header_parse(bytes + done, &h);
+        each_record(c, p, bytes + done, see);
+        done += batch_size(&h);
+    }
+}
+
+static void take_responses(struct sim_client *c, unsigned b)
+{
+    struct sim_line *l = &c->lines[b];
+    while (l->in.len >= 8) {
+        uint8_t head[8];
+        uint32_t size, id;
+        struct wire_cursor at;
+        unsigned p;
+        tide_slice_copy(tide_rope_slice(&l->in, 0, 8), head);
+        size = load_be32(head);
+        if (l->in.len < size + 4)
+            return;
+        id = load_be32(head + 4);
+        p = id >> 27 & 7;
+        wire_cursor_init(&at, tide_rope_slice(&l->in, 8, size - 4));
+        if (p >= c->config.partitions && p != OTHER)
+            fail(c, "an answer to no question");
+        if (p == OTHER)
+            on_created(c, &at);
+        else if (!(id >> 30))
+            on_produced(c, p, id >> 15 & 0xfff, id & 0x7fff, &at);
+        else if ((c->producers[p].fetch_generation & 0xfff) == (id >> 15 & 0xfff) && c->producers[p].fetch_from == (int)b)
+            on_fetched(c, p, &at);
+        l->heard_ns = c->now_ns;
+        tide_rope_drop(&l->in, size + 4);
+    }
+}
+
+/* ---- a turn --------------------------------------------------------------------------------------------------------- */
+
+static bool is_waiting(const struct sim_client *c, unsigned b)
+{
+    if (c->create_at == (int)b)
+        return true;
+    for (unsigned p = 0; p < c->config.partitions; p++)
+        if ((c->producers[p].leader == (int)b && c->producers[p].sent != c->producers[p].acked) || c->producers[p].fetch_from == (int)b)
+            return true;
+    return false;
+}
+
+static bool has_read_all(const struct sim_client *c, unsigned p)
+{
+    const struct sim_producer *d = &c->producers[p];
+    return d->acked == c->config.records && d->read == c->config.committed(c->config.arg, p);
+}
+
+static void work(struct sim_client *c, unsigned p)
+{
+    struct sim_producer *d = &c->producers[p];
+    int leader = c->config.leader(c->config.arg, p);
+    /* The first of an idempotent one goes alone: nobody knows it yet, and any sequence would be taken (kafka-protocol 5.3). */
+    unsigned room = c->config.kinds[p] == SIM_IDEMPOTENT && d->acked == 0 ? 1 : IN_FLIGHT;
+    if (c->now_ns < d->retry_ns)
+        return;
+    if (d->leader < 0 && leader >= 0 && c->lines[leader].conn != NULL)
+        d->leader = leader;
+    if (d->leader >= 0 && c->lines[d->leader].conn != NULL)
+        while (d->sent < c->config.records && d->sent < d->acked + room && c->now_ns >= c->begin_ns + d->sent * c->config.pace_ns)
+            send_produce(c, p, &c->lines[d->leader], d->sent++);
+    if (d->asked_ns == 0 && !has_read_all(c, p) && leader >= 0 && c->lines[leader].conn != NULL) {
+        d->fetch_from = leader;
+        send_fetch(c, p, &c->lines[leader]);
+    }
+}
+
+static void take_events(struct sim_client *c)
+{
+    struct tcp_event e;
+    while (tcp_next_event(c->stack, &e)) {
+        unsigned b = 0;
+        while (b < c->config.brokers && c->lines[b].conn != e.conn)
+            b++;
+        if (b == c->config.brokers)
+            continue;
+        if (e.bits & TCP_EVENT_READABLE) {
+            tcp_consumed(e.conn, tcp_read(e.conn, &c->lines[b].in));
+            take_responses(c, b);
+        }
+        if (e.bits & (TCP_EVENT_GONE | TCP_EVENT_PEER_CLOSED)) {
+            if (e.bits & TCP_EVENT_GONE)
+                c->lines[b].conn = NULL;
+            hang_up(c, b);
+        }
+    }
+}
+
+static void keep_line(struct sim_client *c, unsigned b)
+{
+    struct sim_line *l = &c->lines[b];
+    if (l->conn == NULL && c->now_ns >= l->again_ns) {
+        struct tcp_endpoint from = {sim_addr(SIM_CLIENT), (uint16_t)(20000 + c->port++ % 20000)}, to = {sim_addr(b), SIM_KAFKA_PORT};
+        l->conn = tcp_connect(c->stack, c->now_ns, &from, &to);
+        l->heard_ns = c->now_ns;
+    }
+    if (!is_waiting(c, b))
+        l->heard_ns = c->now_ns;
+    else if (l->conn != NULL && c->now_ns - l->heard_ns > ANSWER_MS * TIDE_NS_PER_MS)
+        hang_up(c, b); /* as a client's request timeout does */
+}
+
+static void send_frames(struct sim_client *c)
+{
+    struct rte_mbuf *packets[32];
+    struct tcp_meta metas[32];
+    unsigned n;
+    while ((n = tcp_output(c->stack, c->now_ns, packets, metas, 32)) != 0)
+        for (unsigned i = 0; i < n; i++)
+            if (net_output(&c->net, c->now_ns, packets[i], &metas[i].src, &metas[i].dst, 0) != TIDE_OK)
+                rte_pktmbuf_free(packets[i]);
+    while ((n = net_take_tx(&c->net, packets, 32)) != 0)
+        for (unsigned i = 0; i < n; i++)
+            sim_wire_send(c->config.wire, c->now_ns, SIM_CLIENT, packets[i]);
+}
+
+void sim_client_turn(struct sim_client *c, uint64_t now_ns)
+{
+    c->now_ns = now_ns;
+    tcp_on_time(c->stack, now_ns);
+    net_on_time(&c->net, now_ns);
+    take_events(c);
+    for (unsigned b = 0; b < c->config.brokers; b++)
+        keep_line(c, b);
+    for (unsigned p = 0; p < c->config.partitions; p++)
+        work(c, p);
+    send_frames(c);
+}
+
+uint64_t sim_client_deadline_ns(const struct sim_client *c)
+{
+    return TIDE_MIN(tcp_deadline_ns(c->stack), net_deadline_ns(&c->net));
+}
+
+void sim_client_receive(struct sim_client *c, uint64_t now_ns, struct rte_mbuf *m)
+{
+    struct net_packet p;
+    if (net_input(&c->net, now_ns, m, &p) == NET_TCP)
+        tcp_input(c->stack, now_ns, m, &(struct tcp_meta){.src = p.source, .dst = p.destination});
+}
+
+/* ---- the end -------------------------------------------------------------------------------------------------------- */
+
+bool sim_client_is_done(const struct sim_client *c)
+{
+    for (unsigned p = 0; p < c->config.partitions; p++)
+        if (!has_read_all(c, p))
+            return false;
+    return true;
+}
+
+static void look_at_held(struct sim_client *c, unsigned p, const struct batch_record *rec)
+{
+    const struct sim_producer *d = &c->producers[p];
+    uint32_t number = number_of(c, p, rec);
+    bool same = c->config.kinds[p] == SIM_IDEMPOTENT ? rec->offset == (int64_t)number : d->seen[rec->offset] == number + 1;
+    if (rec->offset < d->read && !same)
+        fail(c, "P5: what was read is another record now");
+}
+
+void sim_client_on_held(void *held, const uint8_t *batch, uint32_t size)
+{
+    const struct sim_held *h = held;
+    (void)size;
+    each_record(h->client, h->partition, batch, look_at_held);
+}
+
+void sim_client_judge(struct sim_client *c)
+{
+    for (unsigned p = 0; p < c->config.partitions; p++) {
+        const struct sim_producer *d = &c->producers[p];
+        for (uint32_t n = 0; c->config.kinds[p] != SIM_IDEMPOTENT && n < d->acked; n++) {
+            bool there = d->offsets[n] < d->read && d->seen[d->offsets[n]] == n + 1;
+            if (!there && c->config.kinds[p] == SIM_PLAIN_ALL)
+                fail(c, "P1: a record that was acknowledged is not where it was");
+            c->lost += !there;
+        }
+    }
+}
+
+void sim_client_init(struct sim_client *c, const struct sim_client_config *config, uint64_t now_ns)
+{
+    struct net_config n = {.mac = sim_mac(SIM_CLIENT), .addr = sim_addr(SIM_CLIENT), .prefix_len = 24, .mtu = 1500, .tx_pool = config->pools->tx,
+                           .counters = &c->counters};
+    struct tcp_config t = {.connections_max = 256, .syn_backlog = 8, .receive_window_bytes = 65536, .send_buffer_bytes = 1 << 20, .mss = 1460,
+                           .rto_min_us = 5000, .time_wait_ms = 100, .tx_pool = config->pools->tx, .secret = {1}};
+    memset(c, 0, sizeof(*c));
+    c->config = *config;
+    c->now_ns = c->begin_ns = now_ns;
+    c->create_at = -1;
+    TIDE_ASSERT(config->records < RECORDS_MAX);
+    if (net_init(&c->net, &n, now_ns) != TIDE_OK || (c->stack = tcp_stack_create(&t)) == NULL)
+        fail(c, "no memory for a client");
+    for (unsigned p = 0; p < config->partitions; p++) {
+        c->producers[p].leader = c->producers[p].fetch_from = -1;
+        c->producers[p].offsets = calloc(config->records, sizeof(*c->producers[p].offsets));
+        TIDE_ASSERT(c->producers[p].offsets != NULL);
+    }
+}
+
+void sim_client_deinit(struct sim_client *c)
+{
+    for (unsigned b = 0; b < SIM_BROKERS_MAX; b++)
+        tide_rope_clear(&c->lines[b].in);
+    for (unsigned p = 0; p < c->config.partitions; p++) {
+        free(c->producers[p].offsets);
+        free(c->producers[p].seen);
+    }
+    tcp_stack_destroy(c->stack);
+    net_deinit(&c->net);
+}

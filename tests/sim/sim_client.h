@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A client on a machine of its own, with our TCP: a producer of one record after the other per partition of one topic, and a
+ * consumer that reads all the while. Everything that it is told is compared with what it knows:
+ *
+ *   P1  a record that was acknowledged with acks=all is there, at its offset
+ *   P5  every offset is seen once, in order, after it was committed, and holds what it held
+ *   P6  of an idempotent producer record n is at offset n, whatever was retried
+ */
+#ifndef TIDEMARK_TESTS_SIM_CLIENT_H
+#define TIDEMARK_TESTS_SIM_CLIENT_H
+
+#include "net/net.h"
+#include "sim_machine.h"
+#include "sim_wire.h"
+#include "tcp/tcp.h"
+
+enum { SIM_PARTITIONS_MAX = 4 };
+
+enum sim_producer_kind {
+    SIM_IDEMPOTENT, /* acks=all */
+    SIM_PLAIN_ALL,
+    SIM_PLAIN_ONE, /* acks=1 */
+};
+
+struct sim_client_config {
+    struct sim_wire *wire;
+    const struct sim_pools *pools;
+    unsigned brokers, partitions;
+    const char *topic;
+    enum sim_producer_kind kinds[SIM_PARTITIONS_MAX];
+    uint32_t records; /* of each partition */
+    uint64_t pace_ns; /* between two new records of a partition, so that faults come among them */
+    void *arg;
+    int (*leader)(void *arg, unsigned partition); /* as the client may know it, -1 nobody */
+    int64_t (*committed)(void *arg, unsigned partition); /* the highest mark of any leader so far */
+    void (*fail)(void *arg, const char *what);    /* does not come back */
+    void (*trace)(void *arg, const char *format, ...) __attribute__((format(printf, 2, 3)));
+};
+
+struct sim_producer {
+    uint32_t sent, acked, generation;
+    uint64_t retry_ns;
+    int leader;
+    uint64_t asked_ns; /* the consumer, 0 not */
+    int fetch_from;
+    uint32_t fetch_generation;
+    int64_t read; /* next offset of the consumer */
+    /* of plain ones */
+    int64_t *offsets; /* by record: where it was acknowledged */
+    uint32_t *seen;   /* by offset: record + 1 */
+    int64_t seen_room;
+};
+
+struct sim_line {
+    struct tcp_conn *conn;
+    struct tide_rope in;
+    uint64_t again_ns, heard_ns;
+};
+
+struct sim_client {
+    struct sim_client_config config;
+    uint64_t now_ns, begin_ns;
+    struct net net;
+    struct tide_counters counters;
+    struct tcp_stack *stack;
+    struct sim_line lines[SIM_BROKERS_MAX];
+    uint16_t port;
+    struct sim_producer producers[SIM_PARTITIONS_MAX];
+    /* CreateTopics */
+    int create_at; /* broker that was asked, -1 none */
+    bool created;
+    uint64_t create_ns;
+    uint32_t lost; /* acknowledged with acks=1, and not there: sim_client_judge */
+};
+
+void sim_client_init(struct sim_client *, const struct sim_client_config *, uint64_t now_ns);
+void sim_client_deinit(struct sim_client *);
+void sim_client_receive(struct sim_client *, uint64_t now_ns, struct rte_mbuf *);
+void sim_client_turn(struct sim_client *, uint64_t now_ns);
+uint64_t sim_client_deadline_ns(const struct sim_client *);
+/* The topic is asked for, once more and elsewhere until it is there: `created`. */
+void sim_client_create_topic(struct sim_client *, uint64_t now_ns, unsigned broker);
+/* Everything is acknowledged, and all that was committed is read. */
+bool sim_client_is_done(const struct sim_client *);
+/* At the end: what a replica holds (a visitor of sim_machine_read: see struct sim_held), and what was acknowledged. */
+struct sim_held {
+    struct sim_client *client;
+    unsigned partition;
+};
+void sim_client_on_held(void *held, const uint8_t *batch, uint32_t size);
+void sim_client_judge(struct sim_client *);
+
+#endif

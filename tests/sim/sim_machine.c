@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sim_machine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../unit/unit.h"
+#include "sim_wire.h"
+#include "tidemark/bytes.h"
+
+enum { TAKEN = 16, BATCH_ROOM = 1 << 16 };
+
+/* ---- pools ------------------------------------------------------------------------------------------------- */
+
+void sim_pools_make(struct sim_pools *p)
+{
+    unit_eal();
+    p->tx = unit_pool("sim_tx", 16383, 1800);
+    p->request = unit_pool("sim_request", 511, 16384);
+    p->response = unit_pool("sim_response", 1023, 8192);
+    p->client = unit_pool("sim_client", 32767, 256);
+    p->peer = unit_pool("sim_peer", 8191, 256);
+}
+
+static void each(const struct sim_pools *p, struct rte_mempool *ret[SIM_POOLS])
+{
+    ret[0] = p->tx;
+    ret[1] = p->request;
+    ret[2] = p->response;
+    ret[3] = p->client;
+    ret[4] = p->peer;
+}
+
+void sim_pools_count(const struct sim_pools *p, unsigned ret_free[SIM_POOLS])
+{
+    struct rte_mempool *pools[SIM_POOLS];
+    each(p, pools);
+    for (unsigned i = 0; i < SIM_POOLS; i++)
+        ret_free[i] = rte_mempool_avail_count(pools[i]);
+}
+
+bool sim_pools_are_back(const struct sim_pools *p, const unsigned before[SIM_POOLS])
+{
+    unsigned now[SIM_POOLS];
+    bool back = true;
+    sim_pools_count(p, now);
+    for (unsigned i = 0; i < SIM_POOLS; i++)
+        if (now[i] != before[i]) {
+            fprintf(stderr, "pool %u: %u of %u are free\n", i, now[i], before[i]);
+            back = false;
+        }
+    return back;
+}
+
+/* ---- life -------------------------------------------------------------------------------------------------- */
+
+static void boot_core(struct sim_machine *m, uint32_t i, struct tide_random *random, uint64_t now_ns)
+{
+    static const struct core_listener listeners[] = {{SIM_KAFKA_PORT, 0}};
+    const struct sim_machine_config *config = &m->config;
+    const struct sim_pools *pools = config->pools;
+    struct sim_core *k = &m->cores[i];
+    struct log_core_config log = {.core = i, .tail_buffer_bytes = 16384, .tail_buffers = 24, .read_buffer_bytes = 65536, .read_buffers = 8,
+                                  .index_chunks = 64, .views = 4095, .counters = &k->counters};
+    struct core_config c = {.number = i, .core_count = config->core_count, .settings = config->settings, .publication = &m->publication,
+                            .office = m->office, .start_ns = now_ns, .listeners = listeners, .listener_count = 1,
+                            .replication_port = SIM_PEER_PORT, .steer = m->steer};
+    memset(k, 0, sizeof(*k));
+    k->log_core = log_core_create(&log);
+    k->disk = sim_disk_create(m->fs, &(struct sim_disk_config){.jitter_ns = 400000});
+    c.log_core = k->log_core;
+    c.net = (struct net_config){.mac = sim_mac(config->node), .addr = sim_addr(config->node), .prefix_len = 24, .mtu = 1500, .announce = i == 0,
+                                .tx_pool = pools->tx};
+    c.tcp = (struct tcp_config){.connections_max = 64, .syn_backlog = 16, .receive_window_bytes = 65536, .send_buffer_bytes = 262144, .mss = 1460,
+                                .rto_min_us = 5000, .time_wait_ms = 100, .tx_pool = pools->tx};
+    for (unsigned b = 0; b < sizeof(c.tcp.secret); b++)
+        c.tcp.secret[b] = (uint8_t)tide_random_u64(random);
+    c.broker = (struct broker_config){.request_pool = pools->request, .response_pool = pools->response, .peer_pool = pools->peer,
+                                      .requests_max = 128, .sessions_max = 32, .mails_max = 127, .grace = config->grace};
+    k->core = core_create(&c);
+    TIDE_ASSERT(k->log_core != NULL);
+    TIDE_ASSERT(k->core != NULL);
+}
+
+void sim_machine_boot(struct sim_machine *m, const struct sim_machine_config *config, struct tide_random *random, uint64_t now_ns)
+{
+    m->config = *config;
+    m->office = post_office_create(config->core_count);
+    m->steer = config->core_count > 1 ? steer_create(config->core_count) : NULL;
+    TIDE_ASSERT(m->office != NULL);
+    atomic_store(&m->publication.now, NULL);
+    atomic_store(&m->publication.lease_until_ns, 0);
+    for (uint32_t i = 0; i < config->core_count; i++)
+        boot_core(m, i, random, now_ns);
+}
+
+static void forget_letter(struct tide_mail *m)
+{
+    if (m->kind == MAIL_APPEND)
+        tide_slice_release(m->append.records);
+    if (m->kind == MAIL_ASK)
+        tide_rope_clear(&m->ask.answer);
+    if (m->pool == NULL)
+        free(m);
+}
+
+static void empty_box(struct sim_machine *m, uint32_t party)
+{
+    struct tide_mail *letters[TAKEN];
+    unsigned n;
+    while ((n = post_take(m->office, party, letters, TAKEN)) != 0)
+        for (unsigned i = 0; i < n; i++)
+            forget_letter(letters[i]);
+}
+
+void sim_machine_cut(struct sim_machine *m, enum sim_crash how)
+{
+    uint32_t count = m->config.core_count;
+    sim_fs_crash(m->fs, how);
+    for (uint32_t i = 0; i < count; i++) {
+        struct sim_core *k = &m->cores[i];
+        for (unsigned f = 0; f < k->io.tx_count; f++)
+            rte_pktmbuf_free(k->io.tx[f]);
+        for (unsigned f = 0; f < k->io.rx_count; f++)
+            rte_pktmbuf_free(k->io.rx[f]);
+        empty_box(m, i);
+        sim_disk_destroy(k->disk);
+    }
+    empty_box(m, count);
+    for (uint32_t i = 0; i < count; i++)
+        core_forget(m->cores[i].core);
+    for (uint32_t i = 0; i < count; i++)
+        core_destroy(m->cores[i].core);
+}
+
+void sim_machine_clear(struct sim_machine *m)
+{
+    for (uint32_t i = 0; i < m->config.core_count; i++)
+        log_core_destroy(m->cores[i].log_core);
+    steer_destroy(m->steer);
+    post_office_destroy(m->office);
+}
+
+struct partition_config sim_machine_partition(struct sim_machine *m)
+{
+    return (struct partition_config){.preallocate_bytes = 65536, .producer_expiry_ms = 86400000, .producers_max = 16,
+                                     .lease_until_ns = &m->publication.lease_until_ns, .grace = m->config.grace};
+}
+
+/* ---- a turn of a core ----------------------------------------------------------------------------------------- */
+
+bool sim_core_has_cause(const struct sim_core *k, uint64_t now_ns)
+{
+    bool due = k->io.rx_count != 0 || k->io.tx_count != 0 || core_has_mail(k->core) || core_deadline_ns(k->core) <= now_ns ||
+               sim_disk_deadline_ns(k->disk) <= now_ns || k->io.out.op_count != 0;
+    for (unsigned i = 0; i < k->job_count && !due; i++)
+        due = k->jobs[i].at_ns <= now_ns;
+    return due;
+}
+
+uint64_t sim_core_deadline_ns(const struct sim_core *k)
+{
+    uint64_t t = TIDE_MIN(core_deadline_ns(k->core), sim_disk_deadline_ns(k->disk));
+    for (unsigned i = 0; i < k->job_count; i++)
+        t = TIDE_MIN(t, k->jobs[i].at_ns);
+    return t;
+}
+
+static void run_jobs(struct sim_machine *m, struct sim_core *k, uint64_t now_ns)
+{
+    unsigned kept = 0;
+    for (unsigned i = 0; i < k->job_count; i++) {
+        if (k->jobs[i].at_ns > now_ns || k->io.jobs_done_count == CORE_JOBS_MAX) {
+            k->jobs[kept++] = k->jobs[i];
+            continue;
+        }
+        k->jobs[i].job->run(k->jobs[i].job, sim_fs_verbs(m->fs));
+        k->io.jobs_done[k->io.jobs_done_count++] = k->jobs[i].job;
+    }
+    k->job_count = kept;
+}
+
+void sim_core_turn(struct sim_machine *m, uint32_t core, struct tide_random *random, const struct tide_time *time)
+{
+    struct sim_core *k = &m->cores[core];
+    run_jobs(m, k, time->now_ns);
+    k->io.done_count += sim_disk_take(k->disk, time->now_ns, k->io.done + k->io.done_count, CORE_DONE_MAX - k->io.done_count);
+    (void)core_turn(k->core, time, &k->io);
+    if (k->io.out.op_count != 0 && sim_disk_submit(k->disk, time->now_ns, k->io.out.ops, k->io.out.op_count) == TIDE_OK)
+        k->io.out.op_count = 0;
+    for (unsigned i = 0; i < k->io.out.job_count; i++) {
+        TIDE_ASSERT(k->job_count < SIM_JOBS_MAX);
+        k->jobs[k->job_count++] = (struct sim_job){time->now_ns + tide_random_below(random, m->job_ms * TIDE_NS_PER_MS), k->io.out.jobs[i]};
+    }
+    k->io.out.job_count = 0;
+}
+
+void sim_core_receive(struct sim_core *k, struct rte_mbuf *frame)
+{
+    if (k->io.rx_count == CORE_RX_MAX)
+        rte_pktmbuf_free(frame);
+    else
+        k->io.rx[k->io.rx_count++] = frame;
+}
+
+/* ---- what is in a replica --------------------------------------------------------------------------------------- */
+
+/* One piece of the log, from memory or from the disk at once. */
+static bool read_piece(struct sim_machine *m, struct partition *p, struct log_read *read)
+{
+    static struct tide_out out;
+    const struct tide_fs *fs = sim_fs_verbs(m->fs);
+    enum tide_status status;
+    out.op_count = 0;
+    while ((status = log_read(partition_log(p), m->cores[0].log_core, 0, read, &out)) == TIDE_AGAIN) {
+        struct disk_done done = {.id = out.ops[0].id};
+        done.result = fs->pread(fs->self, out.ops[0].file, out.ops[0].buf, out.ops[0].len, out.ops[0].position);
+        out.op_count = 0;
+        log_read_on_disk(read, &done);
+    }
+    return status == TIDE_OK && read->bytes.len != 0;
+}
+
+bool sim_machine_read(struct sim_machine *m, struct partition *p, int64_t begin, int64_t end, uint64_t *ret_digest,
+                      void (*visit)(void *arg, const uint8_t *batch, uint32_t size), void *arg)
+{
+    static uint8_t batch[BATCH_ROOM];
+    uint64_t digest = SIM_DIGEST_BEGIN;
+    for (int64_t offset = begin; offset < end;) {
+        struct log_read read = {.offset = offset, .end_offset = end, .max_bytes = 60000, .at_least_one = true};
+        struct batch_header h;
+        if (!read_piece(m, p, &read))
+            return false;
+        struct tide_slice all = tide_rope_slice(&read.bytes, 0, read.bytes.len);
+        while (all.len != 0 && batch_header_read(all, &h) && batch_size(&h) <= sizeof(batch)) {
+            struct tide_slice one = all;
+            one.len = batch_size(&h);
+            tide_slice_copy(one, batch);
+            digest = sim_mix(digest, batch, one.len);
+            if (visit != NULL)
+                visit(arg, batch, one.len);
+            offset = batch_last_offset(&h) + 1;
+            all = tide_slice_after(all, batch_size(&h));
+        }
+        tide_rope_clear(&read.bytes);
+    }
+    *ret_digest = digest;
+    return true;
+}
