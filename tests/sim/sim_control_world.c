@@ -14,7 +14,12 @@ uint64_t sim_control_seed; /* for the line that shows a failure again */
 _Noreturn void world_fail(const struct world *w, const char *format, ...)
 {
     va_list args;
+    char what[512];
     va_start(args, format);
+    if (w->fail != NULL) {
+        vsnprintf(what, sizeof(what), format, args);
+        w->fail(w->arg, what);
+    }
     fprintf(stderr, "at %.6f s: ", (double)w->now_ns / 1e9);
     vfprintf(stderr, format, args);
     va_end(args);
@@ -155,11 +160,15 @@ static void disk_begin(struct world *w, struct host *h)
 static void disk_end(struct world *w, struct host *h)
 {
     const struct quorum_disk_op *op = h->op;
-    stored_do(&h->disk, op, op->kind == QUORUM_DISK_APPEND ? op->count : 0);
+    int e = 0;
+    if (h->files != NULL)
+        e = quorum_files_run(h->files, op);
+    else
+        stored_do(&h->disk, op, op->kind == QUORUM_DISK_APPEND ? op->count : 0);
     note(w, 1, op->number);
     h->op = NULL;
     h->disk_done_ns = TIDE_NEVER;
-    node_on_disk_done(h->node, host_time(w, h), 0, 64 << 20);
+    node_on_disk_done(h->node, host_time(w, h), e, h->files != NULL ? quorum_files_capacity(h->files) : 64 << 20);
 }
 
 /* ---- wires ------------------------------------------------------------------------------------------------------ */
@@ -224,22 +233,34 @@ static void wire_put(struct world *w, uint32_t a, uint32_t b, unsigned direction
     x->tail[direction] = p;
 }
 
-void host_flush(struct world *w, struct host *h)
+/* False: it is gone. */
+static bool take_events(struct world *w, struct host *h)
 {
-    struct quorum_message m;
     struct node_event e;
-    uint32_t me = number_of(w, h);
-    if (!h->alive)
-        return;
+    if (w->on_turn != NULL) {
+        w->on_turn(w->arg, h);
+        return true;
+    }
     while (node_event_take(h->node, &e)) {
         if (e.kind == NODE_STOPPED)
             world_fail(w, "broker %d stopped: %s", (int)h->id, node_error(h->node));
         w->on_event(w->arg, h, &e);
         cluster_result_free(&e.result);
         if (!h->alive)
-            return;
+            return false;
     }
-    if (node_founding(h->node) != NULL) {
+    return true;
+}
+
+void host_flush(struct world *w, struct host *h)
+{
+    struct quorum_message m;
+    uint32_t me = number_of(w, h);
+    if (!h->alive || !take_events(w, h))
+        return;
+    if (node_founding(h->node) != NULL && h->files != NULL) {
+        node_on_founded(h->node, host_time(w, h), quorum_files_found(h->files, node_founding(h->node)));
+    } else if (node_founding(h->node) != NULL) {
         h->disk.term = node_founding(h->node)->term;
         stored_append(&h->disk, node_founding(h->node)->entries, (uint32_t)node_founding(h->node)->count);
         node_on_founded(h->node, host_time(w, h), 0);
@@ -384,6 +405,13 @@ void host_start(struct world *w, struct host *h)
     quorum_boot_deinit(&boot);
     if (h->node == NULL)
         world_fail(w, "broker %d does not start: %s", (int)h->id, error);
+    host_begin(w, h, h->node, NULL);
+}
+
+void host_begin(struct world *w, struct host *h, struct node *node, struct quorum_files *files)
+{
+    h->node = node;
+    h->files = files;
     h->alive = true;
     h->op = NULL;
     h->disk_done_ns = TIDE_NEVER;
@@ -396,15 +424,15 @@ void host_start(struct world *w, struct host *h)
 void host_crash(struct world *w, struct host *h)
 {
     uint32_t me = number_of(w, h);
-    if (h->op != NULL) {
+    if (h->op != NULL && h->files == NULL) {
         bool whole = tide_random_hits(&w->random, 2);
         if (h->op->kind == QUORUM_DISK_APPEND)
             stored_do(&h->disk, h->op, (uint32_t)tide_random_below(&w->random, h->op->count + 1ull));
         else if (whole)
             stored_do(&h->disk, h->op, 0);
-        h->op = NULL;
-        h->disk_done_ns = TIDE_NEVER;
     }
+    h->op = NULL;
+    h->disk_done_ns = TIDE_NEVER;
     if (w->verbose)
         printf("%.6f broker %d is gone\n", (double)w->now_ns / 1e9, (int)h->id);
     h->alive = false;
@@ -462,7 +490,7 @@ static void look_at_host(const struct world *w, struct next *n, uint32_t i)
             earlier(n, TIDE_MAX(w->wires[i][k].retry_at_ns, h->paused_until_ns), CONNECT, i, k, 0);
 }
 
-bool world_step(struct world *w, uint64_t until_ns)
+static struct next soonest(const struct world *w, uint64_t until_ns)
 {
     struct next n = {.at_ns = until_ns};
     for (uint32_t i = 0; i < w->count; i++) {
@@ -471,6 +499,17 @@ bool world_step(struct world *w, uint64_t until_ns)
         for (uint32_t k = 0; k < w->count; k++)
             look_at_wire(w, &n, i, k);
     }
+    return n;
+}
+
+uint64_t world_next_ns(const struct world *w)
+{
+    return soonest(w, TIDE_NEVER).at_ns;
+}
+
+bool world_step(struct world *w, uint64_t until_ns)
+{
+    struct next n = soonest(w, until_ns);
     w->now_ns = TIDE_MAX(w->now_ns, n.at_ns);
     w->steps++;
     switch (n.what) {

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "node/node.h"
+#include "raft/quorum_files.h"
 #include "tidemark/random.h"
 
 enum { HOSTS_MAX = 6, DISK_LOG_MAX = 1 << 16 };
@@ -69,6 +70,7 @@ struct host {
     struct stored disk;
     uint64_t disk_done_ns; /* TIDE_NEVER: idle */
     const struct quorum_disk_op *op;
+    struct quorum_files *files; /* real ones, instead of `disk`; host_begin() */
     uint64_t slow_until_ns;
     uint64_t starts;
 };
@@ -86,6 +88,8 @@ struct world {
     bool late_notices; /* an end may hear late that a connection broke */
     struct node_config config; /* without what differs by host */
     void (*on_event)(void *arg, struct host *, struct node_event *);
+    void (*on_turn)(void *arg, struct host *); /* instead: takes the events itself */
+    void (*fail)(void *arg, const char *what); /* NULL: says how sim_control shows it again */
     void *arg;
     bool verbose;
 };
@@ -95,12 +99,15 @@ uint64_t world_time_of(const struct world *, const struct host *, uint64_t local
 void world_init(struct world *, uint64_t seed, uint32_t count, uint32_t voters);
 void world_deinit(struct world *);
 void host_start(struct world *, struct host *);
+/* The same with a node that somebody else has made; it is the host's. */
+void host_begin(struct world *, struct host *, struct node *, struct quorum_files *);
 /* The process is gone at once; its disk keeps what it had and perhaps some of what was under way. */
 void host_crash(struct world *, struct host *);
 /* Breaks the connection that a opened to b. */
 void wire_break(struct world *, uint32_t a, uint32_t b);
 /* One event; time moves to it, at most to `until_ns`. False when time has come there. */
 bool world_step(struct world *, uint64_t until_ns);
+uint64_t world_next_ns(const struct world *); /* of the next event */
 /* After a call to a node from outside. */
 void host_flush(struct world *, struct host *);
 _Noreturn void world_fail(const struct world *, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What must be so at any time in a cluster of whole brokers, as seen from outside.
+ */
+#include "sim_whole_world.h"
+
+#include <stdio.h>
+
+#include "partition/partition.h"
+
+#define TOPIC "t"
+
+static const struct cluster_topic *topic_of(const struct cluster *c)
+{
+    return cluster_find_topic(c, TOPIC);
+}
+
+/* ---- metadata -------------------------------------------------------------------------------------------------------- */
+
+static bool process_is(const struct whole *s, const struct machine *m)
+{
+    return m->host->alive && node_member(m->host->node)->epoch == s->epochs[m->id];
+}
+
+/* Nobody is fenced for silence while its cores may act as leader. */
+static void on_fenced(struct whole *s, unsigned b)
+{
+    const struct machine *m = &s->machines[b];
+    uint64_t until;
+    s->fences++;
+    if (!process_is(s, m) || m->stopping || m->control->health.faulty)
+        return;
+    until = atomic_load(&m->data.publication.lease_until_ns);
+    if (until > whole_local(s, m))
+        whole_fail(s, "P8: a broker was fenced before its lease was over");
+}
+
+static void look_at_brokers(struct whole *s, const struct cluster *c)
+{
+    for (unsigned b = 0; b < s->brokers; b++) {
+        const struct cluster_broker *r = cluster_find_broker(c, (int32_t)b + 1);
+        if (r == NULL)
+            continue;
+        if (r->fenced && !s->fenced[b] && r->epoch == s->epochs[b])
+            on_fenced(s, b);
+        s->fenced[b] = r->fenced;
+        s->epochs[b] = r->epoch;
+    }
+}
+
+static void look_at_partition(struct whole *s, const struct cluster_partition *now, unsigned p)
+{
+    struct committed *c = &s->committed[p];
+    if (now->leader_epoch < c->leader_epoch || now->partition_epoch < c->partition_epoch)
+        whole_fail(s, "an epoch fell");
+    if (now->leader_epoch == c->leader_epoch && now->leader != (c->leader < 0 ? -1 : c->leader + 1))
+        whole_fail(s, "P8: another leader in the same epoch");
+    if (now->recovering)
+        whole_fail(s, "P1: an unclean election");
+    if (now->partition_epoch == c->partition_epoch)
+        return;
+    s->elections += now->leader_epoch != c->leader_epoch;
+    *c = (struct committed){.leader = now->leader < 0 ? -1 : now->leader - 1, .leader_epoch = now->leader_epoch, .partition_epoch = now->partition_epoch};
+    for (uint32_t i = 0; i < now->isr_count; i++)
+        c->isr |= 1u << (now->isr[i] - 1);
+    whole_trace(s, "partition %u: leader %d epoch %d/%d isr %x", p, now->leader, now->leader_epoch, now->partition_epoch, c->isr);
+}
+
+void checks_on_metadata(struct whole *s, struct machine *m)
+{
+    const struct cluster *c = node_cluster(m->host->node);
+    const struct cluster_topic *t;
+    if (cluster_index(c) <= s->newest)
+        return;
+    s->newest = cluster_index(c);
+    cluster_check(c);
+    look_at_brokers(s, c);
+    t = topic_of(c);
+    for (unsigned p = 0; t != NULL && p < s->partitions; p++)
+        look_at_partition(s, &t->partitions[p], p);
+}
+
+/* ---- partitions ------------------------------------------------------------------------------------------------------- */
+
+/* P3: whoever is in sync has on its disk what is committed, whether the leader knows of its membership already or not; and so
+ * many have it. */
+static void look_at_members(struct whole *s, unsigned p, int64_t high, bool rose)
+{
+    unsigned have = 0;
+    for (unsigned b = 0; b < s->brokers; b++) {
+        have += s->machines[b].durable_end[p] >= high;
+        if (s->committed[p].isr & 1u << b && s->machines[b].durable_end[p] < high)
+            whole_fail(s, "P3: a member of the ISR lacks what is committed");
+    }
+    if (rose && have < 2)
+        whole_fail(s, "P3: less than min.insync.replicas have what is committed");
+}
+
+static void look_at_leader(struct machine *m, unsigned p, const struct partition_look *l, int64_t end_before)
+{
+    struct whole *s = m->whole;
+    bool same = m->was_leader[p] && m->high_epoch[p] == l->leader_epoch;
+    if (l->leader_epoch < 0 || l->leader_epoch >= 4096)
+        whole_fail(s, "an epoch out of this test's bounds");
+    if (s->leader_of_epoch[p][l->leader_epoch] != 0 && s->leader_of_epoch[p][l->leader_epoch] != (int)m->id + 1)
+        whole_fail(s, "P8: two leaders in one epoch");
+    s->leader_of_epoch[p][l->leader_epoch] = (int)m->id + 1;
+    if (same && l->high_watermark < m->high[p])
+        whole_fail(s, "P3: a high watermark fell");
+    /* Whoever was fenced, or is registered no more, takes nothing: its lease was over first. */
+    if (same && l->log_end > end_before && s->fenced[m->id] && process_is(s, m) && !m->stopping && !m->control->health.faulty)
+        whole_fail(s, "P8: a fenced leader appended");
+    if (s->committed[p].leader_epoch == l->leader_epoch)
+        look_at_members(s, p, l->high_watermark, same && l->high_watermark > m->high[p]);
+    m->high_epoch[p] = l->leader_epoch;
+    m->high[p] = l->high_watermark;
+    s->committed_end[p] = TIDE_MAX(s->committed_end[p], l->high_watermark);
+}
+
+static void look_at_replica(struct machine *m, unsigned p)
+{
+    struct partition_look l;
+    int64_t end_before = m->log_end[p], durable_before = m->durable_end[p];
+    partition_look(m->partitions[p], &l);
+    m->log_end[p] = l.log_end;
+    m->durable_end[p] = log_durable_end(partition_log(m->partitions[p]));
+    if (l.log_end != end_before || m->durable_end[p] != durable_before)
+        whole_trace(m->whole, "broker %u partition %u: epoch %d %s log ends at %ld, durable %ld, high %ld", m->id + 1, p, l.leader_epoch,
+                    l.leader ? "leader" : "follower", l.log_end, m->durable_end[p], l.high_watermark);
+    if (l.leader)
+        look_at_leader(m, p, &l, end_before);
+    m->was_leader[p] = l.leader;
+}
+
+void checks_on_turn(struct machine *m, uint32_t core)
+{
+    struct whole *s = m->whole;
+    for (unsigned p = 0; p < s->partitions; p++) {
+        const struct replica *r = m->partitions[p] != NULL ? replicas_of(m->control, m->partitions[p]) : NULL;
+        if (r == NULL || r->state != REPLICA_SERVING || partition_home(m->partitions[p]) != core)
+            continue;
+        look_at_replica(m, p);
+        if (s->turns % 16 == 0)
+            partition_check(m->partitions[p]);
+    }
+}
+
+/* ---- the end ------------------------------------------------------------------------------------------------------------ */
+
+/* P9: everything is acknowledged and read, every broker leads again, every replica is in sync. */
+bool whole_is_settled(const struct whole *s)
+{
+    if (!s->client.created || !sim_client_is_done(&s->client))
+        return false;
+    for (unsigned b = 0; b < s->brokers; b++) {
+        const struct machine *m = &s->machines[b];
+        if (!machine_runs(m) || node_member(m->host->node)->state != MEMBER_ACTIVE || cluster_index(node_cluster(m->host->node)) != s->newest)
+            return false;
+    }
+    for (unsigned p = 0; p < s->partitions; p++) {
+        if (s->committed[p].isr != (1u << s->brokers) - 1)
+            return false;
+        for (unsigned b = 0; b < s->brokers; b++) {
+            struct partition_look l;
+            if (s->machines[b].partitions[p] == NULL)
+                return false;
+            partition_look(s->machines[b].partitions[p], &l);
+            if (l.high_watermark != s->committed_end[p] || l.log_end != s->committed_end[p])
+                return false;
+        }
+    }
+    return true;
+}
+
+/* P4, P1 and P5 once more, over all that is there. */
+void whole_compare(struct whole *s)
+{
+    for (unsigned p = 0; p < s->partitions; p++) {
+        struct sim_held held = {&s->client, p};
+        uint64_t first = 0, other;
+        for (unsigned b = 0; b < s->brokers; b++) {
+            struct machine *m = &s->machines[b];
+            if (!sim_machine_read(&m->data, m->partitions[p], 0, s->committed_end[p], b == 0 ? &first : &other, sim_client_on_held, &held))
+                whole_fail(s, "P4: a replica cannot be read");
+            if (b != 0 && other != first)
+                whole_fail(s, "P4: replicas hold different bytes");
+        }
+        s->wire.digest = sim_mix(s->wire.digest, &first, sizeof(first));
+    }
+    for (unsigned b = 1; b < s->brokers; b++)
+        if (cluster_hash(node_cluster(s->machines[b].host->node)) != cluster_hash(node_cluster(s->machines[0].host->node)))
+            whole_fail(s, "I2: brokers have different metadata");
+    sim_client_judge(&s->client);
+}
+
+void whole_tell(const struct whole *s)
+{
+    for (unsigned b = 0; b < s->brokers; b++) {
+        const struct machine *m = &s->machines[b];
+        if (!m->host->alive)
+            fprintf(stderr, "  broker %u: down\n", b + 1);
+        else
+            fprintf(stderr, "  broker %u: %s%s, controller %d, metadata %lu of %lu, lease %s\n", b + 1, member_state_name(node_member(m->host->node)->state),
+                    s->w.now_ns < m->host->paused_until_ns ? ", paused" : "", (int)node_controller(m->host->node),
+                    cluster_index(node_cluster(m->host->node)), s->newest,
+                    atomic_load(&m->data.publication.lease_until_ns) > whole_local(s, m) ? "held" : "over");
+    }
+    for (unsigned p = 0; p < s->partitions; p++) {
+        const struct committed *c = &s->committed[p];
+        fprintf(stderr, "  partition %u (kind %d): leader %d epoch %d/%d isr %x; acknowledged %u of %u, committed %ld, read %ld\n", p,
+                (int)s->client.config.kinds[p], c->leader + 1, c->leader_epoch, c->partition_epoch, c->isr, s->client.producers[p].acked,
+                s->client.config.records, s->committed_end[p], s->client.producers[p].read);
+        for (unsigned b = 0; b < s->brokers; b++) {
+            const struct machine *m = &s->machines[b];
+            struct partition_look l;
+            if (m->partitions[p] == NULL)
+                continue;
+            partition_look(m->partitions[p], &l);
+            fprintf(stderr, "    broker %u: %s epoch %d log %ld..%ld counted %ld high %ld\n", b + 1, l.leader ? "leader" : l.failed ? "failed" : "-",
+                    l.leader_epoch, l.log_start, l.log_end, l.counted_end, l.high_watermark);
+        }
+    }
+}
