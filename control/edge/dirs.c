@@ -51,16 +51,32 @@ static bool same_file(int a, int b)
     return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
+/* A directory is made with its name durable: what is acknowledged lies in it. One that is there may have been made by a start
+ * that ended before it had done that. 0 or -errno. */
+static int make(const struct dirs *d, const char *path)
+{
+    char parent[FILES_PATH_MAX];
+    char *slash;
+    int made = d->fs->mkdir(d->fs->self, path), synced;
+    if (made != 0 && made != -EEXIST)
+        return made;
+    snprintf(parent, sizeof(parent), "%.4000s", path);
+    slash = strrchr(parent, '/');
+    slash[slash == parent] = 0;
+    synced = d->fs->sync_dir(d->fs->self, parent);
+    return made == 0 ? synced : 0; /* whoever may not read the parent of an old one has it from elsewhere */
+}
+
 static enum tide_status take_lock(struct dirs *d, struct one_dir *o, bool unlocked, char *error, size_t size)
 {
     char path[FILES_PATH_MAX];
-    int e = d->fs->mkdir(d->fs->self, o->path);
-    if (unlocked)
-        return e == 0 || e == -EEXIST ? TIDE_OK : TIDE_IO;
-    if (e != 0 && access(o->path, F_OK) != 0) {
+    int e = make(d, o->path);
+    if (e != 0 && (unlocked || access(o->path, F_OK) != 0)) {
         snprintf(error, size, "log.dirs: %s does not exist and cannot be made: %s", o->path, strerror(-e));
         return TIDE_IO;
     }
+    if (unlocked)
+        return TIDE_OK;
     files_path(path, o->path, ".lock");
     o->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
     if (o->lock < 0) {
