@@ -209,15 +209,25 @@ void producers_loaded(struct producers *p, int64_t now_ms)
 
 /* ---- snapshots ---------------------------------------------------------------------------------------- */
 
-size_t producers_snapshot_size(const struct producers *p)
+/* A producer without batches has one entry, that says so. */
+static uint32_t entries_of(const struct producers *p)
 {
-    return SNAPSHOT_HEAD + (size_t)p->count * SNAPSHOT_ENTRY;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->max; i++)
+        if (p->entries[i].id >= 0)
+            n += TIDE_MAX(p->entries[i].batch_count, 1);
+    return n;
 }
 
-static void store_entry(const struct producer_entry *e, uint8_t *at)
+size_t producers_snapshot_size(const struct producers *p)
+{
+    return SNAPSHOT_HEAD + (size_t)entries_of(p) * SNAPSHOT_ENTRY;
+}
+
+static void store_entry(const struct producer_entry *e, unsigned batch, uint8_t *at)
 {
     const struct producer_batch none = {.last_sequence = -1, .last_offset = -1, .timestamp = -1};
-    const struct producer_batch *b = e->batch_count != 0 ? &e->batches[e->batch_count - 1] : &none;
+    const struct producer_batch *b = e->batch_count != 0 ? &e->batches[batch] : &none;
     store_be64(at, (uint64_t)e->id);
     store_be16(at + 8, (uint16_t)e->epoch);
     store_be32(at + 10, (uint32_t)b->last_sequence);
@@ -235,12 +245,14 @@ size_t producers_snapshot(const struct producers *p, uint8_t *to, size_t cap)
     if (cap < size)
         return 0;
     store_be16(to, SNAPSHOT_VERSION);
-    store_be32(to + SNAPSHOT_CRC_FROM, p->count);
+    store_be32(to + SNAPSHOT_CRC_FROM, (uint32_t)((size - SNAPSHOT_HEAD) / SNAPSHOT_ENTRY));
     for (uint32_t i = 0; i < p->max; i++) {
         if (p->entries[i].id < 0)
             continue;
-        store_entry(&p->entries[i], at);
-        at += SNAPSHOT_ENTRY;
+        for (unsigned k = 0; k < TIDE_MAX(p->entries[i].batch_count, 1); k++) {
+            store_entry(&p->entries[i], k, at);
+            at += SNAPSHOT_ENTRY;
+        }
     }
     store_be32(to + 2, batch_crc_update(0, to + SNAPSHOT_CRC_FROM, size - SNAPSHOT_CRC_FROM));
     return size;

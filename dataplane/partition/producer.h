@@ -73,7 +73,9 @@ void producers_clear(struct producers *); /* forgets all of them */
 /* Everyone counts as used now: expiry after a restart counts from the load. */
 void producers_loaded(struct producers *, int64_t now_ms);
 
-/* Kafka's .snapshot format (kafka-protocol 10.4). Returns the bytes written, 0 when cap is short. */
+/* Kafka's .snapshot format (kafka-protocol 10.4), with an entry for each batch of the window, oldest first: Kafka itself keeps the
+ * last entry of a producer, as if it had written that one alone; we have the whole window again, so that a producer that was five
+ * batches ahead when the broker stopped finds all of them. Returns the bytes written, 0 when cap is short. */
 size_t producers_snapshot_size(const struct producers *);
 size_t producers_snapshot(const struct producers *, uint8_t *to, size_t cap);
 /* Replaces what is known. TIDE_BAD: damaged, and nothing changed. Entries count as used at now_ms. */

@@ -322,6 +322,13 @@ void machine_halt(struct machine *m, enum sim_crash how)
         TIDE_ASSERT(m->partitions[p] == NULL);
 }
 
+void machine_stop(struct machine *m)
+{
+    m->stopping = true;
+    control_stop(m->control, whole_local(m->whole, m));
+    m->ring_ns = m->whole->w.now_ns;
+}
+
 bool machine_runs(const struct machine *m)
 {
     return m->host->alive && m->whole->w.now_ns >= m->host->paused_until_ns;
@@ -462,7 +469,7 @@ static uint64_t next_ns(const struct whole *s)
 
 void whole_step(struct whole *s, uint64_t until_ns)
 {
-    uint64_t t = TIDE_MIN(next_ns(s), TIDE_MIN(until_ns, s->w.now_ns + 5 * TIDE_NS_PER_MS)); /* the client looks at its clock, too */
+    uint64_t t = TIDE_MIN(next_ns(s), TIDE_MIN(TIDE_MAX(until_ns, s->w.now_ns + 1000), s->w.now_ns + 5 * TIDE_NS_PER_MS)); /* the client looks at its clock, too */
     running = s;
     while (world_step(&s->w, t + 1)) {
     }

@@ -93,6 +93,8 @@ uint64_t whole_local(const struct whole *, const struct machine *);
 void machine_boot(struct machine *);
 /* The process is gone. */
 void machine_halt(struct machine *, enum sim_crash);
+/* In good order: it ends by itself. */
+void machine_stop(struct machine *);
 bool machine_runs(const struct machine *); /* it is there, and not paused */
 
 /* One step of everything. */

@@ -242,13 +242,42 @@ static void test_snapshot_bytes(void **state)
         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     };
     uint8_t bytes[SNAPSHOT_CAP];
-    struct producers *p = one_known();
+    struct producers *p = producers_create(8);
+    append(p, 7, 2, 3, 1, 200, 5);
     assert_int_equal(producers_snapshot(p, bytes, sizeof(want) - 1), 0);
     assert_int_equal(producers_snapshot(p, bytes, sizeof(want)), sizeof(want));
     assert_true(load_be32(bytes + 2) == batch_crc_update(0, bytes + 6, sizeof(want) - 6));
     store_be32(bytes + 2, 0);
     assert_memory_equal(bytes, want, sizeof(want));
     producers_destroy(p);
+}
+
+/* Five batches were on their way when the broker stopped, and all of them come again. */
+static void test_a_snapshot_has_the_window(void **state)
+{
+    uint8_t bytes[SNAPSHOT_CAP];
+    struct producers *p = producers_create(8);
+    struct producers *q = producers_create(8);
+    for (int32_t n = 0; n < 7; n++) {
+        append(p, 1, 0, 3 * n, 3, 100 + 3 * n, 5);
+        append(p, 2, 4, n, 1, 200 + n, 5);
+    }
+    size_t len = producers_snapshot(p, bytes, sizeof(bytes));
+    assert_int_equal(len, HEAD + 2 * PRODUCER_WINDOW * ENTRY);
+    assert_int_equal(producers_restore(q, bytes, len, 8), TIDE_OK);
+    producers_check(q);
+    assert_int_equal(producers_count(q), 2);
+    for (int32_t n = 2; n < 7; n++) {
+        struct batch_header h = batch(1, 0, 3 * n, 3);
+        int64_t first;
+        assert_int_equal(producer_judge(q, &h, &first), PRODUCER_DUPLICATE);
+        assert_int_equal(first, 100 + 3 * n);
+        assert_int_equal(judge(q, 2, 4, n, 1), PRODUCER_DUPLICATE);
+    }
+    assert_int_equal(judge(q, 1, 0, 3, 3), PRODUCER_GAP);
+    assert_int_equal(judge(q, 1, 0, 21, 3), PRODUCER_NEXT);
+    producers_destroy(p);
+    producers_destroy(q);
 }
 
 static void test_an_empty_snapshot(void **state)
@@ -327,6 +356,7 @@ int main(void)
         cmocka_unit_test(test_many_come_and_go),
         cmocka_unit_test(test_snapshot_there_and_back),
         cmocka_unit_test(test_snapshot_bytes),
+        cmocka_unit_test(test_a_snapshot_has_the_window),
         cmocka_unit_test(test_an_empty_snapshot),
         cmocka_unit_test(test_damaged_snapshots),
         cmocka_unit_test(test_a_snapshot_larger_than_the_table),
