@@ -114,7 +114,6 @@ static void look_at_leader(struct machine *m, unsigned p, const struct partition
         look_at_members(s, p, l->high_watermark, same && l->high_watermark > m->high[p]);
     m->high_epoch[p] = l->leader_epoch;
     m->high[p] = l->high_watermark;
-    s->committed_end[p] = TIDE_MAX(s->committed_end[p], l->high_watermark);
 }
 
 static void look_at_replica(struct machine *m, unsigned p)
@@ -129,15 +128,23 @@ static void look_at_replica(struct machine *m, unsigned p)
                     l.leader ? "leader" : "follower", l.log_end, m->durable_end[p], l.high_watermark);
     if (l.leader)
         look_at_leader(m, p, &l, end_before);
+    /* A follower's, too: it may have led until the middle of this turn. */
+    m->whole->committed_end[p] = TIDE_MAX(m->whole->committed_end[p], l.high_watermark);
     m->was_leader[p] = l.leader;
+}
+
+/* A core has it, or may have. */
+static bool is_with_its_core(const struct machine *m, unsigned p)
+{
+    const struct replica *r = m->partitions[p] != NULL ? replicas_of(m->control, m->partitions[p]) : NULL;
+    return r != NULL && r->state >= REPLICA_ADOPTING && r->state <= REPLICA_RELEASING;
 }
 
 void checks_on_turn(struct machine *m, uint32_t core)
 {
     struct whole *s = m->whole;
     for (unsigned p = 0; p < s->partitions; p++) {
-        const struct replica *r = m->partitions[p] != NULL ? replicas_of(m->control, m->partitions[p]) : NULL;
-        if (r == NULL || r->state != REPLICA_SERVING || partition_home(m->partitions[p]) != core)
+        if (!is_with_its_core(m, p) || partition_home(m->partitions[p]) != core)
             continue;
         look_at_replica(m, p);
         if (s->turns % 16 == 0)

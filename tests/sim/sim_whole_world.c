@@ -263,7 +263,7 @@ void machine_boot(struct machine *m)
     m->stopping = m->ended = m->clean = false;
     if (node == NULL) {
         whole_trace(s, "broker %u does not start: %s", m->id + 1, error);
-        if (s->w.now_ns >= m->ill_until_ns)
+        if (m->ill_until_ns == 0)
             whole_fail(s, error);
         close_files(m);
         sim_fs_crash(m->data.fs, SIM_CRASH_KEEPS);
@@ -358,7 +358,7 @@ static void turn_core(struct machine *m, uint32_t i)
     struct whole *s = m->whole;
     struct sim_core *k = &m->data.cores[i];
     uint64_t local = whole_local(s, m);
-    struct tide_time t = {.now_ns = local, .wall_ms = 1700000000000 + (int64_t)(local / TIDE_NS_PER_MS) + m->wall_jump_ms};
+    struct tide_time t = {.now_ns = local, .wall_ms = 1700000000000 + (int64_t)((s->w.now_ns - s->begin_ns) / TIDE_NS_PER_MS) + m->wall_jump_ms};
     if (!m->online[i])
         rte_rcu_qsbr_thread_online(m->qsbr, i);
     sim_core_turn(&m->data, i, &s->w.random, &t);

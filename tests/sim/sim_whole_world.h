@@ -42,7 +42,7 @@ struct machine {
     uint64_t stalled_until_ns[SIM_CORES_MAX]; /* it does not turn */
     uint64_t ring_ns; /* control's doorbell; TIDE_NEVER: silent */
     uint64_t boot_ns;
-    uint64_t ill_until_ns; /* its disk is */
+    uint64_t ill_until_ns; /* its disk is; 0: it is well */
     uint64_t dark_until_ns; /* its port has no link */
     int64_t wall_jump_ms;
     bool stopping; /* was asked to */
