@@ -289,6 +289,13 @@ static bool may_stop(const struct controller *c, const struct cluster *cluster, 
     return b->fenced || (b->in_shutdown && b->leader_count == 0 && all_know(c, cluster, b));
 }
 
+/* Have its cores acted on the last command that took a leadership from it? Before that they may still lead by an older epoch, and
+ * only the end of the lease keeps them from it. */
+static bool knows(const struct controller_session *s, const struct cluster_broker *b)
+{
+    return s->version >= (uint64_t)b->epoch && s->version >= b->leader_moved;
+}
+
 bool controller_take_answer(struct controller *c, uint64_t now_ns, const struct cluster *cluster, int32_t *ret_broker,
                             struct rpc_heartbeat_reply *ret)
 {
@@ -305,7 +312,7 @@ bool controller_take_answer(struct controller *c, uint64_t now_ns, const struct 
         if (b == NULL || b->epoch != s->epoch) {
             ret->error = KAFKA_STALE_BROKER_EPOCH;
         } else {
-            ret->fenced = b->fenced;
+            ret->fenced = b->fenced || !knows(s, b);
             ret->may_stop = may_stop(c, cluster, s, b);
         }
         *ret_broker = s->broker;
@@ -344,7 +351,7 @@ static bool propose_for(const struct controller *c, uint64_t now_ns, const struc
 {
     bool over = session_is_over(c, now_ns, s);
     if (b->fenced) {
-        if (over || !s->reported || s->wants_fenced || s->wants_shutdown || s->version < (uint64_t)b->epoch || b->suspect)
+        if (over || !s->reported || s->wants_fenced || s->wants_shutdown || !knows(s, b) || b->suspect)
             return false;
         about(ret, CLUSTER_UNFENCE_BROKER, s, "ready");
         return true;

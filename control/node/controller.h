@@ -17,6 +17,10 @@
  * before the heartbeat came: no newer controller begins its sessions before that, so none ends one before the lease is
  * over. The other half is for clocks that differ.
  *
+ * Knowledge. A broker that lost leaderships and may not know it (it was silent, fenced, and is heard again; or commands reach it late)
+ * would lead on by the old epoch beside its successor. It is unfenced, and its lease is renewed, only when its cores have acted on the
+ * last command that took a leadership from it.
+ *
  * A process that has ended leads nothing, so its session need not be waited for (node.h says how that is seen).
  *
  * A controller that was stopped itself for a third of the session timeout begins all sessions anew: what came meanwhile

@@ -188,6 +188,33 @@ static void test_unfenced_when_its_cores_know_its_registration(void **state)
     assert_int_equal(next(T0, NULL), CLUSTER_UNFENCE_BROKER);
 }
 
+/* It was silent, others lead what it led, and it is heard again before it has heard of that. */
+static void test_no_lease_for_who_may_lead_by_an_older_epoch(void **state)
+{
+    struct rpc_heartbeat_reply r = {0};
+    with_brokers(2);
+    create_topic(4, 2);
+    beat(2, T0 + 1);
+    assert_true(answer_of(2, T0 + 1, &r));
+    assert_false(r.fenced);
+    struct rpc_heartbeat old = heartbeat(2, 0);
+    beat(1, T0 + SESSION + 2);
+    assert_int_equal(next(T0 + SESSION + 2, NULL), CLUSTER_FENCE_BROKER);
+    assert_int_equal(cluster_find_broker(cluster, 2)->leader_count, 0);
+    old.number = T0 + SESSION + 3;
+    controller_on_heartbeat(&c, T0 + SESSION + 3, cluster, 2, &old);
+    assert_int_equal(next(T0 + SESSION + 3, NULL), CLUSTER_COMMAND_KIND_COUNT);
+    beat(2, T0 + SESSION + 4);
+    assert_int_equal(next(T0 + SESSION + 4, NULL), CLUSTER_UNFENCE_BROKER);
+    old.number = T0 + SESSION + 5; /* as one whose commands come late would say after a planned move */
+    controller_on_heartbeat(&c, T0 + SESSION + 5, cluster, 2, &old);
+    assert_true(answer_of(2, T0 + SESSION + 5, &r));
+    assert_true(r.fenced);
+    beat(2, T0 + SESSION + 6);
+    assert_true(answer_of(2, T0 + SESSION + 6, &r));
+    assert_false(r.fenced);
+}
+
 static void test_fenced_by_its_own_wish(void **state)
 {
     with_brokers(2);
@@ -542,6 +569,7 @@ int main(void)
         TEST(test_nothing_before_its_epoch_is_applied),
         TEST(test_sessions_begin_anew),
         TEST(test_unfenced_when_its_cores_know_its_registration),
+        TEST(test_no_lease_for_who_may_lead_by_an_older_epoch),
         TEST(test_fenced_by_its_own_wish),
         TEST(test_shutdown_of_one_that_leads_nothing),
         TEST(test_shutdown_waits_until_the_others_know),
