@@ -165,7 +165,7 @@ static void happen(struct whole *s, enum fault kind)
     case FAULT_ILL_DISK: make_ill(s, m); break;
     case FAULT_DARK_PORT: m->dark_until_ns = pause_ns; break;
     case FAULT_STALL: m->stalled_until_ns[tide_random_below(&s->w.random, s->core_count)] = pause_ns; break;
-    case FAULT_WALL_JUMP: m->wall_jump_ms += (int64_t)below_ms(s, 7200000) / 1000000 - 3600000; break;
+    case FAULT_WALL_JUMP: m->wall_jump_ms = (int64_t)tide_random_below(&s->w.random, 6000000) - 3000000; break; /* message.timestamp.after.max.ms is an hour */
     case FAULT_COUNT: break;
     }
 }

@@ -60,7 +60,8 @@ static void look_at_partition(struct whole *s, const struct cluster_partition *n
     if (now->partition_epoch == c->partition_epoch)
         return;
     s->elections += now->leader_epoch != c->leader_epoch;
-    *c = (struct committed){.leader = now->leader < 0 ? -1 : now->leader - 1, .leader_epoch = now->leader_epoch, .partition_epoch = now->partition_epoch};
+    *c = (struct committed){.leader = now->leader < 0 ? -1 : now->leader - 1, .leader_epoch = now->leader_epoch, .partition_epoch = now->partition_epoch,
+                            .led_since_ns = now->leader_epoch != c->leader_epoch ? s->w.now_ns : c->led_since_ns};
     for (uint32_t i = 0; i < now->isr_count; i++)
         c->isr |= 1u << (now->isr[i] - 1);
     whole_trace(s, "partition %u: leader %d epoch %d/%d isr %x", p, now->leader, now->leader_epoch, now->partition_epoch, c->isr);
@@ -110,6 +111,10 @@ static void look_at_leader(struct machine *m, unsigned p, const struct partition
     /* Whoever was fenced, or is registered no more, takes nothing: its lease was over first. */
     if (same && l->log_end > end_before && s->fenced[m->id] && process_is(s, m) && !m->stopping && !m->control->health.faulty)
         whole_fail(s, "P8: a fenced leader appended");
+    /* I12: whoever led before does so for a lease at most (and what clocks differ). */
+    if (same && l->log_end > end_before && l->leader_epoch < s->committed[p].leader_epoch &&
+        s->w.now_ns > s->committed[p].led_since_ns + s->session_ms * TIDE_NS_PER_MS)
+        whole_fail(s, "P8: a former leader appended after its lease must be over");
     if (s->committed[p].leader_epoch == l->leader_epoch)
         look_at_members(s, p, l->high_watermark, same && l->high_watermark > m->high[p]);
     m->high_epoch[p] = l->leader_epoch;
