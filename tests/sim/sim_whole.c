@@ -213,9 +213,16 @@ static void heal(struct whole *s)
 
 /* ---- a run ------------------------------------------------------------------------------------------------------------ */
 
+struct pace {
+    uint64_t gap_ms;
+    bool spares_the_beginning; /* until there is a topic */
+};
+
 /* Until then there are faults; the client goes on as long. */
-static uint64_t trouble(struct whole *s)
+static uint64_t trouble(struct whole *s, struct pace *ret)
 {
+    *ret = (struct pace){.gap_ms = 60 + tide_random_below(&s->w.random, tide_random_hits(&s->w.random, 2) ? 1500 : 400),
+                         .spares_the_beginning = tide_random_hits(&s->w.random, 2)};
     if (!faults) {
         s->calm = s->wire.calm = true;
         return s->w.now_ns;
@@ -223,7 +230,7 @@ static uint64_t trouble(struct whole *s)
     s->wire.loss = tide_random_hits(&s->w.random, 2) ? 100 : 0;
     s->wire.duplicate = tide_random_hits(&s->w.random, 2) ? 50 : 0;
     s->wire.reorder = tide_random_hits(&s->w.random, 2) ? 20 : 0;
-    return s->w.now_ns + 3 * TIDE_NS_PER_S + below_ms(s, 3000);
+    return s->w.now_ns + 3 * TIDE_NS_PER_S + below_ms(s, 5000);
 }
 
 static uint64_t run(const struct sim_pools *pools, uint64_t seed, bool verbose)
@@ -231,20 +238,22 @@ static uint64_t run(const struct sim_pools *pools, uint64_t seed, bool verbose)
     struct whole *s = calloc(1, sizeof(*s));
     unsigned before[SIM_POOLS];
     uint64_t digest, calm_ns, fault_ns;
+    struct pace pace;
     clock_t cpu = clock();
     TIDE_ASSERT(s != NULL);
     sim_pools_count(pools, before);
     whole_init(s, seed, pools);
     s->trace = tracing;
-    calm_ns = trouble(s);
+    calm_ns = trouble(s, &pace);
     fault_ns = s->w.now_ns + below_ms(s, FAULTS_FROM_MS);
     while (!s->calm || !whole_is_settled(s)) {
         whole_step(s, s->calm ? TIDE_NEVER : TIDE_MIN(fault_ns, calm_ns));
         cure(s);
         if (!s->calm && s->w.now_ns >= fault_ns) {
             /* Some come close together, while what the last one began is still under way. */
-            fault_ns = s->w.now_ns + below_ms(s, tide_random_hits(&s->w.random, 2) ? 500 : 30);
-            something_happens(s);
+            fault_ns = s->w.now_ns + below_ms(s, tide_random_hits(&s->w.random, 4) ? 30 : 2 * pace.gap_ms);
+            if (s->client.created || !pace.spares_the_beginning)
+                something_happens(s);
         }
         if (!s->calm && s->w.now_ns >= calm_ns)
             heal(s);
