@@ -147,7 +147,7 @@ int partition_close(struct partition *p, const struct tide_fs *fs)
     int e;
     if (p->state == PARTITION_CREATED)
         return 0;
-    e = failed ? 0 : snapshot_write(p->producers, fs, p->dir, log_next_offset(p->log));
+    e = failed || p->cut != CUT_NONE ? 0 : snapshot_write(p->producers, fs, p->dir, log_next_offset(p->log));
     int closed = log_close(p->log, fs);
     return e != 0 ? e : failed ? -EIO : closed;
 }
@@ -296,6 +296,16 @@ void partition_configure(struct partition *p, const struct tide_topic_config *co
     log_configure(p->log, (uint64_t)config->segment_bytes, roll_ms(config), (uint32_t)config->index_interval_bytes);
 }
 
+/* A cut that is wanted is finished before the log is let go of: its helper reads the log, and what is left behind of producers must
+ * not speak of what was cut. */
+static bool is_cutting(struct partition *p, struct tide_out *out)
+{
+    if (p->cut == CUT_NONE || p->state == PARTITION_FAILED || log_is_failed(p->log))
+        return false;
+    (void)partition_cut_step(p, out);
+    return p->cut != CUT_NONE;
+}
+
 bool partition_release(struct partition *p, struct tide_out *out)
 {
     if (!p->releasing) {
@@ -304,7 +314,9 @@ bool partition_release(struct partition *p, struct tide_out *out)
     }
     if (p->state == PARTITION_RELEASED)
         return true;
-    if (!log_release(p->log, out) || snapshot_job_is_out(&p->snapshot) || p->reload.out)
+    if (is_cutting(p, out) || p->reload.out)
+        return false;
+    if (!log_release(p->log, out) || snapshot_job_is_out(&p->snapshot))
         return false;
     partition_move(p, PARTITION_RELEASED);
     return true;

@@ -534,6 +534,30 @@ static void test_a_cut_is_finished_before_the_next_role_begins(void **state)
     assert_int_equal(produce(6, 1).base_offset, 6); /* the producer's state was cut back, too */
 }
 
+/* What is left behind of producers is that of the log as it was cut. */
+static void test_a_cut_is_finished_before_the_release(void **state)
+{
+    struct partition_appended ret;
+    become(1, 4);
+    take(0, 4, 5, 4, 2);
+    w.hold_jobs = true;
+    assert_int_equal(partition_truncate(p, 6, &w.out), TIDE_AGAIN);
+    partition_turn(p, &w.time, &w.out);
+    for (int i = 0; i < 3; i++) {
+        assert_false(partition_release(p, &w.out));
+        pump();
+    }
+    stop();
+    open_partition();
+    assert_int_equal(look().log_end, 6);
+    become(0, 5);
+    pump();
+    ret = produce(6, 1);
+    assert_int_equal(ret.error, 0);
+    assert_int_equal(ret.base_offset, 6);
+    assert_false(ret.duplicate);
+}
+
 static void test_only_followers_are_cut(void **state)
 {
     become(0, 4);
@@ -810,6 +834,7 @@ int main(void)
         T(test_a_cut),
         T(test_a_cut_waits_for_readers_and_for_the_write),
         T(test_a_cut_is_finished_before_the_next_role_begins),
+        T(test_a_cut_is_finished_before_the_release),
         T(test_only_followers_are_cut),
         T(test_an_unclean_epoch_begins_without_a_high_watermark),
         T(test_gaps_of_a_compacted_log),
