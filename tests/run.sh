@@ -186,6 +186,11 @@ for s in $SUITES; do
     crash)
         process_suite crash $([ $FULL = 1 ] && echo --rounds 100 || echo --rounds 10)
         process_suite crash --brokers 3 --seed 2 $([ $FULL = 1 ] && echo --rounds 100 || echo --rounds 12)
+        process_suite crash --brokers 3 --stock --vdev af_xdp $([ $FULL = 1 ] && echo --rounds 20 || echo --rounds 2)
+        if [ $FULL = 1 ]; then
+            process_suite crash --brokers 3 --stock --vdev af_packet --rounds 3
+            process_suite crash --brokers 3 --vdev af_xdp --faults kill-all-in-every-order --rounds 1
+        fi
         RUNNER=quorum.py process_suite crash $([ $FULL = 1 ] && echo --full)
         ;;
     esac

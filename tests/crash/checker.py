@@ -173,9 +173,10 @@ def check(run, window_ms=10000):
     return found
 
 
-def pauses(run):
-    """For each fault, its kind and the longest time without an acknowledgement that began or ended in it, in milliseconds."""
-    acked = sorted(r.acked_ms for p in run.producers.values() for r in p.acked())
+def pauses(run, name=None):
+    """For each fault, its kind and the longest time without an acknowledgement (of the producer of that name) that began or
+    ended in it, in milliseconds."""
+    acked = sorted(r.acked_ms for p in run.producers.values() if name in (None, p.name) for r in p.acked())
     found = []
     for f in run.faults:
         first = bisect.bisect_left(acked, f.begin_ms)

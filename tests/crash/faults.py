@@ -4,6 +4,7 @@
 A fault is a function of (cluster, chance, topics) that returns the brokers it meant. It begins with a whole cluster and
 may leave the waiting for a whole one to its caller. Nothing here waits without a bound.
 """
+import itertools
 import time
 
 from cluster import NETWORKS, expect, wait_until
@@ -13,6 +14,7 @@ SERVE_S = 60   # two of three serve again
 
 FAULTS = {}
 NEEDS_THREE = set()
+BY_NAME = set()  # long ones, which are not among those that chance chooses from
 
 
 def fault(f):
@@ -117,12 +119,9 @@ def kill_two(cluster, chance, topics):
     return two
 
 
-@of_three
-def kill_all(cluster, chance, topics):
-    """All at once; any two come back, in any order, and serve; then the third."""
+def kill_all_and_two_come(cluster, chance, topics, order):
     for b in cluster.brokers:
         b.kill()
-    order = chance.sample(cluster.brokers, len(cluster.brokers))
     order[0].start()
     time.sleep(chance.uniform(0, 2))
     order[1].start()
@@ -131,7 +130,24 @@ def kill_all(cluster, chance, topics):
     wait_until('two of three serve', SERVE_S, lambda: serves(cluster, topics))
     time.sleep(chance.uniform(0, 3))
     back(cluster, order[2:])
-    return order
+    return cluster.brokers
+
+
+@of_three
+def kill_all(cluster, chance, topics):
+    """All at once; any two come back, in any order, and serve; then the third."""
+    return kill_all_and_two_come(cluster, chance, topics, chance.sample(cluster.brokers, len(cluster.brokers)))
+
+
+@of_three
+def kill_all_in_every_order(cluster, chance, topics):
+    for order in itertools.permutations(cluster.brokers):
+        kill_all_and_two_come(cluster, chance, topics, order)
+        wait_until('all are in sync', START_S, lambda: cluster.whole(topics))
+    return cluster.brokers
+
+
+BY_NAME.add('kill-all-in-every-order')
 
 
 @of_three

@@ -17,15 +17,12 @@ import traceback
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import admin_raw
 import wire
+from clients import Skip, debian_python, kafkajs
 from world import BOOT, BOOT6, BROKER, BROKER6, PORT, Failure, ROOT, World, expect, sh
 
 HERE = pathlib.Path(__file__).resolve().parent
 CASES = []
 FULL = os.environ.get('TIDE_FULL') == '1'
-
-
-class Skip(Exception):
-    pass
 
 
 def case(f):
@@ -239,13 +236,6 @@ def segments_roll_and_dump(w):
 
 # ---- other clients --------------------------------------------------------------------------------------------------
 
-def debian_python():
-    p = '/usr/bin/python3'
-    if subprocess.run([p, '-c', 'import kafka'], capture_output=True).returncode != 0:
-        raise Skip('python3-kafka is not installed')
-    return p
-
-
 @case
 def kafka_python_defaults(w):
     w.client(debian_python(), HERE / 'kafka_python_client.py', BOOT, 'kp-default', 1000, 'none', '1', 'default')
@@ -260,19 +250,6 @@ def kafka_python_every_acks(w):
 @case
 def kafka_python_sizes(w):
     w.client(debian_python(), HERE / 'kafka_python_client.py', BOOT, 'kp-sizes', 40, 'none', 'all', 'sizes')
-
-
-def kafkajs():
-    where = ROOT / 'build' / 'node'
-    if not shutil.which('node') or not shutil.which('npm'):
-        raise Skip('there is no node')
-    if not (where / 'node_modules' / 'kafkajs').is_dir():
-        where.mkdir(parents=True, exist_ok=True)
-        r = subprocess.run(['npm', 'install', '--prefix', str(where), '--no-package-lock', '--no-audit', '--no-fund', 'kafkajs@2.2.4'],
-                           capture_output=True, text=True, timeout=300)
-        if r.returncode != 0:
-            raise Skip('kafkajs 2.2.4 cannot be had')
-    return where
 
 
 @case
