@@ -31,6 +31,7 @@
 #include "core/core.h"
 #include "core/loop.h"
 #include "daemon/cluster_pages.h"
+#include "daemon/conns_file.h"
 #include "daemon/metrics.h"
 #include "daemon/world.h"
 #include "disk/disk.h"
@@ -308,6 +309,8 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
         return false;
     if (i == 0) {
         struct rte_ether_addr groups[NET_GROUPS_MAX];
+        c.orphans = w->orphans;
+        c.orphan_count = w->orphan_count;
         nic_hear_groups(w->nic, 0, groups, net_groups(&c.net, groups));
     }
     c.tcp = (struct tcp_config){.connections_max = (uint32_t)s->tcp_connections_max / w->core_count + 64,
@@ -435,6 +438,11 @@ static void stop_cores(struct world *w)
 
 /* ---- the data plane as a whole ---------------------------------------------------------------------------- */
 
+static const char *metadata_dir(const struct tide_settings *s)
+{
+    return s->log_dir[s->metadata_log_dir_index];
+}
+
 static bool make_data_plane(struct world *w, char *error, size_t size)
 {
     const struct tide_settings *s = w->settings;
@@ -442,6 +450,7 @@ static bool make_data_plane(struct world *w, char *error, size_t size)
     unsigned listener_count = 0;
 
     w->core_count = (uint32_t)s->data_core_count;
+    w->orphans = conns_file_load(metadata_dir(s), (uint32_t)s->tcp_connections_max, &w->orphan_count);
     w->nic_counters = calloc(w->core_count, sizeof(*w->nic_counters));
     if (w->nic_counters == NULL || !open_ports(w, error, size))
         return false;
@@ -507,6 +516,7 @@ static void destroy_data_plane(struct world *w)
     post_office_destroy(w->office);
     rte_free(w->publication.qsbr);
     free(w->nic_counters);
+    free(w->orphans);
 }
 
 /* ---- control ------------------------------------------------------------------------------------------------ */
@@ -563,7 +573,7 @@ static void watch_signals(struct world *w)
     uv_signal_start(&w->sigint, on_signal, SIGINT);
 }
 
-static void ask_for_conns(void *arg)
+void world_ask_for_conns(void *arg)
 {
     struct world *w = arg;
     for (uint32_t i = 0; i < w->core_count; i++)
@@ -571,7 +581,7 @@ static void ask_for_conns(void *arg)
     wake_cores(w);
 }
 
-static bool conns_are_ready(void *arg)
+bool world_conns_are_ready(void *arg)
 {
     const struct world *w = arg;
     bool ready = true;
@@ -588,7 +598,7 @@ static bool start_control(struct world *w, char *error, size_t size)
         {.path = "/cluster", .render = cluster_render},
         {.path = "/cluster/voters", .act = voters_act},
         {.path = "/cluster/drain", .act = drain_act},
-        {.path = "/conns", .ask = ask_for_conns, .is_ready = conns_are_ready, .render = conns_render},
+        {.path = "/conns", .ask = world_ask_for_conns, .is_ready = world_conns_are_ready, .render = conns_render},
     };
     struct http_pages http = {.pages = pages, .count = TIDE_ARRAY_LEN(pages), .arg = w};
     struct control_config config = {.settings = w->settings,
@@ -629,11 +639,11 @@ static bool fresh_cluster_id(const struct tide_settings *s, struct tide_uuid *re
         return tide_uuid_from_text(s->cluster_id, strlen(s->cluster_id), ret);
     if (s->voter_count == 1 && s->is_voter)
         return true;
-    if (files_read(posix_fs(), s->log_dir[s->metadata_log_dir_index], "meta.properties", text, sizeof(text)) == 0)
+    if (files_read(posix_fs(), metadata_dir(s), "meta.properties", text, sizeof(text)) == 0)
         return true; /* it is not fresh */
     tide_uuid_to_text(ret, proposal);
     snprintf(error, size, "cluster.id is missing: %.300s is fresh, and the brokers of quorum.voters must name the same cluster; write "
-             "cluster.id=%s on all of them, or the id of the cluster that is there", s->log_dir[s->metadata_log_dir_index], proposal);
+             "cluster.id=%s on all of them, or the id of the cluster that is there", metadata_dir(s), proposal);
     return false;
 }
 
@@ -752,7 +762,9 @@ static int run(struct world *w)
         control_stop(control_loop_control(w->control), mgmt_now_ns());
         control_loop_turn(w->control);
     }
+    w->conns_file = conns_file_start(w, metadata_dir(w->settings));
     uv_run(&w->loop, UV_RUN_DEFAULT);
+    conns_file_stop(w->conns_file);
     if (w->stopped && error[0] == 0)
         status = w->clean && dirs_mark_clean(w->dirs, node_member(w->node)->epoch) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     control_log("stopped%s", status == EXIT_SUCCESS ? "" : ", not cleanly");

@@ -52,9 +52,16 @@ struct world {
     struct quorum_files *files; /* NULL: this broker only follows */
     struct control_loop *control;
     struct dirs *dirs;
+    uint32_t orphan_count; /* connections that the last process left behind */
+    struct orphan *orphans;
+    struct conns_file *conns_file; /* for the next one */
     bool ready;
     bool stopped;
     bool clean;
 };
+
+/* The cores are to list their connections (core_conns); have all of them? `arg` is the struct world. [control] */
+void world_ask_for_conns(void *arg);
+bool world_conns_are_ready(void *arg);
 
 #endif

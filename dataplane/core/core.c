@@ -36,6 +36,7 @@ struct core {
     struct net net;
     struct tcp_stack *tcp;
     struct broker *broker;
+    struct orphans orphans;
     struct core_gauges gauges;
     bool receive_low;
     uint64_t slow_look_ns;
@@ -77,6 +78,7 @@ struct core *core_create(const struct core_config *config)
         rte_free(c);
         return NULL;
     }
+    orphans_init(&c->orphans, config->start_ns, config->orphans, config->orphan_count);
     c->tcp = tcp_stack_create(&c->config.tcp);
     c->broker = broker_create(&c->config.broker);
     c->conns = rte_zmalloc("core", c->config.tcp.connections_max * sizeof(*c->conns), TIDE_CACHE_LINE);
@@ -624,6 +626,7 @@ unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io
         tcp_on_time(c->tcp, t->now_ns);
     if (net_deadline_ns(&c->net) <= t->now_ns)
         net_on_time(&c->net, t->now_ns);
+    orphans_on_time(&c->orphans, t->now_ns, c->tcp);
     connections(c, t, &io->out);
     c->did += broker_turn(c->broker, t, &io->out);
     dial(c, t);
@@ -642,6 +645,7 @@ unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io
 uint64_t core_deadline_ns(const struct core *c)
 {
     uint64_t soonest = TIDE_MIN(tcp_deadline_ns(c->tcp), net_deadline_ns(&c->net));
+    soonest = TIDE_MIN(soonest, orphans_deadline_ns(&c->orphans));
     return TIDE_MIN(soonest, broker_deadline_ns(c->broker));
 }
 

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "broker/broker.h"
+#include "core/orphans.h"
 #include "core/steer.h"
 #include "net/net.h"
 #include "tcp/tcp.h"
@@ -69,6 +70,8 @@ struct core_config {
     uint16_t replication_port;       /* where peers come in; 0: none do */
     uint64_t start_ns;
     struct steer *steer;             /* NULL with one core */
+    const struct orphan *orphans;    /* those this core is to rouse; constant as long as it lives */
+    uint32_t orphan_count;
 };
 
 struct core *core_create(const struct core_config *); /* [start]; NULL without memory */

@@ -157,6 +157,10 @@ void tcp_abort(struct tcp_conn *);
 /* What was read completes something: acknowledge in this turn. */
 void tcp_ack_now(struct tcp_conn *);
 
+/* Of a connection that an earlier process had here: a packet that its peer answers with where it stands (RFC 9293 3.10.7.4,
+ * first step), whereupon it is reset as any stranger is. Nothing happens when there is such a connection now. */
+void tcp_rouse(struct tcp_stack *, uint64_t now_ns, const struct tcp_endpoint *local, const struct tcp_endpoint *remote);
+
 /* The peer acknowledges at once (it is one of us): tcp.rto.min.us holds from the start. */
 void tcp_set_prompt_peer(struct tcp_conn *);
 

@@ -314,6 +314,16 @@ struct tcp_conn *tcp_connect(struct tcp_stack *s, uint64_t now_ns, const struct 
     return c;
 }
 
+void tcp_rouse(struct tcp_stack *s, uint64_t now_ns, const struct tcp_endpoint *local, const struct tcp_endpoint *remote)
+{
+    struct tcp_control ack = {.src = local->addr, .dst = remote->addr, .src_port = local->port, .dst_port = remote->port, .flags = TCP_ACK};
+    s->now_ns = now_ns;
+    if (tcp_find(s, &local->addr, local->port, &remote->addr, remote->port) != NULL)
+        return;
+    ack.seq = ack.ack = tcp_isn(s, &ack.src, ack.src_port, &ack.dst, ack.dst_port); /* hardly within its window, and another each time */
+    tcp_control_send(s, &ack);
+}
+
 uint32_t tcp_read(struct tcp_conn *c, struct tide_rope *into)
 {
     uint32_t n = c->receive_queue.len;

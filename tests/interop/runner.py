@@ -158,6 +158,28 @@ def a_client_rides_through_a_restart(w):
 
 
 @case
+def who_waits_for_a_broker_that_ended_hears_of_it(w):
+    """A client that has nothing to send never meets the reset of a stranger; the next process rouses it."""
+    for end in (w.kill, w.stop):
+        s = w.connect()
+        port = struct.pack('<H', s.getsockname()[1])
+        until = time.monotonic() + 20
+        while port not in (w.data / 'connections').read_bytes():
+            expect(time.monotonic() < until, 'the connection is not written down')
+            time.sleep(0.1)
+        end()
+        w.start()
+        try:
+            expect(s.recv(1) == b'', 'bytes from nowhere')
+        except ConnectionResetError:
+            pass
+        except TimeoutError:
+            raise Failure('it still waits') from None
+        finally:
+            s.close()
+
+
+@case
 def topics_are_created_described_deleted_and_made_again(w):
     tool = w.tools / 'control/tool/tidemark'
     path = w.dir / 'in'
