@@ -177,6 +177,10 @@ def who_waits_for_a_broker_that_ended_hears_of_it(w):
             raise Failure('it still waits') from None
         finally:
             s.close()
+    w.stop()  # a file that lies, with addresses from nowhere
+    (w.data / 'connections').write_bytes(b'TCON' + struct.pack('<III', 1, 0xffffffff, 0) + os.urandom(4000))
+    w.start()
+    w.connect().close()
 
 
 @case
