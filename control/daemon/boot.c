@@ -104,7 +104,7 @@ static bool data_in_use(void *self, const struct partition *p)
     for (uint32_t core = 0; core < w->core_count; core++)
         if (partition_has_interest(p, core))
             return true;
-    return false;
+    return partition_is_read(p);
 }
 
 static void data_measure(struct partition *p, int64_t *ret_bytes, int64_t *ret_lag)
@@ -278,6 +278,9 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
                                   .read_buffer_bytes = (uint32_t)s->log_read_buffer_bytes,
                                   .read_buffers = (uint32_t)s->log_read_buffers,
                                   .reads_out_max = (uint32_t)s->log_reads_in_flight,
+                                  .aheads_out_max = (uint32_t)s->log_reads_in_flight / 2,
+                                  .read_piece_bytes = LOG_READ_PIECE_BYTES,
+                                  .read_turn_bytes = LOG_READ_TURN_BYTES,
                                   .index_chunks = INDEX_CHUNKS,
                                   .views = VIEWS};
     struct core_config c = {.number = i,

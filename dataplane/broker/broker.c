@@ -91,6 +91,7 @@ struct broker *broker_create(const struct broker_config *config)
 
 void broker_forget(struct broker *b)
 {
+    log_core_lost(b->config.log_core);
     for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
         for (struct tide_mail *m = b->waits[i].parked_head; m != NULL; m = m->next)
             tide_slice_release(m->append.records);
@@ -645,6 +646,10 @@ void broker_on_disk(struct broker *b, const struct tide_time *t, const struct di
                     struct tide_out *out)
 {
     uint32_t slot = DISK_ID_SLOT(done->id);
+    if (DISK_ID_OWNER(done->id) == DISK_OWNER_AHEAD) {
+        log_core_on_disk(b->config.log_core, done, out);
+        return;
+    }
     if (DISK_ID_OWNER(done->id) == DISK_OWNER_LOG) {
         struct partition *p = slot < TIDE_PARTITIONS_MAX ? b->home[slot].partition : NULL;
         if (!TIDE_EXPECT(p != NULL))
@@ -694,6 +699,7 @@ void broker_begin_turn(struct broker *b, const struct tide_time *t, bool receive
 {
     b->time = *t;
     b->receive_low = receive_buffers_low;
+    log_core_turn(b->config.log_core);
     b->view = atomic_load_explicit(&b->config.publication->now, memory_order_acquire);
 }
 

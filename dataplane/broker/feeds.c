@@ -307,7 +307,6 @@ static void push_one(struct broker *b, struct feeding *s, struct tide_out *out, 
     struct peer_append sent;
     bool disk = b->peers->disk_reads < (uint32_t)b->settings->replication_catchup_reads &&
                 p->stream.out.len + p->queued < (uint32_t)b->settings->replication_catchup_bytes;
-    bool from_disk = s->feed.disk;
 
     link_remove(&s->in_pushes);
     partition_look(s->partition, &look);
@@ -322,7 +321,7 @@ static void push_one(struct broker *b, struct feeding *s, struct tide_out *out, 
         ++*did;
         subscription_on_sent(&s->subscription, sent.sent_ns, sent.log_end, sent.bytes);
         tide_count_many(b->counters, COUNTER_peer_pushed_bytes, sent.bytes);
-        if (from_disk)
+        if (s->feed.read.behind)
             tide_count_many(b->counters, COUNTER_peer_catchup_bytes, sent.bytes);
         peer_ready(p);
         wants_push(s); /* behind the others */

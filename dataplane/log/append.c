@@ -305,6 +305,7 @@ void log_write_start(struct log *log, struct tide_out *out)
         w->durable_offset = tail_end_offset(log, s->tail_base, w->end);
     w->id = DISK_ID(DISK_OWNER_LOG, log->config.slot, ++w->generation);
     w->out = true;
+    log_cache_on_write(log->core);
     tide_out_op(out, &(struct disk_op){.kind = DISK_WRITE,
                                        .durable = log->config.durable,
                                        .file = s->file,
@@ -376,6 +377,7 @@ bool log_on_disk(struct log *log, const struct disk_done *done, struct tide_out 
     if (!w->out || (done->id != w->id && !MUTANT(COMPLETION_ID)))
         return false;
     w->out = false;
+    log_cache_on_written(log->core);
     if (log->state == LOG_FAILED)
         return false;
     if (done->result <= 0 || done->result > w->len || done->result % TIDE_BLOCK != 0) {

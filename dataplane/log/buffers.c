@@ -54,6 +54,8 @@ static struct log_buffer *buffer_take(struct rte_ring *ring)
 
 struct log_buffer *log_read_buffer_take(struct log_core *c)
 {
+    if (rte_ring_count(c->free_reads) == 0)
+        (void)log_cache_evict(c);
     return buffer_take(c->free_reads);
 }
 
@@ -261,7 +263,7 @@ static bool config_is_sane(const struct log_core_config *c)
 {
     return c->tail_buffer_bytes >= TIDE_BLOCK && rte_is_power_of_2(c->tail_buffer_bytes) &&
            c->read_buffer_bytes >= 2 * TIDE_BLOCK && c->read_buffer_bytes % TIDE_BLOCK == 0 &&
-           c->tail_buffers >= 4 && c->read_buffers >= 1 && c->views >= 4 && c->counters != NULL;
+           c->read_piece_bytes % TIDE_BLOCK == 0 && c->tail_buffers >= 4 && c->read_buffers >= 3 && c->views >= 4 && c->counters != NULL;
 }
 
 struct log_core *log_core_create(const struct log_core_config *config)
@@ -283,7 +285,7 @@ struct log_core *log_core_create(const struct log_core_config *config)
                               c->free_tails);
     c->reads = buffers_create(config->read_buffers, config->read_buffer_bytes, &c->read_memory,
                               c->free_reads);
-    if (c->tails == NULL || c->reads == NULL || !chunks_create(c) || !mempools_create(c))
+    if (c->tails == NULL || c->reads == NULL || !log_cache_init(c) || !chunks_create(c) || !mempools_create(c))
         goto fail;
     return c;
 fail:
@@ -297,6 +299,7 @@ void log_core_destroy(struct log_core *c)
         return;
     rte_mempool_free(c->views);
     rte_mempool_free(c->leases);
+    log_cache_deinit(c);
     rte_free(c->tails);
     rte_free(c->reads);
     rte_free(c->tail_memory);
@@ -324,11 +327,20 @@ unsigned log_core_regions(const struct log_core *c, void **ret_base, size_t *ret
 
 /* ---- looking --------------------------------------------------------------------------------- */
 
+static uint32_t only_cached(const struct log_core *c)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->config.read_buffers; i++)
+        n += tide_pub64_peek(&c->reads[i].cached.id) != 0 &&
+             atomic_load_explicit(&c->reads[i].refs, memory_order_relaxed) == 1;
+    return n;
+}
+
 struct log_core_free log_core_free_now(const struct log_core *c)
 {
     return (struct log_core_free){
         .tails = rte_ring_count(c->free_tails),
-        .reads = rte_ring_count(c->free_reads),
+        .reads = rte_ring_count(c->free_reads) + only_cached(c),
         .chunks = rte_ring_count(c->free_chunks),
         .views = rte_mempool_avail_count(c->views),
         .leases = rte_mempool_avail_count(c->leases),
@@ -348,4 +360,5 @@ void log_core_check(const struct log_core *c)
     }
     TIDE_ASSERT(n == c->attached_count); /* B2 */
     TIDE_ASSERT(n + rte_ring_count(c->free_tails) <= c->config.tail_buffers);
+    log_cache_check(c);
 }

@@ -32,6 +32,7 @@
 #include <rte_mempool.h>
 #include <rte_ring.h>
 
+#include "log/cache.h"
 #include "log/log.h"
 #include "tidemark/published.h"
 
@@ -50,9 +51,10 @@ struct log_buffer {
     /* tail buffers, while attached; owned by the core */
     struct log *log;
     uint32_t slot;
-    TAILQ_ENTRY(log_buffer) link;
+    TAILQ_ENTRY(log_buffer) link; /* of read buffers: in the cache */
+
+    struct log_cached cached; /* of read buffers; owned by the core */
 };
-TAILQ_HEAD(log_buffer_list, log_buffer);
 
 struct log_lease {
     struct rte_mbuf_ext_shared_info shared;
@@ -76,7 +78,8 @@ struct log_core {
     uint32_t attached_count;
     uint32_t reserve; /* tail buffers that readers may not hold */
     uint32_t read_generation;
-    uint32_t reads_out; /* in flight */
+    struct log_cache cache;
+    uint64_t served; /* bytes from the disk that were answered in this turn */
 
     bool compacting; /* one log at a time */
     bool compact_every_producer;
@@ -89,7 +92,8 @@ struct log_core {
     struct tide_pub64 pins_stopped;
 };
 
-/* [core] A buffer with one reference, the caller's. NULL when there is none. */
+/* [core] A read buffer with one reference, the caller's; if none is free, one that only the cache has.
+ * NULL: all are in use. */
 struct log_buffer *log_read_buffer_take(struct log_core *);
 
 /* [any] A reference more, unless the count is 0. */
@@ -119,10 +123,10 @@ enum tide_status log_views_push(struct log_core *, const struct log_run *runs, u
 
 void log_core_check(const struct log_core *);
 
-/* What the tests count: free objects of each pool. */
+/* Free objects of each pool. [any] */
 struct log_core_free {
     uint32_t tails;
-    uint32_t reads;
+    uint32_t reads; /* those that only the cache has among them */
     uint32_t chunks;
     uint32_t views;
     uint32_t leases;

@@ -360,7 +360,8 @@ static int out_end(struct compaction *c, const struct tide_fs *fs, const char *d
         c->gaps_stored = e == 0;
     }
     if (e == 0) {
-        *s = (struct log_segment){.base_offset = was->base,
+        *s = (struct log_segment){.id = s->id,
+                                  .base_offset = was->base,
                                   .tail_base = UINT64_MAX,
                                   .size = (uint32_t)c->written,
                                   .next_offset = was->next,

@@ -20,6 +20,7 @@
  *   L5  at most one write is in flight, and it starts at the block of `written`.
  *   L6  a segment's base offset is its predecessor's next offset.
  *   L8  the start lies between the first segment's base offset and next_offset.
+ *   L9  every segment of the table has an id that no other ever had.
  *   L7  at most one segment is SEALING, the one before the active; its index is index[number % 2].
  */
 #ifndef TIDEMARK_LOG_INTERNAL_H
@@ -283,6 +284,8 @@ struct log {
     /* The block that was not full when its buffer was given up: [position of the block, position).
      */
     _Alignas(TIDE_CACHE_LINE) uint8_t last_block[TIDE_BLOCK];
+
+    _Atomic uint32_t aheads; /* [any] fills for nobody that are out (cache.h) */
 };
 
 static inline struct tide_pub64 *log_segment_slot(const struct log *log, uint32_t n)
@@ -338,7 +341,7 @@ static inline int64_t log_gaps_below(const struct log *log)
 /* [home] Everything appended is written, and no job works on files that a change of the end needs. */
 bool log_is_quiet(const struct log *);
 void log_skipped(struct log *); /* the job is back and went well */
-struct log_segment *segment_alloc(void); /* [helper] */
+struct log_segment *segment_alloc(void); /* [helper] with an id of its own */
 void log_move(struct log *, enum log_state);
 void log_fail(struct log *);
 

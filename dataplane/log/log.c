@@ -117,6 +117,7 @@ void log_destroy(struct log *log)
     const struct tide_fs *fs;
     if (log == NULL)
         return;
+    TIDE_ASSERT(!log_is_read(log));
     fs = log->fs;
     log_compact_destroy(log);
     for (uint32_t c = 0; c < LOG_SEGMENT_CHUNKS; c++) {
@@ -178,8 +179,10 @@ bool log_table_put(struct log *log, uint32_t n, const struct log_segment *s,
         tide_pub64_set(chunk, (uintptr_t)log->spare_chunk);
         log->spare_chunk = NULL;
     }
+    uint64_t id = entry->id;
     log->spare_segment = NULL;
     *entry = *s;
+    entry->id = id;
     entry->next = NULL;
     entry->number = n;
     atomic_init(&entry->pins, 0);
@@ -231,6 +234,11 @@ void log_adopt(struct log *log, struct log_core *core)
     tide_pub64_set(&log->tail.size, core->config.tail_buffer_bytes);
     log_move(log, LOG_RUNNING);
     TIDE_ASSERT_SLOW((log_check(log), true));
+}
+
+bool log_is_read(const struct log *log)
+{
+    return atomic_load_explicit(&log->aheads, memory_order_acquire) != 0;
 }
 
 static bool job_is_out(const struct log *log)
@@ -352,7 +360,11 @@ void log_extend_start(struct log *log, uint64_t need, struct tide_out *out)
 
 struct log_segment *segment_alloc(void)
 {
-    return calloc(1, sizeof(struct log_segment));
+    static _Atomic uint64_t ids;
+    struct log_segment *s = calloc(1, sizeof(*s));
+    if (s != NULL)
+        s->id = 1 + atomic_fetch_add_explicit(&ids, 1, memory_order_relaxed);
+    return s;
 }
 
 static void prepare_run(struct tide_job *job, const struct tide_fs *fs)
@@ -888,7 +900,8 @@ uint32_t log_batch_bytes_max(const struct log *log)
     uint64_t max = (windows - 1) * window;
     uint64_t buffers = TIDE_MIN((uint64_t)TIDE_ARRAY_LEN(((struct log_read *)NULL)->buffers),
                                 (uint64_t)c->read_buffers);
-    max = TIDE_MIN(max, buffers * c->read_buffer_bytes - 2 * TIDE_BLOCK);
+    /* It begins anywhere in the first one. A peer's message has a head before it. */
+    max = TIDE_MIN(max, (buffers - 1) * c->read_buffer_bytes - 2 * TIDE_BLOCK);
     max = TIDE_MIN(max, (views - buffers) * LOG_VIEW_BYTES);
     return (uint32_t)TIDE_MIN(max, log->segment_wanted);
 }
@@ -898,6 +911,7 @@ static void check_segments(const struct log *log)
     for (uint32_t n = log_first(log); n <= log->active; n++) {
         const struct log_segment *s = log_segment_at(log, n);
         uint64_t state = tide_pub64_own(&s->state);
+        TIDE_ASSERT(s->id != 0); /* L9 */
         if (n == log->active) {
             TIDE_ASSERT(state == LOG_SEGMENT_ACTIVE);
         } else {

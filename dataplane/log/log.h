@@ -24,6 +24,9 @@
 struct tide_fs;
 struct log;
 
+/* What a broker takes (bench/README.md has what they are worth). */
+enum { LOG_READ_PIECE_BYTES = 128 << 10, LOG_READ_TURN_BYTES = 2 << 20 };
+
 /* ---- what a core brings: pools for tails, reads and views --------------------------------- */
 struct log_core_config {
     uint32_t core;
@@ -32,7 +35,11 @@ struct log_core_config {
     uint32_t tail_buffers;
     uint32_t read_buffer_bytes; /* multiple of TIDE_BLOCK */
     uint32_t read_buffers;
-    uint32_t reads_out_max; /* reads of this core in flight, so that they do not hold up writes; 0: no bound */
+    /* So that reads of this core do not hold up its writes (cache.h). */
+    uint32_t reads_out_max;    /* in flight, beside a write one; 0: no bound */
+    uint32_t aheads_out_max;   /* of them, those that nobody waits for; 0: nothing is read ahead */
+    uint32_t read_piece_bytes; /* of one, a multiple of TIDE_BLOCK; 0: a whole buffer */
+    uint32_t read_turn_bytes;  /* answered from the disk or the cache in a turn, about; 0: no bound */
     uint32_t index_chunks;
     uint32_t views; /* external-buffer mbufs */
     struct tide_counters *counters;
@@ -40,6 +47,12 @@ struct log_core_config {
 struct log_core;
 struct log_core *log_core_create(const struct log_core_config *); /* [start]; NULL without memory */
 void log_core_destroy(struct log_core *);
+/* [core] A turn begins. */
+void log_core_turn(struct log_core *);
+/* [core] The completion of a read that was DISK_OWNER_AHEAD's. */
+void log_core_on_disk(struct log_core *, const struct disk_done *, struct tide_out *);
+/* [core] The disk queue is gone, and the completions with it: such reads count as failed. */
+void log_core_lost(struct log_core *);
 /* The memory that disk_create registers with io_uring: one region of tails, one of reads. */
 unsigned log_core_regions(const struct log_core *, void **ret_base, size_t *ret_len, unsigned max);
 
@@ -150,21 +163,19 @@ struct log_read {
     bool at_least_one; /* return the first batch even if it is larger than max_bytes */
     /* out: whole batches as views (external-buffer mbufs), nothing copied; owned by the caller */
     struct tide_rope bytes;
+    bool behind; /* they are not from the tail */
     /* the read's own, between calls */
     uint32_t state;
     uint64_t disk_id;
-    void *buffers[4];
-    struct log_segment *pinned; /* the segment that the disk read is from */
-    uint64_t position;
-    uint32_t segment;
-    uint32_t wanted;
-    uint32_t got;
-    int32_t error;
+    void *buffers[5]; /* chunks that follow one another; the last is the one that is filled */
     uint32_t buffer_count;
+    struct log_segment *pinned; /* the segment that they are from */
+    uint32_t segment;
+    int32_t error;
     bool stepped_back; /* the index led nowhere once */
     struct log_core *reader; /* whose read is out */
-    uint64_t walk;     /* position of the next batch header to look at */
-    uint64_t end;      /* behind the last byte that the read may find */
+    uint64_t walk;   /* position of the next batch header to look at */
+    uint64_t wanted; /* and up to where bytes are needed */
 };
 /* TIDE_OK: bytes filled (empty when the offset is at the end). TIDE_AGAIN: a disk read is out with
  * r->disk_id (slot = the caller's read slot); give its completion to log_read_on_disk and call
@@ -259,6 +270,8 @@ struct log_compaction {
 };
 /* Begins one if there is enough to gain and no other is under way on this core. */
 void log_compact(struct log *, const struct log_compaction *, struct tide_out *);
+/* [any] Something is read ahead from it: not to be destroyed. After the grace period none begins. */
+bool log_is_read(const struct log *);
 bool log_is_trimming(const struct log *); /* [home] log_trim has not come to an end */
 bool log_is_compacting(const struct log *);
 /* [home] True once after compaction met a batch that is not what was written, or recovery kept one. */

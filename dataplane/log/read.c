@@ -9,6 +9,8 @@
  * back is not believed: a batch from there is summed and its leader epoch, which the CRC does not
  * cover, compared with the history before it leaves.
  *
+ * What the disk brings is left in the cache (cache.h), where the next reader finds it.
+ *
  *   READ_NEW   nothing is held
  *   READ_OUT   a disk read is out; buffers are held
  *   READ_CAME  its bytes are here (or its error); buffers are held
@@ -22,7 +24,7 @@
 enum read_state { READ_NEW = 0, READ_OUT, READ_CAME };
 
 enum {
-    READ_AHEAD = 16 * 1024,    /* read beyond max_bytes: the index points before the first batch */
+    READ_BEYOND = 16 * 1024,   /* read beyond max_bytes: the index points before the first batch */
     READ_MEMORY_MAX = 8 << 20, /* bytes of one answer out of memory */
 };
 
@@ -185,11 +187,17 @@ struct source {
     uint32_t skip[LOG_TAIL_SLOTS]; /* offset of that byte in its buffer */
     uint64_t end;                  /* behind the last byte */
 
-    /* memory: where the next window comes from */
+    /* memory: where the next window comes from; NULL: from the disk */
     const struct log *log;
     uint64_t tail_base;
     uint64_t limit;
+
+    /* disk: whose chunks they are */
+    struct log_read *read;
+    struct log_core *mine;
 };
+
+static bool disk_grow(struct source *);
 
 static void source_release(struct source *s)
 {
@@ -201,6 +209,8 @@ static void source_release(struct source *s)
 /* Pins the next window; false when it is not in memory or there are enough. */
 static bool source_grow(struct source *s)
 {
+    if (s->read != NULL)
+        return s->count != LOG_TAIL_SLOTS && disk_grow(s);
     if (s->log == NULL || s->count == LOG_TAIL_SLOTS || s->end >= s->limit)
         return false;
     struct tail_pin pin = tail_pin(s->log, s->tail_base, s->end);
@@ -439,123 +449,254 @@ static struct log_buffer *buffer_of(const struct log_read *r, uint32_t i)
     return r->buffers[i];
 }
 
-static void give_buffers(struct log_read *r)
+static struct log_buffer *last_buffer(const struct log_read *r)
+{
+    return buffer_of(r, r->buffer_count - 1);
+}
+
+static void drop_buffers(struct log_read *r)
+{
+    while (r->buffer_count != 0)
+        log_buffer_drop(buffer_of(r, --r->buffer_count));
+}
+
+static void give_all(struct log_read *r)
 {
     if (r->pinned != NULL)
         log_segment_unpin(r->pinned);
     r->pinned = NULL;
-    while (r->buffer_count != 0)
-        log_buffer_drop(buffer_of(r, --r->buffer_count));
+    drop_buffers(r);
     r->state = READ_NEW;
-    r->got = r->wanted = 0;
 }
 
-/* A consumer that reads from the beginning must not slow producers: a write waits behind so many reads
- * at most. Those that find no room come again in the next turn, the longest waiting first. */
-static bool reads_are_many(struct log_core *mine)
+static enum tide_status give_up(struct log_read *r, enum tide_status status)
 {
-    if (mine->config.reads_out_max == 0 || mine->reads_out < mine->config.reads_out_max)
+    give_all(r);
+    return status;
+}
+
+/* What is not believed is read again by the next one who asks. */
+static enum tide_status give_up_bad(struct log_core *mine, struct log_read *r)
+{
+    for (uint32_t i = 0; i < r->buffer_count; i++)
+        log_cache_forget(mine, buffer_of(r, i));
+    return give_up(r, TIDE_BAD);
+}
+
+/* A consumer that reads from the beginning must not slow producers. Those that find no room come
+ * again in the next turn, the longest waiting first. */
+static bool must_wait(struct log_core *mine)
+{
+    if (log_fill_may_begin(mine, false))
         return false;
     tide_count(mine->config.counters, COUNTER_disk_read_waits);
     return true;
 }
 
-static void read_is_back(struct log_read *r)
+static void read_is_back(struct log_read *r, int64_t result)
 {
-    TIDE_ASSERT(r->reader->reads_out != 0);
-    r->reader->reads_out--;
+    r->error = log_fill_end(r->reader, last_buffer(r), result);
     r->state = READ_CAME;
 }
 
-/* The next piece of what is wanted, into the buffer it belongs to. */
-static enum tide_status disk_submit(struct log *log, struct log_core *mine, uint32_t read_slot,
-                                    struct log_read *r, struct tide_out *out)
+static uint64_t chunk_end(const struct log_buffer *b)
 {
-    uint32_t size = mine->config.read_buffer_bytes;
-    if (!tide_out_has_op_room(out) || reads_are_many(mine))
-        return TIDE_FULL;
-    uint32_t within = r->got % size;
-    struct disk_op op = {
-        .kind = DISK_READ,
-        .file = r->pinned->file,
-        .len = TIDE_MIN(size - within, r->wanted - r->got),
-        .position = r->position + r->got,
-        .buf = buffer_of(r, r->got / size)->base + within,
-    };
-    op.id = r->disk_id = DISK_ID(DISK_OWNER_READ, read_slot, ++mine->read_generation);
-    r->state = READ_OUT;
-    r->reader = mine;
-    mine->reads_out++;
-    tide_out_op(out, &op);
-    tide_count(mine->config.counters, COUNTER_disk_reads);
-    return TIDE_AGAIN;
+    return b->cached.start + b->size;
 }
 
-/* Reads [position, position + bytes) of the segment, as far as it is written. */
+/* Behind the last byte that the read has; r->walk when it has none. */
+static uint64_t disk_end(const struct log_read *r)
+{
+    return r->buffer_count != 0 ? last_buffer(r)->cached.to : r->walk;
+}
+
+static void hold_buffer(struct log_core *mine, struct log_read *r, struct log_buffer *b)
+{
+    bool held = log_buffer_try_ref(b);
+    TIDE_ASSERT(held); /* the cache has it */
+    log_cache_use(mine, b);
+    r->buffers[r->buffer_count++] = b;
+}
+
+/* The chunk at r's end, if it is in the cache with its first byte that r needs. */
+static bool take_cached(struct log_core *mine, struct log_read *r)
+{
+    uint64_t end = disk_end(r);
+    struct log_buffer *b;
+    if (r->buffer_count == TIDE_ARRAY_LEN(r->buffers) || (r->buffer_count != 0 && end != chunk_end(last_buffer(r))))
+        return false;
+    b = log_cache_find(mine, r->pinned->id, end);
+    if (b == NULL || b->cached.from > end || b->cached.to <= end)
+        return false;
+    hold_buffer(mine, r, b);
+    return true;
+}
+
+/* A buffer whose end is r's, so that what is missing can be filled in. TIDE_FULL: not now. */
+static enum tide_status take_open(struct log_core *mine, struct log_read *r)
+{
+    struct log_buffer *b = r->buffer_count != 0 ? last_buffer(r) : NULL;
+    uint64_t end = disk_end(r);
+    uint64_t from = log_block_floor(end);
+    if (b != NULL && end != chunk_end(b)) {
+        if (b->cached.filling)
+            return TIDE_FULL; /* somebody else waits for it */
+        if (end == from)
+            return TIDE_OK;
+        /* Not all of its last block was written. Others may look at it: it is read into another. */
+        from = TIDE_MAX(log_block_floor(r->walk), b->cached.start);
+        log_buffer_drop(b);
+        r->buffer_count--;
+    } else {
+        if (r->buffer_count == TIDE_ARRAY_LEN(r->buffers))
+            return TIDE_BAD;
+        b = log_cache_find(mine, r->pinned->id, end);
+        if (b != NULL && b->cached.filling)
+            return TIDE_FULL;
+        if (b != NULL && b->cached.from <= end && b->cached.to == from) {
+            hold_buffer(mine, r, b);
+            return TIDE_OK;
+        }
+    }
+    b = log_cache_make(mine, r->pinned->id, from);
+    if (b == NULL)
+        return TIDE_FULL;
+    r->buffers[r->buffer_count++] = b;
+    return TIDE_OK;
+}
+
+/* Fills until the read has the bytes below r->wanted, or all that are written. TIDE_OK: it has. */
+static enum tide_status disk_fill(struct log *log, struct log_core *mine, uint32_t read_slot,
+                                  struct log_read *r, struct tide_out *out)
+{
+    uint64_t limit = written_in(log, r->pinned, r->segment);
+    enum tide_status status;
+    while (disk_end(r) < TIDE_MIN(r->wanted, limit)) {
+        if (take_cached(mine, r))
+            continue;
+        if (!tide_out_has_op_room(out) || must_wait(mine))
+            return give_up(r, TIDE_FULL);
+        status = take_open(mine, r);
+        if (status != TIDE_OK)
+            return give_up(r, status);
+        struct log_buffer *b = last_buffer(r);
+        /* What the answer may hold, and what the index is off by, but not two chunks for that. */
+        uint64_t goal = TIDE_MIN(r->walk + r->max_bytes + READ_BEYOND, chunk_end(b));
+        r->wanted = TIDE_MAX(r->wanted, goal);
+        r->disk_id = DISK_ID(DISK_OWNER_READ, read_slot, ++mine->read_generation);
+        r->state = READ_OUT;
+        r->reader = mine;
+        log_fill_begin(mine, b, r->pinned->file, r->wanted, limit, r->disk_id, out);
+        return TIDE_AGAIN;
+    }
+    r->state = READ_CAME;
+    return TIDE_OK;
+}
+
+/* Bytes from the place on, `bytes` at least: those that the cache has, or what the disk gives. */
 static enum tide_status disk_begin(struct log *log, struct log_core *mine, uint32_t read_slot,
-                                   struct log_read *r, const struct place *p, uint64_t bytes,
+                                   struct log_read *r, const struct place *p, uint32_t bytes,
                                    struct tide_out *out)
 {
-    uint32_t segment = p->segment;
-    uint64_t position = p->position;
-    uint32_t size = mine->config.read_buffer_bytes;
     if (r->pinned != p->s) {
-        if (!hold(p->s)) {
-            give_buffers(r);
-            return TIDE_FULL; /* just removed or replaced: the next call sees what is there now */
-        }
+        if (!hold(p->s))
+            return give_up(r, TIDE_FULL); /* just removed or replaced: the next call sees what is there now */
         if (r->pinned != NULL)
             log_segment_unpin(r->pinned);
         r->pinned = p->s;
     }
-    uint64_t limit = written_in(log, r->pinned, segment);
-    uint64_t start = log_block_floor(position);
-    uint64_t end = log_block_ceil(TIDE_MIN(position + bytes, limit));
-    if (position >= limit || !tide_out_has_op_room(out) || reads_are_many(mine)) {
-        give_buffers(r);
-        return TIDE_FULL; /* not written yet, and not to be had from memory now */
-    }
-    uint64_t count = (end - start + size - 1) / size;
-    if (count > TIDE_ARRAY_LEN(r->buffers)) {
-        give_buffers(r);
-        return TIDE_BAD;
-    }
-    while (r->buffer_count < count) {
-        struct log_buffer *b = log_read_buffer_take(mine);
-        if (b == NULL) {
-            give_buffers(r);
-            return TIDE_FULL;
-        }
-        r->buffers[r->buffer_count++] = b;
-    }
-    r->segment = segment;
-    r->walk = position;
-    r->position = start;
-    r->wanted = (uint32_t)(end - start);
-    r->end = TIDE_MIN(end, limit); /* behind it the file had not its bytes yet when we asked */
-    r->got = 0;
+    drop_buffers(r);
+    r->segment = p->segment;
+    r->walk = p->position;
     r->error = 0;
-    return disk_submit(log, mine, read_slot, r, out);
+    if (r->walk >= written_in(log, r->pinned, r->segment) || !tide_out_has_op_room(out))
+        return give_up(r, TIDE_FULL); /* not written yet, and not to be had from memory now */
+    if (mine->config.read_turn_bytes != 0 && mine->served >= mine->config.read_turn_bytes)
+        return give_up(r, TIDE_FULL); /* others want their turn as well */
+    r->wanted = r->walk + bytes;
+    return disk_fill(log, mine, read_slot, r, out);
 }
 
-/* One buffer's worth around the position: what is wanted and what the index is off by. */
-static uint64_t first_guess(const struct log_core *mine, const struct log_read *r,
-                            uint64_t position)
+static void source_add(struct source *s, const struct log_buffer *b, uint64_t from)
 {
-    uint64_t room = mine->config.read_buffer_bytes - (position - log_block_floor(position));
-    return TIDE_MIN(room, (uint64_t)r->max_bytes + READ_AHEAD);
+    s->start[s->count] = from;
+    s->skip[s->count] = (uint32_t)(from - b->cached.start);
+    s->buffers[s->count++] = (struct log_buffer *)b;
+    s->end = b->cached.to;
 }
 
-static void source_of_disk(struct source *s, const struct log_core *mine, const struct log_read *r)
+static void source_of_disk(struct source *s, struct log_core *mine, struct log_read *r)
 {
-    uint32_t size = mine->config.read_buffer_bytes;
-    s->log = NULL;
-    s->end = r->end;
-    for (s->count = 0; s->count * (uint64_t)size < r->got; s->count++) {
-        s->start[s->count] = r->position + s->count * (uint64_t)size;
-        s->skip[s->count] = 0;
-        s->buffers[s->count] = buffer_of(r, s->count);
+    *s = (struct source){.read = r, .mine = mine};
+    for (uint32_t i = 0; i < r->buffer_count; i++)
+        source_add(s, buffer_of(r, i), buffer_of(r, i)->cached.from);
+}
+
+/* The next chunk, if it is in the cache. */
+static bool disk_grow(struct source *s)
+{
+    if (!take_cached(s->mine, s->read))
+        return false;
+    source_add(s, last_buffer(s->read), s->end);
+    return true;
+}
+
+/* ---- ahead ---- */
+
+static bool is_in_memory(const struct log *log, const struct log_segment *s, uint64_t position)
+{
+    if (log->core == NULL || tide_pub64_peek(&log->core->pins_stopped) != 0)
+        return false;
+    struct tail_pin pin = tail_pin(log, s->tail_base, position);
+    if (pin.buffer == NULL)
+        return false;
+    log_buffer_drop(pin.buffer);
+    return position - pin.start >= pin.valid_from;
+}
+
+/* Sees to the chunk with `position`, as far as it is written. False: it is here. */
+static bool ahead_at(struct log *log, struct log_core *mine, struct log_read *r, uint64_t position,
+                     uint64_t limit, struct tide_out *out)
+{
+    struct log_buffer *b = log_cache_find(mine, r->pinned->id, position);
+    if (b == NULL) {
+        if (is_in_memory(log, r->pinned, position))
+            return true;
+        b = log_cache_make(mine, r->pinned->id, log_block_floor(position));
+        if (b == NULL)
+            return true;
+        log_buffer_drop(b); /* the cache's is enough until the fill has its own */
+    } else if (b->cached.filling || b->cached.from > position) {
+        return true;
+    } else if (b->cached.to == chunk_end(b)) {
+        return false;
+    } else if (b->cached.to % TIDE_BLOCK != 0 || b->cached.to >= limit ||
+               is_in_memory(log, r->pinned, b->cached.to)) {
+        return true;
     }
+    log_ahead_begin(mine, b, log, r->pinned, chunk_end(b), limit, out);
+    return true;
+}
+
+/* A reader who got [from, to) will want what follows, if it went on where an answer ended, or began
+ * with the segment: one fill ahead, in the chunk where the next answer begins or the one behind it. */
+static void read_ahead(struct log *log, struct log_core *mine, struct log_read *r, uint64_t from,
+                       uint64_t to, struct tide_out *out)
+{
+    uint64_t limit = written_in(log, r->pinned, r->segment);
+    uint64_t size = mine->config.read_buffer_bytes;
+    struct log_buffer *b = from != 0 ? log_cache_find(mine, r->pinned->id, from - 1) : NULL;
+    bool goes_on = from == 0 || (b != NULL && b->cached.ended == from);
+    b = log_cache_find(mine, r->pinned->id, to - 1);
+    if (b != NULL)
+        b->cached.ended = to;
+    if (!goes_on || tide_pub64_peek(&r->pinned->state) == LOG_SEGMENT_GONE)
+        return;
+    if (!log_fill_may_begin(mine, true) || !tide_out_has_op_room(out))
+        return;
+    for (unsigned i = 0; i < 2 && to < limit; i++, to += size - to % size)
+        if (ahead_at(log, mine, r, to, limit, out))
+            return;
 }
 
 /* The batch that contains the offset begins at w->position. */
@@ -565,29 +706,27 @@ static enum tide_status disk_answer(struct log *log, struct log_core *mine, uint
                                     struct tide_out *out)
 {
     uint64_t from = w->position;
-    if (batch_last_offset(h) >= r->end_offset || (size > r->max_bytes && !r->at_least_one)) {
-        give_buffers(r);
-        return TIDE_OK;
-    }
+    if (batch_last_offset(h) >= r->end_offset || (size > r->max_bytes && !r->at_least_one))
+        return give_up(r, TIDE_OK);
     if (!source_has(s, from, size)) {
-        if (written_in(log, r->pinned, r->segment) < from + size) {
-            give_buffers(r);
-            return TIDE_FULL; /* its end is on the way to the disk */
-        }
+        if (written_in(log, r->pinned, r->segment) < from + size)
+            return give_up(r, TIDE_FULL); /* its end is on the way to the disk */
         struct place p = {.s = r->pinned, .segment = r->segment, .position = (uint32_t)from};
         return disk_begin(log, mine, read_slot, r, &p, size, out);
     }
     if (!is_believed(log, s, from, h, size)) {
         tide_count(mine->config.counters, COUNTER_disk_rot);
-        give_buffers(r);
-        return TIDE_BAD;
+        return give_up_bad(mine, r);
     }
     walk_on(w, h, size);
     uint64_t to = walk_collect(log, s, w, r, from);
     enum tide_status status = source_view(mine, s, from, to, &r->bytes);
-    if (status == TIDE_OK)
-        give_buffers(r);
-    return status;
+    if (status != TIDE_OK)
+        return give_up(r, status);
+    r->behind = true;
+    mine->served += to - from;
+    read_ahead(log, mine, r, from, to, out);
+    return give_up(r, TIDE_OK);
 }
 
 /* A truncation may have left a log that ends with a gap: there is nothing to be read yet. */
@@ -596,48 +735,31 @@ static bool ends_in_gap(const struct log *log, const struct log_read *r)
     return r->offset < log_gaps_below(log);
 }
 
-/* The segment, or what is written of it, ends before the offset. */
+/* The segment, or what is here of it, ends before the offset. */
 static enum tide_status disk_past(struct log *log, struct log_core *mine, uint32_t read_slot,
                                   struct log_read *r, uint32_t position, struct tide_out *out)
 {
     struct place p = {.s = r->pinned, .segment = r->segment, .position = position};
     if (position >= end_in(log, p.s, p.segment)) {
         skip_empty(log, &p);
-        if (p.position >= end_in(log, p.s, p.segment)) {
-            give_buffers(r);
-            return ends_in_gap(log, r) ? TIDE_OK : TIDE_BAD; /* no batch has it */
-        }
+        if (p.position >= end_in(log, p.s, p.segment))
+            return give_up(r, ends_in_gap(log, r) ? TIDE_OK : TIDE_BAD); /* no batch has it */
     }
     enum tide_status status = read_memory(log, mine, r, &p);
-    if (status != TIDE_ABSENT) {
-        give_buffers(r);
-        return status;
-    }
-    if (written_in(log, p.s, p.segment) < p.position + BATCH_HEADER) {
-        give_buffers(r);
-        return TIDE_FULL; /* not written yet, and not to be had from memory now */
-    }
-    uint64_t bytes = mine->config.read_buffer_bytes - (p.position - log_block_floor(p.position));
-    return disk_begin(log, mine, read_slot, r, &p, bytes, out);
+    if (status != TIDE_ABSENT)
+        return give_up(r, status);
+    if (written_in(log, p.s, p.segment) < p.position + BATCH_HEADER)
+        return give_up(r, TIDE_FULL); /* not written yet, and not to be had from memory now */
+    return disk_begin(log, mine, read_slot, r, &p, BATCH_HEADER, out);
 }
 
-static enum tide_status disk_came(struct log *log, struct log_core *mine, uint32_t read_slot,
+/* What is here is looked at. TIDE_OK with READ_CAME: there is more to look at. */
+static enum tide_status disk_look(struct log *log, struct log_core *mine, uint32_t read_slot,
                                   struct log_read *r, struct tide_out *out)
 {
     struct source s;
     struct batch_header h;
     uint32_t size = 0;
-
-    if (r->error == 0 && r->position + r->got < r->end) {
-        if (r->got % TIDE_BLOCK == 0)
-            return disk_submit(log, mine, read_slot, r, out); /* short: the rest */
-        r->error = -EIO;
-    }
-    if (r->error != 0) {
-        tide_count(mine->config.counters, COUNTER_disk_errors);
-        give_buffers(r);
-        return TIDE_IO;
-    }
     source_of_disk(&s, mine, r);
     struct walk w = walk_in(log, r->pinned, r->segment, r->walk);
     switch (walk_to(&s, &w, r->offset, &h, &size)) {
@@ -649,8 +771,17 @@ static enum tide_status disk_came(struct log *log, struct log_core *mine, uint32
     case WALK_BAD:
         break;
     }
-    give_buffers(r);
-    return TIDE_BAD;
+    return give_up_bad(mine, r);
+}
+
+/* Each look brings the read on: to bytes that it had not, to a later place, or to its end. */
+static enum tide_status disk_go_on(struct log *log, struct log_core *mine, uint32_t read_slot,
+                                   struct log_read *r, struct tide_out *out)
+{
+    enum tide_status status = r->error == 0 ? disk_fill(log, mine, read_slot, r, out) : give_up(r, TIDE_IO);
+    while (status == TIDE_OK && r->state == READ_CAME)
+        status = disk_look(log, mine, read_slot, r, out);
+    return status;
 }
 
 /* ---- the calls ---- */
@@ -694,7 +825,13 @@ static enum tide_status read_begin(struct log *log, struct log_core *mine, uint3
     skip_empty(log, &p);
     if (p.position >= end_in(log, p.s, p.segment) && ends_in_gap(log, r))
         return TIDE_OK;
-    return disk_begin(log, mine, read_slot, r, &p, first_guess(mine, r, p.position), out);
+    status = disk_begin(log, mine, read_slot, r, &p, BATCH_HEADER, out);
+    if (status == TIDE_AGAIN)
+        tide_count(mine->config.counters, COUNTER_read_cache_misses);
+    if (status != TIDE_OK)
+        return status;
+    tide_count(mine->config.counters, COUNTER_read_cache_hits);
+    return disk_go_on(log, mine, read_slot, r, out);
 }
 
 enum tide_status log_read(struct log *log, struct log_core *mine, uint32_t read_slot,
@@ -704,7 +841,7 @@ enum tide_status log_read(struct log *log, struct log_core *mine, uint32_t read_
     if (r->state == READ_OUT)
         return TIDE_AGAIN;
     if (r->state == READ_CAME)
-        status = disk_came(log, mine, read_slot, r, out);
+        status = disk_go_on(log, mine, read_slot, r, out);
     else
         status = read_begin(log, mine, read_slot, r, out);
     if (status != TIDE_BAD)
@@ -722,27 +859,20 @@ void log_read_on_disk(struct log_read *r, const struct disk_done *done)
 {
     if (r->state != READ_OUT || done->id != r->disk_id)
         return;
-    read_is_back(r);
-    if (done->result < 0)
-        r->error = (int32_t)done->result;
-    else if (done->result == 0 || done->result > r->wanted - r->got)
-        r->error = -EIO;
-    else
-        r->got += (uint32_t)done->result;
+    read_is_back(r, done->result);
 }
 
 void log_read_lost(struct log_read *r)
 {
     if (r->state != READ_OUT)
         return;
-    read_is_back(r);
-    r->error = -EIO;
+    read_is_back(r, -EIO);
 }
 
 void log_read_abandon(struct log_core *mine, struct log_read *r)
 {
     TIDE_ASSERT(r->state != READ_OUT);
-    give_buffers(r);
+    give_all(r);
 }
 
 uint32_t log_bytes_between(struct log *log, int64_t offset, int64_t end_offset, uint32_t limit)

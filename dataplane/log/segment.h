@@ -68,6 +68,7 @@ enum log_segment_state {
 
 struct log_segment {
     /* from ACTIVE on */
+    uint64_t id; /* never used twice in a process (cache.h) */
     int64_t base_offset;
     uint64_t tail_base; /* number of its first window in the tail (tail.h) */
     int file;

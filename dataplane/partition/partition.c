@@ -783,6 +783,11 @@ void partition_set_interest(struct partition *p, uint32_t core, bool interested)
     atomic_store_explicit(&p->interest[core], interested, memory_order_release);
 }
 
+bool partition_is_read(const struct partition *p)
+{
+    return log_is_read(p->log);
+}
+
 bool partition_has_interest(const struct partition *p, uint32_t core)
 {
     return atomic_load_explicit(&p->interest[core], memory_order_acquire) != 0;

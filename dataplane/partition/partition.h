@@ -204,5 +204,6 @@ bool partition_rot_is_noted(const struct partition *, uint32_t core);   /* [core
  * the home core tests it after it published (design 4, Idle). */
 void partition_set_interest(struct partition *, uint32_t core, bool interested); /* [core] */
 bool partition_has_interest(const struct partition *, uint32_t core);            /* [home] */
+bool partition_is_read(const struct partition *); /* [any] its files are read ahead: log_is_read */
 
 #endif

@@ -224,7 +224,6 @@ static void feed_forget(struct feed *f)
 {
     tide_rope_clear(&f->read.bytes);
     f->began = false;
-    f->disk = false;
 }
 
 static enum feed_result feed_send(struct feed *f, struct stream *s, uint64_t now_ns, const struct feed_marks *marks,
@@ -283,7 +282,6 @@ enum feed_result feed_push(struct feed *f, struct stream *s, uint64_t now_ns, co
         return FEED_IDLE;
     case TIDE_AGAIN:
         f->reading = true;
-        f->disk = true;
         return FEED_READING;
     case TIDE_FULL:
         return FEED_WAITS;

@@ -109,7 +109,6 @@ struct feed {
     int64_t told_log_start;
     bool reading;            /* a disk read is out */
     bool began;              /* read holds something, or is out */
-    bool disk;               /* what comes next came from the disk: it is charged to the catch-up budget */
     struct log_read read;
 };
 

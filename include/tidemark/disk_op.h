@@ -21,7 +21,7 @@ enum disk_op_kind {
 
 /* Who gets a completion: the top byte of its id. The rest is the owner's: a slot (24 bits) and a
  * generation (32 bits), so that a late completion never reaches a newer user of the slot. */
-enum disk_owner { DISK_OWNER_LOG = 1, DISK_OWNER_READ = 2 };
+enum disk_owner { DISK_OWNER_LOG = 1, DISK_OWNER_READ = 2, DISK_OWNER_AHEAD = 3 };
 
 #define DISK_ID(owner, slot, generation)                                                           \
     ((uint64_t)(owner) << 56 | (uint64_t)((slot) & 0xffffffu) << 32 | (uint32_t)(generation))

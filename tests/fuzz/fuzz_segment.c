@@ -61,6 +61,8 @@ static void start(void)
                                                      .tail_buffers = 8,
                                                      .read_buffer_bytes = 16384,
                                                      .read_buffers = 4,
+                                                     .aheads_out_max = 1,
+                                                     .read_piece_bytes = 8192,
                                                      .index_chunks = 2,
                                                      .views = 64,
                                                      .counters = &counters});
@@ -181,7 +183,9 @@ static void pump(struct log *log, struct log_read *r)
         if (out.op_count != 0) {
             struct disk_op op = out.ops[--out.op_count];
             struct disk_done done = {.id = op.id, .result = memory_fs_disk(&disk, &op)};
-            if (op.kind == DISK_READ)
+            if (DISK_ID_OWNER(op.id) == DISK_OWNER_AHEAD)
+                log_core_on_disk(core, &done, &out);
+            else if (op.kind == DISK_READ)
                 log_read_on_disk(r, &done);
             else
                 (void)log_on_disk(log, &done, &out);
@@ -202,7 +206,8 @@ static void read_all(struct log *log)
             .offset = offset, .end_offset = end, .max_bytes = 4000, .at_least_one = true};
         enum tide_status status;
         unsigned rounds = 0;
-        while ((status = log_read(log, core, 1, &r, &out)) == TIDE_AGAIN) {
+        while ((status = log_read(log, core, 1, &r, &out)) == TIDE_AGAIN ||
+               (status == TIDE_FULL && out.op_count != 0)) { /* it is being read ahead */
             pump(log, &r);
             MUST(++rounds < 1000);
         }

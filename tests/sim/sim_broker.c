@@ -220,7 +220,8 @@ static void open_partition(struct sim *s)
 static void boot(struct sim *s)
 {
     static const struct core_listener listeners[] = {{9092, 0}};
-    struct log_core_config log = {.tail_buffer_bytes = 16384, .tail_buffers = 32, .read_buffer_bytes = 65536, .read_buffers = 16, .reads_out_max = 2,
+    struct log_core_config log = {.tail_buffer_bytes = 16384, .tail_buffers = 32, .read_buffer_bytes = 65536, .read_buffers = 8, .reads_out_max = 2,
+                                  .aheads_out_max = 1, .read_piece_bytes = 16384, .read_turn_bytes = 65536,
                                   .index_chunks = 64, .views = 4095, .counters = &s->counters};
     struct core_config c = {.core_count = 1, .settings = &s->settings, .publication = &s->publication, .start_ns = s->now_ns,
                             .listeners = listeners, .listener_count = 1};
@@ -309,7 +310,7 @@ static void control_turn(struct sim *s)
         s->release.order.partition = s->partition;
         if (post_send(s->office, 1, 0, &s->release) != TIDE_OK)
             give_up(s, "a full ring");
-    } else if (s->replica == DRAINING && !partition_has_interest(s->partition, 0)) {
+    } else if (s->replica == DRAINING && !partition_has_interest(s->partition, 0) && !partition_is_read(s->partition)) {
         partition_destroy(s->partition);
         s->partition = NULL;
         s->replica = OPENING;

@@ -46,6 +46,8 @@ static void boot(struct sim_log *s)
                                          .tail_buffers = 24,
                                          .read_buffer_bytes = 16384,
                                          .read_buffers = 8,
+                                         .aheads_out_max = 2,
+                                         .read_piece_bytes = 8192,
                                          .index_chunks = 4,
                                          .views = 256,
                                          .counters = &s->counters};
@@ -103,6 +105,8 @@ static void down(struct sim_log *s)
 {
     if (s->disk != NULL)
         sim_disk_destroy(s->disk);
+    if (s->core != NULL)
+        log_core_lost(s->core);
     if (s->log != NULL)
         log_destroy(s->log);
     log_core_destroy(s->core);
@@ -230,7 +234,9 @@ static bool complete(struct sim_log *s)
     s->time.now_ns = TIDE_MAX(s->time.now_ns, due);
     if (sim_disk_take(s->disk, s->time.now_ns, &done, 1) == 0)
         return false;
-    if (DISK_ID_OWNER(done.id) == DISK_OWNER_READ)
+    if (DISK_ID_OWNER(done.id) == DISK_OWNER_AHEAD)
+        log_core_on_disk(s->core, &done, &s->out);
+    else if (DISK_ID_OWNER(done.id) == DISK_OWNER_READ)
         log_read_on_disk(s->reading, &done);
     else
         (void)log_on_disk(s->log, &done, &s->out);

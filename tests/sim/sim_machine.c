@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../unit/unit.h"
+#include "log/cache.h"
 #include "sim_wire.h"
 #include "tidemark/bytes.h"
 
@@ -62,6 +63,7 @@ static void boot_core(struct sim_machine *m, uint32_t i, struct tide_random *ran
     const struct sim_pools *pools = config->pools;
     struct sim_core *k = &m->cores[i];
     struct log_core_config log = {.core = i, .tail_buffer_bytes = 16384, .tail_buffers = 24, .read_buffer_bytes = 65536, .read_buffers = 8,
+                                  .reads_out_max = 4, .aheads_out_max = 2, .read_piece_bytes = 16384, .read_turn_bytes = 131072,
                                   .index_chunks = 64, .views = 4095, .counters = &k->counters};
     struct core_config c = {.number = i, .core_count = config->core_count, .settings = config->settings, .publication = &m->publication,
                             .office = m->office, .start_ns = now_ns, .listeners = listeners, .listener_count = 1,
@@ -206,19 +208,29 @@ void sim_core_receive(struct sim_core *k, struct rte_mbuf *frame)
 
 /* ---- what is in a replica --------------------------------------------------------------------------------------- */
 
+static void do_reads(struct sim_machine *m, struct log_read *r, struct tide_out *out)
+{
+    const struct tide_fs *fs = sim_fs_verbs(m->fs);
+    while (out->op_count != 0) {
+        struct disk_op op = out->ops[--out->op_count];
+        struct disk_done done = {.id = op.id, .result = fs->pread(fs->self, op.file, op.buf, op.len, op.position)};
+        if (DISK_ID_OWNER(op.id) == DISK_OWNER_AHEAD)
+            log_core_on_disk(m->cores[0].log_core, &done, out);
+        else
+            log_read_on_disk(r, &done);
+    }
+}
+
 /* One piece of the log, from memory or from the disk at once. */
 static bool read_piece(struct sim_machine *m, struct partition *p, struct log_read *read)
 {
     static struct tide_out out;
-    const struct tide_fs *fs = sim_fs_verbs(m->fs);
+    struct log_core *core = m->cores[0].log_core;
     enum tide_status status;
-    out.op_count = 0;
-    while ((status = log_read(partition_log(p), m->cores[0].log_core, 0, read, &out)) == TIDE_AGAIN) {
-        struct disk_done done = {.id = out.ops[0].id};
-        done.result = fs->pread(fs->self, out.ops[0].file, out.ops[0].buf, out.ops[0].len, out.ops[0].position);
-        out.op_count = 0;
-        log_read_on_disk(read, &done);
-    }
+    log_core_turn(core);
+    while ((status = log_read(partition_log(p), core, 0, read, &out)) == TIDE_AGAIN)
+        do_reads(m, read, &out);
+    do_reads(m, read, &out); /* what is ahead */
     return status == TIDE_OK && read->bytes.len != 0;
 }
 
@@ -227,6 +239,8 @@ bool sim_machine_read(struct sim_machine *m, struct partition *p, int64_t begin,
 {
     static uint8_t batch[BATCH_ROOM];
     uint64_t digest = SIM_DIGEST_BEGIN;
+    while (log_cache_evict(m->cores[0].log_core)) /* what the disk has, not what was read from it before */
+        ;
     for (int64_t offset = begin; offset < end;) {
         struct log_read read = {.offset = offset, .end_offset = end, .max_bytes = 60000, .at_least_one = true};
         struct batch_header h;

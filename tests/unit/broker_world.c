@@ -27,7 +27,7 @@ static void make_core(struct broker_world *w, uint32_t i)
 {
     struct bw_core *c = &w->cores[i];
     struct log_core_config log = {.core = i, .tail_buffer_bytes = 16384, .tail_buffers = 16, .read_buffer_bytes = 16384,
-                                  .read_buffers = 4, .reads_out_max = 2, .index_chunks = 16, .views = 255, .counters = &c->counters};
+                                  .read_buffers = 4, .reads_out_max = 2, .aheads_out_max = 1, .read_piece_bytes = 8192, .index_chunks = 16, .views = 255, .counters = &c->counters};
     c->log_core = log_core_create(&log);
     assert_non_null(c->log_core);
     struct broker_config b = {.core = i, .office = w->office, .publication = &w->publication, .log_core = c->log_core,
@@ -110,6 +110,7 @@ void bw_deinit(struct broker_world *w)
     for (uint32_t i = 0; i < BW_PARTITIONS; i++) {
         for (uint32_t c = 0; c < w->core_count; c++)
             assert_false(partition_has_interest(w->partitions[i].local, c));
+        assert_false(partition_is_read(w->partitions[i].local));
         (void)partition_close(w->partitions[i].local, &w->disk->fs);
         partition_destroy(w->partitions[i].local);
     }

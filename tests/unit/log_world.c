@@ -24,6 +24,8 @@ void world_init(struct world *w, uint64_t seed)
                                               .tail_buffers = 32,
                                               .read_buffer_bytes = 16384,
                                               .read_buffers = 8,
+                                              .aheads_out_max = 1,
+                                              .read_piece_bytes = 8192,
                                               .index_chunks = 16,
                                               .views = 256,
                                               .counters = &w->counters};
@@ -93,6 +95,7 @@ int world_close(struct world *w)
 void world_crash(struct world *w, struct tide_random *r)
 {
     /* The pools live on in the test, so the log must let go of them. */
+    log_core_lost(w->core);
     w->op_count = w->job_count = 0;
     w->log->write.out = false;
     w->log->extend_job.out = w->log->prepare_job.out = w->log->seal_job.out =
@@ -126,6 +129,8 @@ static void complete(struct world *w, const struct disk_op *op)
     struct disk_done done = {.id = op->id, .result = memory_fs_disk(w->disk, op)};
     if (DISK_ID_OWNER(op->id) == DISK_OWNER_READ)
         log_read_on_disk(w->reading, &done);
+    else if (DISK_ID_OWNER(op->id) == DISK_OWNER_AHEAD)
+        log_core_on_disk(w->core, &done, &w->out);
     else
         (void)log_on_disk(w->log, &done, &w->out);
 }

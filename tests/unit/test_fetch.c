@@ -273,7 +273,7 @@ static void test_so_many_reads_in_flight(void **state)
     fill();
     w.hold_disk = true;
     for (unsigned i = 0; i < 4; i++) {
-        struct bw_fetch what = {.partition_max_bytes = 12000, .max_bytes = 12000, .count = 1, .offset = (int64_t)i};
+        struct bw_fetch what = {.partition_max_bytes = 12000, .max_bytes = 12000, .count = 1, .offset = 4 * (int64_t)i};
         bw_connect(&w, &readers[i]);
         bw_send_bytes(&readers[i], bytes, bw_fetch(bytes, 1, &what));
         bw_pump(&w);
@@ -285,9 +285,36 @@ static void test_so_many_reads_in_flight(void **state)
     for (unsigned i = 0; i < 4; i++) {
         bw_fetched(&readers[i], 1, f, 1);
         assert_int_equal(f[0].error, 0);
-        assert_int_equal(f[0].first, i);
+        assert_int_equal(f[0].first, 4 * i);
+        bw_disconnect(&readers[i]); /* and the buffers that it was answered from */
+        bw_pump(&w);
+    }
+}
+
+/* Two that want the same: one read of the disk, and it answers both. */
+static void test_two_readers_one_read(void **state)
+{
+    struct bw_client readers[2];
+    fill();
+    w.hold_disk = true;
+    for (unsigned i = 0; i < 2; i++) {
+        struct bw_fetch what = {.partition_max_bytes = 12000, .max_bytes = 12000, .count = 1, .offset = 4};
+        bw_connect(&w, &readers[i]);
+        bw_send_bytes(&readers[i], bytes, bw_fetch(bytes, 1, &what));
+        bw_pump(&w);
+        assert_int_equal(w.cores[0].op_count, 1);
+    }
+    w.hold_disk = false;
+    bw_pump(&w);
+    assert_int_equal(bw_count(&w, COUNTER_fetch_disk_reads), bw_count(&w, COUNTER_disk_reads));
+    for (unsigned i = 0; i < 2; i++) {
+        bw_fetched(&readers[i], 1, f, 1);
+        assert_int_equal(f[0].error, 0);
+        assert_int_equal(f[0].first, 4);
         bw_disconnect(&readers[i]);
     }
+    assert_int_equal(bw_count(&w, COUNTER_read_cache_misses), 1);
+    assert_true(bw_count(&w, COUNTER_read_cache_hits) >= 1);
 }
 
 /* Four read buffers: a slow reader holds them, the others wait, and are served when it is gone. */
@@ -298,18 +325,18 @@ static void test_no_read_buffer(void **state)
     bw_connect(&w, &slow);
     slow.slow = true;
     for (int32_t i = 0; i < 8; i++) {
-        struct bw_fetch what = {.partition_max_bytes = 40000, .max_bytes = 40000, .count = 1};
+        struct bw_fetch what = {.partition_max_bytes = 40000, .max_bytes = 40000, .count = 1, .offset = i % 2 * 4};
         bw_send_bytes(&slow, bytes, bw_fetch(bytes, i, &what));
         bw_pump(&w);
     }
-    fetch(1, (struct bw_fetch){.partition_max_bytes = 25000});
+    fetch(1, (struct bw_fetch){.partition_max_bytes = 25000, .offset = 12});
     bw_silent(&c);
     bw_disconnect(&slow);
     bw_pump(&w);
     bw_pass(&w, 2);
     bw_fetched(&c, 1, f, 1);
     assert_int_equal(f[0].error, 0);
-    assert_int_equal(f[0].first, 0);
+    assert_int_equal(f[0].first, 12);
 }
 
 #define TEST(name)     cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -333,6 +360,7 @@ int main(void)
         TEST(test_gone_while_a_read_is_out),
         TEST(test_a_stale_completion),
         TEST(test_so_many_reads_in_flight),
+        TEST(test_two_readers_one_read),
         TEST(test_no_read_buffer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

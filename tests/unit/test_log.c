@@ -951,6 +951,20 @@ static void check_chain(struct reader *rd, const struct log_read *r)
     }
 }
 
+static void do_reads(struct reader *rd, struct log_read *r, struct tide_out *out)
+{
+    while (out->op_count != 0) {
+        struct disk_op op = out->ops[--out->op_count];
+        pthread_mutex_lock(&rd->disk);
+        struct disk_done done = {.id = op.id, .result = memory_fs_disk(rd->w->disk, &op)};
+        pthread_mutex_unlock(&rd->disk);
+        if (DISK_ID_OWNER(op.id) == DISK_OWNER_AHEAD)
+            log_core_on_disk(rd->core, &done, out);
+        else
+            log_read_on_disk(r, &done);
+    }
+}
+
 static void read_once(struct reader *rd, struct tide_random *random, struct tide_out *out)
 {
     int64_t end = (int64_t)atomic_load(&rd->end);
@@ -960,14 +974,9 @@ static void read_once(struct reader *rd, struct tide_random *random, struct tide
     struct log_read r = {.end_offset = end, .max_bytes = 20000, .at_least_one = true};
     int64_t span = tide_random_hits(random, 4) ? end : TIDE_MIN(end, 30);
     r.offset = end - 1 - (int64_t)tide_random_below(random, (uint64_t)span);
-    while ((status = log_read(rd->w->log, rd->core, 1, &r, out)) == TIDE_AGAIN) {
-        struct disk_op op = out->ops[0];
-        out->op_count = 0;
-        pthread_mutex_lock(&rd->disk);
-        struct disk_done done = {.id = op.id, .result = memory_fs_disk(rd->w->disk, &op)};
-        pthread_mutex_unlock(&rd->disk);
-        log_read_on_disk(&r, &done);
-    }
+    while ((status = log_read(rd->w->log, rd->core, 1, &r, out)) == TIDE_AGAIN)
+        do_reads(rd, &r, out);
+    do_reads(rd, &r, out); /* what is ahead */
     if (status == TIDE_FULL) {
         log_read_abandon(rd->core, &r);
         rd->absent++;

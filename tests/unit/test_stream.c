@@ -498,9 +498,12 @@ static void test_catching_up(void **state)
         enum feed_result r = push(&l, UINT64_MAX, true);
         if (r == FEED_READING) {
             assert_int_equal(push(&l, UINT64_MAX, true), FEED_READING);
-            assert_true(l.feed.disk);
+            assert_true(l.feed.reading);
             reads++;
             finish_read(&l);
+        } else if (r == FEED_WAITS) { /* it is being read ahead */
+            assert_true(l.w.out.op_count + l.w.op_count != 0);
+            world_pump(&l.w);
         } else {
             assert_int_equal(r, FEED_SENT);
             take(&l);
