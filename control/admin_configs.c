@@ -44,7 +44,7 @@ static const struct tide_settings *standard_settings(void)
 
 static bool is_dynamic(const struct setting_row *r)
 {
-    return r->topic_name != NULL;
+    return settings_is_dynamic(r);
 }
 
 static const struct setting_row *broker_row(const char *name)
@@ -101,8 +101,29 @@ void admin_origins(const struct control *c, const struct setting_row *r, const s
         add_origin(ret, SOURCE_STATIC, r->name, text);
     }
     settings_text(standard_settings(), r, text, sizeof(text));
-    if (r->type != SETTING_TEXT || text[0] != 0) /* an empty text stands for none */
+    if (r->type != SETTING_TEXT || text[0] != 0 || r->topic_name != NULL) /* an empty text stands for none, but in a list */
         add_origin(ret, SOURCE_DEFAULT, r->name, text);
+}
+
+static bool is_row(const struct setting_row *r, const char *name)
+{
+    return strcmp(r->name, name) == 0;
+}
+
+/* What a view says of throttles. False: another setting. */
+static bool refresh_throttle(struct control *c, const struct setting_row *r, const char *value)
+{
+    if (is_row(r, "leader.replication.throttled.rate"))
+        c->leader_throttle.rate = strtoll(value, NULL, 10);
+    else if (is_row(r, "follower.replication.throttled.rate"))
+        c->follower_throttle.rate = strtoll(value, NULL, 10);
+    else if (is_row(r, "leader.replication.throttled.replicas"))
+        snprintf(c->leader_throttle.replicas, sizeof(c->leader_throttle.replicas), "%s", value);
+    else if (is_row(r, "follower.replication.throttled.replicas"))
+        snprintf(c->follower_throttle.replicas, sizeof(c->follower_throttle.replicas), "%s", value);
+    else
+        return false;
+    return true;
 }
 
 void configs_refresh(struct control *c)
@@ -111,9 +132,11 @@ void configs_refresh(struct control *c)
     for (unsigned i = 0; i < setting_row_count; i++) {
         const struct setting_row *r = &setting_rows[i];
         struct admin_origins from;
-        if (r->topic_name == NULL)
+        if (!is_dynamic(r))
             continue;
         admin_origins(c, r, NULL, &from);
+        if (refresh_throttle(c, r, from.each[0].value))
+            continue;
         if (settings_set_topic(&c->defaults, r->topic_name, from.each[0].value, error, sizeof(error)) != TIDE_OK)
             control_log("%s: %s", r->name, error); /* was valid when it was set */
     }
@@ -152,7 +175,7 @@ static int8_t type_of(const struct setting_row *r)
     case SETTING_RATIO:
         return TYPE_DOUBLE;
     default:
-        return r->topic_name != NULL && strcmp(r->topic_name, "cleanup.policy") == 0 ? TYPE_LIST : TYPE_STRING;
+        return r->topic_name != NULL && (r->type == SETTING_TEXT || strcmp(r->topic_name, "cleanup.policy") == 0) ? TYPE_LIST : TYPE_STRING;
     }
 }
 

@@ -121,6 +121,10 @@ struct control {
     struct marks marks;
     uint64_t marks_ms; /* when they were written last */
     struct tide_topic_config defaults; /* of topics that have no settings of their own: configs_refresh */
+    struct control_throttle {
+        int64_t rate;
+        char replicas[SETTING_TEXT_MAX]; /* of topics that do not say */
+    } leader_throttle, follower_throttle; /* of this broker: configs_refresh */
     uint64_t configured;               /* index of the cluster as of which replicas have their settings */
     uint64_t next_producer_id;
     uint64_t producer_ids_end;

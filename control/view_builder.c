@@ -3,6 +3,7 @@
  * The committed cluster as one block of memory that cores may read.
  */
 #include "control/internal.h"
+#include "settings/settings.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,13 +40,19 @@ static void fill_partition(struct control *c, struct arena *a, const struct clus
     if (to == NULL)
         return;
     r = replicas_find(c, &t->id, (int32_t)index);
+    const char *leaders = cluster_topic_config(t, "leader.replication.throttled.replicas");
+    const char *followers = cluster_topic_config(t, "follower.replication.throttled.replicas");
     *to = (struct view_partition){.leader = p->leader,
                                   .leader_epoch = p->leader_epoch,
                                   .partition_epoch = p->partition_epoch,
                                   .replica_count = (uint16_t)p->replica_count,
                                   .isr_count = (uint16_t)p->isr_count,
                                   .replicas = replicas,
-                                  .isr = isr};
+                                  .isr = isr,
+                                  .leader_throttled = settings_names_replica(leaders != NULL ? leaders : c->leader_throttle.replicas, (int32_t)index,
+                                                                             c->config.broker_id),
+                                  .follower_throttled = settings_names_replica(followers != NULL ? followers : c->follower_throttle.replicas,
+                                                                               (int32_t)index, c->config.broker_id)};
     if (r != NULL && r->state == REPLICA_SERVING) {
         to->local = r->partition;
         to->home_core = replica_home(c, r);
@@ -134,6 +141,8 @@ static struct tide_view *fill(struct control *c, struct arena *a)
     *v = (struct tide_view){.self = c->config.broker_id,
                             .controller = TIDE_MAX(node_controller(c->config.node), -1),
                             .cluster_index = (int64_t)cluster_index(cluster),
+                            .leader_throttle_rate = c->leader_throttle.rate,
+                            .follower_throttle_rate = c->follower_throttle.rate,
                             .feature_count = feature_count,
                             .features = features,
                             .broker_count = broker_count,

@@ -171,6 +171,8 @@ enum tide_status configs_set_defaults(struct cluster *c, const struct cluster_co
 
 static const char *list_default(const char *name)
 {
+    if (strcmp(name, "leader.replication.throttled.replicas") == 0 || strcmp(name, "follower.replication.throttled.replicas") == 0)
+        return "";
     return strcmp(name, "cleanup.policy") == 0 || strcmp(name, "log.cleanup.policy") == 0 ? "delete" : NULL;
 }
 

@@ -23,24 +23,23 @@ uint32_t cluster_birth_configs(const struct tide_settings *s, struct cluster_con
     return count;
 }
 
-/* A broker's setting can be changed while it runs if it is the default of a topic's. */
+/* A broker's setting that can be changed while it runs. */
 static const struct setting_row *broker_row(const char *name)
 {
     for (unsigned i = 0; i < setting_row_count; i++)
-        if (setting_rows[i].topic_name != NULL && strcmp(setting_rows[i].name, name) == 0)
+        if (settings_is_dynamic(&setting_rows[i]) && strcmp(setting_rows[i].name, name) == 0)
             return &setting_rows[i];
     return NULL;
 }
 
 static bool value_is_legal(const struct setting_row *row, const char *name, const char *value, struct cluster_item *item)
 {
-    struct tide_topic_config scratch;
     char error[SETTINGS_ERROR_MAX] = "";
     if (row == NULL) {
         cluster_refuse_item(item, KAFKA_INVALID_CONFIG, "%.64s is no setting that can be changed here", name);
         return false;
     }
-    if (settings_set_topic(&scratch, row->topic_name, value, error, sizeof(error)) == TIDE_OK)
+    if (settings_judge(row, value, error, sizeof(error)) == TIDE_OK)
         return true;
     cluster_refuse_item(item, KAFKA_INVALID_CONFIG, "%.*s", CLUSTER_MESSAGE_MAX - 1, error);
     return false;

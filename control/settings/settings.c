@@ -26,6 +26,9 @@ const struct setting_row setting_rows[] = {
 #define RATIO(field, row_name, topic, value, text)                                                                      \
     {.name = row_name, .topic_name = topic, .type = SETTING_RATIO, .standard = value, .max = SETTING_RATIO_ONE,         \
      .unit = "", .doc = text, .offset = offsetof(struct tide_settings, field)},
+#define LIVE(field, row_name, value, low, high, row_unit, text)                                                         \
+    {.name = row_name, .type = SETTING_INT, .standard = value, .min = low, .max = high, .unit = row_unit, .doc = text,  \
+     .offset = offsetof(struct tide_settings, field), .live = true},
 #define TEXT(field, row_name, topic, value, text)                                                                       \
     {.name = row_name, .topic_name = topic, .type = SETTING_TEXT, .standard_text = value, .unit = "", .doc = text,      \
      .offset = offsetof(struct tide_settings, field)},
@@ -35,6 +38,7 @@ const struct setting_row setting_rows[] = {
 #undef CHOICE
 #undef RATIO
 #undef TEXT
+#undef LIVE
 };
 const unsigned setting_row_count = sizeof(setting_rows) / sizeof(setting_rows[0]);
 static_assert(sizeof(setting_rows) / sizeof(setting_rows[0]) <= 256, "tide_settings.given has a bit for every row");
@@ -156,6 +160,62 @@ static enum tide_status parse_number(const struct setting_row *r, const char *va
     return TIDE_OK;
 }
 
+/* ---- lists of replicas (KIP-73): "*", or partition:broker separated by commas ---- */
+
+static bool take_number(const char **p, int32_t *ret)
+{
+    int64_t n = 0;
+    const char *from = *p;
+    for (; **p >= '0' && **p <= '9' && n <= INT32_MAX; ++*p)
+        n = n * 10 + (**p - '0');
+    *ret = (int32_t)n;
+    return *p != from && n <= INT32_MAX;
+}
+
+/* The next pair, and the comma behind it. */
+static bool take_replica(const char **p, int32_t *partition, int32_t *broker)
+{
+    if (!take_number(p, partition) || *(*p)++ != ':' || !take_number(p, broker))
+        return false;
+    if (**p == ',')
+        return *++*p != 0;
+    return **p == 0;
+}
+
+static bool replicas_are_legal(const char *value)
+{
+    int32_t partition, broker;
+    if (strcmp(value, "*") == 0)
+        return true;
+    while (*value != 0)
+        if (!take_replica(&value, &partition, &broker))
+            return false;
+    return true;
+}
+
+bool settings_names_replica(const char *value, int32_t partition, int32_t broker)
+{
+    int32_t p, b;
+    if (strcmp(value, "*") == 0)
+        return true;
+    while (*value != 0 && take_replica(&value, &p, &b))
+        if (p == partition && b == broker)
+            return true;
+    return false;
+}
+
+static enum tide_status check_text(const struct setting_row *r, const char *value, char *error, size_t size)
+{
+    if (strlen(value) >= SETTING_TEXT_MAX) {
+        snprintf(error, size, "%s: longer than %d bytes", r->name, SETTING_TEXT_MAX - 1);
+        return TIDE_BAD;
+    }
+    if (r->topic_name == NULL || replicas_are_legal(value)) /* the texts that topics have are lists of replicas */
+        return TIDE_OK;
+    snprintf(error, size, "%s: '%.64s' is neither * nor a list as 0:1,0:2 (partition:broker)", r->name, value);
+    return TIDE_BAD;
+}
+
 /* Letters to change to get from one name to the other, at most `SETTING_NAME_MAX` long. */
 static unsigned distance(const char *a, const char *b)
 {
@@ -211,10 +271,8 @@ enum tide_status settings_set(struct tide_settings *s, const char *name, const c
             return TIDE_BAD;
         }
         if (r->type == SETTING_TEXT) {
-            if (strlen(value) >= SETTING_TEXT_MAX) {
-                snprintf(error, size, "%s: longer than %d bytes", name, SETTING_TEXT_MAX - 1);
+            if (check_text(r, value, error, size) != TIDE_OK)
                 return TIDE_BAD;
-            }
             snprintf((char *)s + r->offset, SETTING_TEXT_MAX, "%s", value);
         } else {
             if (parse_number(r, value, &v, error, size) != TIDE_OK)
@@ -627,7 +685,7 @@ static size_t topic_offset(const struct setting_row *r)
 void settings_topic_defaults(const struct tide_settings *s, struct tide_topic_config *ret)
 {
     for (unsigned i = 0; i < setting_row_count; i++)
-        if (setting_rows[i].topic_name != NULL)
+        if (setting_rows[i].topic_name != NULL && setting_rows[i].type != SETTING_TEXT)
             *number_at(ret, topic_offset(&setting_rows[i])) = *(const int64_t *)((const char *)s + setting_rows[i].offset);
 }
 
@@ -639,10 +697,23 @@ enum tide_status settings_set_topic(struct tide_topic_config *c, const char *top
         snprintf(error, size, "Unknown topic config name: %.100s", topic_name);
         return TIDE_ABSENT;
     }
+    if (r->type == SETTING_TEXT) /* not for partitions: the view says what follows from it */
+        return check_text(r, value, error, size);
     if (parse_number(r, value, &v, error, size) != TIDE_OK)
         return TIDE_BAD;
     *number_at(c, topic_offset(r)) = v;
     return TIDE_OK;
+}
+
+bool settings_is_dynamic(const struct setting_row *r)
+{
+    return r->topic_name != NULL || r->live;
+}
+
+enum tide_status settings_judge(const struct setting_row *r, const char *value, char *error, size_t size)
+{
+    int64_t v;
+    return r->type == SETTING_TEXT ? check_text(r, value, error, size) : parse_number(r, value, &v, error, size);
 }
 
 /* ---- descriptions -------------------------------------------------------------------------------------------- */

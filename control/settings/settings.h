@@ -26,6 +26,7 @@ struct setting_row {
     const char *unit;
     const char *doc;
     size_t offset;             /* in struct tide_settings */
+    bool live;                 /* of a broker, and can be changed by request */
 };
 extern const struct setting_row setting_rows[];
 extern const unsigned setting_row_count;
@@ -53,6 +54,12 @@ TIDE_MUST_USE enum tide_status settings_check(struct tide_settings *, char *erro
 TIDE_MUST_USE enum tide_status settings_set_topic(struct tide_topic_config *, const char *topic_name, const char *value,
                                                   char *error, size_t size);
 void settings_topic_defaults(const struct tide_settings *, struct tide_topic_config *ret);
+/* Can a request change it, for a topic or for brokers? */
+bool settings_is_dynamic(const struct setting_row *);
+/* A value of such a row, as a request gives it. */
+TIDE_MUST_USE enum tide_status settings_judge(const struct setting_row *, const char *value, char *error, size_t size);
+/* Does the value of a setting *.throttled.replicas name that replica? */
+bool settings_names_replica(const char *value, int32_t partition, int32_t broker);
 /* The row of a topic's setting, NULL. */
 const struct setting_row *settings_topic_row(const char *topic_name);
 

@@ -5,7 +5,9 @@
  * What moved is pushed in the turn in which it moved, while the leader's own write is on its way to
  * the disk. A subscription has its turn after the others of its stream: STREAM_PUSH_BYTES at most, then
  * it goes to the back. What lags behind the tail's memory is read from the disk only while few such
- * reads are out on this core and the stream's queue is short (replication.catchup.*).
+ * reads are out on this core and the stream's queue is short (replication.catchup.*). Who is not in sync
+ * and shall be filled slowly (leader.replication.throttled.*) waits in held_feeds for its share; who the
+ * high watermark waits for never does.
  */
 #include "broker/peers.h"
 
@@ -22,6 +24,8 @@ bool feeds_create(struct broker *b)
 {
     struct peers *all = b->peers;
     link_init(&all->free_feedings);
+    link_init(&all->held_feeds);
+    throttle_init(&all->lead_throttle);
     all->feedings = rte_zmalloc("feeds", FEEDS_MAX * sizeof(*all->feedings), TIDE_CACHE_LINE);
     all->by_slot = rte_zmalloc("feeds", TIDE_PARTITIONS_MAX * sizeof(*all->by_slot), TIDE_CACHE_LINE);
     if (all->feedings == NULL || all->by_slot == NULL)
@@ -81,6 +85,7 @@ static void close_feed(struct broker *b, struct feeding *s)
     link_remove(&s->in_peer);
     link_remove(&s->in_pushes);
     link_remove(&s->in_slot);
+    s->held = false;
     s->peer = NULL;
     if (s->subscription.open) {
         subscription_close(&s->subscription);
@@ -118,6 +123,13 @@ void feeds_on_gone(struct broker *b, struct peer *p)
 {
     while (!link_is_empty(&p->feeds))
         close_feed(b, LINK_OF(struct feeding, in_peer, p->feeds.next));
+}
+
+static void unhold(struct feeding *s)
+{
+    if (s->held)
+        link_remove(&s->in_pushes);
+    s->held = false;
 }
 
 static void wants_push(struct feeding *s)
@@ -289,8 +301,30 @@ void feeds_on_unsubscribe(struct broker *b, struct peer *p, uint32_t place, uint
 void feeds_on_moved(struct broker *b, uint32_t slot)
 {
     struct link *list = &b->peers->by_slot[slot];
-    for (struct link *l = list->next; l != list; l = l->next)
-        wants_push(LINK_OF(struct feeding, in_slot, l));
+    for (struct link *l = list->next; l != list; l = l->next) {
+        struct feeding *s = LINK_OF(struct feeding, in_slot, l);
+        unhold(s); /* its role or the ISR may have changed */
+        wants_push(s);
+    }
+}
+
+void feeds_unhold(struct broker *b, bool all)
+{
+    struct link *list = &b->peers->held_feeds;
+    for (unsigned n = 0; !link_is_empty(list) && (all || n < PEER_PUSHES_MAX); n++) {
+        struct feeding *s = LINK_OF(struct feeding, in_pushes, list->next);
+        unhold(s);
+        wants_push(s);
+    }
+}
+
+static bool is_throttled(const struct broker *b, const struct feeding *s)
+{
+    const struct view_partition *vp;
+    if (b->peers->lead_throttle.rate == THROTTLE_NONE || watermark_waits_for(partition_marks(s->partition), s->subscription.replica))
+        return false;
+    vp = view_partition_of(b, s->partition);
+    return vp != NULL && vp->leader_throttled;
 }
 
 static void mark_is_due(struct broker *b, struct peer *p)
@@ -307,6 +341,8 @@ static void push_one(struct broker *b, struct feeding *s, struct tide_out *out, 
     struct peer_append sent;
     bool disk = b->peers->disk_reads < (uint32_t)b->settings->replication_catchup_reads &&
                 p->stream.out.len + p->queued < (uint32_t)b->settings->replication_catchup_bytes;
+    uint64_t room = subscription_room(&s->subscription);
+    bool throttled;
 
     link_remove(&s->in_pushes);
     partition_look(s->partition, &look);
@@ -315,7 +351,19 @@ static void push_one(struct broker *b, struct feeding *s, struct tide_out *out, 
         return;
     }
     marks_of(&look, &marks);
-    switch (feed_push(&s->feed, &p->stream, b->time.now_ns, &marks, subscription_room(&s->subscription), b->config.log_core,
+    throttled = is_throttled(b, s);
+    if (throttled && !s->feed.began && s->feed.next_offset < marks.log_end) { /* what was read for it goes */
+        uint64_t share = throttle_room(&b->peers->lead_throttle, b->time.now_ns);
+        if (share == 0) {
+            tide_count(b->counters, COUNTER_peer_throttle_waits);
+            s->held = true;
+            link_append(&b->peers->held_feeds, &s->in_pushes);
+            mark_is_due(b, p);
+            return;
+        }
+        room = TIDE_MIN(room, share);
+    }
+    switch (feed_push(&s->feed, &p->stream, b->time.now_ns, &marks, room, b->config.log_core,
                       b->config.requests_max + (uint32_t)(s - b->peers->feedings), disk, out, &sent)) {
     case FEED_SENT:
         ++*did;
@@ -323,6 +371,10 @@ static void push_one(struct broker *b, struct feeding *s, struct tide_out *out, 
         tide_count_many(b->counters, COUNTER_peer_pushed_bytes, sent.bytes);
         if (s->feed.read.behind)
             tide_count_many(b->counters, COUNTER_peer_catchup_bytes, sent.bytes);
+        if (throttled) {
+            throttle_take(&b->peers->lead_throttle, sent.bytes);
+            tide_count_many(b->counters, COUNTER_peer_throttled_bytes, sent.bytes);
+        }
         peer_ready(p);
         wants_push(s); /* behind the others */
         break;

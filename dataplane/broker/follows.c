@@ -4,6 +4,9 @@
  * acknowledges; here it finds its stream, its bytes go to the log, and what cannot go there at once is
  * kept in request memory, never in receive buffers.
  *
+ * A replica that is not in sync and shall fill itself slowly (follower.replication.throttled.*) tells its leader
+ * no more credit than the throttle has room for, and the rest later (held_follows).
+ *
  * One stream per core of ours and core of the leader's: the leader's home core of a partition is known
  * when its number of cores is (tide_home_core), and the stream is steered there.
  */
@@ -50,6 +53,8 @@ bool follows_create(struct broker *b)
 {
     b->peers->follows = calloc(TIDE_PARTITIONS_MAX, sizeof(*b->peers->follows)); /* untouched until a replica lives there */
     link_init(&b->peers->busy);
+    link_init(&b->peers->held_follows);
+    throttle_init(&b->peers->follow_throttle);
     return b->peers->follows != NULL;
 }
 
@@ -67,6 +72,7 @@ void follows_adopt(struct broker *b, struct partition *p)
     link_init(&f->in_peer);
     link_init(&f->in_acks);
     link_init(&f->in_busy);
+    link_init(&f->in_held);
     follower_init(&f->follower, FOLLOW_RETRY_MS * TIDE_NS_PER_MS);
 }
 
@@ -90,6 +96,51 @@ static void drop_intake(struct follow *f)
     intake_deinit(&f->intake);
     f->intake = (struct intake){0};
     link_remove(&f->in_acks);
+    link_remove(&f->in_held);
+}
+
+/* ---- the throttle ------------------------------------------------------------------------------------------- */
+
+static bool is_throttled(const struct broker *b, const struct follow *f)
+{
+    const struct view_partition *vp;
+    if (b->peers->follow_throttle.rate == THROTTLE_NONE)
+        return false;
+    vp = view_partition_of(b, partition_of(b, f));
+    if (vp == NULL || !vp->follower_throttled)
+        return false;
+    for (uint32_t i = 0; i < vp->isr_count; i++)
+        if (vp->isr[i] == b->view->self)
+            return false;
+    return true;
+}
+
+/* What the leader may send in all: `told` so far, `wanted` if there were no throttle. What is given of it counts. */
+static uint64_t credit_now(struct broker *b, struct follow *f, uint64_t told, uint64_t wanted)
+{
+    uint64_t more;
+    if (!is_throttled(b, f))
+        return wanted;
+    more = TIDE_MIN(throttle_room(&b->peers->follow_throttle, b->time.now_ns), wanted - told);
+    throttle_take(&b->peers->follow_throttle, more);
+    if (told + more < wanted && !link_is_listed(&f->in_held)) {
+        tide_count(b->counters, COUNTER_follower_throttle_waits);
+        link_append(&b->peers->held_follows, &f->in_held);
+    }
+    return told + more;
+}
+
+void follows_unhold(struct broker *b, bool all)
+{
+    struct link *list = &b->peers->held_follows;
+    for (unsigned n = 0; !link_is_empty(list) && (all || n < PEER_ASKS_MAX); n++) {
+        struct follow *f = LINK_OF(struct follow, in_held, list->next);
+        link_remove(&f->in_held);
+        if (f->follower.state != FOLLOWER_STREAMING)
+            continue;
+        f->follower.ack_due = true;
+        owes_ack(f);
+    }
 }
 
 static void detach(struct broker *b, struct follow *f)
@@ -202,7 +253,8 @@ static void ask(struct broker *b, struct follow *f)
                                      .leader_epoch = s.leader_epoch,
                                      .last_epoch = s.last_epoch,
                                      .log_end = s.log_end,
-                                     .credit = (uint64_t)b->settings->replication_window_bytes};
+                                     .credit = is_throttled(b, f) ? 0 : (uint64_t)b->settings->replication_window_bytes};
+    f->asked_credit = m.credit;
     if (peer_put_subscribe(&p->stream.out, p->stream.config.pool, p->stream.version, &m) != TIDE_OK)
         f->follower = f_before;
     peer_ready(p);
@@ -237,6 +289,7 @@ static void on_answer(struct broker *b, struct follow *f, const struct follower_
     case FOLLOWER_TAKE:
         drop_intake(f);
         intake_init(&f->intake, granted, (uint64_t)b->settings->replication_window_bytes);
+        intake_credit_told(&f->intake, f->asked_credit);
         owes_ack(f);
         break;
     case FOLLOWER_FAIL: home_failed(b, part); break;
@@ -450,7 +503,7 @@ unsigned follows_ack(struct broker *b, struct peer *p)
             link_remove(&f->in_acks);
             log_of(partition_of(b, f), &log);
             before[n] = f->follower;
-            f->follower.ack_due |= intake_credit_is_due(&f->intake);
+            f->follower.ack_due |= intake_credit_is_due(&f->intake) && !link_is_listed(&f->in_held);
             if (!follower_ack(&f->follower, &log, &a))
                 continue;
             who[n] = f;
@@ -459,7 +512,7 @@ unsigned follows_ack(struct broker *b, struct peer *p)
                                           .leader_epoch = a.leader_epoch,
                                           .log_end = a.log_end,
                                           .durable_end = a.durable_end,
-                                          .credit = intake_credit(&f->intake)};
+                                          .credit = credit_now(b, f, f->intake.told_credit, intake_credit(&f->intake))};
         }
         if (n == 0 && !p->answers_beat)
             break;

@@ -511,12 +511,46 @@ static void look_at(struct broker *b, struct peer *p, bool new_view)
     }
 }
 
+/* Credit is given in steps that are worth a message. */
+static uint64_t held_follows_ns(const struct peers *all)
+{
+    return throttle_deadline_ns(&all->follow_throttle, (uint64_t)all->follow_throttle.burst / 2 + 1);
+}
+
+const struct view_partition *view_partition_of(const struct broker *b, struct partition *p)
+{
+    const struct view_topic *topic = b->view != NULL ? tide_view_topic_by_id(b->view, partition_topic_id(p)) : NULL;
+    return topic != NULL ? tide_view_partition(topic, partition_index(p)) : NULL;
+}
+
+/* A core's part of the broker's pace. */
+static int64_t share_of(const struct broker *b, int64_t rate)
+{
+    return rate == THROTTLE_NONE || rate == 0 ? rate : TIDE_MAX(rate / (int64_t)b->config.office->core_count, (int64_t)1);
+}
+
+/* Those that wait for a throttle; with a new view all of them, since it may say otherwise by now. */
+static void look_at_held(struct broker *b, bool new_view)
+{
+    struct peers *all = b->peers;
+    uint64_t now_ns = b->time.now_ns;
+    if (new_view && b->view != NULL) {
+        throttle_set(&all->lead_throttle, now_ns, share_of(b, b->view->leader_throttle_rate));
+        throttle_set(&all->follow_throttle, now_ns, share_of(b, b->view->follower_throttle_rate));
+    }
+    if (!link_is_empty(&all->held_feeds) && (new_view || throttle_deadline_ns(&all->lead_throttle, 1) <= now_ns))
+        feeds_unhold(b, new_view);
+    if (!link_is_empty(&all->held_follows) && (new_view || held_follows_ns(all) <= now_ns))
+        follows_unhold(b, new_view);
+}
+
 unsigned peers_turn(struct broker *b, struct tide_out *out)
 {
     struct peers *all = b->peers;
     uint64_t version = b->view != NULL ? b->view->version : 0;
     bool new_view = version != all->seen;
     bool look = new_view || b->time.now_ns >= all->look_ns;
+    look_at_held(b, new_view);
     unsigned did = follows_turn(b, out);
     home_on_time(b);
     all->seen = version;
@@ -536,6 +570,8 @@ unsigned peers_turn(struct broker *b, struct tide_out *out)
 
 void peers_check(const struct broker *b)
 {
+    throttle_check(&b->peers->lead_throttle);
+    throttle_check(&b->peers->follow_throttle);
     for (const struct link *l = b->peers->used_peers.next; l != &b->peers->used_peers; l = l->next) {
         const struct peer *p = LINK_OF(const struct peer, in_list, l);
         TIDE_ASSERT(p->state != PEER_FREE);
@@ -575,6 +611,10 @@ uint64_t peers_deadline_ns(const struct broker *b)
 {
     const struct peers *all = b->peers;
     uint64_t soonest = TIDE_MIN(follows_deadline_ns(b), all->leaders_ns);
+    if (!link_is_empty(&all->held_feeds))
+        soonest = TIDE_MIN(soonest, throttle_deadline_ns(&all->lead_throttle, 1));
+    if (!link_is_empty(&all->held_follows))
+        soonest = TIDE_MIN(soonest, held_follows_ns(all));
     for (const struct link *l = all->used_peers.next; l != &all->used_peers; l = l->next) {
         const struct peer *p = LINK_OF(const struct peer, in_list, l);
         if (p->state == PEER_DIALLING)

@@ -28,6 +28,7 @@
 #include "replica/leader.h"
 #include "replica/stream.h"
 #include "replica/subscription.h"
+#include "replica/throttle.h"
 #include "tidemark/random.h"
 
 enum peers_limit {
@@ -98,6 +99,7 @@ struct feeding {
     enum feed_state state;
     struct peer *peer; /* NULL while ENDING */
     struct link in_peer, in_pushes, in_slot, in_free;
+    bool held; /* in_pushes is in held_feeds: it waits for the throttle */
     struct partition *partition;
     int32_t tag;
     uint64_t credit; /* that the follower opened with */
@@ -108,7 +110,8 @@ struct feeding {
 struct follow {
     struct follower follower;
     struct peer *peer; /* NULL: none is wanted, or none could be had */
-    struct link in_peer, in_acks, in_busy;
+    struct link in_peer, in_acks, in_busy, in_held;
+    uint64_t asked_credit; /* that the last SUBSCRIBE gave */
     struct intake intake; /* while STREAMING */
 };
 
@@ -132,6 +135,8 @@ struct peers {
     struct link free_feedings;
     struct link *by_slot;          /* feedings of a slot on this core */
     uint32_t disk_reads;
+    struct throttle lead_throttle, follow_throttle; /* our share of the broker's, as of the view */
+    struct link held_feeds, held_follows;          /* those that wait for them */
     struct follow *follows;        /* by slot; home partitions */
     struct link busy;              /* those that ask, cut or have something waiting */
     struct home_leader *leaders;   /* by slot; home partitions */
@@ -153,6 +158,8 @@ void peer_ready(struct peer *);
 struct peer *peer_toward(struct broker *, int32_t leader, uint32_t remote_core);
 bool peer_is_open(const struct peer *);
 const struct view_broker *view_broker_of(const struct tide_view *, int32_t id);
+/* What the view says of the partition; NULL: nothing. */
+const struct view_partition *view_partition_of(const struct broker *, struct partition *);
 
 /* ---- feeds.c */
 bool feeds_create(struct broker *);
@@ -169,6 +176,8 @@ void feeds_on_moved(struct broker *, uint32_t slot);
 /* The stream is gone. */
 void feeds_on_gone(struct broker *, struct peer *);
 unsigned feeds_push(struct broker *, struct peer *, struct tide_out *);
+/* Those that wait for the throttle and may go on: some of them, or all because anything may be otherwise (`all`). */
+void feeds_unhold(struct broker *, bool all);
 /* Tells every subscription's marks. False: the pool is empty. */
 bool feeds_beat(struct broker *, struct peer *);
 void feed_on_done(struct broker *, struct feeding *, const struct disk_done *);
@@ -212,6 +221,8 @@ void follows_on_open(struct broker *, struct peer *);
 void follows_on_gone(struct broker *, struct peer *);
 void follows_on_message(struct broker *, struct peer *, struct peer_message *, struct tide_out *);
 unsigned follows_turn(struct broker *, struct tide_out *);
+/* As feeds_unhold. */
+void follows_unhold(struct broker *, bool all);
 /* Writes what is owed. */
 unsigned follows_ack(struct broker *, struct peer *);
 uint64_t follows_deadline_ns(const struct broker *);

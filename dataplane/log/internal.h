@@ -230,7 +230,7 @@ struct log {
     uint64_t space_retry_ns; /* the disk was full: no job before this */
     bool space_missing;
     bool refused_for_space;  /* the last log_make_room or log_begin_epoch was */
-    bool rot_met;            /* by compaction or recovery; log_take_rot */
+    bool rot_met;            /* by a job or recovery; log_take_rot */
     bool retry; /* log_wants_retry */
     bool prepared;
     int prepared_file;

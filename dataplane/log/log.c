@@ -788,6 +788,7 @@ void log_on_job(struct log *log, struct tide_job *job)
         on_reaped(log);
     } else if (job == &log->truncate_job.job) {
         log->truncate_job.out = false;
+        log->rot_met |= job->result == -EBADMSG;
         if (ok)
             log_truncated(log);
         else

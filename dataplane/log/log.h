@@ -274,7 +274,7 @@ void log_compact(struct log *, const struct log_compaction *, struct tide_out *)
 bool log_is_read(const struct log *);
 bool log_is_trimming(const struct log *); /* [home] log_trim has not come to an end */
 bool log_is_compacting(const struct log *);
-/* [home] True once after compaction met a batch that is not what was written, or recovery kept one. */
+/* [home] True once after compaction or a cut met a batch that is not what was written, or recovery kept one. */
 bool log_take_rot(struct log *);
 
 int64_t log_start_offset(const struct log *); /* [any] */

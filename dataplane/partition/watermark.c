@@ -22,7 +22,7 @@ void watermark_begin(struct watermark *w, int32_t leader_epoch, int64_t log_star
     __atomic_store_n(&w->epoch_start, log_end, __ATOMIC_RELAXED);
     __atomic_store_n(&w->replica_count, replica_count, __ATOMIC_RELAXED);
     __atomic_store_n(&w->committed_isr, isr, __ATOMIC_RELAXED);
-    w->proposed_isr = 0;
+    __atomic_store_n(&w->proposed_isr, 0, __ATOMIC_RELAXED);
     if (!MUTANT(ACK_EPOCH))
         w->heard = 0;
     tide_pub64_set(&w->log_start, (uint64_t)log_start);
@@ -53,14 +53,14 @@ void watermark_durable(struct watermark *w, int64_t durable_end)
 void watermark_propose_isr(struct watermark *w, uint32_t isr)
 {
     TIDE_ASSERT(isr & 1u << LEADER);
-    w->proposed_isr = isr;
+    __atomic_store_n(&w->proposed_isr, isr, __ATOMIC_RELAXED);
 }
 
 void watermark_commit_isr(struct watermark *w, uint32_t isr)
 {
     TIDE_ASSERT(isr & 1u << LEADER);
     __atomic_store_n(&w->committed_isr, isr, __ATOMIC_RELAXED);
-    w->proposed_isr = 0;
+    __atomic_store_n(&w->proposed_isr, 0, __ATOMIC_RELAXED);
 }
 
 void watermark_extend(struct watermark *w, uint32_t replica_count)
@@ -135,6 +135,12 @@ int64_t watermark_counted(const struct watermark *w)
 bool watermark_epoch_committed(const struct watermark *w)
 {
     return MUTANT(EPOCH_START) || watermark_high(w) >= __atomic_load_n(&w->epoch_start, __ATOMIC_RELAXED);
+}
+
+bool watermark_waits_for(const struct watermark *w, uint32_t replica)
+{
+    uint32_t members = __atomic_load_n(&w->committed_isr, __ATOMIC_RELAXED) | __atomic_load_n(&w->proposed_isr, __ATOMIC_RELAXED);
+    return (members & 1u << replica) != 0;
 }
 
 bool watermark_min_isr_met(const struct watermark *w)

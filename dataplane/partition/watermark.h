@@ -103,6 +103,8 @@ bool watermark_counts_durable(const struct watermark *);
 int64_t watermark_counted(const struct watermark *);
 /* What the log held when the epoch began is committed. */
 bool watermark_epoch_committed(const struct watermark *);
+/* [any] Does the high watermark wait for it? Stale, somebody else is waited for a moment longer. */
+bool watermark_waits_for(const struct watermark *, uint32_t replica);
 /* min(min.insync.replicas, replicas) members are in sync. */
 bool watermark_min_isr_met(const struct watermark *);
 void watermark_check(const struct watermark *);

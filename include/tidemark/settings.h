@@ -31,7 +31,7 @@ enum data_rx_checksum_partial { DATA_RX_CHECKSUM_PARTIAL_DROP, DATA_RX_CHECKSUM_
 enum dpdk_hugepages { DPDK_HUGEPAGES_AUTO, DPDK_HUGEPAGES_ON, DPDK_HUGEPAGES_OFF };
 
 /* What a partition works with: the topic's own values where it has them, the broker's otherwise.
- * Fields and meanings are the rows of config/settings.def that have a topic name. */
+ * Fields and meanings are the rows of config/settings.def that have a topic name and are no texts. */
 struct tide_topic_config {
     int64_t cleanup_policy;
     int64_t compression_type;
@@ -81,12 +81,14 @@ struct tide_settings {
 #define CHOICE(field, name, topic, standard, words, doc) int64_t field;
 #define RATIO(field, name, topic, standard, doc) int64_t field;
 #define TEXT(field, name, topic, standard, doc) char field[SETTING_TEXT_MAX];
+#define LIVE(field, name, standard, min, max, unit, doc) int64_t field;
 #include "config/settings.def"
 #undef INT
 #undef BOOL
 #undef CHOICE
 #undef RATIO
 #undef TEXT
+#undef LIVE
     /* derived */
     uint32_t listener_count;
     struct settings_listener listener[SETTINGS_LISTENERS_MAX];

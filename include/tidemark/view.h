@@ -33,6 +33,8 @@ struct view_partition {
     const int32_t *isr;
     struct partition *local; /* our replica, NULL if there is none */
     uint32_t home_core;      /* of local */
+    bool leader_throttled;   /* we feed who is not in sync at leader_throttle_rate, while we lead */
+    bool follower_throttled; /* our replica is filled at follower_throttle_rate, while it is not in sync */
 };
 
 struct view_topic {
@@ -77,6 +79,7 @@ struct tide_view {
     int32_t self; /* our broker id */
     int32_t controller;
     int64_t cluster_index; /* of the last command that it contains */
+    int64_t leader_throttle_rate, follower_throttle_rate; /* bytes per second of this broker; INT64_MAX: none */
     uint32_t feature_count;
     const struct view_feature *features;
     uint32_t broker_count;

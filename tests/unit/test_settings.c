@@ -523,6 +523,45 @@ static void test_the_reference_has_every_row(void **state)
     free(text);
 }
 
+/* KIP-73 */
+static void test_lists_of_replicas(void **state)
+{
+    static const char *const good[] = {"", "*", "0:1", "0:1,0:2,17:3", "2147483647:2147483647"};
+    static const char *const bad[] = {"**", "*,0:1", "0", "0:", ":1", "0:1,", ",0:1", "0:1;0:2", "0:1 ,0:2", "-1:1", "0:-1", "0:2147483648", "a:b", "0:1:2"};
+    struct tide_topic_config c;
+    (void)state;
+    for (size_t i = 0; i < TIDE_ARRAY_LEN(good); i++)
+        assert_int_equal(settings_set_topic(&c, "leader.replication.throttled.replicas", good[i], error, sizeof(error)), TIDE_OK);
+    for (size_t i = 0; i < TIDE_ARRAY_LEN(bad); i++) {
+        assert_int_equal(settings_set_topic(&c, "follower.replication.throttled.replicas", bad[i], error, sizeof(error)), TIDE_BAD);
+        mentions("partition:broker");
+        minimum();
+        assert_int_equal(set("follower.replication.throttled.replicas", bad[i]), TIDE_BAD);
+    }
+    assert_true(settings_names_replica("*", 7, 9));
+    assert_true(settings_names_replica("0:1,7:9", 7, 9));
+    assert_false(settings_names_replica("0:1,7:9", 9, 7));
+    assert_false(settings_names_replica("0:1,7:9", 7, 1));
+    assert_false(settings_names_replica("", 0, 0));
+}
+
+static void test_what_a_request_can_change(void **state)
+{
+    unsigned live = 0;
+    (void)state;
+    for (unsigned i = 0; i < setting_row_count; i++) {
+        const struct setting_row *r = &setting_rows[i];
+        assert_int_equal(settings_is_dynamic(r), r->live || r->topic_name != NULL);
+        live += r->live;
+        if (!r->live)
+            continue;
+        assert_int_equal(settings_judge(r, "1000000", error, sizeof(error)), TIDE_OK);
+        assert_int_equal(settings_judge(r, "-1", error, sizeof(error)), TIDE_BAD);
+        assert_int_equal(settings_judge(r, "fast", error, sizeof(error)), TIDE_BAD);
+    }
+    assert_int_equal(live, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -534,6 +573,8 @@ int main(void)
         cmocka_unit_test(test_duplicates),
         cmocka_unit_test(test_long_texts),
         cmocka_unit_test(test_every_row_as_text_and_back),
+        cmocka_unit_test(test_lists_of_replicas),
+        cmocka_unit_test(test_what_a_request_can_change),
         cmocka_unit_test(test_rules),
         cmocka_unit_test(test_what_is_missing_is_named),
         cmocka_unit_test(test_listeners),
