@@ -142,6 +142,22 @@ void configs_refresh(struct control *c)
     }
 }
 
+static bool is_listed(const struct control *c, const struct cluster_topic *t, const char *name, const char *otherwise, int32_t partition)
+{
+    const char *own = cluster_topic_config(t, name);
+    return settings_names_replica(own != NULL ? own : otherwise, partition, c->config.broker_id);
+}
+
+bool leader_is_throttled(const struct control *c, const struct cluster_topic *t, int32_t partition)
+{
+    return is_listed(c, t, "leader.replication.throttled.replicas", c->leader_throttle.replicas, partition);
+}
+
+bool follower_is_throttled(const struct control *c, const struct cluster_topic *t, int32_t partition)
+{
+    return is_listed(c, t, "follower.replication.throttled.replicas", c->follower_throttle.replicas, partition);
+}
+
 void topic_config_of(const struct control *c, const struct cluster_topic *t, struct tide_topic_config *ret)
 {
     char error[SETTINGS_ERROR_MAX];

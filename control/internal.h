@@ -187,6 +187,9 @@ void control_send(struct control *, uint32_t core, struct tide_mail *);
 void topic_config_of(const struct control *, const struct cluster_topic *, struct tide_topic_config *ret);
 /* Finds the settings of this broker and of all brokers anew. */
 void configs_refresh(struct control *);
+/* Is this broker's replica in the topic's *.throttled.replicas? As of the last configs_refresh. */
+bool leader_is_throttled(const struct control *, const struct cluster_topic *, int32_t partition);
+bool follower_is_throttled(const struct control *, const struct cluster_topic *, int32_t partition);
 
 /* ---- health.c */
 /* Looks at the data path, and tells the node, when it is time. */

@@ -3,7 +3,6 @@
  * The committed cluster as one block of memory that cores may read.
  */
 #include "control/internal.h"
-#include "settings/settings.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,8 +39,6 @@ static void fill_partition(struct control *c, struct arena *a, const struct clus
     if (to == NULL)
         return;
     r = replicas_find(c, &t->id, (int32_t)index);
-    const char *leaders = cluster_topic_config(t, "leader.replication.throttled.replicas");
-    const char *followers = cluster_topic_config(t, "follower.replication.throttled.replicas");
     *to = (struct view_partition){.leader = p->leader,
                                   .leader_epoch = p->leader_epoch,
                                   .partition_epoch = p->partition_epoch,
@@ -49,10 +46,8 @@ static void fill_partition(struct control *c, struct arena *a, const struct clus
                                   .isr_count = (uint16_t)p->isr_count,
                                   .replicas = replicas,
                                   .isr = isr,
-                                  .leader_throttled = settings_names_replica(leaders != NULL ? leaders : c->leader_throttle.replicas, (int32_t)index,
-                                                                             c->config.broker_id),
-                                  .follower_throttled = settings_names_replica(followers != NULL ? followers : c->follower_throttle.replicas,
-                                                                               (int32_t)index, c->config.broker_id)};
+                                  .leader_throttled = leader_is_throttled(c, t, (int32_t)index),
+                                  .follower_throttled = follower_is_throttled(c, t, (int32_t)index)};
     if (r != NULL && r->state == REPLICA_SERVING) {
         to->local = r->partition;
         to->home_core = replica_home(c, r);

@@ -849,6 +849,13 @@ static const struct alter_case {
     {BROKER, "1", "log.retention.ms", SET, "5", 1, 0},
     {BROKER, "2", "log.retention.ms", SET, "5", 1, 0},
     {BROKER, "", "min.insync.replicas", SET, "2", 1, 0},
+    {BROKER, "1", "leader.replication.throttled.rate", SET, "100", 1, 0},
+    {BROKER, "", "follower.replication.throttled.rate", SET, "100", 1, 0},
+    {BROKER, "", "follower.replication.throttled.rate", SET, "-1", 1, KAFKA_INVALID_CONFIG},
+    {TOPIC, "t", "follower.replication.throttled.rate", SET, "100", 1, KAFKA_INVALID_CONFIG},
+    {TOPIC, "t", "leader.replication.throttled.replicas", SET, "0:1,0:2", 1, 0},
+    {TOPIC, "t", "leader.replication.throttled.replicas", SET, "0", 1, KAFKA_INVALID_CONFIG},
+    {TOPIC, "t", "follower.replication.throttled.replicas", APPEND, "0:2", 1, 0},
     {TOPIC, "zzz", "retention.ms", SET, "1", 1, KAFKA_UNKNOWN_TOPIC_OR_PARTITION},
     {TOPIC, "a/b", "retention.ms", SET, "1", 1, KAFKA_INVALID_TOPIC_EXCEPTION},
     {TOPIC, "t", "no.such", SET, "1", 1, KAFKA_INVALID_CONFIG},
@@ -923,6 +930,38 @@ static void test_where_a_setting_comes_from(void **state)
     setting_is(TOPIC, "t", "cleanup.policy", "delete,compact 1 rw: cleanup.policy=delete,compact/1 log.cleanup.policy=delete/5");
     assert_int_equal(alter(1, TOPIC, "t", "cleanup.policy", SUBTRACT, "delete", false, 1), 0);
     setting_is(TOPIC, "t", "cleanup.policy", "compact 1 rw: cleanup.policy=compact/1 log.cleanup.policy=delete/5");
+}
+
+/* KIP-73, as the reassignment tools of Kafka set it and take it away. */
+static void test_throttles(void **state)
+{
+    make("t", "0:1,2;1:1,2");
+    const struct cluster_topic *t = cluster_find_topic(w.c.config.cluster, "t");
+    configs_refresh(&w.c);
+    assert_int_equal(w.c.leader_throttle.rate, INT64_MAX);
+    assert_false(leader_is_throttled(&w.c, t, 0));
+    setting_is(TOPIC, "t", "leader.replication.throttled.replicas", " 5 rw: leader.replication.throttled.replicas=/5");
+    assert_int_equal(alter(1, BROKER, "1", "leader.replication.throttled.rate", SET, "1000", false, 1), 0);
+    assert_int_equal(alter(1, BROKER, "2", "leader.replication.throttled.rate", SET, "2000", false, 1), 0);
+    assert_int_equal(alter(1, BROKER, "", "follower.replication.throttled.rate", SET, "3000", false, 1), 0);
+    assert_int_equal(alter(1, TOPIC, "t", "leader.replication.throttled.replicas", APPEND, "1:1", false, 1), 0);
+    assert_int_equal(alter(1, TOPIC, "t", "leader.replication.throttled.replicas", APPEND, "0:2", false, 1), 0);
+    assert_int_equal(alter(1, TOPIC, "t", "follower.replication.throttled.replicas", SET, "*", false, 1), 0);
+    setting_is(TOPIC, "t", "leader.replication.throttled.replicas",
+               "1:1,0:2 1 rw: leader.replication.throttled.replicas=1:1,0:2/1 leader.replication.throttled.replicas=/5");
+    configs_refresh(&w.c);
+    assert_int_equal(w.c.leader_throttle.rate, 1000);
+    assert_int_equal(w.c.follower_throttle.rate, 3000);
+    assert_false(leader_is_throttled(&w.c, t, 0));
+    assert_true(leader_is_throttled(&w.c, t, 1));
+    assert_true(follower_is_throttled(&w.c, t, 0));
+    assert_int_equal(alter(1, BROKER, "1", "leader.replication.throttled.rate", DELETE, NULL, false, 1), 0);
+    assert_int_equal(alter(1, TOPIC, "t", "leader.replication.throttled.replicas", SUBTRACT, "1:1", false, 1), 0);
+    assert_int_equal(alter(1, TOPIC, "t", "follower.replication.throttled.replicas", DELETE, NULL, false, 1), 0);
+    configs_refresh(&w.c);
+    assert_int_equal(w.c.leader_throttle.rate, INT64_MAX);
+    assert_false(leader_is_throttled(&w.c, t, 1));
+    assert_false(follower_is_throttled(&w.c, t, 0));
 }
 
 static void test_what_a_partition_works_with(void **state)
@@ -1749,6 +1788,7 @@ int main(void)
         CASE(test_partitions_are_added_or_not),
         CASE(test_settings_are_changed_or_not),
         CASE(test_where_a_setting_comes_from),
+        CASE(test_throttles),
         CASE(test_what_a_partition_works_with),
         CASE(test_resources_that_cannot_be_described),
         CASE(test_settings_are_replaced),
