@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 
+import segments
 from cluster import MANAGEMENT, METRICS, QUORUM, ROOT, Cluster, Failure, expect, sh, wait_until
 
 VOTERS = 3
@@ -222,6 +223,63 @@ def a_replica_that_lost_its_files_is_filled_again(n):
     wait_until('all are in sync again', 60, lambda: all(len(p[3]) == 3 for p in n.agree()[0]['kept']), 0.3)
     got = n.client('kcat', '-b', boots, '-C', '-t', 'kept', '-e', '-q', '-o', 'beginning').stdout.splitlines()
     expect(sorted(got) == sorted(path.read_text().splitlines() * 2), f'{len(got)} of 4000 lines')
+
+
+def flip(path, at):
+    """One bit of a file, on the device."""
+    with open(path, 'r+b') as f:
+        f.seek(at)
+        byte = f.read(1)[0]
+        f.seek(at)
+        f.write(bytes([byte ^ 4]))
+        f.flush()
+        os.fsync(f.fileno())
+
+
+@case
+def what_rotted_comes_again(n):
+    """A bit flips in a closed segment of the leader, and in the active one of a broker that is down: nothing wrong is read, nobody
+    helps, and all three hold the same bytes."""
+    n.fresh(log_tail_buffers=8, replica_high_watermark_checkpoint_interval_ms=100)
+    n.tool('topic', 'create', '--bootstrap', n.brokers[0].boot, '--topic', 'rots', '--partitions', 1, '--replication-factor', 3,
+           '--config', 'min.insync.replicas=2', '--config', 'segment.bytes=1048576')
+    n.agree()
+    path, boots = n.dir / 'in', ','.join(b.boot for b in n.brokers[:VOTERS])
+    lines = [f'line {i} {"x" * 990}' for i in range(6000)]
+    path.write_text(''.join(f'{line}\n' for line in lines))
+    n.client('kcat', '-b', boots, '-P', '-t', 'rots', '-l', path, '-X', 'acks=all', '-X', 'message.timeout.ms=30000')
+
+    def state():
+        return n.agree()[0]['rots'][0]
+
+    def read(check=True):
+        return n.client('kcat', '-b', boots, '-C', '-t', 'rots', '-e', '-q', '-o', 'beginning', check=check).stdout.splitlines()
+
+    def is_mended(b):
+        return b.metrics().get('tidemark_replicas_rotten') == 0 and 'cut and filled again' in b.said() and len(state()[3]) == 3
+
+    def logs(b):
+        return sorted((b.data / 'rots-0').glob('*.log'))
+
+    leader = n.brokers[state()[1] - 1]
+    first = logs(leader)[0]
+    flip(first, first.stat().st_size // 2)
+    got = read(check=False)
+    expect(got == lines[:len(got)] and len(got) < len(lines), f'{len(got)} lines were read, and not the first ones')
+    wait_until('it is filled again', 60, lambda: is_mended(leader), 0.3)
+    expect(state()[1] != leader.number, 'it leads on')
+    expect(read() == lines, 'what is read is not what was written')
+
+    down = n.brokers[next(b for b in state()[2] if b != state()[1]) - 1]
+    wait_until('what it has is known to be committed', 10, lambda: ' 6000 ' in (down.data / 'replication-offset-checkpoint').read_text())
+    down.kill()
+    active = logs(down)[-1]
+    flip(active, 200)
+    n.start([down])
+    wait_until('it is filled again', 60, lambda: is_mended(down), 0.3)
+    expect(read() == lines, 'what is read is not what was written')
+    held = [segments.read(b.data / 'rots-0') for b in n.brokers[:VOTERS]]
+    expect(held[0] == held[1] == held[2], 'replicas hold different bytes')
 
 
 @case

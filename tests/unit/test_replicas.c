@@ -590,6 +590,32 @@ static void test_what_rotted_is_filled_again(void **state)
     assert_int_equal(replicas_retry_ms(&w.c), UINT64_MAX);
 }
 
+/* In the epoch that begins without it the old log acknowledges nothing: it is not told of it. */
+static void test_what_is_lost_takes_no_role(void **state)
+{
+    struct tide_mail *m;
+    (void)state;
+    make(3, (const int32_t[]){2, 1, 3});
+    fence(3, true);
+    replicas_reconcile(&w.c);
+    m = w.letter;
+    assert_non_null(m); /* the role without 3 is on its way */
+    assert_int_equal(m->kind, MAIL_BECOME);
+    w.letter = NULL;
+    replicas_on_rotten(&w.c, w.c.replicas[0]->partition, 5);
+    int32_t before = partition_now()->leader_epoch;
+    decide_place();
+    assert_int_equal(partition_now()->leader, 2);
+    assert_int_equal(partition_now()->leader_epoch, before + 1);
+    replicas_on_role(&w.c, m);
+    assert_null(w.letter);
+    turn();
+    wait_ms(200);
+    assert_int_equal(w.repaired, 1);
+    assert_int_equal(state_now(), REPLICA_SERVING);
+    assert_int_equal(w.c.replicas[0]->role_epoch, partition_now()->partition_epoch);
+}
+
 /* Nobody else has it: it stays. Somebody comes to have it: then it goes. */
 static void test_what_rotted_and_is_nowhere_else(void **state)
 {
@@ -803,6 +829,7 @@ int main(void)
         CASE(test_elected_while_failed),
         CASE(test_elected_while_failed_and_alone),
         CASE(test_what_rotted_is_filled_again),
+        CASE(test_what_is_lost_takes_no_role),
         CASE(test_what_rotted_and_is_nowhere_else),
         CASE(test_what_rotted_while_it_was_down),
         CASE(test_put_down_as_lost_by_an_earlier_life),
