@@ -85,7 +85,8 @@ static void test_the_pace_holds(void **state)
         throttle_init(&t);
         throttle_set(&t, 0, rate);
         for (unsigned i = 0; i < 2000; i++) {
-            now = TIDE_MAX(now + tide_random_below(&random, 3 * MS), throttle_deadline_ns(&t, 1));
+            now += tide_random_below(&random, 3 * MS);
+            now = TIDE_MAX(now, throttle_deadline_ns(&t, 1));
             uint64_t room = throttle_room(&t, now);
             uint64_t step = room != 0 ? 1 + tide_random_below(&random, 3 * room) : 0;
             gone += step;
