@@ -50,6 +50,14 @@ bool log_epoch_lines_allow(const struct log_epoch_lines *l, int32_t epoch, int64
     return true;
 }
 
+bool log_epoch_lines_fit(const struct log_epoch_lines *l, int32_t epoch, int64_t offset)
+{
+    for (uint32_t i = l->count; i-- > 0;)
+        if (l->lines[i].start <= offset)
+            return l->lines[i].epoch == epoch;
+    return true; /* older than the first line */
+}
+
 int32_t log_epoch_lines_last(const struct log_epoch_lines *l)
 {
     return l->count != 0 ? l->lines[l->count - 1].epoch : -1;

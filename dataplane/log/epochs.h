@@ -51,6 +51,8 @@ void log_epoch_lines_add(struct log_epoch_lines *, int32_t epoch, int64_t start)
 bool log_epoch_lines_cut(struct log_epoch_lines *, int64_t end);
 /* May a batch at `offset` carry `epoch`? Older than the first line: nobody knows any more, true. */
 bool log_epoch_lines_allow(const struct log_epoch_lines *, int32_t epoch, int64_t offset);
+/* As readers ask (log_epochs_allow): does it carry the very epoch that the lines give its offset? */
+bool log_epoch_lines_fit(const struct log_epoch_lines *, int32_t epoch, int64_t offset);
 /* -1 when there is none. */
 int32_t log_epoch_lines_last(const struct log_epoch_lines *);
 

@@ -454,6 +454,7 @@ static int scan(struct recovery *r, struct found_segment *f, int32_t epoch_befor
         .last_epoch = epoch_before,
         .lines = &r->lines,
         .learn_epochs = r->lines_lost,
+        .exact_epochs = r->log->config.repair,
         .gaps_below = r->gaps_below,
         .index = index,
         .keep_below = r->log->config.durable && !r->log->config.repair ? r->log->config.committed : 0,

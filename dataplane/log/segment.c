@@ -432,7 +432,10 @@ static bool batch_belongs(const struct segment_scan *s, const struct batch_heade
         return false;
     if (h->leader_epoch < s->last_epoch)
         return false;
-    return s->learn_epochs || log_epoch_lines_allow(s->lines, h->leader_epoch, h->base_offset);
+    if (s->learn_epochs)
+        return true;
+    return s->exact_epochs ? log_epoch_lines_fit(s->lines, h->leader_epoch, h->base_offset)
+                           : log_epoch_lines_allow(s->lines, h->leader_epoch, h->base_offset);
 }
 
 static void batch_taken(struct segment_scan *s, const struct batch_header *h, uint32_t size)

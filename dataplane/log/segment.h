@@ -173,6 +173,7 @@ struct segment_scan {
     int32_t last_epoch;            /* of the batch before this segment, -1 none */
     struct log_epoch_lines *lines; /* what is allowed */
     bool learn_epochs;             /* the file was lost: epochs are taken from the batches */
+    bool exact_epochs;             /* a batch that readers would refuse for its epoch does not count */
     struct log_index *index;       /* filled; NULL: none */
     int64_t gaps_below;            /* a gap that ends at or below it is legal */
     int64_t keep_below;            /* a batch wholly below it counts, be its sum wrong, as long as its header fits */

@@ -10,7 +10,9 @@
  *   --alloc N    N times: exactly one allocation of the log, its helpers or its recovery fails.
  *   --rot N      N times: a bit of some file flips while the log is closed. No wrong byte is served:
  *                the log refuses to open, a read refuses, or the log ends earlier (a flip behind the
- *                last sealed segment looks like a torn tail), or it does not matter.
+ *                last sealed segment looks like a torn tail), or it does not matter. Every second time
+ *                recovery knows what was committed: then no end is lost but to a file that was prepared.
+ *                At last the log is repaired: every batch that is left can be read.
  *   --model N    N actions on one log, with stops and power cuts in between.
  *   --seed S --verbose   one image of that seed, with what happens
  *
@@ -222,6 +224,12 @@ static int see_name(void *arg, const char *name, bool is_dir)
     return 0;
 }
 
+static int see_prepared(void *arg, const char *name, bool is_dir)
+{
+    *(bool *)arg |= !is_dir && strcmp(name, "next.prepared") == 0;
+    return 0;
+}
+
 static int by_name(const void *a, const void *b)
 {
     return strcmp(a, b);
@@ -257,21 +265,37 @@ static uint64_t rot(uint64_t seed, uint64_t *refused, uint64_t *read_refused, ui
     live(&s, 20 + tide_random_below(&s.random, 150));
     sim_log_settle(&s);
     int64_t end = log_next_offset(s.log);
+    bool prepared_is_there = false;
     if (tide_random_hits(&s.random, 2))
         must_close(&s);
     else
         sim_log_crash(&s, SIM_CRASH_LOSES);
+    (void)sim_fs_verbs(s.fs)->list(sim_fs_verbs(s.fs)->self, SIM_LOG_DIR, see_prepared, &prepared_is_there);
+    s.committed = seed % 2 == 0 ? s.acked : 0;
     (void)flip(&s);
-    if (sim_log_open(&s) != 0) {
+    bool opened = sim_log_open(&s) == 0;
+    if (!opened) {
         if (s.error[0] == 0)
             sim_log_give_up(&s, "it refuses without a sentence");
         ++*refused;
     } else {
+        if (log_next_offset(s.log) < s.committed && !prepared_is_there)
+            sim_log_give_up(&s, "committed up to %" PRId64 ", and it ends at %" PRId64, s.committed, log_next_offset(s.log));
         *shorter += log_next_offset(s.log) < end;
         s.read_refusals = 0;
         sim_log_verify(&s, true);
         *read_refused += s.read_refusals != 0;
         (void)sim_log_close(&s);
+    }
+    s.repair = true;
+    if (sim_log_open(&s) == 0) {
+        s.read_refusals = 0;
+        sim_log_verify(&s, true);
+        if (s.read_refusals != 0)
+            sim_log_give_up(&s, "repaired, and %u batches cannot be read", (unsigned)s.read_refusals);
+        (void)sim_log_close(&s);
+    } else if (opened) {
+        sim_log_give_up(&s, "it opened, and cannot be repaired: %s", s.error);
     }
     uint64_t digest = s.digest;
     sim_log_deinit(&s);

@@ -143,6 +143,8 @@ int sim_log_open(struct sim_log *s)
                                       .index_interval_bytes = 1024,
                                       .preallocate_bytes = 16384,
                                       .checkpoint_bytes = 8192,
+                                      .committed = s->committed,
+                                      .repair = s->repair,
                                       .durable = true};
     boot(s);
     sim_heap_armed = true;

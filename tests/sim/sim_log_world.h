@@ -44,6 +44,8 @@ struct sim_log {
     uint64_t first;
     uint64_t count;
     int64_t acked;       /* everything below was told to be durable */
+    int64_t committed;   /* and this is what recovery knows of it */
+    bool repair;         /* with others who have it */
     int64_t start_acked; /* the log starts here at least ... */
     int64_t start_asked; /* ... and here at most */
     int64_t cut_asked;   /* a truncation is under way; INT64_MAX: none */

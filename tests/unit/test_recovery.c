@@ -463,6 +463,13 @@ static void test_rot_below_the_commit_point(void **state)
             world_check_all(w, 0, which);
             for (int64_t at = which + 1; at < 4; at++)
                 world_check_read(w, at, 4, 50000, true);
+            /* An append brings the last block into memory, and the batch with it. */
+            assert_int_equal(world_append(w, 1, 40, 0), TIDE_OK);
+            r = (struct log_read){.offset = which, .end_offset = 5, .max_bytes = 50000};
+            assert_int_equal(world_read(w, &r, to, sizeof(to), &len), TIDE_BAD);
+            world_check_read(w, 0, 5, 50000, true);
+            world_check_read(w, 4, 5, 50000, true);
+            world_forget(w, 4);
             kept++;
             world_crash(w, NULL);
         } else {

@@ -95,6 +95,22 @@ static void test_a_shrink_that_is_committed_counts(void **state)
     assert_int_equal(watermark_high(&w), 200);
 }
 
+/* Whoever is proposed is waited for already: a throttle must leave it alone. */
+static void test_who_is_waited_for(void **state)
+{
+    (void)state;
+    begin(3, 3, 1, true);
+    assert_true(watermark_waits_for(&w, 1));
+    assert_false(watermark_waits_for(&w, 2));
+    watermark_propose_isr(&w, 7);
+    assert_true(watermark_waits_for(&w, 2));
+    watermark_commit_isr(&w, 5);
+    assert_true(watermark_waits_for(&w, 2));
+    assert_false(watermark_waits_for(&w, 1));
+    watermark_propose_isr(&w, 1); /* without it: until that is committed it is waited for */
+    assert_true(watermark_waits_for(&w, 2));
+}
+
 static void test_min_insync_replicas(void **state)
 {
     static const struct {
@@ -196,6 +212,7 @@ int main(void)
         cmocka_unit_test(test_what_counts),
         cmocka_unit_test(test_the_slowest_member_decides),
         cmocka_unit_test(test_a_shrink_that_is_committed_counts),
+        cmocka_unit_test(test_who_is_waited_for),
         cmocka_unit_test(test_min_insync_replicas),
         cmocka_unit_test(test_old_acknowledgements_are_ignored),
         cmocka_unit_test(test_random_steps),
