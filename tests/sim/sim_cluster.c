@@ -2,22 +2,30 @@
 /*
  * A cluster of brokers in virtual time: two or three of them with one or two cores each, whole data
  * planes (TCP stacks, sessions, partitions, logs, peer streams), over a wire that loses, doubles, reorders
- * and is cut in one direction or both, and disks that lose what was not made durable. Control is a
- * script here: it registers brokers, fences them, elects leaders from the ISR, moves leadership, and
- * commits the ISRs that leaders propose, by compare-and-set. A client produces idempotently at acks=all
+ * and is cut in one direction or both, and disks that lose what was not made durable, and on which a
+ * batch of one replica rots. Control is a script here: it registers brokers, fences them, elects leaders
+ * from the ISR (or else from those that were in it while it was large enough), moves leadership, and
+ * commits the ISRs that leaders propose, by compare-and-set. A replica that rotted is put down as lost when
+ * another one can lead, then opened anew and filled again. A client produces idempotently at acks=all
  * to several partitions and reads all the while.
  *
  * Checked: P1 every acknowledged record is there, at its offset; P2 acks=all only; P3 a high watermark
- * never falls within an epoch; P4 replicas hold the same bytes below it at the end; P5 and P6 a consumer
+ * never falls within an epoch; P4 replicas hold the same bytes below it at the end, what rotted included; P5 and P6 a consumer
  * sees every record once and in order; P8 one leader per epoch; P9 after the faults stop all is
  * acknowledged, read, and every replica is in sync again, in bounded time; P12 a seed run twice gives the
  * same digest.
+ *
+ * Beside the seeds one story without faults is run three times: a broker that was away is filled while producers go on; as
+ * fast as it goes, at leader.replication.throttled.rate, and at follower.replication.throttled.rate. What comes in is counted
+ * at every step, and nobody waits longer for an acknowledgement.
  *
  *   sim_cluster [--seeds N] [--from SEED] [--verbose] [--trace]
  *   sim_cluster_mutants --mutants [--seeds N]   leaves out one rule after the other: each must be missed
  *                       --mutant NAME           one of include/tidemark/mutants.def, in this process
  */
+#include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +33,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "kafka/batch.h"
 #include "kafka/errors.h"
 #include "settings/settings.h"
 #include "sim_client.h"
@@ -38,6 +47,17 @@ enum {
 };
 
 struct sim;
+
+/* The story of a broker that is filled. */
+enum filling { FILL_NOT, FILL_FAST, FILL_BY_LEADER, FILL_BY_FOLLOWER };
+
+/* A replica, as control sees it. */
+enum life {
+    LIFE_OPEN,      /* adopted, or on the way there */
+    LIFE_RELEASING,
+    LIFE_DRAINING,  /* closed; somebody may still name it */
+    LIFE_REFUSED,   /* recovery did not open it */
+};
 
 struct machine {
     struct sim *sim;
@@ -61,6 +81,9 @@ struct machine {
     int32_t told[SIM_PARTITIONS_MAX];
     int64_t high[SIM_PARTITIONS_MAX]; /* P3 */
     int32_t high_epoch[SIM_PARTITIONS_MAX];
+    int64_t mark[SIM_PARTITIONS_MAX]; /* its replication-offset-checkpoint */
+    enum life life[SIM_PARTITIONS_MAX];
+    bool rotten[SIM_PARTITIONS_MAX];  /* it was met */
 };
 
 /* The committed state of a partition. */
@@ -68,6 +91,8 @@ struct committed {
     int32_t leader; /* broker number, -1 none */
     int32_t leader_epoch, partition_epoch;
     uint32_t isr; /* bit per broker */
+    uint32_t elr; /* not in it, and yet with everything: the high watermark stands still since they left */
+    uint32_t lost; /* they do not lead */
 };
 
 /* What control was asked and answers later. */
@@ -84,6 +109,9 @@ struct sim {
     uint64_t calm_ns;
     uint64_t seed;
     bool calm, trace;
+    enum filling filling;
+    bool leader_throttled, follower_throttled;
+    int64_t throttle_rate; /* of a broker */
     struct sim_wire wire;
     struct tide_settings settings;
     struct tide_topic_config topic;
@@ -95,7 +123,9 @@ struct sim {
     int64_t next_epoch;
     struct question questions[LETTERS_MAX];
     unsigned question_count;
-    unsigned crashes, moves, cuts, deafs, pauses;
+    unsigned crashes, moves, cuts, deafs, pauses, rots, repairs;
+    unsigned rotted[SIM_PARTITIONS_MAX]; /* by broker id: whose replica has a bit flipped, 0 nobody's */
+    unsigned looked[SIM_PARTITIONS_MAX]; /* how far the search for it is, at the end */
     uint64_t next_fault_ns;
     int leader_of_epoch[SIM_PARTITIONS_MAX][4096]; /* P8 */
     int64_t committed_end[SIM_PARTITIONS_MAX];
@@ -165,7 +195,7 @@ static bool grace_passed(void *self, uint64_t token)
     return ((struct machine *)self)->sim->now_ns >= token;
 }
 
-static void open_partition(struct machine *m, unsigned p)
+static bool open_partition(struct machine *m, unsigned p, bool repair)
 {
     struct sim *s = m->sim;
     char dir[32], error[512] = "";
@@ -176,14 +206,23 @@ static void open_partition(struct machine *m, unsigned p)
     c.slot = p + 1;
     c.dir = dir;
     c.topic_config = s->topic;
+    c.high_watermark = m->mark[p];
+    c.repair = repair;
     c.home_core = tide_home_core(&s->topic_id, (int32_t)p, s->core_count);
     snprintf(dir, sizeof(dir), "/data/t-%u", p);
     m->partitions[p] = partition_create(&c);
     int e = partition_open(m->partitions[p], sim_fs_verbs(m->data.fs), error, sizeof(error));
+    if (e == -EBADMSG && s->rotted[p] == m->id + 1 && !repair) {
+        trace(s, "broker %u partition %u: %s", m->id + 1, p, error);
+        partition_destroy(m->partitions[p]);
+        m->partitions[p] = NULL;
+        return false;
+    }
     if (e != 0) {
         fprintf(stderr, "partition_open: %d %s\n", e, error);
         give_up(s, "a partition could not be opened");
     }
+    return true;
 }
 
 static void order(struct machine *m, enum mail_kind kind, unsigned p)
@@ -193,7 +232,7 @@ static void order(struct machine *m, enum mail_kind kind, unsigned p)
     struct tide_mail *letter = calloc(1, sizeof(*letter));
     letter->kind = kind;
     letter->from = s->core_count;
-    if (kind == MAIL_ADOPT) {
+    if (kind != MAIL_BECOME) {
         letter->order.partition = m->partitions[p];
     } else {
         struct mail_role *r = &letter->become.role;
@@ -221,12 +260,14 @@ static void boot(struct machine *m)
     for (unsigned i = 0; i < sizeof(m->incarnation.bytes); i++)
         m->incarnation.bytes[i] = (uint8_t)tide_random_u64(&s->random);
     for (unsigned p = 0; p < s->partitions; p++) {
-        open_partition(m, p);
         m->adopted[p] = false;
         m->told[p] = -1;
         m->high[p] = -1;
         m->high_epoch[p] = -1;
-        order(m, MAIL_ADOPT, p);
+        m->rotten[p] = !open_partition(m, p, false);
+        m->life[p] = m->rotten[p] ? LIFE_REFUSED : LIFE_OPEN;
+        if (m->life[p] == LIFE_OPEN)
+            order(m, MAIL_ADOPT, p);
     }
     m->up = true;
     m->heard_ns = s->now_ns;
@@ -290,12 +331,51 @@ static void elect(struct sim *s, unsigned p, int not)
     unsigned first = (unsigned)tide_random_below(&s->random, s->brokers);
     for (unsigned i = 0; i < s->brokers; i++) {
         unsigned b = (first + i) % s->brokers;
-        if (c->isr & 1u << b && is_alive(s, b) && (to < 0 || (int)b != not))
+        if (c->isr & ~c->lost & 1u << b && is_alive(s, b) && (to < 0 || (int)b != not))
             to = to < 0 || to == not ? (int)b : to;
     }
     c->leader = to;
     c->leader_epoch++;
     changed(s, p);
+}
+
+static void set_isr(struct sim *s, unsigned p, uint32_t isr)
+{
+    struct committed *c = &s->committed[p];
+    c->elr = __builtin_popcount(isr) >= 2 ? 0 : (c->elr | c->isr) & ~isr;
+    c->isr = isr;
+}
+
+static bool some_is_alive(const struct sim *s, uint32_t brokers)
+{
+    for (unsigned b = 0; b < s->brokers; b++)
+        if (brokers & 1u << b && is_alive(s, b))
+            return true;
+    return false;
+}
+
+/* The broker has not what it had: it is in sync no more, and what it acknowledged in this epoch is not true. Unless nobody
+ * else can lead, who has all that is committed; at its registration it is no question. */
+static bool lose(struct sim *s, unsigned p, unsigned b, bool registers)
+{
+    struct committed *c = &s->committed[p];
+    uint32_t others = c->isr & ~(1u << b);
+    if (others == 0)
+        others = c->elr & ~(1u << b);
+    if (!registers && !some_is_alive(s, others))
+        return false;
+    if (others == 0)
+        give_up(s, "everything rotted");
+    trace(s, "partition %u: broker %u has not what it had", p, b + 1);
+    set_isr(s, p, others);
+    c->elr &= ~(1u << b);
+    if (c->leader < 0 || c->leader == (int)b || !(c->isr & 1u << c->leader)) {
+        elect(s, p, (int)b);
+    } else {
+        c->leader_epoch++;
+        changed(s, p);
+    }
+    return true;
 }
 
 static void fence(struct sim *s, unsigned b)
@@ -308,7 +388,7 @@ static void fence(struct sim *s, unsigned b)
         if (without == c->isr && !led)
             continue;
         if (without != 0) /* the last one stays: only it is known to have everything */
-            c->isr = without;
+            set_isr(s, p, without);
         if (led)
             elect(s, p, (int)b);
         else
@@ -319,11 +399,16 @@ static void fence(struct sim *s, unsigned b)
 static void enroll(struct sim *s, unsigned b)
 {
     struct machine *m = &s->machines[b];
+    bool again = m->registered_ns >= m->boot_ns;
     m->registered = true;
     if (m->registered_ns < m->boot_ns) /* another incarnation; else it is only heard again */
         m->epoch = ++s->next_epoch;
     m->registered_ns = s->now_ns;
     for (unsigned p = 0; p < s->partitions; p++) {
+        struct committed *c = &s->committed[p];
+        bool lost = !again && (m->life[p] == LIFE_REFUSED || partition_lost_committed(m->partitions[p]));
+        if (lost && (c->isr | c->elr) & 1u << b)
+            (void)lose(s, p, b, true);
         if (s->committed[p].leader < 0)
             elect(s, p, -1);
         else
@@ -354,7 +439,8 @@ static void publish(struct machine *m)
         const struct committed *c = &s->committed[p];
         struct view_partition *vp = &v->partitions[p];
         *vp = (struct view_partition){.leader = c->leader < 0 ? -1 : c->leader + 1, .leader_epoch = c->leader_epoch, .partition_epoch = c->partition_epoch,
-                                      .replica_count = (uint16_t)s->brokers, .replicas = v->replicas, .isr = v->isr[p]};
+                                      .replica_count = (uint16_t)s->brokers, .replicas = v->replicas, .isr = v->isr[p],
+                                      .leader_throttled = s->leader_throttled, .follower_throttled = s->follower_throttled};
         for (unsigned b = 0; b < s->brokers; b++)
             if (c->isr & 1u << b)
                 v->isr[p][vp->isr_count++] = (int32_t)b + 1;
@@ -370,7 +456,8 @@ static void publish(struct machine *m)
     v->topic.partitions = v->partitions;
     v->topic.config = s->topic;
     v->view = (struct tide_view){.version = ++s->order, .self = (int32_t)m->id + 1, .controller = 1, .broker_count = s->brokers, .brokers = v->brokers,
-                                 .topic_count = 1, .topics = &v->topic, .hash_mask = 15, .by_name = v->by_name, .by_id = v->by_id};
+                                 .topic_count = 1, .topics = &v->topic, .hash_mask = 15, .by_name = v->by_name, .by_id = v->by_id,
+                                 .leader_throttle_rate = s->throttle_rate, .follower_throttle_rate = s->throttle_rate};
     tide_uuid_to_text(&s->cluster_id, v->view.cluster_id);
     tide_view_index(&v->topic, 1, 16, v->by_name, v->by_id);
     atomic_store(&m->data.publication.now, &v->view);
@@ -399,7 +486,7 @@ static void on_isr(struct sim *s, struct machine *m, struct tide_mail *letter)
     if (a->error == 0) {
         if (!(isr & 1u << m->id))
             give_up(s, "a leader proposes an ISR without itself");
-        c->isr = isr;
+        set_isr(s, p, isr);
         changed(s, p);
         a->partition_epoch = c->partition_epoch;
         a->leader_epoch = c->leader_epoch;
@@ -421,12 +508,30 @@ static void take_letters(struct machine *m)
             free(letter);
             break;
         case MAIL_BECOME: free(letter); break;
+        case MAIL_RELEASE:
+            if (partition_close(letter->order.partition, sim_fs_verbs(m->data.fs)) != 0 && !log_is_failed(partition_log(letter->order.partition)))
+                give_up(s, "a replica could not be closed");
+            m->life[partition_index(letter->order.partition)] = LIFE_DRAINING;
+            free(letter);
+            break;
+        case MAIL_ROTTEN:
+            trace(s, "broker %u partition %d: rot at offset %ld", m->id + 1, partition_index(letter->rotten.partition), letter->rotten.offset);
+            m->rotten[partition_index(letter->rotten.partition)] = true;
+            if (post_send(m->data.office, s->core_count, letter->from, letter) != TIDE_OK)
+                give_up(s, "a full ring");
+            break;
         case MAIL_ISR:
             if (s->question_count == LETTERS_MAX)
                 give_up(s, "too many questions");
             s->questions[s->question_count++] = (struct question){.at_ns = s->now_ns + below_ms(s, 10), .order = s->order++, .from = m->id, .mail = letter};
             break;
-        case MAIL_FAILED: give_up(s, "a replica says that its log failed");
+        case MAIL_FAILED: /* a cut came upon what rotted */
+            if (s->rotted[partition_index(letter->failed.partition)] != m->id + 1)
+                give_up(s, "a replica says that its log failed");
+            m->rotten[partition_index(letter->failed.partition)] = true;
+            if (post_send(m->data.office, s->core_count, letter->from, letter) != TIDE_OK)
+                give_up(s, "a full ring");
+            break;
         default: give_up(s, "an unexpected letter");
         }
     }
@@ -457,6 +562,56 @@ static void answer_questions(struct sim *s)
     s->question_count = kept;
 }
 
+static bool is_named(const struct machine *m, unsigned p)
+{
+    for (uint32_t i = 0; i < m->sim->core_count; i++)
+        if (partition_has_interest(m->partitions[p], i))
+            return true;
+    return false;
+}
+
+static void repair(struct machine *m, unsigned p)
+{
+    struct sim *s = m->sim;
+    partition_destroy(m->partitions[p]);
+    (void)open_partition(m, p, true);
+    trace(s, "broker %u partition %u: repaired, it ends at %ld", m->id + 1, p, log_next_offset(partition_log(m->partitions[p])));
+    m->rotten[p] = false;
+    m->life[p] = LIFE_OPEN;
+    m->told[p] = -1;
+    m->high[p] = -1;
+    m->high_epoch[p] = -1;
+    if (s->rotted[p] == m->id + 1) {
+        s->rotted[p] = 0;
+        s->repairs++;
+    }
+    order(m, MAIL_ADOPT, p);
+}
+
+/* What rotted is given up, cut and filled again (control/replicas.c), one step now and one some time. */
+static void mend(struct sim *s, struct machine *m, unsigned p)
+{
+    struct committed *c = &s->committed[p];
+    uint32_t bit = 1u << m->id;
+    bool lost = (c->lost & bit) != 0;
+    if ((!m->rotten[p] && !lost) || !m->registered || tide_random_below(&s->random, 8) != 0)
+        return;
+    if (!lost) {
+        if (lose(s, p, m->id, false))
+            c->lost |= bit;
+    } else if (m->rotten[p] && m->life[p] == LIFE_OPEN && m->adopted[p]) {
+        m->adopted[p] = false;
+        m->life[p] = LIFE_RELEASING;
+        publish(m);
+        order(m, MAIL_RELEASE, p);
+    } else if (m->life[p] == LIFE_REFUSED || (m->life[p] == LIFE_DRAINING && !is_named(m, p))) {
+        repair(m, p);
+    } else if (!m->rotten[p] && m->adopted[p]) {
+        c->lost &= ~bit;
+        changed(s, p);
+    }
+}
+
 static void control_turn(struct sim *s)
 {
     for (unsigned b = 0; b < s->brokers; b++)
@@ -467,8 +622,13 @@ static void control_turn(struct sim *s)
         struct machine *m = &s->machines[b];
         bool heard = is_heard(s, m);
         bool adopted = heard;
-        for (unsigned p = 0; p < s->partitions; p++)
-            adopted &= m->adopted[p];
+        for (unsigned p = 0; p < s->partitions; p++) {
+            adopted &= m->adopted[p] || m->life[p] != LIFE_OPEN;
+            if (heard && m->adopted[p] && tide_random_hits(&s->random, 16))
+                m->mark[p] = partition_checkpoint(m->partitions[p]);
+            if (heard)
+                mend(s, m, p);
+        }
         if (heard)
             m->heard_ns = s->now_ns; /* heartbeats are not simulated */
         if (m->registered && m->registered_ns < m->boot_ns && heard)
@@ -486,7 +646,8 @@ static void control_turn(struct sim *s)
         if (!m->view_stale || s->now_ns < m->sync_ns)
             continue;
         for (unsigned p = 0; p < s->partitions; p++)
-            if (m->adopted[p] && m->registered && m->told[p] != s->committed[p].partition_epoch)
+            if (m->adopted[p] && m->registered && m->told[p] != s->committed[p].partition_epoch &&
+                !(m->rotten[p] && s->committed[p].lost & 1u << b))
                 order(m, MAIL_BECOME, p);
         m->view_stale = false;
         publish(m);
@@ -620,6 +781,132 @@ static uint64_t next_time(const struct sim *s)
     return TIDE_MIN(TIDE_MAX(t, s->now_ns + 1000), s->now_ns + 5 * TIDE_NS_PER_MS);
 }
 
+/* ---- rot ---- */
+
+/* Batches of a replica's files, in order; `see` says whether to go on. */
+struct batch_on_disk {
+    char path[SIM_PATH_MAX];
+    uint64_t position;
+    struct batch_header h;
+    bool right;
+};
+
+struct segments {
+    int64_t base[64];
+    unsigned count;
+};
+
+static int see_segment(void *arg, const char *name, bool is_dir)
+{
+    struct segments *l = arg;
+    const char *suffix = strstr(name, ".log");
+    if (!is_dir && suffix != NULL && suffix[4] == '\0' && l->count < TIDE_ARRAY_LEN(l->base))
+        l->base[l->count++] = atoll(name);
+    return 0;
+}
+
+static int by_base(const void *a, const void *b)
+{
+    const int64_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* Up to `limit` (an offset), or to what is no batch. The number of batches; the one of number `pick` in *ret. */
+static unsigned walk_disk(struct machine *m, unsigned p, int64_t limit, unsigned pick, struct batch_on_disk *ret, bool *ret_right)
+{
+    const struct tide_fs *fs = sim_fs_verbs(m->data.fs);
+    struct segments l = {.count = 0};
+    static uint8_t bytes[1 << 20];
+    char dir[32];
+    unsigned n = 0;
+    int64_t next = 0;
+    *ret_right = true;
+    snprintf(dir, sizeof(dir), "/data/t-%u", p);
+    (void)fs->list(fs->self, dir, see_segment, &l);
+    qsort(l.base, l.count, sizeof(l.base[0]), by_base);
+    for (unsigned i = 0; i < l.count && next < limit; i++) {
+        struct batch_on_disk d = {.position = 0};
+        snprintf(d.path, sizeof(d.path), "%s/%020ld.log", dir, l.base[i]);
+        int file = fs->open(fs->self, d.path, TIDE_FS_READ);
+        int64_t size = file < 0 ? 0 : fs->pread(fs->self, file, bytes, sizeof(bytes), 0);
+        while (next < limit && d.position + BATCH_HEADER <= (uint64_t)TIDE_MAX(size, 0)) {
+            batch_header_parse(bytes + d.position, &d.h);
+            if (d.h.magic != 2 || d.h.base_offset != next || d.h.batch_length < BATCH_LENGTH_MIN || d.position + batch_size(&d.h) > (uint64_t)size)
+                break;
+            if (batch_crc_update(0, bytes + d.position + BATCH_ATTRIBUTES, batch_size(&d.h) - BATCH_ATTRIBUTES) != d.h.crc)
+                *ret_right = false;
+            next = batch_last_offset(&d.h) + 1;
+            if (next <= limit && n++ == pick)
+                *ret = d;
+            d.position += batch_size(&d.h);
+        }
+        if (file >= 0)
+            fs->close(fs->self, file);
+    }
+    *ret_right &= next >= limit;
+    return n;
+}
+
+/* A bit of a committed batch that another one in sync has on its disk: what a cluster promises to survive. */
+static void rot(struct sim *s, unsigned b, unsigned p)
+{
+    struct machine *m = &s->machines[b];
+    struct batch_on_disk d;
+    int64_t limit = 0;
+    bool right;
+    for (unsigned o = 0; o < s->brokers; o++)
+        if (o != b && s->committed[p].isr & 1u << o)
+            limit = TIDE_MAX(limit, TIDE_MIN(m->mark[p], s->machines[o].durable_seen[p]));
+    if (s->rotted[p] != 0 || s->committed[p].lost != 0 || m->life[p] != LIFE_OPEN)
+        return;
+    unsigned n = walk_disk(m, p, limit, UINT_MAX, &d, &right);
+    if (n == 0)
+        return;
+    (void)walk_disk(m, p, limit, (unsigned)tide_random_below(&s->random, n), &d, &right);
+    uint64_t at = d.position + tide_random_below(&s->random, batch_size(&d.h));
+    if (!sim_fs_rot(m->data.fs, d.path, at, (unsigned)tide_random_below(&s->random, 8)))
+        give_up(s, "there is no such byte");
+    trace(s, "broker %u partition %u: rot in the batch at offset %ld, byte %lu of %u", b + 1, p, d.h.base_offset, at - d.position, batch_size(&d.h));
+    s->rotted[p] = b + 1;
+    s->rots++;
+}
+
+/* At the end: what was not met yet is looked for. Its broker starts anew, so that nothing is in memory, then it leads and is
+ * read from the beginning. False: something of that is under way. */
+static bool rot_is_settled(struct sim *s)
+{
+    bool settled = true;
+    for (unsigned p = 0; p < s->partitions; p++) {
+        struct committed *c = &s->committed[p];
+        struct batch_on_disk d;
+        bool right;
+        if (s->rotted[p] == 0)
+            continue;
+        struct machine *m = &s->machines[s->rotted[p] - 1];
+        settled = false;
+        if (!s->calm)
+            break;
+        (void)walk_disk(m, p, s->committed_end[p], 0, &d, &right);
+        if (right) { /* it was cut away, or written over, for another reason */
+            s->rotted[p] = 0;
+        } else if (s->looked[p] == 0) {
+            s->looked[p]++;
+            halt(m);
+            m->boot_ns = s->now_ns;
+        } else if (s->looked[p] == 1) {
+            s->looked[p]++;
+            c->leader = (int)m->id;
+            c->leader_epoch++;
+            changed(s, p);
+            s->client.producers[p].read = 0;
+        } else {
+            give_up(s, "P4: what rotted was not met");
+        }
+        break;
+    }
+    return settled;
+}
+
 static void fault(struct sim *s)
 {
     unsigned b = (unsigned)tide_random_below(&s->random, s->brokers);
@@ -627,7 +914,7 @@ static void fault(struct sim *s)
     unsigned to = (unsigned)tide_random_below(&s->random, SIM_NODES);
     /* Some come close together, while what the last one began is still under way. */
     s->next_fault_ns = s->now_ns + below_ms(s, tide_random_hits(&s->random, 2) ? 400 : 20);
-    unsigned kind = (unsigned)tide_random_below(&s->random, 9);
+    unsigned kind = (unsigned)tide_random_below(&s->random, 11);
     trace(s, "fault %u: broker %u, partition %u, node %u", kind, b + 1, p, to + 1);
     switch (kind) {
     case 8: /* all at once: nothing is left but what was durable */
@@ -670,6 +957,8 @@ static void fault(struct sim *s)
             s->wire.cut[to][b] = true;
         s->cuts++;
         break;
+    case 9:
+    case 10: rot(s, b, p); break;
     default: memset(s->wire.cut, 0, sizeof(s->wire.cut));
     }
 }
@@ -697,7 +986,7 @@ static bool is_finished(const struct sim *s)
             return false;
         for (unsigned b = 0; b < s->brokers; b++) {
             struct partition_look l;
-            if (!s->machines[b].up)
+            if (!s->machines[b].up || s->machines[b].life[p] != LIFE_OPEN || s->machines[b].rotten[p] || s->committed[p].lost != 0)
                 return false;
             partition_look(s->machines[b].partitions[p], &l);
             if (l.high_watermark != s->committed_end[p])
@@ -739,7 +1028,25 @@ static void make_client(struct sim *s)
                                   .records = 50 + (uint32_t)tide_random_below(&s->random, 150), .arg = s, .leader = leader_of,
                                   .committed = committed_of, .fail = give_up_of, .trace = tell_client};
     c.pace_ns = (s->calm_ns - s->now_ns) / c.records;
+    if (s->filling != FILL_NOT) {
+        c.records = 900;
+        c.pace_ns = 10 * TIDE_NS_PER_MS;
+    }
     sim_client_init(&s->client, &c, s->now_ns);
+}
+
+enum { FILL_RATE = 1000000, FILL_FROM = 600 };
+
+static void plan_filling(struct sim *s)
+{
+    s->brokers = 3;
+    s->core_count = 1; /* or each would have its share */
+    s->partitions = 2;
+    s->topic.segment_bytes = 1 << 20;
+    s->settings.replication_window_bytes = 1 << 20;
+    s->throttle_rate = FILL_RATE;
+    s->leader_throttled = s->filling == FILL_BY_LEADER;
+    s->follower_throttled = s->filling == FILL_BY_FOLLOWER;
 }
 
 static void begin(struct sim *s, uint64_t seed)
@@ -753,13 +1060,18 @@ static void begin(struct sim *s, uint64_t seed)
     if (tide_random_hits(&s->random, 3))
         s->settings.replication_window_bytes = 8192;
     settings_topic_defaults(&s->settings, &s->topic);
-    s->topic.segment_bytes = 1 << 20;
+    s->topic.segment_bytes = tide_random_hits(&s->random, 2) ? 1 << 20 : 1 << 16;
     s->topic.min_insync_replicas = 2;
+    s->leader_throttled = tide_random_hits(&s->random, 4);
+    s->follower_throttled = tide_random_hits(&s->random, 4);
+    s->throttle_rate = 65536 + (int64_t)tide_random_below(&s->random, 1 << 20);
     s->topic_id.bytes[0] = 7;
     s->cluster_id.bytes[0] = 9;
     s->brokers = 2 + (unsigned)tide_random_below(&s->random, 2);
     s->core_count = 1 + (unsigned)tide_random_below(&s->random, 2);
     s->partitions = 1 + (unsigned)tide_random_below(&s->random, SIM_PARTITIONS_MAX);
+    if (s->filling != FILL_NOT)
+        plan_filling(s);
     sim_wire_init(&s->wire, &s->random, s->pools->client, s->brokers, s->core_count);
     s->wire.loss = tide_random_hits(&s->random, 2) ? 100 : 0;
     s->wire.duplicate = tide_random_hits(&s->random, 2) ? 50 : 0;
@@ -768,6 +1080,13 @@ static void begin(struct sim *s, uint64_t seed)
     job_ms = tide_random_hits(&s->random, 2) ? 3 : 60;
     s->calm_ns = s->now_ns + below_ms(s, 4000);
     s->next_fault_ns = s->now_ns + below_ms(s, 500);
+    if (s->filling != FILL_NOT) {
+        s->wire.loss = s->wire.duplicate = s->wire.reorder = 0;
+        s->wire.delay_ns = 100000;
+        job_ms = 3;
+        s->calm = s->wire.calm = true;
+        s->next_fault_ns = UINT64_MAX;
+    }
     make_client(s);
     for (unsigned b = 0; b < s->brokers; b++) {
         struct machine *m = &s->machines[b];
@@ -802,45 +1121,116 @@ static void end(struct sim *s)
 
 static bool tracing;
 
-static uint64_t run(const struct sim_pools *pools, uint64_t seed, bool verbose)
+static void step(struct sim *s)
+{
+    s->now_ns = next_time(s);
+    if (!s->calm && s->now_ns >= s->next_fault_ns)
+        fault(s);
+    if (!s->calm)
+        elect_amid_cuts(s);
+    if (!s->calm && s->now_ns >= s->calm_ns) {
+        s->calm = s->wire.calm = true;
+        s->next_fault_ns = UINT64_MAX;
+        memset(s->wire.cut, 0, sizeof(s->wire.cut));
+    }
+    for (unsigned b = 0; b < s->brokers; b++)
+        if (!s->machines[b].up && s->now_ns >= s->machines[b].boot_ns)
+            boot(&s->machines[b]);
+    deliver(s);
+    for (unsigned b = 0; b < s->brokers; b++)
+        for (uint32_t i = 0; s->machines[b].up && s->now_ns >= s->machines[b].paused_until_ns && i < s->core_count; i++)
+            if (sim_core_has_cause(&s->machines[b].data.cores[i], s->now_ns))
+                core_turn_once(&s->machines[b], i);
+    control_turn(s);
+    sim_client_turn(&s->client, s->now_ns);
+    if (s->now_ns - s->begin_ns > CALM_S * TIDE_NS_PER_S)
+        give_up(s, "P9: no end in sight");
+}
+
+/* ---- a broker is filled -------------------------------------------------------------------------------------------------- */
+
+static uint64_t bytes_held(const struct sim *s, unsigned b)
+{
+    uint64_t n = 0;
+    for (unsigned p = 0; p < s->partitions; p++)
+        n += (uint64_t)log_size_bytes(partition_log(s->machines[b].partitions[p]));
+    return n;
+}
+
+static bool in_sync_everywhere(const struct sim *s, unsigned b)
+{
+    for (unsigned p = 0; p < s->partitions; p++)
+        if (!(s->committed[p].isr & 1u << b))
+            return false;
+    return true;
+}
+
+static uint32_t most_unacknowledged(const struct sim *s)
+{
+    uint32_t most = 0;
+    for (unsigned p = 0; p < s->partitions; p++)
+        most = TIDE_MAX(most, s->client.producers[p].sent - s->client.producers[p].acked);
+    return most;
+}
+
+/* Broker 3 is away until so much is acknowledged, then it is filled while two records in 10 ms come in. Nothing comes faster
+ * than the pace allows, but for a burst and a few batches; and the pace is used. */
+static void fill_a_broker(struct sim *s)
+{
+    struct machine *m = &s->machines[2];
+    const uint64_t slack = FILL_RATE / 10 + 16 * 2700;
+    uint64_t since_ns = 0, first_ns = 0, over = 0, got = 0;
+    while (s->client.producers[0].acked < 50 || !in_sync_everywhere(s, 2))
+        step(s);
+    halt(m);
+    m->boot_ns = UINT64_MAX;
+    while (s->client.producers[0].acked < FILL_FROM || s->client.producers[1].acked < FILL_FROM)
+        step(s);
+    if (in_sync_everywhere(s, 2))
+        give_up(s, "who is away is in sync");
+    m->boot_ns = since_ns = s->now_ns;
+    step(s);
+    uint64_t held = bytes_held(s, 2);
+    while (!in_sync_everywhere(s, 2)) {
+        step(s);
+        got = bytes_held(s, 2) - held;
+        if (got != 0 && first_ns == 0)
+            first_ns = s->now_ns;
+        over += got > (s->now_ns - since_ns) * FILL_RATE / TIDE_NS_PER_S + slack;
+        if (most_unacknowledged(s) > 2)
+            give_up(s, "a producer waits for a broker that is being filled");
+    }
+    uint64_t took_ms = (s->now_ns - first_ns) / TIDE_NS_PER_MS;
+    printf("filled %s: %lu bytes in %lu ms\n", s->filling == FILL_FAST ? "as fast as it goes" : s->filling == FILL_BY_LEADER ? "by the leader's pace" : "by the follower's pace",
+           got, took_ms);
+    if (s->filling == FILL_FAST && over == 0)
+        give_up(s, "without a throttle it is as slow: the test tells nothing");
+    if (s->filling != FILL_FAST && over != 0)
+        give_up(s, "more came in than the pace allows");
+    if (s->filling != FILL_FAST && got < took_ms * FILL_RATE / 1000 * 8 / 10)
+        give_up(s, "the pace is not used");
+}
+
+static uint64_t run(const struct sim_pools *pools, uint64_t seed, bool verbose, enum filling filling)
 {
     struct sim *s = calloc(1, sizeof(*s));
     unsigned before[SIM_POOLS];
     uint64_t digest;
+    s->filling = filling;
     sim_pools_count(pools, before);
     s->random.state = s->seed = seed;
     s->pools = pools;
     s->trace = tracing;
     s->now_ns = s->begin_ns = TIDE_NS_PER_S * (1 + tide_random_below(&s->random, 1000));
     begin(s, seed);
-    while (!is_finished(s)) {
-        s->now_ns = next_time(s);
-        if (!s->calm && s->now_ns >= s->next_fault_ns)
-            fault(s);
-        if (!s->calm)
-            elect_amid_cuts(s);
-        if (!s->calm && s->now_ns >= s->calm_ns) {
-            s->calm = s->wire.calm = true;
-            s->next_fault_ns = UINT64_MAX;
-            memset(s->wire.cut, 0, sizeof(s->wire.cut));
-        }
-        for (unsigned b = 0; b < s->brokers; b++)
-            if (!s->machines[b].up && s->now_ns >= s->machines[b].boot_ns)
-                boot(&s->machines[b]);
-        deliver(s);
-        for (unsigned b = 0; b < s->brokers; b++)
-            for (uint32_t i = 0; s->machines[b].up && s->now_ns >= s->machines[b].paused_until_ns && i < s->core_count; i++)
-                if (sim_core_has_cause(&s->machines[b].data.cores[i], s->now_ns))
-                    core_turn_once(&s->machines[b], i);
-        control_turn(s);
-        sim_client_turn(&s->client, s->now_ns);
-        if (s->now_ns - s->begin_ns > CALM_S * TIDE_NS_PER_S)
-            give_up(s, "P9: no end in sight");
-    }
+    if (filling != FILL_NOT)
+        fill_a_broker(s);
+    while (!is_finished(s) || !rot_is_settled(s))
+        step(s);
     compare_replicas(s);
     if (verbose)
-        printf("seed %lu: %u brokers, %u cores, %u partitions of %u records, %u crashes, %u moves, %u cuts, %u times deaf, %u pauses, %lu frames, %lu turns, %lu ms, digest %016lx\n",
-               seed, s->brokers, s->core_count, s->partitions, s->client.config.records, s->crashes, s->moves, s->cuts, s->deafs, s->pauses, s->wire.frames, s->turns,
+        printf("seed %lu: %u brokers, %u cores, %u partitions of %u records, %u crashes, %u moves, %u cuts, %u times deaf, %u pauses, %u rotted, %u repaired, %lu frames, %lu turns, %lu ms, digest %016lx\n",
+               seed, s->brokers, s->core_count, s->partitions, s->client.config.records, s->crashes, s->moves, s->cuts, s->deafs, s->pauses, s->rots, s->repairs, s->wire.frames, s->turns,
                (s->now_ns - s->begin_ns) / 1000000, s->wire.digest);
     end(s);
     if (!sim_pools_are_back(pools, before))
@@ -855,9 +1245,11 @@ static int run_seeds(uint64_t from, uint64_t seeds, bool verbose)
     struct sim_pools pools;
     uint64_t all = 0;
     sim_pools_make(&pools);
+    for (enum filling f = FILL_FAST; from == 1 && f <= FILL_BY_FOLLOWER; f++)
+        (void)run(&pools, 1, verbose, f);
     for (uint64_t seed = from; seed < from + seeds; seed++) {
-        uint64_t digest = run(&pools, seed, verbose);
-        if (seed % 10 == 0 && run(&pools, seed, false) != digest) {
+        uint64_t digest = run(&pools, seed, verbose, FILL_NOT);
+        if (seed % 10 == 0 && run(&pools, seed, false, FILL_NOT) != digest) {
             fprintf(stderr, "P12: two runs of seed %lu differ\n", seed);
             return 1;
         }
