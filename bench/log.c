@@ -366,12 +366,25 @@ static double produce_directly(struct log_raw *f, uint32_t size, uint64_t from, 
 
 static void print_phase(const char *who, const char *what, struct samples *s, double read)
 {
-    printf("%s%s %.2f %.2f %.1f\n", who, what, quantile(s, 0.5), quantile(s, 0.99), read);
+    printf("%s%s %.2f %.2f %.1f", who, what, quantile(s, 0.5), quantile(s, 0.99), read);
+}
+
+static void print_spans(struct log_spans *s)
+{
+    qsort(s->write_ns, s->write_count, sizeof(s->write_ns[0]), by_value);
+    qsort(s->turn_ns, s->turn_count, sizeof(s->turn_ns[0]), by_value);
+    log_end_must(s->write_count != 0 && s->turn_count != 0, "nothing was measured");
+    printf(" %.2f %.2f %.2f\n", (double)s->write_ns[(s->write_count - 1) * 99ull / 100] / 1e3,
+           (double)s->turn_ns[(s->turn_count - 1) * 99ull / 100] / 1e3, (double)s->turn_ns[s->turn_count - 1] / 1e3);
     fflush(stdout);
+    s->write_count = s->turn_count = 0;
+    s->asked_ns = s->woke_ns = 0;
 }
 
 /* Lines "alone", "paced", "beside" and the same with "floor_": microseconds p50 and p99 of the
- * producer and MiB/s of the reader, who is not there, reads PACED_RATE, or as fast as it goes. */
+ * producer and MiB/s of the reader, who is not there, reads PACED_RATE, or as fast as it goes. With
+ * "plain_" writes do not go first. Of the log also: the p99 of a write on the device, the p99 of our
+ * turns and the longest. */
 static int part_reader(char **args)
 {
     static const struct {
@@ -379,10 +392,12 @@ static int part_reader(char **args)
         bool reads;
         uint64_t rate;
     } phases[] = {{"alone", false, 0}, {"paced", true, PACED_RATE}, {"beside", true, 0}};
+    static uint64_t write_ns[SAMPLES_MAX], turn_ns[SAMPLES_MAX];
+    struct log_spans spans = {.room = SAMPLES_MAX, .write_ns = write_ns, .turn_ns = turn_ns};
     uint32_t rounds = (uint32_t)atoi(args[1]);
     uint64_t ns = (uint64_t)atoi(args[2]) * TIDE_NS_PER_MS;
     uint64_t cold = (uint64_t)atoi(args[3]) * MIB;
-    uint64_t produced = mib_ceil(3 * rounds * (ns / PERIOD_NS + 1) * PRODUCED_BYTES);
+    uint64_t produced = mib_ceil(5 * rounds * (ns / PERIOD_NS + 1) * PRODUCED_BYTES);
     uint64_t all = cold + 64 * MIB + produced + MIB;
     struct log_end_config config = config_for(all, true);
     static struct log_end e;
@@ -401,14 +416,22 @@ static int part_reader(char **args)
         (void)log_raw_wait(&f, UINT64_MAX);
     }
     for (uint32_t i = 0; i < rounds; i++) {
-        for (size_t k = 0; k < TIDE_ARRAY_LEN(phases); k++) {
-            int64_t end = phases[k].reads ? cold_end : 0;
-            print_phase("", phases[k].name, &s, produce(&e, &b, ns, end, phases[k].rate, &s));
+        for (size_t k = 0; k < 2 * TIDE_ARRAY_LEN(phases); k++) {
+            size_t n = k / 2;
+            int64_t end = phases[n].reads ? cold_end : 0;
+            if (k % 2 != 0 && !phases[n].reads)
+                continue;
+            log_end_let_writes_first(&e, k % 2 == 0);
+            e.spans = &spans;
+            print_phase(k % 2 == 0 ? "" : "plain_", phases[n].name, &s, produce(&e, &b, ns, end, phases[n].rate, &s));
+            print_spans(&spans);
+            e.spans = NULL;
         }
         for (size_t k = 0; k < TIDE_ARRAY_LEN(phases); k++) {
             uint64_t end = phases[k].reads ? cold : 0;
             print_phase("floor_", phases[k].name, &s,
                         produce_directly(&f, b.size, cold, ns, end, phases[k].rate, &s));
+            printf("\n");
         }
     }
     log_end_close(&e);

@@ -121,11 +121,15 @@ class Bench:
             by.setdefault(line[0], []).append([float(x) for x in line[1:]])
         self.head('a producer (16 KiB each ms) and a reader from the beginning, us', 'beside it', 'alone')
         for phase, what in (('paced', 'reader of 100 MiB/s'), ('beside', 'reader without bound')):
-            for name, who in (('', 'log'), ('floor_', 'floor')):
-                beside, alone = list(zip(*by[name + phase])), list(zip(*by[name + 'alone']))
+            for name, who in (('', 'log'), ('plain_', 'log, writes not first'), ('floor_', 'floor')):
+                beside, alone = list(zip(*by[name + phase])), list(zip(*by['floor_alone' if name == 'floor_' else 'alone']))
                 self.row(f'{what}, {who}, median', beside[0], alone[0])
                 self.row(f'{what}, {who}, 99th percentile', beside[1], alone[1])
                 print(f'    the reader got {statistics.median(beside[2]):.0f} MiB/s')
+                if name != 'floor_':
+                    self.row('    of it a write on the device, 99th percentile', beside[3], alone[3])
+                    print(f'    our turns: 99th percentile {statistics.median(beside[4]):.0f} us, longest {statistics.median(beside[5]):.0f} us; '
+                          f'alone {statistics.median(alone[4]):.0f} and {statistics.median(alone[5]):.0f}')
 
     def instructions(self):
         if self.sanitized or not shutil.which('valgrind'):

@@ -16,6 +16,7 @@
 #include "disk/disk.h"
 #include "disk/help_pool.h"
 #include "disk/posix_fs.h"
+#include "log/buffers.h"
 #include "tidemark/random.h"
 
 enum {
@@ -132,6 +133,7 @@ static void make_core(struct log_end *e)
                                 .counters = &e->counters};
     e->core = log_core_create(&c);
     log_end_must(e->core != NULL, "no memory for the buffers of a core");
+    log_end_let_writes_first(e, true);
 }
 
 static void make_device(struct log_end *e, bool tell)
@@ -194,7 +196,7 @@ void log_end_open(struct log_end *e, const struct log_end_config *config, bool t
 
 void log_end_close(struct log_end *e)
 {
-    while (!log_release(e->log, &e->out))
+    while (!log_release(e->log, &e->out) || log_is_read(e->log))
         log_end_turn(e, TIDE_NS_PER_MS);
     log_end_must(log_close(e->log, e->fs) == 0, "the log does not close");
     log_destroy(e->log);
@@ -223,6 +225,14 @@ bool log_end_append(struct log_end *e, const struct log_batch *b)
     return true;
 }
 
+void log_end_let_writes_first(struct log_end *e, bool first)
+{
+    e->core->config.reads_out_max = first ? 4 : 0;
+    e->core->config.aheads_out_max = first ? 2 : 0;
+    e->core->config.read_piece_bytes = first ? LOG_READ_PIECE_BYTES : 0;
+    e->core->config.read_turn_bytes = first ? LOG_READ_TURN_BYTES : 0;
+}
+
 static void note(struct log_writes *w, const struct disk_op *op)
 {
     if (w == NULL || op->kind != DISK_WRITE)
@@ -234,11 +244,18 @@ static void note(struct log_writes *w, const struct disk_op *op)
 
 static void completed(struct log_end *e, const struct disk_done *done)
 {
+    if (DISK_ID_OWNER(done->id) == DISK_OWNER_AHEAD) {
+        log_core_on_disk(e->core, done, &e->out);
+        return;
+    }
     if (DISK_ID_OWNER(done->id) == DISK_OWNER_READ) {
         if (e->reading != NULL)
             log_read_on_disk(e->reading, done);
         return;
     }
+    struct log_spans *s = e->spans;
+    if (s != NULL && s->asked_ns != 0 && s->write_count < s->room)
+        s->write_ns[s->write_count++] = log_end_now_ns() - s->asked_ns;
     (void)log_on_disk(e->log, done, &e->out);
     log_end_must(!log_is_failed(e->log), "the log failed: the device refused a write");
 }
@@ -246,8 +263,11 @@ static void completed(struct log_end *e, const struct disk_done *done)
 static void give(struct log_end *e)
 {
     uint32_t jobs = e->out.job_count;
-    for (uint32_t i = 0; i < e->out.op_count; i++)
+    for (uint32_t i = 0; i < e->out.op_count; i++) {
         note(e->writes, &e->out.ops[i]);
+        if (e->spans != NULL && e->out.ops[i].kind == DISK_WRITE)
+            e->spans->asked_ns = log_end_now_ns();
+    }
     log_end_must(disk_queue(e->disk, e->out.ops, e->out.op_count) == TIDE_OK, "the ring is full");
     e->out.op_count = 0;
     for (uint32_t i = 0; i < jobs; i++)
@@ -259,11 +279,16 @@ static void turn_on_device(struct log_end *e, uint64_t wait_ns)
 {
     struct disk_done done[DONE_MAX];
     struct tide_job *jobs[DONE_MAX];
+    struct log_spans *s = e->spans;
     uint32_t tags = 0;
     uint64_t rung;
     give(e);
+    if (s != NULL && s->woke_ns != 0 && s->turn_count < s->room)
+        s->turn_ns[s->turn_count++] = log_end_now_ns() - s->woke_ns;
     unsigned n = wait_ns == 0 ? disk_turn(e->disk, done, DONE_MAX)
                               : disk_wait(e->disk, wait_ns, done, DONE_MAX, &tags);
+    if (s != NULL)
+        s->woke_ns = log_end_now_ns();
     if (tags != 0)
         (void)!read(e->doorbell, &rung, sizeof(rung));
     for (unsigned i = 0; i < n; i++)
@@ -290,6 +315,7 @@ static void turn_in_memory(struct log_end *e)
 void log_end_turn(struct log_end *e, uint64_t wait_ns)
 {
     e->time.now_ns = log_end_now_ns();
+    log_core_turn(e->core);
     if (log_has_work(e->log))
         log_flush(e->log, &e->time, &e->out);
     if (e->memory != NULL)

@@ -48,6 +48,18 @@ struct log_writes {
     } * at;
 };
 
+/* Where the time of a log goes: what each write took on the device, and what each turn took us, from
+ * the end of one wait to the beginning of the next. */
+struct log_spans {
+    uint32_t write_count;
+    uint32_t turn_count;
+    uint32_t room; /* of each; what is more is not noted */
+    uint64_t *write_ns;
+    uint64_t *turn_ns;
+    uint64_t asked_ns; /* of the write that is out */
+    uint64_t woke_ns;
+};
+
 struct log_end_config {
     const char *dir;          /* of the partition; NULL: files in memory */
     const struct tide_fs *fs; /* what helpers and recovery use; NULL: posix_fs() or memory */
@@ -69,6 +81,7 @@ struct log_end {
     struct tide_out out;
     struct log_read *reading;  /* completions of reads go there */
     struct log_writes *writes; /* not NULL: writes are noted there */
+    struct log_spans *spans;   /* not NULL: and times there */
 };
 
 /* Starts the EAL without hugepages; once, before everything else. */
@@ -77,6 +90,9 @@ void log_end_start(void);
 void log_end_open(struct log_end *, const struct log_end_config *, bool tell);
 /* A clean stop; the files stay. */
 void log_end_close(struct log_end *);
+/* Reads as a broker has them, or (false) in whole buffers, as they come, without regard to writes and
+ * without reading ahead. */
+void log_end_let_writes_first(struct log_end *, bool);
 /* False: no room now; a later turn brings it. */
 bool log_end_append(struct log_end *, const struct log_batch *);
 /* Gives out what waits, takes what came. wait_ns != 0: sleeps until something comes, that long. */
