@@ -571,6 +571,26 @@ def readers_that_never_read_old_records(w):
 
 
 @case
+def old_records_are_read_from_the_disk_once(w):
+    """What the first reader from the beginning had from the disk, most of it ahead of his fetches, the others have from the cache."""
+    path = w.dir / 'in'
+    path.write_text('%s\n' % ('c' * 100000) * 100)
+    w.produce('cached', path, timeout=60)
+    w.stop()
+    w.start()  # nothing is in memory now
+    before = w.total('tidemark_disk_read_bytes_total')
+    expect(len(w.consume('cached').splitlines()) == 100, 'not all came')
+    once = w.total('tidemark_disk_read_bytes_total') - before
+    expect(10_000_000 <= once <= 12_000_000, f'the first reader had {once} bytes from the disk')
+    expect(w.total('tidemark_read_ahead_used_total') >= 3, 'nothing was read ahead of him')
+    for _ in range(2):
+        expect(len(w.consume('cached').splitlines()) == 100, 'not all came')
+    again = w.total('tidemark_disk_read_bytes_total') - before - once
+    expect(again <= once / 20, f'the others had {again} bytes from the disk')
+    expect(w.total('tidemark_read_cache_hits_total') > 10, 'the cache was of no use')
+
+
+@case
 def a_thousand_idle_connections(w):
     held = [w.connect() for _ in range(1000)]
     healthy(w)
