@@ -3,6 +3,7 @@
  * One row per API; ApiVersions is answered from the same rows.
  */
 #include "broker/internal.h"
+#include "tidemark/mutant.h"
 
 /* Produce is advertised from 0 and served from 3: librdkafka before 2.11.1 tests for version 0
  * before it compresses (KAFKA-18659). */
@@ -183,7 +184,7 @@ int16_t route(struct broker *b, const struct topic_item *item, int32_t index, co
 {
     const struct view_topic *t = topic_of(b, item);
     const struct view_partition *vp;
-    uint64_t lease = atomic_load_explicit(&b->config.publication->lease_until_ns, memory_order_acquire);
+    uint64_t lease = MUTANT(LEASE) ? UINT64_MAX : atomic_load_explicit(&b->config.publication->lease_until_ns, memory_order_acquire);
 
     if (t == NULL)
         return item->by_id ? KAFKA_UNKNOWN_TOPIC_ID : KAFKA_UNKNOWN_TOPIC_OR_PARTITION;

@@ -9,6 +9,7 @@
 #include "kafka/batch.h"
 #include "kafka/errors.h"
 #include "tidemark/fs.h"
+#include "tidemark/mutant.h"
 
 enum {
     EXPIRE_LOOKS = 16,          /* producers looked at per turn */
@@ -266,7 +267,7 @@ void partition_committed(struct partition *p, int32_t leader_epoch, int32_t part
 
 bool partition_has_lease(const struct partition *p, const struct tide_time *t)
 {
-    return p->lease_until_ns == NULL || t->now_ns < atomic_load_explicit(p->lease_until_ns, memory_order_acquire);
+    return MUTANT(LEASE) || p->lease_until_ns == NULL || t->now_ns < atomic_load_explicit(p->lease_until_ns, memory_order_acquire);
 }
 
 bool partition_is_leader(const struct partition *p)
@@ -314,7 +315,7 @@ bool partition_release(struct partition *p, struct tide_out *out)
     }
     if (p->state == PARTITION_RELEASED)
         return true;
-    if (is_cutting(p, out) || p->reload.out)
+    if (!MUTANT(CUT_RELEASE) && (is_cutting(p, out) || p->reload.out))
         return false;
     if (!log_release(p->log, out) || snapshot_job_is_out(&p->snapshot))
         return false;

@@ -10,15 +10,20 @@
  *
  *   sim_whole [--seeds N] [--from SEED] [--verbose] [--trace]      100 seeds; 2,000 with TIDE_FULL=1
  *             [--calm]                                             without faults
+ *   sim_whole_mutants --mutants [--seeds N]   leaves out one rule after the other: each must be missed
+ *                     --mutant NAME           one of include/tidemark/mutants.def, in this process
  */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "sim_seconds.h"
 #include "sim_whole_world.h"
+#include "tidemark/mutant.h"
 
 enum { SETTLE_S = 120, FAULTS_FROM_MS = 700 };
 
@@ -52,6 +57,7 @@ static const char *const fault_names[FAULT_COUNT] = {
 };
 
 static bool tracing, faults = true;
+static const char *mutant; /* for the line that shows it again */
 static uint64_t happened[FAULT_COUNT];
 
 /* ---- faults --------------------------------------------------------------------------------------------------------- */
@@ -244,6 +250,7 @@ static uint64_t run(const struct sim_pools *pools, uint64_t seed, bool verbose)
     sim_pools_count(pools, before);
     whole_init(s, seed, pools);
     s->trace = tracing;
+    s->what_fails = mutant;
     calm_ns = trouble(s, &pace);
     fault_ns = s->w.now_ns + below_ms(s, FAULTS_FROM_MS);
     while (!s->calm || !whole_is_settled(s)) {
@@ -300,12 +307,74 @@ static int run_seeds(uint64_t from, uint64_t seeds, bool verbose)
     return 0;
 }
 
+#ifdef TIDE_MUTANTS
+enum tide_mutant tide_mutant;
+
+static const char *const mutant_names[MUTANT_COUNT] = {
+    [MUTANT_NONE] = "NONE",
+#define MUTANT_ROW(name, text) [MUTANT_##name] = #name,
+#include "tidemark/mutants.def"
+#undef MUTANT_ROW
+};
+
+/* What cores and control decide together. Each in a process of its own, which must not survive its seeds; without one it must. KNOWLEDGE
+ * needs more seeds than a normal run has (tests/unit/test_controller.c has it). */
+static int run_mutants(uint64_t from, uint64_t seeds)
+{
+    static const enum tide_mutant here[] = {MUTANT_NONE, MUTANT_LEASE, MUTANT_CUT_RELEASE};
+    int missed = 0;
+    (void)unsetenv("TIDE_SECONDS"); /* a bound of time would miss one on a slow machine */
+    for (unsigned k = 0; k < TIDE_ARRAY_LEN(here); k++) {
+        const enum tide_mutant i = here[k];
+        int status = 0;
+        fflush(stdout);
+        pid_t child = fork();
+        if (child == 0) {
+            tide_mutant = i;
+            if (freopen("/dev/null", "w", stderr) == NULL)
+                _exit(0);
+            _exit(run_seeds(from, i == MUTANT_NONE ? 5 : seeds, false));
+        }
+        if (child < 0 || waitpid(child, &status, 0) != child)
+            return 1;
+        bool found = WIFSIGNALED(status) || WEXITSTATUS(status) != 0;
+        bool right = found == (i != MUTANT_NONE); /* what fails without a cause would notice everything */
+        printf("%-20s %s%s\n", mutant_names[i], found ? "noticed" : "not noticed", right ? "" : ": WRONG");
+        missed += !right;
+    }
+    return missed != 0;
+}
+
+static bool choose(const char *name)
+{
+    for (unsigned i = 0; i < MUTANT_COUNT; i++)
+        if (strcmp(mutant_names[i], name) == 0)
+            tide_mutant = (enum tide_mutant)i;
+    return tide_mutant != MUTANT_NONE;
+}
+#else
+static int run_mutants(uint64_t from, uint64_t seeds)
+{
+    (void)from;
+    (void)seeds;
+    fprintf(stderr, "sim_whole_mutants does that\n");
+    return 2;
+}
+
+static bool choose(const char *name)
+{
+    (void)name;
+    return false;
+}
+#endif
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {{"seeds", required_argument, NULL, 's'}, {"from", required_argument, NULL, 'f'},
-                                            {"verbose", no_argument, NULL, 'v'}, {"trace", no_argument, NULL, 't'}, {"calm", no_argument, NULL, 'c'}, {0}};
+                                            {"verbose", no_argument, NULL, 'v'}, {"trace", no_argument, NULL, 't'}, {"calm", no_argument, NULL, 'c'},
+                                            {"mutants", no_argument, NULL, 'm'}, {"mutant", required_argument, NULL, 'o'}, {0}};
     uint64_t seeds = 100, from = 1;
-    bool verbose = false;
+    bool verbose = false, mutants = false;
     int c;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (c) {
@@ -314,10 +383,16 @@ int main(int argc, char **argv)
         case 'v': verbose = true; break;
         case 't': tracing = true; break;
         case 'c': faults = false; break;
+        case 'm': mutants = true; break;
+        case 'o':
+            if (!choose(optarg))
+                return 2;
+            mutant = optarg;
+            break;
         default: return 2;
         }
     }
     if (getenv("TIDE_FULL") != NULL && strcmp(getenv("TIDE_FULL"), "1") == 0)
         seeds *= 20;
-    return run_seeds(from, seeds, verbose);
+    return mutants ? run_mutants(from, seeds) : run_seeds(from, seeds, verbose);
 }
