@@ -414,10 +414,15 @@ static void write_log_dir(struct control *c, struct wire_writer *w, int16_t v, c
     const char *path = dirs_path(c->config.dirs, dir);
     int64_t total = -1, usable = -1;
     int32_t topics = 0;
+    bool offline = c->directories[dir].offline;
+    if (offline) /* as Kafka: nothing is said of what lives there */
+        while (*at < h->count && h->each[*at]->log_dir == dir)
+            ++*at;
     for (uint32_t i = *at; i < h->count && h->each[i]->log_dir == dir; i = topic_end(h, i))
         topics++;
-    dirs_space(c->config.dirs, dir, &total, &usable);
-    describe_log_dirs_response_result_put_error_code(w, v, 0);
+    if (!offline)
+        dirs_space(c->config.dirs, dir, &total, &usable);
+    describe_log_dirs_response_result_put_error_code(w, v, offline ? KAFKA_KAFKA_STORAGE_ERROR : 0);
     describe_log_dirs_response_result_put_log_dir(w, v, path, admin_text_len(path));
     describe_log_dirs_response_result_open_topics(w, v, topics);
     for (; *at < h->count && h->each[*at]->log_dir == dir && !w->failed; *at = topic_end(h, *at))

@@ -17,13 +17,14 @@ enum {
     SAY_AGAIN_MS = 10000,
 };
 
-/* What a result of the node belongs to: an ask, a leader's wish for another ISR, a leadership that is given away, a replica
- * that is put down as lost or as found, or a change of the quorum's membership. */
+/* What a result of the node belongs to: an ask, a leader's wish for another ISR, news of our directories, a leadership that is
+ * given away, a replica that is put down as lost or as found, or a change of the quorum's membership. */
 struct submission {
     struct submission *next, **at; /* of control's list */
     struct admin_ask *ask;
     uint32_t index;
     struct tide_mail *isr;
+    bool dirs;
     bool moves, assigns;
     struct tide_uuid topic_id; /* of these two: the replica may be gone when the result comes */
     int32_t partition;
@@ -249,6 +250,16 @@ static void answer_isr(struct control *c, struct tide_mail *m, int16_t error)
     control_answer(c, m);
 }
 
+/* A leader asks again and again: what the metadata here says already is not asked of the controller. */
+static bool adds_whom_the_cluster_refuses(const struct control *c, const struct replica *r, const struct tide_mail *m)
+{
+    const struct cluster_partition *p = cluster_find_partition(c->config.cluster, &r->topic_id, r->index);
+    for (uint32_t i = 0; p != NULL && i < m->isr.count; i++)
+        if (!cluster_can_lead(c->config.cluster, p, m->isr.isr[i]))
+            return true;
+    return false;
+}
+
 void changes_on_isr(struct control *c, struct tide_mail *m)
 {
     const struct replica *r = replicas_of(c, m->isr.partition);
@@ -264,6 +275,10 @@ void changes_on_isr(struct control *c, struct tide_mail *m)
     change.partition_epoch = m->isr.partition_epoch;
     change.recovering = m->isr.recovering;
     change.isr_count = m->isr.count;
+    if (adds_whom_the_cluster_refuses(c, r, m)) {
+        answer_isr(c, m, KAFKA_INELIGIBLE_REPLICA);
+        return;
+    }
     for (uint32_t i = 0; i < m->isr.count; i++)
         change.isr[i] = (struct cluster_isr_member){m->isr.isr[i], m->isr.broker_epochs[i]};
     command.alter_partition.broker = c->config.broker_id;
@@ -313,6 +328,33 @@ bool changes_assign_dir(struct control *c, const struct replica *r, const struct
     return command.assign_dirs.broker_epoch >= 0 && submit(c, &command, what, PATIENCE_MS) == TIDE_OK;
 }
 
+/* ---- directories -------------------------------------------------------------------------------------------------- */
+
+bool changes_register_directories(struct control *c, const struct cluster_broker *ours)
+{
+    struct cluster_command command = {.kind = CLUSTER_REGISTER_BROKER};
+    struct cluster_broker *b = &command.register_broker.broker;
+    control_registration(c->config.settings, c->config.dirs, b);
+    b->incarnation = c->config.incarnation;
+    b->directory_count = 0;
+    for (uint32_t i = 0; i < c->disks.count; i++)
+        if (!c->directories[i].offline)
+            b->directories[b->directory_count++] = c->directories[i].id;
+    command.register_broker.cluster_id = *cluster_id(c->config.cluster);
+    command.register_broker.previous_epoch = ours->previous_epoch;
+    return submit(c, &command, (struct submission){.dirs = true}, PATIENCE_MS) == TIDE_OK;
+}
+
+bool changes_assign_directories(struct control *c, const struct cluster_dir_assignment *changes, uint32_t count)
+{
+    struct cluster_command command = {.kind = CLUSTER_ASSIGN_DIRS};
+    command.assign_dirs.broker = c->config.broker_id;
+    command.assign_dirs.broker_epoch = node_member(c->config.node)->epoch;
+    command.assign_dirs.count = count;
+    command.assign_dirs.changes = changes;
+    return submit(c, &command, (struct submission){.dirs = true}, PATIENCE_MS) == TIDE_OK;
+}
+
 /* ---- what comes back ------------------------------------------------------------------------------------------------ */
 
 static void on_result(struct control *c, struct node_event *e)
@@ -320,6 +362,8 @@ static void on_result(struct control *c, struct node_event *e)
     struct submission what = take_back(e->cookie);
     if (what.isr != NULL)
         on_isr_result(c, what.isr, e);
+    else if (what.dirs)
+        directories_on_told(c);
     else if (what.moves)
         replicas_on_moved(c, &what.topic_id, what.partition, what.leader_epoch, error_of(e));
     else if (what.assigns)

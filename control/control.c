@@ -148,7 +148,7 @@ static void take_letters(struct control *c)
             else if (letters[i]->kind == MAIL_ISR)
                 changes_on_isr(c, letters[i]);
             else if (letters[i]->kind == MAIL_FAILED) {
-                replicas_on_failed(c, letters[i]->failed.partition);
+                replicas_on_failed(c, &letters[i]->failed);
                 control_answer(c, letters[i]);
             } else if (letters[i]->kind == MAIL_ROTTEN) {
                 replicas_on_rotten(c, letters[i]->rotten.partition, letters[i]->rotten.offset);
@@ -167,6 +167,8 @@ static void take_jobs(struct control *c)
         for (unsigned i = 0; i < n; i++) {
             if (jobs[i]->kind == JOB_CONTROL_MARKS)
                 marks_on_job(&c->marks, jobs[i], control_log);
+            else if (jobs[i]->kind == JOB_CONTROL_PROBE)
+                directories_on_probe(c, jobs[i]);
             else
                 replicas_on_job(c, jobs[i]);
         }
@@ -179,7 +181,7 @@ static void tell_progress(struct control *c)
         c->ready_told = true;
         c->config.on_ready(c->config.arg);
     }
-    if (c->stopped_told || !(c->failed || (c->stopping && replicas_gone(c) && !marks_is_writing(&c->marks))))
+    if (c->stopped_told || !(c->failed || (c->stopping && replicas_gone(c) && !marks_is_writing(&c->marks))) || directories_are_probed(c))
         return;
     if (!c->failed && marks_write_now(&c->marks, c->config.fs) != 0)
         c->unclean = true;
@@ -260,6 +262,7 @@ struct control *control_create(const struct control_config *config)
     c->config = *config;
     c->config.cluster = node_cluster(config->node);
     hearing_init(&c->hearing, config->broker_id);
+    directories_init(c);
     /* It sleeps in its own way: it is always to be woken. */
     atomic_store(&config->office->parties[config->office->core_count].asleep, 1);
     c->view_stale = true;
@@ -316,6 +319,9 @@ void control_gauges(const struct control *c, uint64_t now_ns, struct control_gau
     ret->replicas_rotten = replicas_rotten(c);
     ret->replica_reopens = c->replica_reopens;
     ret->silent = c->health.silent_count;
+    ret->directories_offline = 0;
+    for (uint32_t i = 0; i < c->disks.count; i++)
+        ret->directories_offline += c->directories[i].offline;
     for (uint32_t i = 0; i < c->replica_end; i++) {
         const struct replica *r = c->replicas[i];
         ret->replicas_serving += r != NULL && r->state == REPLICA_SERVING;

@@ -28,7 +28,8 @@
  *   FAILED -> OPENING   after a while, with a new partition: recovery reads what the disk really has
  *
  * A FAILED replica is not in the view; clients look for a leader until it is back. What it led is given away first, to another
- * one in sync: that one has all that was acknowledged, even from memory, and the disk may be long in coming back. It is tried again
+ * one in sync: that one has all that was acknowledged, even from memory, and the disk may be long in coming back. A directory that
+ * cannot be written, or in which a log goes on failing, is told to the cluster (directories.c). It is tried again
  * for as long as its topic is there (P9: no manual step), after 100 ms at first and twice as long
  * each time, up to 30 s; one that served for a minute begins at 100 ms again.
  *
@@ -165,6 +166,7 @@ struct control_gauges {
     uint32_t replicas_rotten;   /* with a batch that is not what was written, which others have not given again yet */
     uint64_t replica_failures;  /* since the start: logs that failed or could not be opened */
     uint64_t replica_reopens;   /* since the start: tries to open one again */
+    uint32_t directories_offline;
     uint32_t silent;            /* brokers that are not heard on the data network, or do not hear us */
     uint64_t view_version;
     uint64_t commands;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The health of this broker's data path, as the controller hears of it (control-plane 10): ports, cores, and who is heard
- * on the data network.
+ * The health of this broker as the controller hears of it (control-plane 10): ports, cores, who is heard on the data network,
+ * data directories.
  */
 #include "control/internal.h"
 
@@ -41,9 +41,9 @@ static bool is_faulty(struct control *c, uint64_t now_ms)
         c->well_ms = 0;
     else if (c->well_ms == 0)
         c->well_ms = now_ms;
-    if (c->health.faulty && !alone && !faulty && now_ms - c->well_ms < (uint64_t)c->config.settings->data_recover_ms)
+    if (c->faulty && !alone && !faulty && now_ms - c->well_ms < (uint64_t)c->config.settings->data_recover_ms)
         faulty = true; /* not yet */
-    if (faulty != c->health.faulty)
+    if (faulty != c->faulty)
         control_log("the data path is %s", !faulty ? "well again" : dark ? "down: no port has a link" : "stalled: a core does not turn");
     return faulty;
 }
@@ -97,9 +97,11 @@ void health_look(struct control *c)
         return;
     c->look_ns = c->now_ns + LOOK_MS * TIDE_NS_PER_MS;
     health.faulty = is_faulty(c, control_now_ms(c));
+    c->faulty = health.faulty;
     listen_to_peers(c, &health);
+    directories_look(c, &health);
     tell_silence(&c->health, &health);
-    news = health.faulty != c->health.faulty || health.silent_count != c->health.silent_count;
+    news = health.faulty != c->health.faulty || health.silent_count != c->health.silent_count || health.offline_count != c->health.offline_count;
     if (!news && health.silent_count == 0)
         return;
     c->health = health;

@@ -12,6 +12,7 @@
 #include "control/control.h"
 #include "control/edge/dirs.h"
 #include "control/marks.h"
+#include "control/node/disks.h"
 #include "control/node/hearing.h"
 #include "control/node/node.h"
 #include "kafka/errors.h"
@@ -70,6 +71,16 @@ struct replica {
     char error[REPLICA_ERROR_MAX];
 };
 
+/* A data directory; by place in dirs. */
+struct directory {
+    uint32_t number;
+    const char *path;
+    struct tide_uuid id;
+    bool offline; /* as control goes by it */
+    struct tide_job probe;
+    bool unsent; /* the helpers had no room for it */
+};
+
 /* A view that no core may use any more once `token` has passed. */
 struct retired {
     struct retired *next;
@@ -115,7 +126,11 @@ struct control {
     uint64_t turn_ms;        /* since when it is waited for */
     uint64_t dark_ms;        /* since when no port has a link, 0: one has */
     uint64_t well_ms;        /* since when all is well, 0: it is not */
+    bool faulty;             /* ports and cores: ours is the fault */
     struct hearing hearing;
+    struct disks disks;
+    struct directory directories[TIDE_LOG_DIRS_MAX];
+    bool dirs_out; /* the cluster is told of directories */
     struct node_health health; /* as told to the node */
     uint64_t replica_failures, replica_reopens;
     struct marks marks;
@@ -144,6 +159,9 @@ void changes_on_isr(struct control *, struct tide_mail *);
 bool changes_assign_dir(struct control *, const struct replica *, const struct tide_uuid *directory, int32_t partition_epoch);
 /* Another one in sync is to lead what this replica leads in that epoch; replicas_on_moved() follows. False: not now. */
 bool changes_move_leader(struct control *, const struct replica *, int32_t leader_epoch);
+/* The cluster learns our directories anew, or where replicas live; directories_on_told() follows. False: not now. */
+bool changes_register_directories(struct control *, const struct cluster_broker *ours);
+bool changes_assign_directories(struct control *, const struct cluster_dir_assignment *, uint32_t count);
 /* What the node has to say. */
 void changes_take(struct control *);
 /* The node hears how far the cores are, the cores how long the lease is. True while a grace period is waited for. */
@@ -195,6 +213,19 @@ bool follower_is_throttled(const struct control *, const struct cluster_topic *,
 /* Looks at the data path, and tells the node, when it is time. */
 void health_look(struct control *);
 
+/* ---- directories.c */
+void directories_init(struct control *);
+/* A log in that directory could not be written or opened; `again`: not for the first time since it was opened anew. */
+void directories_on_failure(struct control *, uint32_t dir, bool again);
+void directories_on_probe(struct control *, struct tide_job *);
+/* Probes, and what they and time have changed; adds it to the health that the node hears. */
+void directories_look(struct control *, struct node_health *);
+/* Tells the cluster in which of several directories the replicas here live. */
+void directories_assign(struct control *);
+void directories_on_told(struct control *);
+/* A helper still has a probe. */
+bool directories_are_probed(const struct control *);
+
 /* ---- replicas.c */
 bool directory_is_busy(const struct control *, const char *topic, int32_t index);
 /* Brings the replicas that live here in line with the cluster: opens what is missing, sends away
@@ -202,7 +233,7 @@ bool directory_is_busy(const struct control *, const char *topic, int32_t index)
 void replicas_reconcile(struct control *);
 void replicas_on_order(struct control *, struct tide_mail *);
 /* A core says that the log of one of its partitions failed. */
-void replicas_on_failed(struct control *, const struct partition *);
+void replicas_on_failed(struct control *, const struct mail_failed *);
 void replicas_on_job(struct control *, struct tide_job *);
 /* A core met a batch that is not what was written. */
 void replicas_on_rotten(struct control *, const struct partition *, int64_t offset);

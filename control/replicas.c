@@ -27,7 +27,12 @@ static const struct {
     [REPLICA_FAILED] = {"failed", TO(OPENING) | TO(CLOSING) | TO(ABSENT)},
 };
 
-enum { RETRY_FIRST_MS = 100, RETRY_MOST_MS = 30000, CALM_MS = 60000 };
+enum {
+    RETRY_FIRST_MS = 100,
+    RETRY_MOST_MS = 30000,
+    CALM_MS = 60000,
+    AGAIN = 2, /* a log that fails after so many tries in a row does so because of its directory */
+};
 
 static void replica_move(struct replica *r, enum replica_state to)
 {
@@ -546,6 +551,7 @@ void replicas_reconcile(struct control *c)
     give_leads(c);
     mend_all(c);
     send_roles(c);
+    directories_assign(c);
     c->view_stale = true;
 }
 
@@ -585,16 +591,18 @@ static void fail(struct control *c, struct replica *r)
     c->view_stale = true;
 }
 
-void replicas_on_failed(struct control *c, const struct partition *p)
+void replicas_on_failed(struct control *c, const struct mail_failed *f)
 {
     for (uint32_t i = 0; i < c->replica_end; i++) {
         struct replica *r = c->replicas[i];
-        if (r == NULL || r->partition != p || r->state != REPLICA_SERVING)
+        if (r == NULL || r->partition != f->partition || r->state != REPLICA_SERVING)
             continue;
         if (control_now_ms(c) - r->served_ms > CALM_MS)
             r->tries = 0;
         control_log("replica %s-%d: its log has failed; it is closed and recovered", r->topic, r->index);
         c->replica_failures++;
+        if (f->disk)
+            directories_on_failure(c, r->log_dir, r->tries >= AGAIN);
         r->again = true;
         c->unclean |= r->config.ack_durability == ACK_DURABILITY_MEMORY; /* what it acknowledged is not all on its disk */
         give_lead(c, r);
@@ -669,6 +677,7 @@ void replicas_on_job(struct control *c, struct tide_job *job)
     } else if (r->state == REPLICA_OPENING) {
         fail(c, r);
         c->replica_failures++;
+        directories_on_failure(c, r->log_dir, false);
         r->rotten |= job->result == -EBADMSG; /* recovery will not cut what may be nowhere else */
         control_log("replica %s-%d could not be opened: %s; again in %lu ms", r->topic, r->index,
                     r->error[0] ? r->error : strerror((int)-job->result), r->retry_ms - control_now_ms(c));

@@ -42,7 +42,7 @@ static bool meet(const int32_t *a, uint32_t a_count, const int32_t *b, uint32_t 
 
 static bool is_valid(const struct cluster *c, const struct cluster_partition *p, int32_t id)
 {
-    return partition_can_lead(c, p, id) && (ids_have(p->isr, p->isr_count, id) || (p->isr_count == 0 && ids_have(p->elr, p->elr_count, id)));
+    return cluster_can_lead(c, p, id) && (ids_have(p->isr, p->isr_count, id) || (p->isr_count == 0 && ids_have(p->elr, p->elr_count, id)));
 }
 
 static const char *leader_fault(const struct cluster *c, const struct cluster_partition *p)
@@ -56,7 +56,7 @@ static const char *leader_fault(const struct cluster *c, const struct cluster_pa
     }
     if (!ids_have(p->isr, p->isr_count, p->leader))
         return "I5: the leader is not in the ISR";
-    if (b == NULL || !partition_can_lead(c, p, p->leader))
+    if (b == NULL || !cluster_can_lead(c, p, p->leader))
         return "I8: a broker leads that may not";
     for (uint32_t i = 0; b->suspect && i < p->replica_count; i++)
         if (is_valid(c, p, p->replicas[i]) && !cluster_find_broker(c, p->replicas[i])->suspect)

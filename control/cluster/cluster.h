@@ -110,6 +110,8 @@ const struct cluster_broker *cluster_broker_at(const struct cluster *, uint32_t 
 const struct cluster_broker *cluster_find_broker(const struct cluster *, int32_t id);
 /* Registered, not fenced, not in controlled shutdown. */
 bool cluster_broker_is_active(const struct cluster_broker *);
+/* Active, and the directory of its replica is online: it may lead the partition, and join those in sync. */
+bool cluster_can_lead(const struct cluster *, const struct cluster_partition *, int32_t broker);
 
 /* Settings. The text as it was set, or NULL. */
 const char *cluster_topic_config(const struct cluster_topic *, const char *name);

@@ -69,7 +69,7 @@ bool partition_directory_is_online(const struct cluster *c, const struct cluster
     return false;
 }
 
-bool partition_can_lead(const struct cluster *c, const struct cluster_partition *p, int32_t broker)
+bool cluster_can_lead(const struct cluster *c, const struct cluster_partition *p, int32_t broker)
 {
     const struct cluster_broker *b = cluster_find_broker(c, broker);
     return b != NULL && cluster_broker_is_active(b) && partition_directory_is_online(c, p, broker);
@@ -86,7 +86,7 @@ struct election {
 
 static bool is_acceptable(const struct election *e, int32_t id)
 {
-    if (id == -1 || id == e->excluded || !partition_can_lead(e->cluster, e->next, id))
+    if (id == -1 || id == e->excluded || !cluster_can_lead(e->cluster, e->next, id))
         return false;
     return e->with_suspects || !cluster_find_broker(e->cluster, id)->suspect;
 }

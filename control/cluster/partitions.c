@@ -28,10 +28,9 @@ static bool wants(const struct cluster_partition_change *n, int32_t broker)
     return false;
 }
 
-static bool is_eligible(const struct cluster *c, const struct cluster_isr_member *m)
+static bool is_eligible(const struct cluster *c, const struct cluster_partition *p, const struct cluster_isr_member *m)
 {
-    const struct cluster_broker *b = cluster_find_broker(c, m->broker);
-    return b != NULL && cluster_broker_is_active(b) && (m->epoch == -1 || m->epoch == b->epoch);
+    return cluster_can_lead(c, p, m->broker) && (m->epoch == -1 || m->epoch == cluster_find_broker(c, m->broker)->epoch);
 }
 
 /* Control-plane 10.4: a leader that hears nobody would make itself the only one who may ever lead. */
@@ -76,8 +75,9 @@ static bool judge_change(const struct cluster *c, int32_t broker, const struct c
         cluster_refuse_item(item, KAFKA_INVALID_REQUEST, "the partition has recovered");
     } else {
         for (uint32_t i = 0; i < n->isr_count; i++) { /* 11 */
-            if (!is_eligible(c, &n->isr[i])) {
-                cluster_refuse_item(item, KAFKA_INELIGIBLE_REPLICA, "broker %d is gone, fenced, in shutdown, or another one", n->isr[i].broker);
+            if (!is_eligible(c, p, &n->isr[i])) {
+                cluster_refuse_item(item, KAFKA_INELIGIBLE_REPLICA,
+                                    "broker %d is gone, fenced, in shutdown, or another one, or its log directory is offline", n->isr[i].broker);
                 return false;
             }
         }
@@ -206,7 +206,7 @@ enum tide_status apply_balance_leaders(struct cluster *c, const struct cluster_c
         for (uint32_t k = 0; k < c->topics[i]->partition_count && r->changed < m->limit; k++) {
             const struct cluster_partition *p = &c->topics[i]->partitions[k];
             const struct cluster_broker *b = cluster_find_broker(c, p->replicas[0]);
-            if (p->leader != p->replicas[0] && ids_have(p->isr, p->isr_count, p->replicas[0]) && partition_can_lead(c, p, p->replicas[0]) &&
+            if (p->leader != p->replicas[0] && ids_have(p->isr, p->isr_count, p->replicas[0]) && cluster_can_lead(c, p, p->replicas[0]) &&
                 !b->suspect)
                 r->changed += hold(c, c->topics[i], k, CLUSTER_ELECT_PREFERRED);
         }

@@ -103,7 +103,6 @@ bool partition_judge(const struct cluster *, const struct cluster_topic *, const
 bool partition_change(struct cluster *, struct cluster_topic *, uint32_t partition, const struct partition_wish *);
 /* Counts of a new partition (sign 1) or one that goes (-1). */
 void partition_count_in(struct cluster *, const struct cluster_partition *, int sign);
-bool partition_can_lead(const struct cluster *, const struct cluster_partition *, int32_t broker); /* as far as the broker goes */
 bool partition_directory_is_online(const struct cluster *, const struct cluster_partition *, int32_t broker);
 bool ids_have(const int32_t *ids, uint32_t count, int32_t id);
 uint32_t ids_remove(int32_t *ids, uint32_t count, int32_t id); /* the new count */

@@ -128,6 +128,7 @@ static void gauges(FILE *f, const struct world *w)
     gauge(f, "replicas_rotten", "replicas with a batch that is not what had been written, until it comes again from another broker", g.replicas_rotten);
     counter(f, "replica_failures", "logs that failed or could not be opened", g.replica_failures);
     counter(f, "replica_reopens", "tries to open a failed replica again", g.replica_reopens);
+    gauge(f, "log_directories_offline", "data directories that have failed", g.directories_offline);
     gauge(f, "peers_silent", "brokers that are not heard on the data network, or do not hear this one", g.silent);
     gauge(f, "controller_epoch", "epoch of the controller that this broker knows", g.controller_epoch);
     gauge(f, "is_controller", "1 when this broker is the controller", g.controller == (int32_t)w->settings->node_id);

@@ -26,6 +26,7 @@ struct one_dir {
     bool clean;
     int64_t epoch; /* in the mark of the clean stop */
     bool no_partitions;
+    bool offline;
     uint32_t partitions;
 };
 
@@ -619,6 +620,16 @@ bool dirs_has(const struct dirs *d, const char *topic, int32_t index)
     return there;
 }
 
+void dirs_set_offline(struct dirs *d, uint32_t dir, bool offline)
+{
+    d->at[dir].offline = offline;
+}
+
+static bool is_better(const struct one_dir *a, const struct one_dir *than)
+{
+    return a->offline != than->offline ? than->offline : a->partitions < than->partitions;
+}
+
 bool dirs_place(struct dirs *d, const char *topic, int32_t index, uint32_t *ret_dir)
 {
     char name[NAME_ROOM];
@@ -631,7 +642,7 @@ bool dirs_place(struct dirs *d, const char *topic, int32_t index, uint32_t *ret_
         return true;
     }
     for (uint32_t i = 0; i < d->count; i++)
-        if (!d->at[i].no_partitions && (best == UINT32_MAX || d->at[i].partitions < d->at[best].partitions))
+        if (!d->at[i].no_partitions && (best == UINT32_MAX || is_better(&d->at[i], &d->at[best])))
             best = i;
     *ret_dir = best;
     return place_add(d, at, name, best) == 0;

@@ -72,6 +72,8 @@ int dirs_set_strays_aside(struct dirs *, bool (*is_known)(void *arg, const char 
                           size_t size);
 /* Is there one of that name? */
 bool dirs_has(const struct dirs *, const char *topic, int32_t index);
+/* Nothing new is placed there while it is offline, unless all are. */
+void dirs_set_offline(struct dirs *, uint32_t dir, bool offline);
 /* The directory of a partition: where it is, or where it shall be. false without memory. */
 bool dirs_place(struct dirs *, const char *topic, int32_t index, uint32_t *ret_dir);
 /* [helper] Does partition.metadata say that the directory is that topic's? */

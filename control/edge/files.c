@@ -35,8 +35,10 @@ int files_write(const struct tide_fs *fs, const char *dir, const char *name, con
     if (file < 0)
         return file;
     int e = fs->truncate(fs->self, file, 0);
-    if (e == 0)
-        e = fs->pwrite(fs->self, file, text, len, 0) == (int64_t)len ? 0 : -EIO;
+    if (e == 0) {
+        int64_t n = fs->pwrite(fs->self, file, text, len, 0);
+        e = n < 0 ? (int)n : n == (int64_t)len ? 0 : -EIO;
+    }
     if (e == 0)
         e = fs->sync(fs->self, file);
     fs->close(fs->self, file);

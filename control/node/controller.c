@@ -351,6 +351,8 @@ static bool propose_for(const struct controller *c, uint64_t now_ns, const struc
                         struct cluster_command *ret)
 {
     bool over = session_is_over(c, now_ns, s);
+    if (!over && s->reported && propose_offline(s, b, ret))
+        return true; /* before it may lead: a fenced one, too */
     if (b->fenced) {
         if (over || !s->reported || s->wants_fenced || s->wants_shutdown || !knows(s, b) || b->suspect)
             return false;
@@ -362,9 +364,7 @@ static bool propose_for(const struct controller *c, uint64_t now_ns, const struc
     else if (!s->reported)
         return false;
     else if (s->wants_fenced)
-        about(ret, CLUSTER_FENCE_BROKER, s, s->health.faulty ? "its data path is broken" : "own wish");
-    else if (propose_offline(s, b, ret))
-        return true;
+        about(ret, CLUSTER_FENCE_BROKER, s, s->health.faulty ? "its data path or its disks are broken" : "own wish");
     else if (s->wants_shutdown && b->in_shutdown)
         return false; /* may_stop tells when */
     else if (s->wants_shutdown && b->leader_count == 0)

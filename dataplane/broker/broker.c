@@ -734,6 +734,7 @@ static bool tell_failed(struct broker *b, struct home_slot *h)
     if (m == NULL)
         return false;
     m->failed.partition = h->partition;
+    m->failed.disk = log_is_failed(partition_log(h->partition));
     h->failed_told = true;
     tide_count(b->counters, COUNTER_log_failures);
     mail_out(b, b->config.office->core_count, m);

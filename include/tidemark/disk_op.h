@@ -77,6 +77,7 @@ enum job_kind {
     JOB_BATCH_CHECK,     /* cookie: the owner's; a compressed batch is looked into */
     JOB_CONTROL_FIRST = 64, /* a replica is opened or closed */
     JOB_CONTROL_MARKS,
+    JOB_CONTROL_PROBE,      /* of a data directory */
 };
 
 /* Effects of a turn. Everyone that adds looks for room before it changes anything. */

@@ -143,6 +143,7 @@ struct mail_isr {
 
 struct mail_failed {
     struct partition *partition;
+    bool disk; /* its log could not be written; otherwise it holds what it must not */
 };
 
 struct mail_rotten {

@@ -1455,6 +1455,30 @@ static unsigned log_dirs(int16_t v, const char *name, int32_t partition, unsigne
     return n;
 }
 
+static void test_an_offline_directory_is_told(void **state)
+{
+    struct wire_writer *q;
+    struct describe_log_dirs_response in;
+    struct describe_log_dirs_response_result dir;
+    make("t", "0:1");
+    w.replica = (struct replica){.state = REPLICA_SERVING, .topic_id = cluster_find_topic(w.c.config.cluster, "t")->id, .topic = "t", .log_dir = 1};
+    w.c.replicas[0] = &w.replica;
+    w.c.directories[1].offline = true;
+    q = begin(KAFKA_API_DESCRIBE_LOG_DIRS, 4);
+    describe_log_dirs_request_open_topics(q, 4, -1);
+    describe_log_dirs_request_end(q, 4);
+    assert_true(describe_log_dirs_response_read(call(), 4, &in));
+    assert_true(describe_log_dirs_response_result_next(&in.results, 4, &dir));
+    assert_int_equal(dir.error_code, 0);
+    assert_true(describe_log_dirs_response_result_next(&in.results, 4, &dir));
+    text_is(&dir.log_dir, "/data/b");
+    assert_int_equal(dir.error_code, KAFKA_KAFKA_STORAGE_ERROR);
+    assert_int_equal(dir.topics.count, 0);
+    assert_int_equal(dir.total_bytes, -1);
+    done();
+    w.c.replicas[0] = NULL;
+}
+
 static void test_directories_are_told(void **state)
 {
     make("t", "0:1");
@@ -1800,6 +1824,7 @@ int main(void)
         CASE(test_the_quorum_is_told),
         CASE(test_features_are_updated_or_not),
         CASE(test_directories_are_told),
+        CASE(test_an_offline_directory_is_told),
         CASE(test_producer_ids_come_from_durable_blocks),
         CASE(test_who_needs_an_id_queues_behind_the_block),
         CASE(test_no_id_in_time),

@@ -503,6 +503,7 @@ static void test_directories(void **state)
     assert_int_equal(world_apply(&off), 0);
     expect_picture("t", 0, "2/1 [2]");
     assert_int_equal(cluster_find_broker(c, 1)->directory_count, 1);
+    assert_int_equal(alter_isr("t", 0, "2,1"), KAFKA_INELIGIBLE_REPLICA);
     take_step("f2");
     expect_picture("t", 0, "-1/2 [] elr[2] ~2");
     take_step("w");

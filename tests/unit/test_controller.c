@@ -333,6 +333,19 @@ static void test_no_answer_while_it_is_being_fenced(void **state)
     assert_true(r.fenced);
 }
 
+/* It must not lead for a moment what lives there. */
+static void test_offline_directories_come_before_it_may_lead(void **state)
+{
+    with_brokers(1);
+    register_broker(2, T0);
+    struct rpc_heartbeat h = heartbeat(2, T0 + 1);
+    h.health.offline_count = 1;
+    h.health.offline[0] = cluster_find_broker(cluster, 2)->directories[1];
+    controller_on_heartbeat(&c, T0 + 1, cluster, 2, &h);
+    assert_int_equal(next(T0 + 1, NULL), CLUSTER_DIRS_OFFLINE);
+    assert_int_equal(next(T0 + 1, NULL), CLUSTER_UNFENCE_BROKER);
+}
+
 static void test_offline_directories(void **state)
 {
     struct cluster_command m;
@@ -578,6 +591,7 @@ int main(void)
         TEST(test_a_controller_that_stood_still_fences_nobody),
         TEST(test_no_answer_while_it_is_being_fenced),
         TEST(test_offline_directories),
+        TEST(test_offline_directories_come_before_it_may_lead),
         TEST(test_a_new_registration_is_a_new_session),
         TEST(test_answers_wait_for_a_majority),
         TEST(test_proof_does_not_outlive_a_term),

@@ -345,6 +345,17 @@ static void test_partitions_are_found(void **state)
         assert_true(dirs_place(d, "new", i, &dir));
         assert_int_equal(dir, expected[i]);
     }
+    /* and not where nothing can be written, unless that is so everywhere */
+    dirs_set_offline(d, 0, true);
+    dirs_set_offline(d, 1, true);
+    for (int32_t i = 6; i < 9; i++) {
+        assert_true(dirs_place(d, "new", i, &dir));
+        assert_int_equal(dir, 2);
+    }
+    dirs_set_offline(d, 2, true);
+    assert_true(dirs_place(d, "new", 9, &dir));
+    assert_int_equal(dir, 0);
+    dirs_forget(d, "new", 9);
     dirs_forget(d, "t", 0);
     dirs_forget(d, "t", 10);
     dirs_forget(d, "t", 11); /* never was */

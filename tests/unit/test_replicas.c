@@ -7,7 +7,9 @@
 
 #include <errno.h>
 
+#include "control/edge/files.h"
 #include "control/internal.h"
+#include "control/node/node.h"
 
 enum { BROKERS = 3 };
 
@@ -35,6 +37,11 @@ static struct world {
     int32_t assigned_epoch;
     bool repairs; /* the partition made last */
     unsigned repaired;
+    unsigned dir_count;
+    bool placed_aside[2];  /* nothing new is placed in that directory */
+    int probe_result;
+    struct member member;
+    struct tide_settings settings;
 } w;
 
 static struct cluster *cluster(void)
@@ -46,6 +53,8 @@ static struct tide_uuid directory_of(int32_t id)
 {
     return (struct tide_uuid){{0x44, (uint8_t)id, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}};
 }
+
+static const struct tide_uuid second_directory = {{0x46}};
 
 /* ---- what is around ------------------------------------------------------------------------------------------ */
 
@@ -83,21 +92,37 @@ void configs_refresh(struct control *c)
 const char *dirs_path(const struct dirs *d, uint32_t dir)
 {
     (void)d;
-    (void)dir;
-    return "/data";
+    return dir == 0 ? "/data" : "/more";
 }
 
 uint32_t dirs_count(const struct dirs *d)
 {
     (void)d;
-    return 1;
+    return w.dir_count;
+}
+
+void dirs_set_offline(struct dirs *d, uint32_t dir, bool offline)
+{
+    (void)d;
+    w.placed_aside[dir] = offline;
+}
+
+const struct member *node_member(const struct node *n)
+{
+    assert_null(n);
+    return &w.member;
+}
+
+static int unlink_it(void *self, const char *path)
+{
+    (void)self;
+    return strcmp(path, "/data/.probe") == 0 ? 0 : -ENOENT;
 }
 
 void dirs_id(const struct dirs *d, uint32_t dir, struct tide_uuid *ret)
 {
     (void)d;
-    assert_int_equal(dir, 0);
-    *ret = w.replaced ? (struct tide_uuid){{0x45}} : directory_of(1);
+    *ret = dir == 1 ? second_directory : w.replaced ? (struct tide_uuid){{0x45}} : directory_of(1);
 }
 
 bool dirs_has(const struct dirs *d, const char *topic, int32_t index)
@@ -167,7 +192,37 @@ static int sync_it(void *self, const char *path)
     return path == NULL ? -EINVAL : 0;
 }
 
-static const struct tide_fs fs = {.rename = rename_it, .sync_dir = sync_it};
+static int open_file(void *self, const char *path, unsigned flags)
+{
+    (void)self;
+    assert_string_equal(path, "/data/.probe.tmp");
+    assert_int_equal(flags, TIDE_FS_WRITE | TIDE_FS_CREATE);
+    return 3;
+}
+
+static int truncate_file(void *self, int file, uint64_t length)
+{
+    (void)self;
+    assert_int_equal(length, 0);
+    return file == 3 ? 0 : -EBADF;
+}
+
+static int64_t write_file(void *self, int file, const void *at, size_t len, uint64_t position)
+{
+    (void)self;
+    assert_non_null(at);
+    assert_int_equal(position, 0);
+    return file != 3 ? -EBADF : w.probe_result != 0 ? w.probe_result : (int64_t)len;
+}
+
+static int with_file(void *self, int file)
+{
+    (void)self;
+    return file == 3 ? 0 : -EBADF;
+}
+
+static const struct tide_fs fs = {.rename = rename_it, .sync_dir = sync_it, .unlink = unlink_it, .open = open_file, .truncate = truncate_file,
+                                  .pwrite = write_file, .sync = with_file, .close = with_file};
 
 static struct partition *create(void *self, const struct control_replica *what)
 {
@@ -267,6 +322,35 @@ static void join(int32_t id)
     b->directories[0] = directory_of(id);
     assert_int_equal(give(&m), 0);
     fence(id, false);
+    if (id == 1)
+        w.member.epoch = cluster_find_broker(cluster(), 1)->epoch;
+}
+
+/* What control asks of the cluster about its directories: done at once, and told at the next turn. */
+static bool told;
+
+bool changes_assign_directories(struct control *c, const struct cluster_dir_assignment *changes, uint32_t count)
+{
+    struct cluster_command m = {.kind = CLUSTER_ASSIGN_DIRS, .assign_dirs = {.broker = 1, .broker_epoch = w.member.epoch, .count = count, .changes = changes}};
+    assert_ptr_equal(c, &w.c);
+    assert_int_equal(give(&m), 0);
+    told = true;
+    return true;
+}
+
+bool changes_register_directories(struct control *c, const struct cluster_broker *ours)
+{
+    struct cluster_command m = {.kind = CLUSTER_REGISTER_BROKER};
+    struct cluster_broker *b = &m.register_broker.broker;
+    *b = *ours;
+    b->directory_count = 0;
+    for (uint32_t i = 0; i < c->disks.count; i++)
+        if (!c->directories[i].offline)
+            b->directories[b->directory_count++] = c->directories[i].id;
+    m.register_broker.cluster_id = *cluster_id(cluster());
+    assert_int_equal(give(&m), 0);
+    told = true;
+    return true;
 }
 
 static const struct cluster_partition *partition_now(void)
@@ -319,7 +403,14 @@ static void turn(void)
             replicas_on_order(&w.c, m);
         if (job != NULL) {
             job->run(job, &fs);
-            replicas_on_job(&w.c, job);
+            if (job->kind == JOB_CONTROL_PROBE)
+                directories_on_probe(&w.c, job);
+            else
+                replicas_on_job(&w.c, job);
+        }
+        if (told) {
+            told = false;
+            directories_on_told(&w.c);
         }
         if (w.c.reconcile) {
             w.c.reconcile = false;
@@ -333,6 +424,35 @@ static void wait_ms(uint64_t ms)
 {
     w.c.now_ns += ms * TIDE_NS_PER_MS;
     turn();
+}
+
+static void fail_log(void)
+{
+    replicas_on_failed(&w.c, &(struct mail_failed){.partition = w.c.replicas[0]->partition, .disk = true});
+}
+
+/* As control looks, and as the controller does what it hears. */
+static struct node_health look(void)
+{
+    struct node_health health = {0};
+    struct cluster_command m = {.kind = CLUSTER_DIRS_OFFLINE, .dirs_offline = {.id = 1, .epoch = w.member.epoch}};
+    assert_null(w.job);
+    directories_look(&w.c, &health);
+    m.dirs_offline.count = health.offline_count;
+    memcpy(m.dirs_offline.directories, health.offline, sizeof(health.offline));
+    if (health.offline_count != 0)
+        assert_int_equal(give(&m), 0);
+    w.c.reconcile = true;
+    turn();
+    return health;
+}
+
+static void with_directories(unsigned count)
+{
+    w.dir_count = count;
+    directories_init(&w.c);
+    (void)changes_register_directories(&w.c, cluster_find_broker(cluster(), 1));
+    told = false;
 }
 
 static int setup(void **state)
@@ -359,6 +479,9 @@ static int setup(void **state)
     assert_int_equal(give(&m), 0);
     for (int32_t id = 1; id <= BROKERS; id++)
         join(id);
+    w.settings.data_recover_ms = 5000;
+    w.c.config.settings = &w.settings;
+    with_directories(1);
     return 0;
 }
 
@@ -404,7 +527,7 @@ static void test_a_failed_leader_is_not_opened_before_another_leads(void **state
     make(3, (const int32_t[]){1, 2, 3});
     assert_int_equal(state_now(), REPLICA_SERVING);
     assert_int_equal(partition_now()->leader, 1);
-    replicas_on_failed(&w.c, w.c.replicas[0]->partition);
+    fail_log();
     assert_int_equal(w.asked, 1); /* at once */
     assert_int_equal(w.asked_epoch, 0);
     turn();
@@ -424,7 +547,7 @@ static void test_a_failed_leader_without_others_leads_again(void **state)
 {
     (void)state;
     make(1, (const int32_t[]){1});
-    replicas_on_failed(&w.c, w.c.replicas[0]->partition);
+    fail_log();
     turn();
     assert_int_equal(state_now(), REPLICA_FAILED);
     wait_ms(200);
@@ -443,7 +566,7 @@ static void test_the_cluster_may_have_nobody_else(void **state)
     m.broker.on = true;
     assert_int_equal(give(&m), 0);
     w.open_result = -EIO;
-    replicas_on_failed(&w.c, w.c.replicas[0]->partition);
+    fail_log();
     turn();
     decide();
     assert_int_equal(partition_now()->leader, 1);
@@ -470,7 +593,7 @@ static void test_nobody_answered(void **state)
     (void)state;
     make(2, (const int32_t[]){1, 2});
     id = w.c.replicas[0]->topic_id;
-    replicas_on_failed(&w.c, w.c.replicas[0]->partition);
+    fail_log();
     turn();
     wait_ms(200);
     replicas_on_moved(&w.c, &id, 0, 0, KAFKA_REQUEST_TIMED_OUT);
@@ -491,7 +614,7 @@ static void test_elected_while_failed(void **state)
     (void)state;
     make(3, (const int32_t[]){2, 1, 3});
     w.open_result = -EIO;
-    replicas_on_failed(&w.c, w.c.replicas[0]->partition);
+    fail_log();
     turn();
     wait_ms(1000);
     assert_int_equal(state_now(), REPLICA_FAILED);
@@ -511,7 +634,7 @@ static void test_elected_while_failed_and_alone(void **state)
     make(2, (const int32_t[]){2, 1});
     assert_int_equal(partition_now()->leader, 2);
     w.open_result = -EIO;
-    replicas_on_failed(&w.c, w.c.replicas[0]->partition);
+    fail_log();
     wait_ms(1000);
     assert_int_equal(state_now(), REPLICA_FAILED);
     assert_int_equal(w.asked, 0);
@@ -532,7 +655,7 @@ static void test_the_topic_goes_while_it_is_asked(void **state)
     (void)state;
     make(2, (const int32_t[]){1, 2});
     id = w.c.replicas[0]->topic_id;
-    replicas_on_failed(&w.c, w.c.replicas[0]->partition);
+    fail_log();
     wait_ms(200);
     assert_int_equal(state_now(), REPLICA_FAILED);
     m.delete_topic = id;
@@ -703,7 +826,7 @@ static void test_a_failure_leaves_a_clean_stop(void **state)
 {
     (void)state;
     make(1, (const int32_t[]){1});
-    replicas_on_failed(&w.c, w.c.replicas[0]->partition);
+    fail_log();
     turn();
     wait_ms(200);
     assert_int_equal(state_now(), REPLICA_SERVING);
@@ -715,7 +838,7 @@ static void test_a_failure_from_memory_leaves_no_clean_stop(void **state)
     (void)state;
     w.durability = ACK_DURABILITY_MEMORY;
     make(1, (const int32_t[]){1});
-    replicas_on_failed(&w.c, w.c.replicas[0]->partition);
+    fail_log();
     assert_true(w.c.unclean);
 }
 
@@ -807,6 +930,140 @@ static void test_what_is_served_is_noted(void **state)
     assert_int_equal(marks_find(&w.c.marks, &w.c.replicas[0]->topic_id, 0), 70);
 }
 
+/* ---- directories ------------------------------------------------------------------------------------------------- */
+
+static void test_the_cluster_hears_where_replicas_live(void **state)
+{
+    struct tide_uuid first;
+    (void)state;
+    with_directories(2);
+    dirs_id(NULL, 0, &first);
+    make(3, (const int32_t[]){1, 2, 3});
+    assert_true(tide_uuid_equal(&partition_now()->directories[0], &first));
+    assert_false(w.c.dirs_out);
+}
+
+static void test_with_one_directory_there_is_nothing_to_tell(void **state)
+{
+    (void)state;
+    make(3, (const int32_t[]){1, 2, 3});
+    assert_true(tide_uuid_is_zero(&partition_now()->directories[0]));
+}
+
+/* The last one that a broker has: it asks to be fenced, and is no more told than that. */
+static void test_a_broker_without_a_directory_is_faulty(void **state)
+{
+    struct node_health h;
+    (void)state;
+    make(3, (const int32_t[]){1, 2, 3});
+    w.probe_result = -EROFS;
+    fail_log();
+    (void)look(); /* it is probed */
+    h = look();
+    assert_true(h.faulty);
+    assert_int_equal(h.offline_count, 0);
+    w.probe_result = 0;
+    for (unsigned i = 0; i < 7 && h.faulty; i++) {
+        wait_ms(1000);
+        h = look();
+    }
+    assert_false(h.faulty);
+}
+
+static void test_a_single_broker_goes_on(void **state)
+{
+    struct cluster_command m = {.kind = CLUSTER_UNREGISTER_BROKER};
+    (void)state;
+    for (m.broker.id = 2; m.broker.id <= BROKERS; m.broker.id++) {
+        fence(m.broker.id, true);
+        assert_int_equal(give(&m), 0);
+    }
+    make(1, (const int32_t[]){1});
+    w.probe_result = -EROFS;
+    fail_log();
+    (void)look();
+    assert_false(look().faulty);
+    assert_int_equal(partition_now()->leader, 1);
+    wait_ms(200);
+    assert_int_equal(state_now(), REPLICA_SERVING); /* tried on */
+}
+
+/* Others lead; it is out of sync until the directory has been well for a while; then it is registered again. */
+static void test_a_directory_that_fails_and_is_well_again(void **state)
+{
+    struct node_health h;
+    (void)state;
+    with_directories(2);
+    make(3, (const int32_t[]){1, 2, 3});
+    w.probe_result = -EIO;
+    fail_log();
+    (void)look();
+    h = look();
+    assert_false(h.faulty);
+    assert_int_equal(h.offline_count, 1);
+    assert_true(w.placed_aside[0]);
+    assert_int_equal(cluster_find_broker(cluster(), 1)->directory_count, 1);
+    assert_int_equal(partition_now()->leader, 2);
+    assert_int_equal(partition_now()->isr_count, 2);
+    assert_false(cluster_can_lead(cluster(), partition_now(), 1));
+    w.probe_result = 0;
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(cluster_find_broker(cluster(), 1)->directory_count, 1);
+        wait_ms(1000);
+        h = look();
+    }
+    assert_int_equal(h.offline_count, 0);
+    assert_false(w.placed_aside[0]);
+    assert_int_equal(cluster_find_broker(cluster(), 1)->directory_count, 2);
+    assert_true(cluster_can_lead(cluster(), partition_now(), 1));
+    assert_false(w.c.dirs_out);
+    decide();
+    turn();
+}
+
+static void test_a_full_disk_is_no_failure_of_its_directory(void **state)
+{
+    (void)state;
+    with_directories(2);
+    make(3, (const int32_t[]){1, 2, 3});
+    w.probe_result = -ENOSPC;
+    fail_log();
+    (void)look();
+    assert_int_equal(look().offline_count, 0);
+    decide();
+    turn();
+}
+
+/* It opens and can be probed, and what is written comes to nothing. */
+static void test_a_log_that_goes_on_failing_ends_its_directory(void **state)
+{
+    (void)state;
+    with_directories(2);
+    make(3, (const int32_t[]){2, 1, 3});
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(look().offline_count, 0);
+        assert_int_equal(state_now(), REPLICA_SERVING);
+        fail_log();
+        turn();
+        wait_ms(400);
+    }
+    assert_int_equal(look().offline_count, 1);
+}
+
+/* What it holds is not what its leader has: the directory has nothing to do with it. */
+static void test_a_replica_of_no_use_says_nothing_of_its_directory(void **state)
+{
+    (void)state;
+    with_directories(2);
+    make(3, (const int32_t[]){2, 1, 3});
+    for (unsigned i = 0; i < 5; i++) {
+        replicas_on_failed(&w.c, &(struct mail_failed){.partition = w.c.replicas[0]->partition});
+        turn();
+        wait_ms(30000);
+        assert_int_equal(look().offline_count, 0);
+    }
+}
+
 static int open_world(void **state)
 {
     (void)state;
@@ -844,6 +1101,14 @@ int main(void)
         CASE(test_what_never_was_is_not_lost),
         CASE(test_what_nobody_counts_on_is_not_lost),
         CASE(test_what_is_served_is_noted),
+        CASE(test_the_cluster_hears_where_replicas_live),
+        CASE(test_with_one_directory_there_is_nothing_to_tell),
+        CASE(test_a_broker_without_a_directory_is_faulty),
+        CASE(test_a_single_broker_goes_on),
+        CASE(test_a_directory_that_fails_and_is_well_again),
+        CASE(test_a_full_disk_is_no_failure_of_its_directory),
+        CASE(test_a_log_that_goes_on_failing_ends_its_directory),
+        CASE(test_a_replica_of_no_use_says_nothing_of_its_directory),
     };
     return cmocka_run_group_tests(tests, open_world, NULL);
 }
