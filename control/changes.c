@@ -11,20 +11,23 @@
 #include <string.h>
 
 #include "control/node/node.h"
+#include "control/settings/settings.h"
 
 enum {
     PATIENCE_MS = 30000, /* of a change that names no time of its own */
     SAY_AGAIN_MS = 10000,
 };
 
-/* What a result of the node belongs to: an ask, a leader's wish for another ISR, news of our directories, a leadership that is
- * given away, a replica that is put down as lost or as found, or a change of the quorum's membership. */
+/* What a result of the node belongs to: an ask, a leader's wish for another ISR, news of our directories, a setting of all
+ * brokers, a leadership that is given away, a replica that is put down as lost or as found, or a change of the quorum's
+ * membership. */
 struct submission {
     struct submission *next, **at; /* of control's list */
     struct admin_ask *ask;
     uint32_t index;
     struct tide_mail *isr;
     bool dirs;
+    bool config;
     bool moves, assigns;
     struct tide_uuid topic_id; /* of these two: the replica may be gone when the result comes */
     int32_t partition;
@@ -232,6 +235,38 @@ int control_change_voter(struct control *c, uint64_t now_ns, int32_t id, const c
     return -1;
 }
 
+int control_change_config(struct control *c, uint64_t now_ns, const char *name, const char *value, char *error, size_t size)
+{
+    struct cluster_config_change change = {.op = value != NULL ? CLUSTER_CONFIG_SET : CLUSTER_CONFIG_DELETE};
+    struct cluster_resource_change all = {.type = CLUSTER_RESOURCE_BROKER, .change_count = 1, .changes = &change};
+    struct cluster_command command = {.kind = CLUSTER_ALTER_CONFIGS, .alter_configs = {.count = 1, .resources = &all}};
+    struct cluster_result result = {0};
+    enum tide_status status;
+    bool good;
+    if (strlen(name) >= sizeof(change.name) || (value != NULL && strlen(value) >= sizeof(change.value))) {
+        snprintf(error, size, "too long a name or value");
+        return -1;
+    }
+    if (strcmp(name, "ack.durability") == 0) {
+        snprintf(error, size, "ack.durability is set when a topic is created, and for all brokers with the cluster");
+        return -1;
+    }
+    memcpy(change.name, name, strlen(name));
+    if (value != NULL)
+        memcpy(change.value, value, strlen(value));
+    good = cluster_command_check(&command, &result);
+    if (!good)
+        snprintf(error, size, "%s", result.item_count != 0 ? result.items[0].message : result.message);
+    cluster_result_free(&result);
+    if (!good)
+        return -1;
+    c->now_ns = now_ns;
+    status = submit(c, &command, (struct submission){.config = true}, PATIENCE_MS);
+    if (status != TIDE_OK)
+        snprintf(error, size, "too many changes wait already");
+    return status == TIDE_OK ? 0 : -1;
+}
+
 /* The error of the whole, or else of its first item. */
 static int16_t error_of(const struct node_event *e)
 {
@@ -368,6 +403,8 @@ static void on_result(struct control *c, struct node_event *e)
         replicas_on_moved(c, &what.topic_id, what.partition, what.leader_epoch, error_of(e));
     else if (what.assigns)
         replicas_on_assigned(c, &what.topic_id, what.partition, what.partition_epoch, error_of(e));
+    else if (what.config)
+        control_log("a setting of all brokers: %s", error_of(e) == 0 ? "changed" : e->result.item_count != 0 ? e->result.items[0].message : "not changed");
     else if (what.ask == NULL)
         control_log("voter %d: %s", (int)what.voter, e->outcome == NODE_DONE ? "the quorum has changed" : "the quorum has not changed");
     else if (e->outcome == NODE_TIMED_OUT)
@@ -429,6 +466,29 @@ static bool is_known(void *arg, const char *topic, int32_t index, const struct t
     return t != NULL && (uint32_t)index < t->partition_count && (tide_uuid_is_zero(topic_id) || tide_uuid_equal(topic_id, &t->id));
 }
 
+/* What the file says for the birth of a cluster and the cluster, being there already, does not go by. */
+static void warn_of_birth_settings(const struct control *c)
+{
+    struct cluster_config wanted[CLUSTER_BIRTH_CONFIGS_MAX];
+    uint32_t count = cluster_birth_configs(c->config.settings, wanted);
+    struct tide_settings standard;
+    settings_defaults(&standard);
+    for (uint32_t i = 0; i < count; i++) {
+        const char *now = cluster_broker_config(c->config.cluster, -1, wanted[i].name);
+        char text[CLUSTER_CONFIG_VALUE_MAX];
+        settings_text(&standard, settings_topic_row(wanted[i].name), text, sizeof(text));
+        if (strcmp(now != NULL ? now : text, wanted[i].value) == 0)
+            continue;
+        control_log("warning: %s=%s in the settings file counted only when the cluster was created; the cluster goes by %s", wanted[i].name,
+                    wanted[i].value, now != NULL ? now : text);
+        if (strcmp(wanted[i].name, "ack.durability") == 0)
+            control_log("warning: it stays so; a topic can be created with --config %s=%s", wanted[i].name, wanted[i].value);
+        else
+            control_log("warning: to change it: tidemark cluster config --set %s=%s --control %s", wanted[i].name, wanted[i].value,
+                        c->config.settings->control_address);
+    }
+}
+
 static void on_caught_up(struct control *c)
 {
     char error[DIRS_ERROR_MAX];
@@ -438,6 +498,7 @@ static void on_caught_up(struct control *c)
     }
     c->caught_up = true;
     c->reconcile = true;
+    warn_of_birth_settings(c);
 }
 
 static void on_event(struct control *c, struct node_event *e)

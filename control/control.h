@@ -154,6 +154,10 @@ void control_node_config(const struct tide_settings *, const struct dirs *, stru
  * ended; otherwise a sentence. control_turn() is to be called after it. */
 int control_change_voter(struct control *, uint64_t now_ns, int32_t id, const char *address, char *error, size_t size);
 
+/* Sets a setting of all brokers, or deletes it (NULL). 0: begun, and the log tells how it ended; otherwise a sentence.
+ * control_turn() is to be called after it. */
+int control_change_config(struct control *, uint64_t now_ns, const char *name, const char *value, char *error, size_t size);
+
 struct control_gauges {
     int32_t controller;       /* broker, -1 */
     uint64_t controller_epoch;

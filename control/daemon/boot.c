@@ -600,6 +600,7 @@ static bool start_control(struct world *w, char *error, size_t size)
         {.path = "/healthz", .render = health_render},
         {.path = "/cluster", .render = cluster_render},
         {.path = "/cluster/voters", .act = voters_act},
+        {.path = "/cluster/config", .act = config_act},
         {.path = "/cluster/drain", .act = drain_act},
         {.path = "/conns", .ask = world_ask_for_conns, .is_ready = world_conns_are_ready, .render = conns_render},
     };

@@ -30,6 +30,15 @@ static void brokers(FILE *f, const struct cluster *c)
     }
 }
 
+/* What all brokers go by unless a topic or one of them has a value of its own. */
+static void configs(FILE *f, const struct cluster *c)
+{
+    const struct cluster_config *list;
+    uint32_t count = cluster_broker_configs(c, -1, &list);
+    for (uint32_t i = 0; i < count; i++)
+        fprintf(f, "config %s=%s\n", list[i].name, list[i].value);
+}
+
 int cluster_render(void *arg, char **ret_text)
 {
     const struct world *w = arg;
@@ -46,6 +55,7 @@ int cluster_render(void *arg, char **ret_text)
             member_state_name(node_member(w->node)->state));
     voters(f, w);
     brokers(f, c);
+    configs(f, c);
     fprintf(f, "topics %u, partitions %u, without a leader %u\n", cluster_topic_count(c), cluster_partition_count(c), cluster_leaderless_count(c));
     return fclose(f) == 0 ? 200 : 500;
 }
@@ -70,6 +80,23 @@ int voters_act(void *arg, const struct http_query *q, char **ret_text)
     if (good) {
         struct control *c = control_loop_control(w->control);
         status = control_change_voter(c, mgmt_now_ns(), id, add != NULL ? address : NULL, error, sizeof(error)) == 0 ? 202 : 409;
+        control_loop_turn(w->control);
+    }
+    if (asprintf(ret_text, "%s\n", status == 202 ? "begun" : error) < 0)
+        return 500;
+    return status;
+}
+
+int config_act(void *arg, const struct http_query *q, char **ret_text)
+{
+    struct world *w = arg;
+    const char *set = http_query(q, "set"), *value = http_query(q, "value"), *removed = http_query(q, "delete");
+    char error[512] = "?set=NAME&value=VALUE or ?delete=NAME";
+    bool good = (set != NULL) != (removed != NULL) && (set != NULL) == (value != NULL);
+    int status = 400;
+    if (good) {
+        struct control *c = control_loop_control(w->control);
+        status = control_change_config(c, mgmt_now_ns(), set != NULL ? set : removed, value, error, sizeof(error)) == 0 ? 202 : 409;
         control_loop_turn(w->control);
     }
     if (asprintf(ret_text, "%s\n", status == 202 ? "begun" : error) < 0)

@@ -29,6 +29,8 @@ static int usage(FILE *f, int status)
           "tidemark cluster voters [--control HOST:PORT]                     those that decide on metadata\n"
           "tidemark cluster voters --remove ID [--control HOST:PORT]         take one out, lost or not\n"
           "tidemark cluster voters --add ID@HOST:PORT [--control HOST:PORT]  take a broker in that runs and is none\n"
+          "tidemark cluster config [--control HOST:PORT]                     what all brokers go by, unless a topic or one of them has its own\n"
+          "tidemark cluster config --set NAME=VALUE | --delete NAME          change that\n"
           "tidemark cluster drain [--control HOST:PORT]                      that broker gives its leaderships away and stops\n"
           "tidemark cluster id                                               make up a cluster.id\n\n"
           "HOST:PORT is a broker's control.address, 127.0.0.1:9644 unless told; --remove and --add go to the controller's.\n"
@@ -143,6 +145,42 @@ static int change(const char *at, const char *add, const char *removed, struct t
     return 1;
 }
 
+/* Does the text have the line "config NAME=VALUE", or, without a value, any of that name? */
+static bool has_config(const char *text, const char *name, const char *value)
+{
+    char want[URL_MAX];
+    snprintf(want, sizeof(want), value != NULL ? "\nconfig %s=%s\n" : "\nconfig %s=", name, value);
+    return strstr(text, want) != NULL;
+}
+
+static int change_config(const char *at, char *set, const char *removed, struct text *t)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-,:*=";
+    const char *name = set != NULL ? set : removed;
+    char url[URL_MAX], status_url[URL_MAX];
+    char *value = set != NULL ? strchr(set, '=') : NULL;
+    if ((value == NULL) != (set == NULL) || name[strspn(name, letters)] != 0)
+        return usage(stderr, 2);
+    if (set != NULL)
+        *value++ = 0;
+    if (set != NULL)
+        snprintf(url, sizeof(url), "http://%s/cluster/config?set=%s&value=%s", at, name, value);
+    else
+        snprintf(url, sizeof(url), "http://%s/cluster/config?delete=%s", at, name);
+    snprintf(status_url, sizeof(status_url), "http://%s/cluster", at);
+    if (ask(url, true, t, false) != 202) {
+        fprintf(stderr, "tidemark: %s", t->at);
+        return 1;
+    }
+    for (unsigned tries = 0; tries < PATIENCE_S * 10; tries++) {
+        if (ask(status_url, false, t, true) == 200 && has_config(t->at, name, value) == (set != NULL))
+            return show(at, "config", t);
+        usleep(100000);
+    }
+    fprintf(stderr, "tidemark: not within %d s; the broker's log says how it went\n", PATIENCE_S);
+    return 1;
+}
+
 /* Until nobody answers there any more. */
 static int drain(const char *at, struct text *t)
 {
@@ -163,8 +201,10 @@ static int drain(const char *at, struct text *t)
 int tool_cluster(int argc, char **argv)
 {
     static const struct option names[] = {{"control", required_argument, NULL, 'c'}, {"add", required_argument, NULL, 'a'},
-                                          {"remove", required_argument, NULL, 'r'},  {"help", no_argument, NULL, 'h'}, {0}};
-    const char *at = "127.0.0.1:9644", *add = NULL, *removed = NULL, *what;
+                                          {"remove", required_argument, NULL, 'r'},  {"set", required_argument, NULL, 's'},
+                                          {"delete", required_argument, NULL, 'd'},  {"help", no_argument, NULL, 'h'}, {0}};
+    const char *at = "127.0.0.1:9644", *add = NULL, *removed = NULL, *unset = NULL, *what;
+    char *set = NULL;
     struct text t = {.at = malloc(TEXT_MAX)};
     int status, c;
     if (t.at == NULL)
@@ -174,13 +214,22 @@ int tool_cluster(int argc, char **argv)
         case 'c': at = optarg; break;
         case 'a': add = optarg; break;
         case 'r': removed = optarg; break;
+        case 's': set = optarg; break;
+        case 'd': unset = optarg; break;
         case 'h': free(t.at); return usage(stdout, 0);
         default: free(t.at); return usage(stderr, 2);
         }
     }
     what = optind + 1 == argc ? argv[optind] : "";
-    if (strlen(at) > 300 || (add != NULL && (removed != NULL || strlen(add) > 200)))
+    if (strlen(at) > 300 || (add != NULL && (removed != NULL || strlen(add) > 200)) || (set != NULL && (unset != NULL || strlen(set) > 200)) ||
+        (unset != NULL && strlen(unset) > 200) || ((set != NULL || unset != NULL) && (add != NULL || removed != NULL)))
         status = usage(stderr, 2);
+    else if (strcmp(what, "config") == 0 && (set != NULL || unset != NULL))
+        status = change_config(at, set, unset, &t);
+    else if (set != NULL || unset != NULL)
+        status = usage(stderr, 2);
+    else if (strcmp(what, "config") == 0)
+        status = show(at, "config", &t);
     else if (strcmp(what, "voters") == 0 && (add != NULL || removed != NULL))
         status = change(at, add, removed, &t);
     else if (add != NULL || removed != NULL)
