@@ -196,3 +196,53 @@ int16_t route(struct broker *b, const struct topic_item *item, int32_t index, co
         return KAFKA_NOT_LEADER_OR_FOLLOWER;
     return 0;
 }
+
+bool find_new_leader(struct broker *b, const struct topic_item *item, int32_t index, struct new_leaders *known, int32_t *ret_id, int32_t *ret_epoch)
+{
+    const struct view_topic *t = topic_of(b, item);
+    const struct view_partition *vp = t != NULL ? tide_view_partition(t, index) : NULL;
+    uint32_t i = 0;
+    if (vp == NULL || vp->leader < 0 || vp->leader == b->view->self)
+        return false;
+    *ret_id = vp->leader;
+    *ret_epoch = vp->leader_epoch;
+    while (i < known->count && known->ids[i] != vp->leader)
+        i++;
+    if (i == known->count && i < NEW_LEADERS_MAX)
+        known->ids[known->count++] = vp->leader;
+    return true;
+}
+
+void put_new_leaders(struct broker *b, const struct request *r, const struct new_leaders *l, struct wire_writer *w)
+{
+    uint32_t listener = r->session->listener;
+    struct wire_writer list;
+    int32_t count = 0;
+    for (uint32_t i = 0; i < l->count; i++)
+        count += tide_view_reaches(b->view, l->ids[i], listener);
+    if (count == 0) {
+        wire_put_uvarint(w, 0);
+        return;
+    }
+    wire_writer_init(&list, w->pool); /* its size comes first */
+    wire_put_count(&list, true, count);
+    for (uint32_t i = 0; i < l->count; i++) {
+        const struct view_broker *n = tide_view_broker(b->view, l->ids[i]);
+        if (!tide_view_reaches(b->view, l->ids[i], listener))
+            continue;
+        wire_put_i32(&list, n->id);
+        wire_put_string(&list, true, n->endpoints[listener].host, (uint32_t)strlen(n->endpoints[listener].host));
+        wire_put_i32(&list, n->endpoints[listener].port);
+        wire_put_string(&list, true, n->rack[0] != 0 ? n->rack : NULL, (uint32_t)strlen(n->rack));
+        wire_put_uvarint(&list, 0);
+    }
+    if (list.failed) {
+        wire_writer_abandon(&list);
+        w->failed = true;
+        return;
+    }
+    wire_put_uvarint(w, 1); /* one tagged field, number 0, so long */
+    wire_put_uvarint(w, 0);
+    wire_put_uvarint(w, list.out.len);
+    wire_put_rope(w, &list.out);
+}

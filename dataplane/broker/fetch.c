@@ -12,6 +12,8 @@
  */
 #include "broker/internal.h"
 
+enum { LEADERS_FROM_VERSION = 16 }; /* KIP-951 */
+
 /* ---- reading the request --------------------------------------------------------------------- */
 
 static enum tide_status lay_out(struct broker *b, struct request *r, const struct fetch_request *in)
@@ -81,13 +83,8 @@ static void look_at_entry(struct broker *b, struct request *r, const struct topi
     e->available = 0;
     e->error = topic->error != 0 ? topic->error : route(b, topic, e->index, &vp);
     e->high_watermark = e->last_stable_offset = e->log_start = -1;
-    if (e->error != 0) {
-        if (vp != NULL && e->error == KAFKA_NOT_LEADER_OR_FOLLOWER) {
-            e->leader_id = vp->leader;
-            e->leader_epoch = vp->leader_epoch;
-        }
+    if (e->error != 0)
         return;
-    }
     e->partition = vp->local;
     partition_look(e->partition, &look);
     if (look.failed || !look.leader) {
@@ -136,7 +133,8 @@ static bool look_at_all(struct broker *b, struct request *r)
 
 /* ---- the response ---------------------------------------------------------------------------------- */
 
-static void write_entry(struct wire_writer *w, struct request *r, struct fetch_entry *e)
+static void write_entry(struct broker *b, struct wire_writer *w, struct request *r, const struct topic_item *topic, struct fetch_entry *e,
+                        struct new_leaders *leaders)
 {
     int16_t v = r->api_version;
     struct fetch_response_partition_data_tags tags = {0};
@@ -154,6 +152,9 @@ static void write_entry(struct wire_writer *w, struct request *r, struct fetch_e
         tags.diverging_epoch.epoch = e->diverging_epoch;
         tags.diverging_epoch.end_offset = e->diverging_end;
     }
+    if ((e->error == KAFKA_NOT_LEADER_OR_FOLLOWER || e->error == KAFKA_FENCED_LEADER_EPOCH) && v >= LEADERS_FROM_VERSION)
+        tags.has_current_leader =
+            find_new_leader(b, topic, e->index, leaders, &tags.current_leader.leader_id, &tags.current_leader.leader_epoch);
     fetch_response_partition_data_end(w, v, &tags);
 }
 
@@ -163,6 +164,7 @@ static enum tide_status respond(struct broker *b, struct request *r)
     struct work_at at = {0};
     struct work_item *item;
     struct topic_item *topic = NULL;
+    struct new_leaders leaders = {0};
     int16_t v = r->api_version;
 
     response_begin(b, r, &w);
@@ -179,12 +181,15 @@ static enum tide_status respond(struct broker *b, struct request *r)
             fetch_response_fetchable_topic_response_put_topic_id(&w, v, &topic->id);
             fetch_response_fetchable_topic_response_open_partitions(&w, v, (int32_t)topic->entries);
         } else {
-            write_entry(&w, r, (struct fetch_entry *)item);
+            write_entry(b, &w, r, topic, (struct fetch_entry *)item, &leaders);
         }
     }
     if (topic != NULL)
         fetch_response_fetchable_topic_response_end(&w, v);
-    fetch_response_end(&w, v);
+    if (v >= LEADERS_FROM_VERSION)
+        put_new_leaders(b, r, &leaders, &w);
+    else
+        fetch_response_end(&w, v);
     return response_end(r, &w);
 }
 

@@ -157,8 +157,6 @@ struct produce_entry {
     bool done;
     bool appended;
     int32_t bad_record;
-    int32_t leader_id;    /* with NOT_LEADER_OR_FOLLOWER: where to go; -1 unknown */
-    int32_t leader_epoch;
     const char *message;
     struct partition *target;
     int64_t base_offset;
@@ -181,8 +179,6 @@ struct fetch_entry {
     bool reading;     /* a disk read is out */
     uint32_t available; /* bytes that the last look saw */
     int64_t visible_end;
-    int32_t leader_id;
-    int32_t leader_epoch;
     int32_t diverging_epoch;
     int64_t diverging_end;
     int64_t high_watermark;
@@ -436,5 +432,16 @@ int16_t route(struct broker *, const struct topic_item *, int32_t index, const s
 /* Reads a topic name into an item; TIDE_FULL without memory. Names over the limit get error 17... */
 struct topic_item *topic_item_add(struct broker *, struct request *, uint16_t kind, const struct wire_bytes *name, const struct tide_uuid *id);
 const struct view_topic *topic_of(struct broker *, const struct topic_item *);
+
+/* KIP-951: a response that says NOT_LEADER_OR_FOLLOWER says who leads and where that is, where its version has room. */
+enum { NEW_LEADERS_MAX = 8 }; /* whose addresses one response names; clients ask for those of others */
+struct new_leaders {
+    uint32_t count;
+    int32_t ids[NEW_LEADERS_MAX];
+};
+/* Who leads instead of us, as the view says; false: nobody that it knows. It is noted for put_new_leaders(). */
+bool find_new_leader(struct broker *, const struct topic_item *, int32_t index, struct new_leaders *, int32_t *ret_id, int32_t *ret_epoch);
+/* The end of a response, with no tagged field but the addresses of these, for who came in by the request's listener. */
+void put_new_leaders(struct broker *, const struct request *, const struct new_leaders *, struct wire_writer *);
 
 #endif

@@ -9,6 +9,8 @@
  */
 #include "broker/internal.h"
 
+enum { LEADERS_FROM_VERSION = 10 }; /* KIP-951 */
+
 static void entry_failed(struct request *r, struct produce_entry *e, int16_t error)
 {
     e->error = error;
@@ -67,8 +69,6 @@ static enum tide_status lay_out(struct broker *b, struct request *r, const struc
                 return TIDE_FULL;
             e->index = p.index;
             e->bad_record = -1;
-            e->leader_id = -1;
-            e->leader_epoch = -1;
             e->base_offset = -1;
             e->log_append_time_ms = -1;
             e->log_start_offset = -1;
@@ -119,7 +119,6 @@ static void take_result(struct broker *b, struct request *r, struct produce_entr
     e->log_start_offset = a->log_start_offset;
     e->bad_record = a->bad_record;
     e->message = a->message;
-    e->leader_epoch = a->leader_epoch;
     if (a->error != 0) {
         entry_failed(r, e, a->error);
         return;
@@ -193,12 +192,14 @@ void produce_on_deadline(struct broker *b, struct request *r)
 
 /* ---- the response --------------------------------------------------------------------------------- */
 
-static void write_entry(struct wire_writer *w, int16_t version, const struct produce_entry *e)
+static void write_entry(struct broker *b, struct wire_writer *w, int16_t version, const struct topic_item *topic,
+                        const struct produce_entry *e, struct new_leaders *leaders)
 {
     uint32_t message_len = e->message != NULL ? (uint32_t)strlen(e->message) : 0;
-    struct produce_response_partition_response_tags tags = {
-        .has_current_leader = e->leader_id >= 0, /* KIP-951 */
-        .current_leader = {.leader_id = e->leader_id, .leader_epoch = e->leader_epoch}};
+    struct produce_response_partition_response_tags tags = {0};
+    if (e->error == KAFKA_NOT_LEADER_OR_FOLLOWER && version >= LEADERS_FROM_VERSION)
+        tags.has_current_leader =
+            find_new_leader(b, topic, e->index, leaders, &tags.current_leader.leader_id, &tags.current_leader.leader_epoch);
     produce_response_partition_response_put_index(w, version, e->index);
     produce_response_partition_response_put_error_code(w, version, e->error);
     produce_response_partition_response_put_base_offset(w, version, e->base_offset);
@@ -222,6 +223,7 @@ static enum tide_status respond(struct broker *b, struct request *r)
     struct work_at at = {0};
     struct work_item *item;
     struct topic_item *topic = NULL;
+    struct new_leaders leaders = {0};
 
     response_begin(b, r, &w);
     produce_response_open_responses(&w, r->api_version, (int32_t)r->produce.topics);
@@ -234,13 +236,16 @@ static enum tide_status respond(struct broker *b, struct request *r)
             produce_response_topic_produce_response_open_partition_responses(&w, r->api_version,
                                                                              (int32_t)topic->entries);
         } else {
-            write_entry(&w, r->api_version, (const struct produce_entry *)item);
+            write_entry(b, &w, r->api_version, topic, (const struct produce_entry *)item, &leaders);
         }
     }
     if (topic != NULL)
         produce_response_topic_produce_response_end(&w, r->api_version);
     produce_response_put_throttle_time_ms(&w, r->api_version, 0);
-    produce_response_end(&w, r->api_version);
+    if (r->api_version >= LEADERS_FROM_VERSION)
+        put_new_leaders(b, r, &leaders, &w);
+    else
+        produce_response_end(&w, r->api_version);
     return response_end(r, &w);
 }
 
@@ -343,10 +348,6 @@ static void route_and_append(struct broker *b, struct request *r, const struct p
             int16_t error = e->error != 0 ? e->error : route(b, topic, p.index, &vp);
             if (r->produce.acks < -1 || r->produce.acks > 1)
                 error = KAFKA_INVALID_REQUIRED_ACKS;
-            if (error == KAFKA_NOT_LEADER_OR_FOLLOWER && vp != NULL) {
-                e->leader_id = vp->leader;
-                e->leader_epoch = vp->leader_epoch;
-            }
             if (error != 0)
                 entry_failed(r, e, error);
             else

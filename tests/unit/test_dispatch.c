@@ -281,6 +281,153 @@ static void test_what_control_answers(void **state)
     assert_true(c.closed);
 }
 
+/* ---- KIP-951: where the new leader is ------------------------------------------------------------------------ */
+
+static struct view_broker two[2];
+
+/* Broker 2 leads partition 0. */
+static void another_leads(const char *rack)
+{
+    two[0] = w.view_broker;
+    two[1] = (struct view_broker){.id = 2, .endpoints = {{.host = "10.0.0.2", .port = 9192}}};
+    snprintf(two[1].rack, sizeof(two[1].rack), "%s", rack);
+    w.view.brokers = two;
+    w.view.broker_count = 2;
+    w.partitions[0].leader = 2;
+    w.partitions[0].leader_epoch = 9;
+}
+
+static void begin_request(struct wire_writer *to, int16_t key, int16_t version)
+{
+    wire_writer_init(to, bw_client_pool);
+    wire_frame_begin(to);
+    kafka_request_header_write(to, key, version, 77, "unit", 4);
+}
+
+/* Sends it; the cursor at the body of the answer. */
+static void exchange(struct wire_writer *request, bool flexible, struct wire_cursor *ret)
+{
+    int32_t found;
+    size_t len;
+    assert_true(wire_frame_end(request));
+    len = request->out.len;
+    tide_slice_copy(tide_rope_slice(&request->out, 0, (uint32_t)len), bytes);
+    tide_rope_clear(&request->out);
+    bw_send_bytes(&c, bytes, len);
+    bw_pump(&w);
+    assert_true(bw_next(&c, &found, ret));
+    assert_int_equal(found, 77);
+    if (flexible)
+        wire_skip_tags(ret);
+}
+
+static void produce_to_another(int16_t v, struct produce_response_partition_response *ret_p, struct wire_list *ret_nodes)
+{
+    struct wire_writer q;
+    struct wire_cursor at;
+    struct produce_response in;
+    struct produce_response_topic_produce_response t;
+    struct tide_rope none = {0};
+    begin_request(&q, KAFKA_API_PRODUCE, v);
+    produce_request_put_transactional_id(&q, v, NULL, 0);
+    produce_request_put_acks(&q, v, -1);
+    produce_request_put_timeout_ms(&q, v, 1000);
+    produce_request_open_topic_data(&q, v, 1);
+    produce_request_topic_data_put_name(&q, v, "t", 1);
+    produce_request_topic_data_open_partition_data(&q, v, 1);
+    produce_request_partition_data_put_index(&q, v, 0);
+    produce_request_partition_data_put_records(&q, v, &none);
+    produce_request_partition_data_end(&q, v);
+    produce_request_topic_data_end(&q, v);
+    produce_request_end(&q, v);
+    exchange(&q, v >= 9, &at);
+    assert_true(produce_response_read(&at, v, &in));
+    assert_true(produce_response_topic_produce_response_next(&in.responses, v, &t));
+    assert_true(produce_response_partition_response_next(&t.partition_responses, v, ret_p));
+    assert_int_equal(ret_p->error_code, KAFKA_NOT_LEADER_OR_FOLLOWER);
+    *ret_nodes = in.node_endpoints;
+}
+
+static void test_a_producer_hears_who_leads(void **state)
+{
+    struct produce_response_partition_response p;
+    struct produce_response_node_endpoint n;
+    struct wire_list nodes;
+    another_leads("r1");
+    for (int16_t v = 10; v <= 12; v++) {
+        produce_to_another(v, &p, &nodes);
+        assert_int_equal(p.current_leader.leader_id, 2);
+        assert_int_equal(p.current_leader.leader_epoch, 9);
+        assert_int_equal(nodes.count, 1);
+        assert_true(produce_response_node_endpoint_next(&nodes, v, &n));
+        assert_int_equal(n.node_id, 2);
+        assert_int_equal(n.port, 9192);
+        assert_int_equal(n.host.at.len, 8);
+        assert_int_equal(n.rack.at.len, 2);
+    }
+    produce_to_another(9, &p, &nodes); /* no room */
+    another_leads("");
+    produce_to_another(10, &p, &nodes);
+    assert_true(produce_response_node_endpoint_next(&nodes, 10, &n));
+    assert_true(n.rack.null);
+    two[1].fenced = true; /* it can be named, and not be reached */
+    produce_to_another(10, &p, &nodes);
+    assert_int_equal(p.current_leader.leader_id, 2);
+    assert_int_equal(nodes.count, 0);
+    w.partitions[0].leader = -1;
+    produce_to_another(10, &p, &nodes);
+    assert_int_equal(p.current_leader.leader_id, -1);
+    w.partitions[0].leader = 1;
+}
+
+static void test_a_consumer_hears_who_leads(void **state)
+{
+    struct wire_writer q;
+    struct wire_cursor at;
+    struct fetch_response in;
+    struct fetch_response_fetchable_topic_response t;
+    struct fetch_response_partition_data p;
+    struct fetch_response_node_endpoint n;
+    another_leads("");
+    for (int16_t v = 15; v <= 16; v++) {
+        begin_request(&q, KAFKA_API_FETCH, v);
+        fetch_request_put_max_wait_ms(&q, v, 0);
+        fetch_request_put_min_bytes(&q, v, 1);
+        fetch_request_put_max_bytes(&q, v, 1000);
+        fetch_request_put_isolation_level(&q, v, 0);
+        fetch_request_put_session_id(&q, v, 0);
+        fetch_request_put_session_epoch(&q, v, -1);
+        fetch_request_open_topics(&q, v, 1);
+        fetch_request_topic_put_topic_id(&q, v, &w.topic.id);
+        fetch_request_topic_open_partitions(&q, v, 1);
+        fetch_request_partition_put_partition(&q, v, 0);
+        fetch_request_partition_put_current_leader_epoch(&q, v, -1);
+        fetch_request_partition_put_fetch_offset(&q, v, 0);
+        fetch_request_partition_put_last_fetched_epoch(&q, v, -1);
+        fetch_request_partition_put_log_start_offset(&q, v, -1);
+        fetch_request_partition_put_partition_max_bytes(&q, v, 1000);
+        fetch_request_partition_end(&q, v);
+        fetch_request_topic_end(&q, v);
+        fetch_request_open_forgotten_topics_data(&q, v, 0);
+        fetch_request_put_rack_id(&q, v, "", 0);
+        fetch_request_end(&q, v, &(struct fetch_request_tags){0});
+        exchange(&q, true, &at);
+        assert_true(fetch_response_read(&at, v, &in));
+        assert_true(fetch_response_fetchable_topic_response_next(&in.responses, v, &t));
+        assert_true(fetch_response_partition_data_next(&t.partitions, v, &p));
+        assert_int_equal(p.error_code, KAFKA_NOT_LEADER_OR_FOLLOWER);
+        assert_int_equal(p.current_leader.leader_id, v >= 16 ? 2 : -1);
+        assert_int_equal(in.node_endpoints.count, v >= 16 ? 1 : 0);
+        if (v < 16)
+            continue;
+        assert_int_equal(p.current_leader.leader_epoch, 9);
+        assert_true(fetch_response_node_endpoint_next(&in.node_endpoints, v, &n));
+        assert_int_equal(n.node_id, 2);
+        assert_int_equal(n.port, 9192);
+    }
+    w.partitions[0].leader = 1;
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -299,6 +446,8 @@ int main(void)
         TEST(test_before_the_first_view_a_request_waits),
         TEST(test_past_the_lease),
         TEST(test_what_control_answers),
+        TEST(test_a_producer_hears_who_leads),
+        TEST(test_a_consumer_hears_who_leads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
