@@ -129,14 +129,21 @@ void log_cache_use(struct log_core *c, struct log_buffer *b)
 
 /* ---- whose turn it is ---- */
 
-bool log_fill_may_begin(const struct log_core *c, bool ahead)
+static bool has_turn(const struct log_core *c)
 {
     const struct log_cache *k = &c->cache;
-    if (ahead && k->aheads_out >= c->config.aheads_out_max)
-        return false;
-    if (c->config.reads_out_max == 0)
-        return true;
-    return k->reads_out < (k->writes_out != 0 ? 1 : c->config.reads_out_max);
+    return c->config.reads_out_max == 0 || k->reads_out < (k->writes_out != 0 ? 1 : c->config.reads_out_max);
+}
+
+bool log_fill_may_begin(struct log_core *c)
+{
+    c->cache.waited = !has_turn(c);
+    return !c->cache.waited;
+}
+
+bool log_ahead_may_begin(const struct log_core *c)
+{
+    return !c->cache.waited && c->cache.aheads_out < c->config.aheads_out_max && has_turn(c);
 }
 
 void log_cache_on_write(struct log_core *c)
@@ -249,7 +256,7 @@ void log_core_on_disk(struct log_core *c, const struct disk_done *done, struct t
         return;
     bool more = log_fill_end(c, b, done->result) == 0 && is_cached(b) && has_more(&b->cached);
     c->cache.aheads_out--; /* it is not in its own way */
-    more = more && log_fill_may_begin(c, true) && tide_out_has_op_room(out);
+    more = more && log_ahead_may_begin(c) && tide_out_has_op_room(out);
     c->cache.aheads_out++;
     if (more)
         ahead_piece(c, b, out);

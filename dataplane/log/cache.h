@@ -79,6 +79,7 @@ struct log_cache {
     uint32_t reads_out; /* fills, all of them */
     uint32_t aheads_out;
     uint32_t writes_out; /* of this core's logs */
+    bool waited;         /* a read found no turn since one had it: nothing goes ahead of it */
 };
 
 bool log_cache_init(struct log_core *);
@@ -96,8 +97,9 @@ void log_cache_forget(struct log_core *, struct log_buffer *);
 /* Takes the one of use longest ago out, if nobody else has it. */
 bool log_cache_evict(struct log_core *);
 
-/* Has a fill its turn? `ahead`: for nobody. */
-bool log_fill_may_begin(const struct log_core *, bool ahead);
+/* Has a fill its turn? What is for nobody waits for reads that wait. */
+bool log_fill_may_begin(struct log_core *);
+bool log_ahead_may_begin(const struct log_core *);
 /* Asks for the next piece behind b's end, up to `wanted`, of which the file has the bytes below
  * `limit`. The caller has looked whether it may, and whether there is room. */
 void log_fill_begin(struct log_core *, struct log_buffer *, int file, uint64_t wanted, uint64_t limit, uint64_t id,

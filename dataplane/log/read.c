@@ -487,7 +487,7 @@ static enum tide_status give_up_bad(struct log_core *mine, struct log_read *r)
  * again in the next turn, the longest waiting first. */
 static bool must_wait(struct log_core *mine)
 {
-    if (log_fill_may_begin(mine, false))
+    if (log_fill_may_begin(mine))
         return false;
     tide_count(mine->config.counters, COUNTER_disk_read_waits);
     return true;
@@ -692,7 +692,7 @@ static void read_ahead(struct log *log, struct log_core *mine, struct log_read *
         b->cached.ended = to;
     if (!goes_on || tide_pub64_peek(&r->pinned->state) == LOG_SEGMENT_GONE)
         return;
-    if (!log_fill_may_begin(mine, true) || !tide_out_has_op_room(out))
+    if (!log_ahead_may_begin(mine) || !tide_out_has_op_room(out))
         return;
     for (unsigned i = 0; i < 2 && to < limit; i++, to += size - to % size)
         if (ahead_at(log, mine, r, to, limit, out))

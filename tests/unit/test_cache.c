@@ -341,7 +341,11 @@ static void test_writes_go_first(void **state)
     k->reads_out = 1; /* three are back; the write has waited for enough reads */
     assert_false(asks(w, 13));
     k->reads_out = 0; /* it waits behind one at a time */
+    w->core->config.aheads_out_max = 1;
+    assert_false(log_ahead_may_begin(w->core)); /* whoever waits has it before nobody */
+    w->core->config.aheads_out_max = 0;
     assert_true(asks(w, 13));
+    assert_false(k->waited);
     assert_false(asks(w, 17));
     assert_int_equal(count(w, COUNTER_disk_read_waits), 3);
     log_cache_on_written(w->core);
