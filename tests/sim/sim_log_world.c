@@ -177,7 +177,7 @@ static void check_pools(struct sim_log *s)
 int sim_log_close(struct sim_log *s)
 {
     unsigned tries = 0;
-    while (!log_release(s->log, &s->out)) {
+    while (!log_release(s->log, &s->out) || log_is_read(s->log)) {
         (void)sim_log_step(s);
         if (++tries > PATIENCE)
             sim_log_give_up(s, "it does not let go");

@@ -83,7 +83,7 @@ int world_open(struct world *w)
 
 int world_close(struct world *w)
 {
-    while (!log_release(w->log, &w->out))
+    while (!log_release(w->log, &w->out) || log_is_read(w->log))
         world_pump(w);
     log_check(w->log);
     int e = log_close(w->log, &w->disk->fs);
