@@ -298,6 +298,124 @@ def a_dead_data_port_gives_its_leaderships_away(n):
     wait_until('it is back', 20, lambda: dead.metrics().get('tidemark_fenced') == 0, 0.3)
 
 
+def leaders(n, topic, at):
+    return {p[1] for p in n.metadata(at)[0][topic]}
+
+
+def with_disks_that_fail(n, names, **named):
+    """A fresh cluster whose brokers have data directories of these names, and the metadata beside them. Returns the file: as long
+    as it is there, what lives below the directory that it names cannot be written."""
+    fault = n.dir / 'fault'
+    for b in n.up():
+        b.kill()
+    for b in n.brokers:
+        shutil.rmtree(b.data, ignore_errors=True)
+        b.data.mkdir()
+        b.settings = {**settings(named), 'log.dirs': ','.join(f'{b.data}/{name}' for name in names), 'metadata.log.dir': f'{b.data}/m'}
+    os.environ.update(LD_PRELOAD=str(n.build / 'tests/crash/disk_fault.so'), TIDE_DISK_FAULT=str(fault))
+    try:
+        n.start(n.brokers[:VOTERS])
+    finally:
+        del os.environ['LD_PRELOAD'], os.environ['TIDE_DISK_FAULT']
+    return fault
+
+
+@case
+def a_data_cable_that_carries_one_direction_gives_its_leaderships_away(n):
+    """Its link is up and the management network is well: only the others, and itself, miss what does not come."""
+    boots = f'{n.brokers[0].boot},{n.brokers[2].boot}'
+    victim, well = n.brokers[1], n.brokers[0]
+    n.fresh(data_recover_ms=1000, replica_lag_time_max_ms=2000, leader_imbalance_check_interval_seconds=1)
+    n.tool('topic', 'create', '--bootstrap', well.boot, '--topic', 'moves', '--partitions', 6, '--replication-factor', 3)
+    n.agree()
+    for direction in ('out', 'in'):
+        wait_until('all lead', 40, lambda: leaders(n, 'moves', well) == {1, 2, 3}, 0.3)
+        victim.cut('data', (direction,))
+        try:
+            wait_until('it leads nothing', 20, lambda: leaders(n, 'moves', well) == {1, 3}, 0.3)
+            expect(victim.metrics().get('tidemark_fenced') == 0, f'{direction}: it is fenced')
+            expect(' active suspect' in n.tool('cluster', 'status', '--control', f'{well.management}:{METRICS}').stdout, 'nobody is suspect')
+            n.client('kcat', '-b', boots, '-P', '-t', 'moves', '-X', 'acks=all', '-X', 'message.timeout.ms=30000', '-K', ':', input='1:one\n2:two\n')
+        finally:
+            victim.heal('data')
+    wait_until('it leads again', 60, lambda: leaders(n, 'moves', well) == {1, 2, 3}, 0.3)
+
+
+@case
+def a_log_directory_that_fails_gives_its_leaderships_away(n):
+    """One of two: others lead what lives there, it leads on what lives in the other one, and clients go on. Then it is well again."""
+    fault = with_disks_that_fail(n, ('a', 'b'), data_recover_ms=1000, leader_imbalance_check_interval_seconds=1)
+    victim, well = n.brokers[1], n.brokers[0]
+    n.tool('topic', 'create', '--bootstrap', well.boot, '--topic', 'moves', '--partitions', 12, '--replication-factor', 3)
+    n.agree()
+    path = n.dir / 'in'
+    path.write_text(''.join(f'{i}:line {i}\n' for i in range(300)))
+
+    def produce():
+        n.client('kcat', '-b', n.boot, '-P', '-t', 'moves', '-K', ':', '-l', path, '-X', 'enable.idempotence=true', '-X', 'message.timeout.ms=30000')
+
+    def led():
+        return {p[0] for p in n.metadata(well)[0]['moves'] if p[1] == victim.number}
+
+    produce()
+    before = led()
+    expect(len(before) == 4, before)
+    lives = {int(d.name.rpartition('-')[2]) for d in (victim.data / 'b').glob('moves-*')}
+    expect(before & lives and before - lives, f'{before} {lives}')
+    fault.write_text(str(victim.data / 'b'))
+    try:
+        produce()
+        wait_until('others lead what lives there', 20, lambda: not led() & lives, 0.3)
+        wait_until('its replicas are out of sync', 20, lambda: all((victim.number in p[3]) == (p[0] not in lives) for p in n.metadata(well)[0]['moves']), 0.3)
+        expect(before - lives <= led() and victim.metrics().get('tidemark_fenced') == 0, f'{led()} of {before}, {lives} live there')
+        expect(victim.metrics().get('tidemark_log_directories_offline') == 1, 'it is not offline')
+        produce()
+    finally:
+        fault.unlink()
+    wait_until('it leads again what it did', 60, lambda: led() == before, 0.3)
+    got = n.client('kcat', '-b', n.boot, '-C', '-t', 'moves', '-e', '-q', '-o', 'beginning').stdout.splitlines()
+    expect(sorted(got) == sorted(f'line {i}' for i in range(300) for _ in range(3)), f'{len(got)} of 900 lines')
+
+
+@case
+def a_broker_whose_only_log_directory_fails_is_fenced(n):
+    fault = with_disks_that_fail(n, ('a',), data_recover_ms=1000, leader_imbalance_check_interval_seconds=1)
+    victim, well = n.brokers[1], n.brokers[0]
+    n.tool('topic', 'create', '--bootstrap', well.boot, '--topic', 'moves', '--partitions', 3, '--replication-factor', 3)
+    n.agree()
+    fault.write_text(str(victim.data / 'a'))
+    try:
+        for _ in range(3):
+            n.client('kcat', '-b', n.boot, '-P', '-t', 'moves', '-X', 'acks=all', '-X', 'message.timeout.ms=30000', '-K', ':', input=''.join(f'{i}:line\n' for i in range(100)))
+        wait_until('it is fenced', 20, lambda: victim.metrics().get('tidemark_fenced') == 1, 0.3)
+        expect(leaders(n, 'moves', well) <= {1, 3}, leaders(n, 'moves', well))
+    finally:
+        fault.unlink()
+    wait_until('it leads again', 60, lambda: victim.number in leaders(n, 'moves', well), 0.3)
+
+
+@case
+def a_setting_that_counted_at_birth_only_is_told(n):
+    """min.insync.replicas and its like are the cluster's: a file that says otherwise is not obeyed in silence."""
+    n.fresh()
+    b = n.brokers[0]
+    b.terminate()
+    b.settings.update({'min.insync.replicas': 2, 'ack.durability': 'memory', 'unclean.leader.election.enable': 'false'})
+    n.start([b])
+    at = f'{b.management}:{METRICS}'
+    command = f'tidemark cluster config --set min.insync.replicas=2 --control {at}'
+    expect(command in b.said() and 'the cluster goes by device' in b.said() and 'unclean' not in b.said(), b.said()[-2000:])
+    shown = n.tool(*command.split()[1:]).stdout
+    expect(shown == 'config min.insync.replicas=2\n', shown)
+    b.terminate()
+    n.start([b])
+    expect('min.insync.replicas' not in b.said(), b.said()[-2000:])
+    n.tool('cluster', 'config', '--delete', 'min.insync.replicas', '--control', at)
+    for wrong in ('ack.durability=memory', 'min.insync.replicas=0', 'no.such=1'):
+        r = n.tool('cluster', 'config', '--set', wrong, '--control', at, check=False)
+        expect(r.returncode == 1 and r.stderr, f'{wrong}: {r.returncode} {r.stderr}')
+
+
 @case
 def who_does_not_belong_is_refused(n):
     n.fresh(controller_allow=ALLOW)
