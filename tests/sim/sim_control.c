@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The control planes of one to five brokers in one process (sim_control_world.h), under faults, with clients that change
+ * The control planes of one to six brokers in one process (sim_control_world.h), under faults, with clients that change
  * the cluster from every broker.
  *
- *   sim_control [--count N] [--seed S] [--seconds T] [--verbose]      100 seeds; 1,000 with TIDE_FULL=1
+ *   sim_control [--count N] [--seed S] [--seconds T] [--brokers B] [--verbose]      100 seeds; 1,000 with TIDE_FULL=1
+ *
+ * The seed says how many brokers there are, too; --brokers takes only seeds that say B.
  *
  * Faults for three quarters of the time: crashes and restarts, clean stops, pauses longer than lease and session, cuts of
  * the management network in one direction or both, connections that break, slow disks, dead data ports; clocks that run
@@ -784,11 +786,20 @@ static void let_arrive(struct run *r)
     }
 }
 
+static const struct shape {
+    uint32_t hosts, voters;
+} shapes[] = {{1, 1}, {2, 1}, {3, 3}, {3, 3}, {3, 1}, {4, 3}, {5, 5}, {5, 3}, {6, 5}};
+
+/* The first seed from there on of so many brokers. */
+static uint64_t seed_of(uint64_t seed, uint32_t brokers)
+{
+    while (brokers != 0 && shapes[seed % TIDE_ARRAY_LEN(shapes)].hosts != brokers)
+        seed++;
+    return seed;
+}
+
 static uint64_t run_seed(uint64_t seed, uint64_t seconds, bool verbose)
 {
-    static const struct {
-        uint32_t hosts, voters;
-    } shapes[] = {{1, 1}, {2, 1}, {3, 3}, {3, 3}, {3, 1}, {4, 3}, {5, 5}, {5, 3}, {6, 5}};
     struct run *r = calloc(1, sizeof(*r));
     uint64_t shape = seed % TIDE_ARRAY_LEN(shapes);
     uint64_t digest;
@@ -826,10 +837,12 @@ int main(int argc, char **argv)
     static const struct option options[] = {{"count", required_argument, NULL, 'c'},
                                             {"seed", required_argument, NULL, 's'},
                                             {"seconds", required_argument, NULL, 't'},
+                                            {"brokers", required_argument, NULL, 'b'},
                                             {"verbose", no_argument, NULL, 'v'},
                                             {NULL, 0, NULL, 0}};
     bool full = getenv("TIDE_FULL") != NULL && strcmp(getenv("TIDE_FULL"), "1") == 0;
     uint64_t count = full ? 1000 : 100, first = 1, seconds = 60, digest = 0;
+    uint32_t brokers = 0;
     bool verbose = false;
     int c;
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -838,12 +851,14 @@ int main(int argc, char **argv)
         case 'c': count = strtoull(optarg, NULL, 10); break;
         case 's': first = strtoull(optarg, NULL, 10); break;
         case 't': seconds = TIDE_MAX(strtoull(optarg, NULL, 10), HEAL_S + 1ull); break;
+        case 'b': brokers = (uint32_t)TIDE_MIN(strtoul(optarg, NULL, 10), 6ul); break;
         case 'v': verbose = true; break;
         default: return 2;
         }
     }
-    for (uint64_t i = 0; i < count; i++) {
-        digest = digest * 31 + run_seed(first + i, seconds, verbose);
+    first = seed_of(first, brokers);
+    for (uint64_t i = 0, seed = first; i < count; i++, seed = seed_of(seed + 1, brokers)) {
+        digest = digest * 31 + run_seed(seed, seconds, verbose);
         if (sim_time_is_up())
             count = i + 1;
     }
