@@ -177,12 +177,17 @@ size_t rpc_size_max(const struct rpc_message *m)
     }
 }
 
+static uint8_t version_of(enum rpc_kind kind)
+{
+    return kind == RPC_HELLO || kind == RPC_HELLO_REPLY ? RPC_HELLO_VERSION : RPC_VERSION;
+}
+
 size_t rpc_encode(const struct rpc_message *m, uint8_t *to)
 {
     struct writer w = {.at = to + 8};
     uint32_t len;
     uint32_t crc;
-    put_u8(&w, RPC_VERSION);
+    put_u8(&w, version_of(m->kind));
     put_u8(&w, m->kind);
     put_u16(&w, 0);
     put_i32(&w, m->sender);
@@ -413,6 +418,7 @@ enum tide_status rpc_decode(const uint8_t *frame, size_t len, struct rpc_message
 {
     struct reader r = {.at = frame + 8, .end = frame + len};
     uint32_t said, crc;
+    uint8_t version;
     if (len < RPC_HEADER || len > RPC_FRAME_MAX)
         return TIDE_BAD;
     memcpy(&said, frame, 4);
@@ -422,10 +428,9 @@ enum tide_status rpc_decode(const uint8_t *frame, size_t len, struct rpc_message
     if (crc32c(frame + 8, len - 8) != crc)
         return TIDE_BAD;
     memset(ret, 0, sizeof(*ret));
-    if (get_u8(&r) != RPC_VERSION)
-        return TIDE_BAD;
+    version = get_u8(&r);
     ret->kind = get_choice(&r, RPC_KIND_COUNT);
-    if (get_u16(&r) != 0)
+    if (version != version_of(ret->kind) || get_u16(&r) != 0)
         return TIDE_BAD;
     ret->sender = get_i32(&r);
     ret->receiver = get_i32(&r);

@@ -25,6 +25,7 @@
 
 enum rpc_limit {
     RPC_VERSION = 1,
+    RPC_HELLO_VERSION = 1,        /* of HELLO and its answer: stays, so that releases that share no version can tell each other */
     RPC_HEADER = 52,              /* before the body */
     RPC_HELLO_FRAME_MAX = 256,    /* nobody who is unknown sends more */
     RPC_FRAME_MAX = 5 << 20, /* a message of the quorum is 4 MiB at most */
