@@ -303,7 +303,7 @@ void log_write_start(struct log *log, struct tide_out *out)
         w->durable_offset = w->segment == log->active ? log->next_offset : s->next_offset;
     else
         w->durable_offset = tail_end_offset(log, s->tail_base, w->end);
-    w->id = DISK_ID(DISK_OWNER_LOG, log->config.slot, ++w->generation);
+    w->id = DISK_ID(DISK_OWNER_LOG, log->config.slot, ++log->core->write_generation);
     w->out = true;
     log_cache_on_write(log->core);
     tide_out_op(out, &(struct disk_op){.kind = DISK_WRITE,

@@ -78,6 +78,7 @@ struct log_core {
     uint32_t attached_count;
     uint32_t reserve; /* tail buffers that readers may not hold */
     uint32_t read_generation;
+    uint32_t write_generation; /* of all logs: one that is opened again has its slot, and must not begin anew */
     struct log_cache cache;
     uint64_t served; /* bytes from the disk that were answered in this turn */
 

@@ -185,7 +185,6 @@ struct log_epoch_job {
 
 struct log_write {
     bool out;
-    uint32_t generation;
     uint32_t segment;
     uint32_t len;
     uint64_t id;

@@ -1124,10 +1124,42 @@ static void test_model(void **state)
     }
 }
 
+static uint64_t id_of_a_write(struct world *w, int32_t epoch)
+{
+    struct disk_op op;
+    world_begin_epoch(w, epoch);
+    w->hold_writes = true;
+    assert_int_equal(world_append(w, 1, 300, 1000), TIDE_OK);
+    world_flush(w);
+    assert_int_equal(w->op_count, 1);
+    op = w->ops[0];
+    w->op_count = 0;
+    assert_int_equal(memory_fs_disk(w->disk, &op), op.len);
+    assert_true(log_on_disk(w->log, &(struct disk_done){.id = op.id, .result = op.len}, &w->out));
+    w->hold_writes = false;
+    world_pump(w);
+    return op.id;
+}
+
+/* A completion of the life before is nobody's in the next one, which has the same slot. */
+static void test_ids_are_not_used_again_by_the_next_life(void **state)
+{
+    struct world *w = *state;
+    uint64_t first, second;
+    assert_int_equal(world_open(w), 0);
+    first = id_of_a_write(w, 1);
+    assert_int_equal(world_close(w), 0);
+    assert_int_equal(world_open(w), 0);
+    second = id_of_a_write(w, 2);
+    assert_int_not_equal(first, second);
+    assert_int_equal(DISK_ID_SLOT(first), DISK_ID_SLOT(second));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_append_is_durable_after_its_write, start, stop),
+        cmocka_unit_test_setup_teardown(test_ids_are_not_used_again_by_the_next_life, start, stop),
         cmocka_unit_test_setup_teardown(test_bad_crc_leaves_no_trace, start, stop),
         cmocka_unit_test_setup_teardown(test_stamped, start, stop),
         cmocka_unit_test_setup_teardown(test_refusals, start, stop),
