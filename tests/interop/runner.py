@@ -626,8 +626,9 @@ def idle_connections_are_closed(w):
 @case
 def metadata_of_many_empty_names(w):
     s = w.connect()
-    response = ask(s, wire.frame(3, 1, struct.pack('>i', 20000) + wire.text('') * 20000))
-    expect(response is not None and response.count(struct.pack('>hh', 17, 0)) >= 20000, 'each gets INVALID_TOPIC_EXCEPTION')
+    response = ask(s, wire.frame(3, 1, struct.pack('>i', 10000) + wire.text('') * 10000))
+    expect(response is not None and response.count(struct.pack('>hh', 17, 0)) >= 10000, 'each gets INVALID_TOPIC_EXCEPTION')
+    expect(ask(w.connect(), wire.frame(3, 1, struct.pack('>i', 10001) + wire.text('') * 10001)) is None, 'more than one request may list')
     for name in ('..', '.', 'a' * 250, 'sp ace', 'nul\0', '\xff'):
         response = ask(s, wire.frame(3, 1, struct.pack('>i', 1) + wire.text(name)))
         expect(response is not None and struct.pack('>h', 17) in response, f'{name!r}')
@@ -1119,7 +1120,8 @@ def kafkas_own_dump_tool_reads_closed_files(w):
     expect(snapshots, 'no producer snapshot')
     text = java('kafka.tools.DumpLogSegments', '--files', str(snapshots[-1]))
     found = [l for l in text.splitlines() if l.startswith('producerId: ')]
-    expect(len(found) == 5 and all('producerEpoch: 0' in l and 'lastSequence: 5999' in l for l in found), text[-800:])
+    newest = {l.split()[1]: l for l in found}  # several batches of each, in order: the tool's own reader keeps the last one as well
+    expect(len(newest) == 5 and len(found) <= 25 and all('producerEpoch: 0' in l and 'lastSequence: 5999' in l for l in newest.values()), text[-800:])
     epochs = [tuple(map(int, l.split())) for l in (there / 'leader-epoch-checkpoint').read_text().splitlines()[2:]]
     expect(len(epochs) == 2 and epochs[1][1] == 18000, f'{epochs}')
     if 'jdk.compiler' in sh('java', '--list-modules').stdout:
@@ -1252,7 +1254,7 @@ def a_full_disk_refuses_and_recovers(w):
         ballast.unlink()
         w.produce('full', path, '-X', 'acks=all', '-X', 'message.timeout.ms=30000')
         got = w.consume('full')
-        expect(got.count('\n') == have + 20000 and got.endswith(text), 'what was written afterwards is not there')
+        expect(got.count('\n') == have + 20000 and got.endswith(text), f'what was written afterwards is not there: {got.count(chr(10))} of {have} + 20000 lines')
         w.kill()
         w.start()
         expect(w.consume('full') == got, 'differs after a kill')
