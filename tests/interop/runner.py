@@ -1246,15 +1246,18 @@ def a_full_disk_refuses_and_recovers(w):
         expect(health(w) == 'ok', health(w))
         got = w.consume('full')
         expect(got.startswith(text * sent), 'what was acknowledged is not there while the disk is full')
-        have = got.count('\n')
         s = w.connect()
-        error = wire.produce_result(ask(s, wire.produce('full', wire.batch([b'z' * 500000]))), 'full')[0]
+        errors = []  # what was a megabyte too much may have room for half of one
+        while len(errors) < 5 and (not errors or errors[-1] == 0):
+            errors.append(wire.produce_result(ask(s, wire.produce('full', wire.batch([b'z' * 500000]))), 'full')[0])
         s.close()
-        expect(error == 56, f'a full disk is answered with {error}')
+        expect(errors[-1] == 56, f'a full disk is answered with {errors}')
+        before = w.consume('full')
+        expect(before.startswith(text * sent), 'what was acknowledged is not there after a refusal')
         ballast.unlink()
         w.produce('full', path, '-X', 'acks=all', '-X', 'message.timeout.ms=30000')
         got = w.consume('full')
-        expect(got.count('\n') == have + 20000 and got.endswith(text), f'what was written afterwards is not there: {got.count(chr(10))} of {have} + 20000 lines')
+        expect(got.startswith(before) and got.endswith(text), f'what was written afterwards is not there: {len(before)} bytes, then {len(got)}')
         w.kill()
         w.start()
         expect(w.consume('full') == got, 'differs after a kill')
