@@ -768,7 +768,7 @@ void node_check(const struct node *n)
         TIDE_ASSERT(p->lane < 0 || n->lanes[p->lane].current == p); /* N3 */
     }
     TIDE_ASSERT(pending == n->pending_count);
-    TIDE_ASSERT(n->controller.state == CONTROLLER_IDLE || (n->quorum != NULL && quorum_role(n->quorum) == QUORUM_LEADER)); /* N2 */
+    TIDE_ASSERT(n->stopped || n->controller.state == CONTROLLER_IDLE || (n->quorum != NULL && quorum_role(n->quorum) == QUORUM_LEADER)); /* N2 */
     for (uint32_t i = 0; i < n->link_count; i++)
         TIDE_ASSERT(n->links[i].up || n->links[i].queue.head == NULL); /* N4 */
     TIDE_ASSERT(cluster_index(n->cluster) <= n->applied); /* N1 */

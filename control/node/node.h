@@ -36,7 +36,7 @@
  *
  * Invariants (node_check):
  *   N1  what is applied here never goes back; an observer has applied exactly the commands up to its index.
- *   N2  only the quorum's leader is an active controller.
+ *   N2  only the quorum's leader is an active controller, as long as the node goes on.
  *   N3  a lane has at most one command on its way, and those on their way are the oldest of their lane.
  *   N4  what waits for a link is bounded; without a link nothing waits for it.
  */
