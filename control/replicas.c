@@ -155,8 +155,11 @@ static void send_roles(struct control *c)
 
 /* ---- what is known to be committed ---------------------------------------------------------------- */
 
+/* Not before the cluster has been told what is missing: the mark is what tells it. */
 static void note_mark(struct control *c, const struct replica *r)
 {
+    if (!c->was_active)
+        return;
     struct mark m = {.topic_id = r->topic_id, .index = r->index, .dir = r->log_dir};
     m.offset = c->config.data.checkpoint(r->partition);
     snprintf(m.topic, sizeof(m.topic), "%s", r->topic);
@@ -207,12 +210,15 @@ static bool lost_a_directory(const struct control *c)
 }
 
 /* Its files are not there, cannot be read, or end before what was committed. One that never came to have files, since
- * the broker was killed right after the topic was made, has lost nothing: were all of them called lost, nobody could ever lead. */
+ * the broker was killed right after the topic was made, has lost nothing: were all of them called lost, nobody could ever lead.
+ * The same again when the broker was killed before it could tell: what was opened meanwhile is there now, and empty, but no
+ * mark was written (note_mark), and the cluster still knows the directory that is gone. */
 static bool has_lost(const struct control *c, const struct replica *r, bool directory_is_gone)
 {
-    if (r->was_absent)
-        return directory_is_gone || marks_find(&c->marks, &r->topic_id, r->index) != -1;
-    return r->state == REPLICA_FAILED || r->ends_early;
+    bool known = marks_find(&c->marks, &r->topic_id, r->index) != -1;
+    if (!known && directory_is_gone)
+        return true;
+    return (r->was_absent && known) || r->state == REPLICA_FAILED || r->ends_early;
 }
 
 uint32_t replicas_lost(const struct control *c, struct cluster_partition_ref *ret, uint32_t max)

@@ -901,6 +901,23 @@ static void test_what_was_on_another_disk_is_lost(void **state)
     assert_int_equal(lost_now(), 1);
 }
 
+/* The broker was killed before it could tell: its log is there by now, and empty. */
+static void test_what_was_on_another_disk_is_lost_at_the_next_start_too(void **state)
+{
+    (void)state;
+    w.replaced = true;
+    assert_int_equal(lost_now(), 1);
+}
+
+/* On one of the disks that stayed. */
+static void test_what_is_known_is_there_although_another_disk_is_gone(void **state)
+{
+    (void)state;
+    w.replaced = true;
+    know(50);
+    assert_int_equal(lost_now(), 0);
+}
+
 /* The broker was killed right after the topic was made. */
 static void test_what_never_was_is_not_lost(void **state)
 {
@@ -925,7 +942,9 @@ static void test_what_is_served_is_noted(void **state)
 {
     (void)state;
     make(3, (const int32_t[]){1, 2, 3});
+    replicas_note_marks(&w.c); /* nobody has been told yet what is missing here */
     assert_int_equal(marks_find(&w.c.marks, &w.c.replicas[0]->topic_id, 0), -1);
+    w.c.was_active = true;
     replicas_note_marks(&w.c);
     assert_int_equal(marks_find(&w.c.marks, &w.c.replicas[0]->topic_id, 0), 70);
 }
@@ -1098,6 +1117,8 @@ int main(void)
         CASE(test_what_cannot_be_opened_is_lost),
         CASE(test_what_was_served_and_is_gone_is_lost),
         CASE(test_what_was_on_another_disk_is_lost),
+        CASE(test_what_was_on_another_disk_is_lost_at_the_next_start_too),
+        CASE(test_what_is_known_is_there_although_another_disk_is_gone),
         CASE(test_what_never_was_is_not_lost),
         CASE(test_what_nobody_counts_on_is_not_lost),
         CASE(test_what_is_served_is_noted),
