@@ -467,11 +467,29 @@ static void look_at_held(struct sim_client *c, unsigned p, const struct batch_re
         fail(c, "P5: what was read is another record now");
 }
 
-void sim_client_on_held(void *held, const uint8_t *batch, uint32_t size)
+struct held {
+    struct sim_client *client;
+    unsigned partition;
+};
+
+static void on_held(void *held, const uint8_t *batch, uint32_t size)
 {
-    const struct sim_held *h = held;
+    const struct held *h = held;
     (void)size;
     each_record(h->client, h->partition, batch, look_at_held);
+}
+
+uint64_t sim_client_compare(struct sim_client *c, unsigned partition, const struct sim_replica *replicas, unsigned count, int64_t end)
+{
+    struct held held = {c, partition};
+    uint64_t first = 0, other = 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (!sim_machine_read(replicas[i].machine, replicas[i].partition, 0, end, i == 0 ? &first : &other, on_held, &held))
+            fail(c, "P4: a replica cannot be read");
+        if (i != 0 && other != first)
+            fail(c, "P4: replicas hold different bytes");
+    }
+    return first;
 }
 
 void sim_client_judge(struct sim_client *c)

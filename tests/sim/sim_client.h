@@ -83,12 +83,13 @@ uint64_t sim_client_deadline_ns(const struct sim_client *);
 void sim_client_create_topic(struct sim_client *, uint64_t now_ns, unsigned broker);
 /* Everything is acknowledged, and all that was committed is read. */
 bool sim_client_is_done(const struct sim_client *);
-/* At the end: what a replica holds (a visitor of sim_machine_read: see struct sim_held), and what was acknowledged. */
-struct sim_held {
-    struct sim_client *client;
-    unsigned partition;
+/* At the end: all replicas of a partition hold the same bytes up to `end` (P4), and the client's records in order. Their digest. */
+struct sim_replica {
+    struct sim_machine *machine;
+    struct partition *partition;
 };
-void sim_client_on_held(void *held, const uint8_t *batch, uint32_t size);
+uint64_t sim_client_compare(struct sim_client *, unsigned partition, const struct sim_replica *, unsigned count, int64_t end);
+/* And then: what was acknowledged is there. */
 void sim_client_judge(struct sim_client *);
 
 #endif

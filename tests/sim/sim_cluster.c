@@ -38,6 +38,7 @@
 #include "settings/settings.h"
 #include "sim_client.h"
 #include "sim_machine.h"
+#include "sim_mutants.h"
 #include "sim_seconds.h"
 #include "sim_wire.h"
 #include "tidemark/mutant.h"
@@ -1000,15 +1001,11 @@ static bool is_finished(const struct sim *s)
 static void compare_replicas(struct sim *s)
 {
     for (unsigned p = 0; p < s->partitions; p++) {
-        struct sim_held held = {&s->client, p};
-        uint64_t first = 0, other;
-        for (unsigned b = 0; b < s->brokers; b++) {
-            struct machine *m = &s->machines[b];
-            if (!sim_machine_read(&m->data, m->partitions[p], 0, s->committed_end[p], b == 0 ? &first : &other, sim_client_on_held, &held))
-                give_up(s, "P4: a replica cannot be read");
-            if (b != 0 && other != first)
-                give_up(s, "P4: replicas hold different bytes");
-        }
+        struct sim_replica replicas[SIM_BROKERS_MAX];
+        uint64_t first;
+        for (unsigned b = 0; b < s->brokers; b++)
+            replicas[b] = (struct sim_replica){&s->machines[b].data, s->machines[b].partitions[p]};
+        first = sim_client_compare(&s->client, p, replicas, s->brokers, s->committed_end[p]);
         s->wire.digest = sim_mix(s->wire.digest, &first, sizeof(first));
     }
     sim_client_judge(&s->client);
@@ -1264,70 +1261,18 @@ static int run_seeds(uint64_t from, uint64_t seeds, bool verbose)
     return 0;
 }
 
+/* The other rules are guarded twice in a whole data plane, or need more seeds than a normal run has: the exhaustive search
+ * (sim_search) tells them. */
+static int run_mutants(uint64_t from, uint64_t seeds)
+{
 #ifdef TIDE_MUTANTS
-enum tide_mutant tide_mutant;
-
-static const char *const mutant_names[MUTANT_COUNT] = {
-    [MUTANT_NONE] = "NONE",
-#define MUTANT_ROW(name, text) [MUTANT_##name] = #name,
-#include "tidemark/mutants.def"
-#undef MUTANT_ROW
-};
-
-/* Each in a process of its own, which must not survive its seeds; without one it must. The other rules are guarded twice in a whole
- * data plane, or need more seeds than a normal run has: the exhaustive search (sim_search) tells them. */
-static int run_mutants(uint64_t from, uint64_t seeds)
-{
-    static const enum tide_mutant here[] = {MUTANT_NONE, MUTANT_FREEZE, MUTANT_MAXIMAL_ISR, MUTANT_DURABLE};
-    int missed = 0;
-    (void)unsetenv("TIDE_SECONDS"); /* a bound of time would miss one on a slow machine */
-    for (unsigned k = 0; k < TIDE_ARRAY_LEN(here); k++) {
-        const enum tide_mutant i = here[k];
-        int status = 0;
-        fflush(stdout);
-        pid_t child = fork();
-        if (child == 0) {
-            tide_mutant = i;
-            if (freopen("/dev/null", "w", stderr) == NULL)
-                _exit(0);
-            _exit(run_seeds(from, i == MUTANT_NONE ? 5 : seeds, false));
-        }
-        if (child < 0 || waitpid(child, &status, 0) != child)
-            return 1;
-        bool found = WIFSIGNALED(status) || WEXITSTATUS(status) != 0;
-        if (i == MUTANT_NONE) { /* what fails without a cause would notice everything */
-            printf("%-20s %s\n", mutant_names[i], found ? "FAILED" : "passes");
-            missed += found;
-            continue;
-        }
-        printf("%-20s %s\n", mutant_names[i], found ? "noticed" : "NOT NOTICED");
-        missed += !found;
-    }
-    return missed != 0;
-}
-
-static bool choose(const char *name)
-{
-    for (unsigned i = 0; i < MUTANT_COUNT; i++)
-        if (strcmp(mutant_names[i], name) == 0)
-            tide_mutant = (enum tide_mutant)i;
-    return tide_mutant != MUTANT_NONE;
-}
+    static const enum tide_mutant list[] = {MUTANT_NONE, MUTANT_FREEZE, MUTANT_MAXIMAL_ISR, MUTANT_DURABLE};
+    return sim_run_mutants(list, TIDE_ARRAY_LEN(list), from, seeds, run_seeds);
 #else
-static int run_mutants(uint64_t from, uint64_t seeds)
-{
-    (void)from;
-    (void)seeds;
-    fprintf(stderr, "sim_cluster_mutants does that\n");
+    fprintf(stderr, "sim_cluster_mutants does that, from %lu and %lu seeds\n", from, seeds);
     return 2;
-}
-
-static bool choose(const char *name)
-{
-    (void)name;
-    return false;
-}
 #endif
+}
 
 int main(int argc, char **argv)
 {
@@ -1345,13 +1290,13 @@ int main(int argc, char **argv)
         case 't': tracing = true; break;
         case 'm': mutants = true; break;
         case 'o':
-            if (!choose(optarg))
+            if (!sim_choose_mutant(optarg))
                 return 2;
             break;
         default: return 2;
         }
     }
-    if (getenv("TIDE_FULL") != NULL && strcmp(getenv("TIDE_FULL"), "1") == 0)
+    if (sim_is_full())
         seeds *= 20;
     return mutants ? run_mutants(from, seeds) : run_seeds(from, seeds, verbose);
 }

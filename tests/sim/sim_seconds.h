@@ -11,11 +11,17 @@
 #include <string.h>
 #include <time.h>
 
+static inline bool sim_is_full(void)
+{
+    const char *full = getenv("TIDE_FULL");
+    return full != NULL && strcmp(full, "1") == 0;
+}
+
 /* Asked after a seed, so that one is always run. */
 static inline bool sim_time_is_up(void)
 {
-    const char *seconds = getenv("TIDE_SECONDS"), *full = getenv("TIDE_FULL");
-    if (seconds == NULL || (full != NULL && strcmp(full, "1") == 0))
+    const char *seconds = getenv("TIDE_SECONDS");
+    if (seconds == NULL || sim_is_full())
         return false;
     return clock() / CLOCKS_PER_SEC >= strtol(seconds, NULL, 10);
 }

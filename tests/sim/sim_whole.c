@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "sim_mutants.h"
 #include "sim_seconds.h"
 #include "sim_whole_world.h"
 #include "tidemark/mutant.h"
@@ -307,74 +308,18 @@ static int run_seeds(uint64_t from, uint64_t seeds, bool verbose)
     return 0;
 }
 
-static bool is_full(void)
+/* What cores and control decide together. The last two need more seeds than a normal run has. */
+static int run_mutants(uint64_t from, uint64_t seeds)
 {
-    return getenv("TIDE_FULL") != NULL && strcmp(getenv("TIDE_FULL"), "1") == 0;
-}
-
 #ifdef TIDE_MUTANTS
-enum tide_mutant tide_mutant;
-
-static const char *const mutant_names[MUTANT_COUNT] = {
-    [MUTANT_NONE] = "NONE",
-#define MUTANT_ROW(name, text) [MUTANT_##name] = #name,
-#include "tidemark/mutants.def"
-#undef MUTANT_ROW
-};
-
-/* What cores and control decide together. Each in a process of its own, which must not survive its seeds; without one it must. The
- * last two need more seeds than a normal run has. */
-static int run_mutants(uint64_t from, uint64_t seeds)
-{
-    static const enum tide_mutant here[] = {MUTANT_NONE, MUTANT_LEASE, MUTANT_INCARNATION, MUTANT_CUT_RELEASE, MUTANT_KNOWLEDGE};
+    static const enum tide_mutant list[] = {MUTANT_NONE, MUTANT_LEASE, MUTANT_INCARNATION, MUTANT_CUT_RELEASE, MUTANT_KNOWLEDGE};
     enum { ALWAYS = 3 };
-    int missed = 0;
-    (void)unsetenv("TIDE_SECONDS"); /* a bound of time would miss one on a slow machine */
-    for (unsigned k = 0; k < TIDE_ARRAY_LEN(here); k++) {
-        const enum tide_mutant i = here[k];
-        int status = 0;
-        if (k >= ALWAYS && !is_full())
-            continue;
-        fflush(stdout);
-        pid_t child = fork();
-        if (child == 0) {
-            tide_mutant = i;
-            if (freopen("/dev/null", "w", stderr) == NULL)
-                _exit(0);
-            _exit(run_seeds(from, i == MUTANT_NONE ? 5 : seeds, false));
-        }
-        if (child < 0 || waitpid(child, &status, 0) != child)
-            return 1;
-        bool found = WIFSIGNALED(status) || WEXITSTATUS(status) != 0;
-        bool right = found == (i != MUTANT_NONE); /* what fails without a cause would notice everything */
-        printf("%-20s %s%s\n", mutant_names[i], found ? "noticed" : "not noticed", right ? "" : ": WRONG");
-        missed += !right;
-    }
-    return missed != 0;
-}
-
-static bool choose(const char *name)
-{
-    for (unsigned i = 0; i < MUTANT_COUNT; i++)
-        if (strcmp(mutant_names[i], name) == 0)
-            tide_mutant = (enum tide_mutant)i;
-    return tide_mutant != MUTANT_NONE;
-}
+    return sim_run_mutants(list, sim_is_full() ? TIDE_ARRAY_LEN(list) : ALWAYS, from, seeds, run_seeds);
 #else
-static int run_mutants(uint64_t from, uint64_t seeds)
-{
-    (void)from;
-    (void)seeds;
-    fprintf(stderr, "sim_whole_mutants does that\n");
+    fprintf(stderr, "sim_whole_mutants does that, from %lu and %lu seeds\n", from, seeds);
     return 2;
-}
-
-static bool choose(const char *name)
-{
-    (void)name;
-    return false;
-}
 #endif
+}
 
 int main(int argc, char **argv)
 {
@@ -393,14 +338,14 @@ int main(int argc, char **argv)
         case 'c': faults = false; break;
         case 'm': mutants = true; break;
         case 'o':
-            if (!choose(optarg))
+            if (!sim_choose_mutant(optarg))
                 return 2;
             mutant = optarg;
             break;
         default: return 2;
         }
     }
-    if (is_full())
+    if (sim_is_full())
         seeds *= 20;
     return mutants ? run_mutants(from, seeds) : run_seeds(from, seeds, verbose);
 }
