@@ -351,16 +351,21 @@ bool changes_move_leader(struct control *c, const struct replica *r, int32_t lea
     return submit(c, &command, what, PATIENCE_MS) == TIDE_OK;
 }
 
+static bool submit_assignments(struct control *c, const struct cluster_dir_assignment *changes, uint32_t count, struct submission what)
+{
+    struct cluster_command command = {.kind = CLUSTER_ASSIGN_DIRS};
+    command.assign_dirs.broker = c->config.broker_id;
+    command.assign_dirs.broker_epoch = node_member(c->config.node)->epoch;
+    command.assign_dirs.count = count;
+    command.assign_dirs.changes = changes;
+    return command.assign_dirs.broker_epoch >= 0 && submit(c, &command, what, PATIENCE_MS) == TIDE_OK;
+}
+
 bool changes_assign_dir(struct control *c, const struct replica *r, const struct tide_uuid *directory, int32_t partition_epoch)
 {
     struct cluster_dir_assignment change = {.topic_id = r->topic_id, .partition = r->index, .directory = *directory};
-    struct cluster_command command = {.kind = CLUSTER_ASSIGN_DIRS};
-    struct submission what = {.assigns = true, .topic_id = r->topic_id, .partition = r->index, .partition_epoch = partition_epoch};
-    command.assign_dirs.broker = c->config.broker_id;
-    command.assign_dirs.broker_epoch = node_member(c->config.node)->epoch;
-    command.assign_dirs.count = 1;
-    command.assign_dirs.changes = &change;
-    return command.assign_dirs.broker_epoch >= 0 && submit(c, &command, what, PATIENCE_MS) == TIDE_OK;
+    return submit_assignments(c, &change, 1, (struct submission){.assigns = true, .topic_id = r->topic_id, .partition = r->index,
+                                                                 .partition_epoch = partition_epoch});
 }
 
 /* ---- directories -------------------------------------------------------------------------------------------------- */
@@ -382,12 +387,7 @@ bool changes_register_directories(struct control *c, const struct cluster_broker
 
 bool changes_assign_directories(struct control *c, const struct cluster_dir_assignment *changes, uint32_t count)
 {
-    struct cluster_command command = {.kind = CLUSTER_ASSIGN_DIRS};
-    command.assign_dirs.broker = c->config.broker_id;
-    command.assign_dirs.broker_epoch = node_member(c->config.node)->epoch;
-    command.assign_dirs.count = count;
-    command.assign_dirs.changes = changes;
-    return submit(c, &command, (struct submission){.dirs = true}, PATIENCE_MS) == TIDE_OK;
+    return submit_assignments(c, changes, count, (struct submission){.dirs = true});
 }
 
 /* ---- what comes back ------------------------------------------------------------------------------------------------ */
