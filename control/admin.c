@@ -11,7 +11,7 @@
 #include <string.h>
 
 static const struct admin_api *const apis[] = {
-    &admin_create_topics, &admin_delete_topics, &admin_metadata, &admin_create_partitions, &admin_elect_leaders,
+    &admin_create_topics, &admin_delete_topics, &admin_metadata, &admin_find_coordinator, &admin_create_partitions, &admin_elect_leaders,
     &admin_alter_reassignments, &admin_list_reassignments, &admin_describe_topic_partitions, &admin_describe_configs,
     &admin_incremental_alter_configs, &admin_alter_configs, &admin_init_producer_id, &admin_describe_quorum, &admin_update_features,
     &admin_describe_log_dirs,

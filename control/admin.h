@@ -112,7 +112,7 @@ static inline bool admin_has_room(uint32_t *items, int32_t count)
 bool admin_read_ids(struct wire_list ids, struct cluster_assignment *ret);
 static inline bool admin_is_internal(const char *topic)
 {
-    return strcmp(topic, "__consumer_offsets") == 0 || strcmp(topic, "__transaction_state") == 0;
+    return strcmp(topic, TIDE_OFFSETS_TOPIC) == 0 || strcmp(topic, TIDE_TRANSACTIONS_TOPIC) == 0;
 }
 
 /* An answer from the state that must not be older than the question: begin, on_result and forget of such an API; its
@@ -144,7 +144,7 @@ static inline uint32_t admin_text_len(const char *text)
 }
 
 /* ---- the families */
-extern const struct admin_api admin_create_topics, admin_delete_topics, admin_metadata; /* admin_topics.c */
+extern const struct admin_api admin_create_topics, admin_delete_topics, admin_metadata, admin_find_coordinator; /* admin_topics.c */
 extern const struct admin_api admin_create_partitions, admin_elect_leaders, admin_alter_reassignments, admin_list_reassignments,
     admin_describe_topic_partitions;                                                                             /* admin_partitions.c */
 extern const struct admin_api admin_describe_configs, admin_incremental_alter_configs, admin_alter_configs;      /* admin_configs.c */

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * CreateTopics, DeleteTopics, and the topics that a Metadata request creates.
+ * CreateTopics, DeleteTopics, and the topics that a Metadata or a FindCoordinator request creates.
  */
 #include "control/admin.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { CREATED_MAX = 1000 }; /* topics of one request */
+enum {
+    CREATED_MAX = 1000,  /* topics of one request */
+    OFFSETS_CONFIGS = 3, /* settings that __consumer_offsets is created with, at most */
+};
 
 /* ---- creating ------------------------------------------------------------------------------------------ */
 
@@ -91,6 +95,16 @@ static void prepare(const struct control *c, struct creation *n, const char *nam
         admin_refuse(&n->verdict, KAFKA_UNKNOWN_SERVER_ERROR, NULL);
 }
 
+static void __attribute__((format(printf, 3, 4))) set_config(struct creation *n, const char *name, const char *format, ...)
+{
+    struct cluster_config *to = &n->configs[n->config_count++];
+    va_list args;
+    va_start(args, format);
+    snprintf(to->name, sizeof(to->name), "%s", name);
+    vsnprintf(to->value, sizeof(to->value), format, args);
+    va_end(args);
+}
+
 /* -1 stands for the broker's default. A default above the number of brokers could never be met; it is capped. */
 static void fill_defaults(struct control *c, struct creation *n)
 {
@@ -105,6 +119,35 @@ static void fill_defaults(struct control *c, struct creation *n)
         n->replication_factor = (int32_t)TIDE_MIN((uint32_t)s->default_replication_factor, TIDE_MAX(unfenced(c->config.cluster), 1u));
     else
         n->replication_factor = TIDE_MAX(n->replication_factor, 0);
+}
+
+/* __consumer_offsets is not made of the defaults for others. Of its replicas there are as many as there can be, so that a broker
+ * alone has groups. A voter that was never seen counts as one that will be: who comes first while a cluster is started
+ * must not make the topic with one replica for ever. */
+static void fill_offsets_topic(struct control *c, struct creation *n)
+{
+    const struct tide_settings *s = c->config.settings;
+    uint32_t brokers = TIDE_MAX(cluster_broker_count(c->config.cluster), s->voter_count);
+    n->partition_count = (int32_t)s->offsets_topic_num_partitions;
+    n->replication_factor = (int32_t)TIDE_MIN((uint32_t)s->offsets_topic_replication_factor, TIDE_MAX(brokers, 1u));
+    n->configs = calloc(OFFSETS_CONFIGS, sizeof(*n->configs));
+    if (n->configs == NULL) {
+        admin_refuse(&n->verdict, KAFKA_UNKNOWN_SERVER_ERROR, "no memory");
+        return;
+    }
+    set_config(n, "cleanup.policy", "compact");
+    set_config(n, "segment.bytes", "%ld", s->offsets_topic_segment_bytes);
+    if (s->offsets_topic_min_insync_replicas != 0)
+        set_config(n, "min.insync.replicas", "%ld", s->offsets_topic_min_insync_replicas);
+}
+
+/* Nobody has said what the topic shall be like. */
+static void fill_by_itself(struct control *c, struct creation *n)
+{
+    if (n->name != NULL && strcmp(n->name, TIDE_OFFSETS_TOPIC) == 0)
+        fill_offsets_topic(c, n);
+    else
+        fill_defaults(c, n);
 }
 
 static void read_creation(struct control *c, struct creation *n, const struct create_topics_request_topic *t, int16_t version)
@@ -303,7 +346,7 @@ static bool begin_metadata(struct admin_ask *a, struct wire_cursor *body)
         if (t.name.null || !admin_topic_name(&t.name, name) || cluster_find_topic(a->control->config.cluster, name) != NULL)
             continue;
         prepare(a->control, &all->each[all->count], name);
-        fill_defaults(a->control, &all->each[all->count++]);
+        fill_by_itself(a->control, &all->each[all->count++]);
     }
     for (uint32_t i = 0; i < all->count; i++)
         submit_creation(a, i);
@@ -312,6 +355,27 @@ static bool begin_metadata(struct admin_ask *a, struct wire_cursor *body)
 }
 
 const struct admin_api admin_metadata = {KAFKA_API_METADATA, begin_metadata, on_created, NULL, forget_creations};
+
+/* ---- the topic that FindCoordinator creates ----------------------------------------------------------------- */
+
+/* Several brokers may be asked at once, for the first time: whose command comes second is refused, and looks again like the first. */
+static bool begin_find_coordinator(struct admin_ask *a, struct wire_cursor *body)
+{
+    struct creations *all;
+    (void)body;
+    a->data = all = make_creations(1);
+    if (all == NULL)
+        return false;
+    if (cluster_find_topic(a->control->config.cluster, TIDE_OFFSETS_TOPIC) == NULL) {
+        prepare(a->control, &all->each[0], TIDE_OFFSETS_TOPIC);
+        fill_by_itself(a->control, &all->each[0]);
+        submit_creation(a, 0);
+    }
+    a->changed = true; /* as with Metadata */
+    return true;
+}
+
+const struct admin_api admin_find_coordinator = {KAFKA_API_FIND_COORDINATOR, begin_find_coordinator, on_created, NULL, forget_creations};
 
 /* ---- deleting ---------------------------------------------------------------------------------------------- */
 

@@ -66,7 +66,7 @@ static void fill_topic(struct control *c, struct arena *a, const struct cluster_
     memset(to, 0, sizeof(*to));
     to->id = t->id;
     to->name_len = (uint16_t)snprintf(to->name, sizeof(to->name), "%s", t->name);
-    to->internal = strcmp(t->name, "__consumer_offsets") == 0 || strcmp(t->name, "__transaction_state") == 0;
+    to->internal = strcmp(t->name, TIDE_OFFSETS_TOPIC) == 0 || strcmp(t->name, TIDE_TRANSACTIONS_TOPIC) == 0;
     to->partition_count = t->partition_count;
     to->partitions = partitions;
     topic_config_of(c, t, &to->config);

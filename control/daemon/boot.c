@@ -61,6 +61,7 @@ enum {
     VIEWS = 65535,
     INDEX_CHUNKS = 4096,
     PRODUCERS_PER_PARTITION = 1024,
+    INTERNAL_EXTENT = 65536, /* first extent of what internal topics write: they have many partitions, of which most stay small */
     DISK_ENTRIES = 512,
     PORT_TRIES = 15,
     PORT_RETRY_MS = 200,
@@ -77,6 +78,7 @@ static int refuse(const char *what)
 static struct partition *data_create(void *self, const struct control_replica *r)
 {
     const struct world *w = self;
+    bool internal = strcmp(r->topic, TIDE_OFFSETS_TOPIC) == 0 || strcmp(r->topic, TIDE_TRANSACTIONS_TOPIC) == 0;
     struct partition_config config = {.topic = r->topic,
                                       .topic_id = r->topic_id,
                                       .index = r->index,
@@ -84,7 +86,7 @@ static struct partition *data_create(void *self, const struct control_replica *r
                                       .home_core = r->home_core,
                                       .dir = r->dir,
                                       .topic_config = *r->config,
-                                      .preallocate_bytes = (uint64_t)w->settings->log_preallocate_bytes,
+                                      .preallocate_bytes = internal ? INTERNAL_EXTENT : (uint64_t)w->settings->log_preallocate_bytes,
                                       .retention_check_ms = w->settings->retention_check_ms,
                                       .clean_check_ms = w->settings->log_cleaner_backoff_ms,
                                       .clean_bytes_per_second = w->settings->log_cleaner_io_max_bytes_per_second,

@@ -25,6 +25,10 @@ enum tide_limit {
     TIDE_BLOCK = 4096,              /* unit of log writes; every device alignment divides it */
 };
 
+/* The topic in which groups live (kafka-protocol 9.1), and the one of transactions. */
+#define TIDE_OFFSETS_TOPIC "__consumer_offsets"
+#define TIDE_TRANSACTIONS_TOPIC "__transaction_state"
+
 /* The time of a turn. Nothing of safety reads wall_ms: that clock may jump. */
 struct tide_time {
     uint64_t now_ns; /* monotonic */

@@ -618,8 +618,8 @@ static void test_metadata_creates_what_is_missing(void **state)
     struct wire_writer *q = begin(KAFKA_API_METADATA, 4);
     make("old", "0:1");
     q = begin(KAFKA_API_METADATA, 4);
-    metadata_request_open_topics(q, 4, 3);
-    for (const char *const *name = (const char *const[]){"old", "new", "bad/name", NULL}; *name != NULL; name++) {
+    metadata_request_open_topics(q, 4, 4);
+    for (const char *const *name = (const char *const[]){"old", "new", "bad/name", TIDE_OFFSETS_TOPIC, NULL}; *name != NULL; name++) {
         metadata_request_topic_put_name(q, 4, *name, (uint32_t)strlen(*name));
         metadata_request_topic_end(q, 4);
     }
@@ -634,8 +634,92 @@ static void test_metadata_creates_what_is_missing(void **state)
     assert_ptr_equal(w.answered, &letter);
     assert_int_equal(letter.ask.result, ASK_RERUN);
     done();
-    assert_int_equal(cluster_topic_count(w.c.config.cluster), 2);
+    assert_int_equal(cluster_topic_count(w.c.config.cluster), 3);
     assert_int_equal(cluster_find_topic(w.c.config.cluster, "new")->partition_count, 2);
+    assert_int_equal(cluster_find_topic(w.c.config.cluster, TIDE_OFFSETS_TOPIC)->partition_count, 50); /* whoever creates it */
+}
+
+/* ---- FindCoordinator ------------------------------------------------------------------------------------------------------ */
+
+static void ask_for_groups(void)
+{
+    struct wire_writer *q = begin(KAFKA_API_FIND_COORDINATOR, 2);
+    find_coordinator_request_put_key(q, 2, "g", 1);
+    find_coordinator_request_put_key_type(q, 2, 0);
+    find_coordinator_request_end(q, 2);
+    send_it();
+    tick();
+    assert_ptr_equal(w.answered, &letter);
+    assert_int_equal(letter.ask.result, ASK_RERUN); /* whatever became of it: the core looks */
+    done();
+}
+
+static const char *offsets_config(const char *name)
+{
+    const struct cluster_topic *t = cluster_find_topic(w.c.config.cluster, TIDE_OFFSETS_TOPIC);
+    for (uint32_t i = 0; i < t->config_count; i++)
+        if (strcmp(t->configs[i].name, name) == 0)
+            return t->configs[i].value;
+    return "";
+}
+
+static void test_the_first_group_makes_its_topic(void **state)
+{
+    const struct cluster_topic *t;
+    struct tide_uuid id;
+    ask_for_groups();
+    t = cluster_find_topic(w.c.config.cluster, TIDE_OFFSETS_TOPIC);
+    assert_non_null(t);
+    assert_int_equal(t->partition_count, 50);
+    assert_int_equal(t->partitions[0].replica_count, 3);
+    assert_string_equal(offsets_config("cleanup.policy"), "compact");
+    assert_string_equal(offsets_config("segment.bytes"), "104857600");
+    assert_string_equal(offsets_config("min.insync.replicas"), "");
+    id = t->id;
+    ask_for_groups(); /* the second one finds it */
+    assert_int_equal(w.commands, 1);
+    assert_memory_equal(&cluster_find_topic(w.c.config.cluster, TIDE_OFFSETS_TOPIC)->id, &id, sizeof(id));
+}
+
+/* Two brokers are asked at once: both commands are on their way before either is decided. */
+static void test_two_first_groups_make_one_topic(void **state)
+{
+    static struct tide_mail first;
+    struct wire_writer *q = begin(KAFKA_API_FIND_COORDINATOR, 0);
+    find_coordinator_request_put_key(q, 0, "g", 1);
+    find_coordinator_request_end(q, 0);
+    w.hold = true;
+    first = letter;
+    first.ask.body = tide_rope_slice(&question.out, 0, question.out.len);
+    admin_on_ask(&w.c, &first);
+    send_it();
+    assert_int_equal(w.held_count, 2);
+    deliver();
+    deliver();
+    tick();
+    assert_int_equal(w.answers, 2);
+    assert_int_equal(first.ask.result, ASK_RERUN);
+    assert_int_equal(letter.ask.result, ASK_RERUN);
+    done();
+    assert_int_equal(cluster_topic_count(w.c.config.cluster), 1);
+}
+
+/* As many replicas as there can be: no more than brokers, but voters that were never seen are waited for. */
+static void test_replicas_of_the_groups_topic(void **state)
+{
+    w.settings.voter_count = 5;
+    w.settings.offsets_topic_replication_factor = 5;
+    ask_for_groups();
+    assert_null(cluster_find_topic(w.c.config.cluster, TIDE_OFFSETS_TOPIC));
+    w.settings.voter_count = 1;
+    w.settings.offsets_topic_min_insync_replicas = 2;
+    fence(3, true); /* registered, and not there: it comes again */
+    ask_for_groups();
+    assert_null(cluster_find_topic(w.c.config.cluster, TIDE_OFFSETS_TOPIC));
+    fence(3, false);
+    ask_for_groups();
+    assert_int_equal(cluster_find_topic(w.c.config.cluster, TIDE_OFFSETS_TOPIC)->partitions[49].replica_count, 3);
+    assert_string_equal(offsets_config("min.insync.replicas"), "2");
 }
 
 /* ---- deleting -------------------------------------------------------------------------------------------------------------- */
@@ -1808,6 +1892,9 @@ int main(void)
         CASE(test_no_time_at_all),
         CASE(test_without_a_controller),
         CASE(test_metadata_creates_what_is_missing),
+        CASE(test_the_first_group_makes_its_topic),
+        CASE(test_two_first_groups_make_one_topic),
+        CASE(test_replicas_of_the_groups_topic),
         CASE(test_topics_are_deleted_or_not),
         CASE(test_partitions_are_added_or_not),
         CASE(test_settings_are_changed_or_not),
