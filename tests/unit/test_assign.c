@@ -156,6 +156,16 @@ static void test_uniform_levels(void **state)
     solve(ASSIGN_UNIFORM, 1000);
     expect_owners("aaaa" "bbbb");
 
+    begin(3); /* what is left over stays with who has it */
+    add_topic(3);
+    subscribe(0);
+    subscribe(1);
+    add_topic(1);
+    subscribe(2);
+    before("bbbc");
+    solve(ASSIGN_UNIFORM, 1000);
+    expect_owners("bba" "c");
+
     begin(3);
     add_topic(6);
     subscribe(0);
