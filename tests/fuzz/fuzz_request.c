@@ -361,6 +361,32 @@ static bool use_update_features(struct wire_cursor *c, int16_t v)
     return true;
 }
 
+static bool use_consumer_group_heartbeat(struct wire_cursor *c, int16_t v)
+{
+    struct consumer_group_heartbeat_request q;
+    struct consumer_group_heartbeat_request_topic_partitions topic;
+    int32_t partition;
+    if (!consumer_group_heartbeat_request_read(c, v, &q))
+        return false;
+    use_text(&q.group_id);
+    use_text(&q.subscribed_topic_regex);
+    use_texts(&q.subscribed_topic_names, true);
+    EACH(&q.topic_partitions, consumer_group_heartbeat_request_topic_partitions_next, &topic, {
+        while (wire_list_next_i32(&topic.partitions, &partition))
+            (void)partition;
+    });
+    return true;
+}
+
+static bool use_consumer_group_describe(struct wire_cursor *c, int16_t v)
+{
+    struct consumer_group_describe_request q;
+    if (!consumer_group_describe_request_read(c, v, &q))
+        return false;
+    use_texts(&q.group_ids, true);
+    return true;
+}
+
 static const struct {
     enum kafka_api key;
     int16_t low, high;
@@ -387,6 +413,8 @@ static const struct {
     {KAFKA_API_ALTER_PARTITION_REASSIGNMENTS, 0, 0, use_alter_partition_reassignments},
     {KAFKA_API_LIST_PARTITION_REASSIGNMENTS, 0, 0, use_list_partition_reassignments},
     {KAFKA_API_DESCRIBE_QUORUM, 0, 2, use_describe_quorum},
+    {KAFKA_API_CONSUMER_GROUP_HEARTBEAT, 0, 1, use_consumer_group_heartbeat},
+    {KAFKA_API_CONSUMER_GROUP_DESCRIBE, 0, 1, use_consumer_group_describe},
     {KAFKA_API_DESCRIBE_TOPIC_PARTITIONS, 0, 0, use_describe_topic_partitions},
     {KAFKA_API_UPDATE_FEATURES, 0, 2, use_update_features},
 };

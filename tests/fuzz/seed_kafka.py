@@ -12,7 +12,7 @@ KEYS = {"produce": (0, 9), "fetch": (1, 12), "list_offsets": (2, 6), "metadata":
         "offset_for_leader_epoch": (23, 4), "describe_configs": (32, 4), "describe_cluster": (60, 0),
         "delete_records": (21, 2), "alter_configs": (33, 2), "describe_log_dirs": (35, 2), "create_partitions": (37, 2),
         "elect_leaders": (43, 2), "incremental_alter_configs": (44, 1), "alter_partition_reassignments": (45, 0),
-        "list_partition_reassignments": (46, 0), "describe_quorum": (55, 0), "update_features": (57, 0),
+        "list_partition_reassignments": (46, 0), "describe_quorum": (55, 0), "update_features": (57, 0), "consumer_group_heartbeat": (68, 0), "consumer_group_describe": (69, 0),
         "describe_topic_partitions": (75, 0)}
 SEED_MAX = 2000
 

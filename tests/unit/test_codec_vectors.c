@@ -11,7 +11,7 @@
 
 enum {
     BYTES_MAX = 16384,
-    VERSIONS = 220, /* of all messages together */
+    VERSIONS = 228, /* of all messages together */
     DAMAGES = 64,
 };
 
@@ -30,6 +30,10 @@ READ(alter_partition_reassignments_request)
 READ(alter_partition_reassignments_response)
 READ(api_versions_request)
 READ(api_versions_response)
+READ(consumer_group_describe_request)
+READ(consumer_group_describe_response)
+READ(consumer_group_heartbeat_request)
+READ(consumer_group_heartbeat_response)
 READ(create_partitions_request)
 READ(create_partitions_response)
 READ(create_topics_request)
