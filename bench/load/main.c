@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tidemark-load: options, threads, and the start that they have in common. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench/load/report.h"
+#include "nic/nic.h"
+
+enum { STATUS_FAILED = 1, STATUS_USAGE = 2, STATUS_INVALID = 3, BLOCK = 16384, READ_BLOCKS = 256 };
+#define START_AFTER_NS (20 * TIDE_NS_PER_MS)
+
+struct thread {
+    pthread_t id;
+    struct load_worker worker;
+    atomic_bool ready, failed;
+};
+
+struct run {
+    struct load_options options;
+    unsigned count;
+    struct thread *threads;
+    atomic_ulong start_ns; /* release: start_wall_ms stands; acquire in thread_main */
+    int64_t start_wall_ms;
+};
+
+static struct run run;
+static volatile sig_atomic_t stopped;
+static void on_signal(int s) { (void)s; stopped = 1; }
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * TIDE_NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+/* Until all are ready each turns for itself; then the first that sees the start begins with it. */
+static void *thread_main(void *arg)
+{
+    struct thread *t = arg;
+    struct load_worker *w = &t->worker;
+    (void)prctl(PR_SET_TIMERSLACK, 1);
+    while (!stopped && w->error[0] == 0 && !load_worker_done(w)) {
+        load_worker_turn(w);
+        if (w->start_ns != 0)
+            continue;
+        uint64_t start_ns = atomic_load_explicit(&run.start_ns, memory_order_acquire);
+        if (start_ns != 0)
+            load_worker_start(w, start_ns, run.start_wall_ms);
+        else
+            atomic_store(&t->ready, load_worker_ready(w));
+    }
+    atomic_store(&t->failed, w->start_ns == 0);
+    load_worker_finish(w);
+    return NULL;
+}
+
+static struct load_transport *make_transport(unsigned index, char *error_text)
+{
+    const struct load_options *o = &run.options;
+    char name[32];
+    uint32_t lines = load_worker_lines(o, index, run.count);
+    uint64_t blocks = (o->memory_mb << 20) / run.count / (BLOCK + 256);
+    snprintf(name, sizeof(name), "load%u", index);
+    struct rte_mempool *pool = rte_pktmbuf_pool_create(name, (unsigned)TIDE_MAX(blocks, (uint64_t)READ_BLOCKS), 0, 0, BLOCK + RTE_PKTMBUF_HEADROOM, SOCKET_ID_ANY);
+    if (pool == NULL) {
+        snprintf(error_text, LOAD_ERROR_MAX, "no memory for buffers (memory.mb=%lu)", o->memory_mb);
+        return NULL;
+    }
+    return strcmp(o->transport, "kernel") == 0 ? load_kernel_create(o, pool, lines, error_text) : load_port_create(o, pool, lines, error_text);
+}
+
+static bool start_eal(const struct load_options *o)
+{
+    static char prefix[32];
+    const char *devices[] = {o->transport};
+    bool kernel = strcmp(o->transport, "kernel") == 0;
+    snprintf(prefix, sizeof(prefix), "tidemark_load_%d", (int)getpid());
+    struct nic_eal_config eal = {.file_prefix = prefix, .memory = NIC_MEMORY_PAGES, .memory_mb = (unsigned)o->memory_mb + (kernel ? 64 : 256),
+                                 .devices = devices, .device_count = kernel ? 0 : 1};
+    return nic_eal_start(&eal) == 0;
+}
+
+static bool all_ready(void)
+{
+    for (unsigned i = 0; i < run.count; i++)
+        if (!atomic_load(&run.threads[i].ready))
+            return false;
+    return true;
+}
+
+static bool any_failed(void)
+{
+    for (unsigned i = 0; i < run.count; i++)
+        if (atomic_load(&run.threads[i].failed))
+            return true;
+    return false;
+}
+
+/* False: somebody could not begin. */
+static bool start_together(void)
+{
+    uint64_t until = clock_ns(CLOCK_MONOTONIC) + run.options.setup_s * TIDE_NS_PER_S;
+    while (!all_ready()) {
+        if (stopped || any_failed())
+            return false;
+        if (clock_ns(CLOCK_MONOTONIC) > until) {
+            fprintf(stderr, "tidemark-load: not everybody is connected within setup.s=%lu\n", run.options.setup_s);
+            stopped = 1;
+            return false;
+        }
+        usleep(1000);
+    }
+    run.start_wall_ms = (int64_t)((clock_ns(CLOCK_REALTIME) + START_AFTER_NS) / TIDE_NS_PER_MS);
+    atomic_store_explicit(&run.start_ns, clock_ns(CLOCK_MONOTONIC) + START_AFTER_NS, memory_order_release);
+    return true;
+}
+
+static bool make_workers(void)
+{
+    uint64_t id;
+    if (getrandom(&id, sizeof(id), 0) != sizeof(id))
+        return false;
+    run.count = (unsigned)run.options.threads;
+    run.threads = calloc(run.count, sizeof(*run.threads));
+    if (run.threads == NULL)
+        return false;
+    for (unsigned i = 0; i < run.count; i++) {
+        char error_text[LOAD_ERROR_MAX] = "";
+        struct load_worker *w = &run.threads[i].worker;
+        struct load_transport *t = make_transport(i, error_text);
+        if (t == NULL || !load_worker_init(w, &run.options, t, i, run.count, id)) {
+            fprintf(stderr, "tidemark-load: %s\n", t == NULL ? error_text : w->error[0] != 0 ? w->error : "no memory");
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool write_file(const char *path, const struct load_report *r, void (*write)(const struct load_report *, FILE *))
+{
+    FILE *f = path[0] != 0 ? fopen(path, "w") : NULL;
+    if (path[0] == 0)
+        return true;
+    if (f != NULL)
+        write(r, f);
+    if (f == NULL || ferror(f) != 0 || fclose(f) != 0) {
+        fprintf(stderr, "tidemark-load: %s: %s\n", path, strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+static int report(struct load_report *r, const struct rusage *before)
+{
+    struct rusage after;
+    struct load_result *all = &run.threads[0].worker.result;
+    (void)getrusage(RUSAGE_SELF, &after);
+    for (unsigned i = 1; i < run.count; i++)
+        load_result_merge(all, &run.threads[i].worker.result);
+    r->result = all;
+    r->elapsed_s = (double)(clock_ns(CLOCK_MONOTONIC) - r->start_ns) / 1e9;
+    r->cpu_user_s = (double)(after.ru_utime.tv_sec - before->ru_utime.tv_sec) + (double)(after.ru_utime.tv_usec - before->ru_utime.tv_usec) / 1e6;
+    r->cpu_system_s = (double)(after.ru_stime.tv_sec - before->ru_stime.tv_sec) + (double)(after.ru_stime.tv_usec - before->ru_stime.tv_usec) / 1e6;
+    load_report_judge(r);
+    load_report_print(r, stdout);
+    if (!write_file(run.options.json, r, load_report_json) || !write_file(run.options.hdr, r, load_report_hdr))
+        return STATUS_FAILED;
+    return r->reason_count != 0 ? STATUS_INVALID : 0;
+}
+
+static int measure(void)
+{
+    struct load_report r = {.tool = "tidemark-load", .options = &run.options};
+    struct rusage before;
+    const char *why = "";
+    unsigned begun = 0;
+    (void)!getloadavg(r.load_before, 3);
+    while (begun < run.count && pthread_create(&run.threads[begun].id, NULL, thread_main, &run.threads[begun]) == 0)
+        begun++;
+    stopped |= begun < run.count;
+    bool started = start_together();
+    (void)getrusage(RUSAGE_SELF, &before);
+    for (unsigned i = 0; i < begun; i++)
+        (void)pthread_join(run.threads[i].id, NULL);
+    r.start_ns = atomic_load(&run.start_ns);
+    r.start_wall_ms = run.start_wall_ms;
+    if (started && !any_failed())
+        return report(&r, &before);
+    for (unsigned i = 0; i < run.count; i++)
+        if (run.threads[i].worker.error[0] != 0)
+            why = run.threads[i].worker.error;
+    fprintf(stderr, "tidemark-load: the run has not begun%s%s\n", why[0] != 0 ? ": " : "", why);
+    return STATUS_FAILED;
+}
+
+static int usage(const char *error_text)
+{
+    fprintf(stderr, "tidemark-load: %s\n", error_text);
+    return STATUS_USAGE;
+}
+
+/* --name value, or --name=value; dashes within a name are dots. */
+static bool take_flag(int argc, char **argv, int *at, char error_text[LOAD_ERROR_MAX])
+{
+    char name[LOAD_TEXT_MAX];
+    const char *flag = argv[*at], *value = strchr(flag, '=');
+    snprintf(error_text, LOAD_ERROR_MAX, "'%.100s': flags are --NAME VALUE; --help tells them all", flag);
+    size_t len = value != NULL ? (size_t)(value - flag) : strlen(flag);
+    if (strncmp(flag, "--", 2) != 0 || len - 2 >= sizeof(name) || (value == NULL && *at + 1 >= argc))
+        return false;
+    memcpy(name, flag + 2, len - 2);
+    name[len - 2] = 0;
+    for (char *p = name; *p != 0 && strncmp(name, "topic.config.", 13) != 0; p++)
+        if (*p == '-')
+            *p = '.';
+    value = value != NULL ? value + 1 : argv[++*at];
+    ++*at;
+    return strcmp(name, "file") == 0 ? load_options_file(&run.options, value, error_text) : load_options_set(&run.options, name, value, error_text);
+}
+
+int main(int argc, char **argv)
+{
+    char error_text[LOAD_ERROR_MAX];
+    load_options_init(&run.options);
+    for (int at = 1; at < argc;) {
+        if (strcmp(argv[at], "--help") == 0) {
+            load_options_help(stdout);
+            return 0;
+        }
+        if (!take_flag(argc, argv, &at, error_text))
+            return usage(error_text);
+    }
+    if (!load_options_finish(&run.options, error_text))
+        return usage(error_text);
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
+    signal(SIGPIPE, SIG_IGN);
+    if (!start_eal(&run.options))
+        return STATUS_FAILED;
+    int status = make_workers() ? measure() : STATUS_FAILED;
+    for (unsigned i = 0; run.threads != NULL && i < run.count; i++)
+        if (run.threads[i].worker.transport != NULL) {
+            load_worker_deinit(&run.threads[i].worker);
+            run.threads[i].worker.transport->ops->destroy(run.threads[i].worker.transport);
+        }
+    nic_eal_stop();
+    return status;
+}
