@@ -340,8 +340,10 @@ static void deliver(struct world *w, uint32_t a, uint32_t b, unsigned direction)
         status = node_on_link_frame(to->node, host_time(w, to), w->hosts[b].id, p->m.bytes, p->m.len);
     free(p->m.bytes);
     free(p);
-    if (status != TIDE_OK)
+    if (status == TIDE_BAD)
         world_fail(w, "broker %d does not understand what broker %d sent", (int)to->id, (int)w->hosts[direction == 0 ? a : b].id);
+    if (status != TIDE_OK) /* it is about to end, and listens to nobody any more */
+        wire_break(w, a, b);
     host_flush(w, &w->hosts[a]);
     host_flush(w, &w->hosts[b]);
 }
