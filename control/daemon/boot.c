@@ -339,6 +339,8 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
                                       .requests_max = REQUESTS_PER_CORE,
                                       .sessions_max = c.tcp.connections_max,
                                       .mails_max = MAILS};
+    if (getrandom(&c.broker.random, sizeof(c.broker.random), 0) != sizeof(c.broker.random))
+        return false;
     w->cores[i] = core_create(&c);
     return w->cores[i] != NULL;
 }

@@ -627,13 +627,25 @@ static enum tide_status derive_advertised(struct tide_settings *s, char *error, 
     return TIDE_OK;
 }
 
+/* Kafka's names of its two classes; there is nothing else to load. */
+static enum tide_status derive_selector(struct tide_settings *s, char *error, size_t size)
+{
+    static const char by_rack[] = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+    static const char leader[] = "org.apache.kafka.common.replica.LeaderSelector";
+    s->rack_aware = strcmp(s->replica_selector_class, by_rack) == 0;
+    if (s->rack_aware || s->replica_selector_class[0] == 0 || strcmp(s->replica_selector_class, leader) == 0)
+        return TIDE_OK;
+    snprintf(error, size, "replica.selector.class: '%.200s' is not known; write %s, or nothing", s->replica_selector_class, by_rack);
+    return TIDE_BAD;
+}
+
 enum tide_status settings_check(struct tide_settings *s, char *error, size_t size)
 {
     if (s->node_id < 0) {
         snprintf(error, size, "node.id is missing; give this broker a number, as node.id=1");
         return TIDE_BAD;
     }
-    if (settings_derive_log_dirs(s, error, size) != TIDE_OK)
+    if (settings_derive_log_dirs(s, error, size) != TIDE_OK || derive_selector(s, error, size) != TIDE_OK)
         return TIDE_BAD;
     if (s->data_address[0] == 0 || strchr(s->data_address, '/') == NULL) {
         snprintf(error, size, "data.address is missing or has no prefix length; write data.address=10.0.0.1/24");

@@ -82,7 +82,7 @@ struct broker *broker_create(const struct broker_config *config)
         return NULL;
     }
     init_lists(b);
-    if (peers_create(b) == NULL) {
+    if (!fetch_create(b) || peers_create(b) == NULL) {
         broker_destroy(b);
         return NULL;
     }
@@ -124,6 +124,7 @@ void broker_destroy(struct broker *b)
     if (b->ready.next != NULL) /* it was made whole */
         broker_forget(b);
     peers_destroy(b);
+    fetch_sessions_destroy(b->fetch_sessions);
     rte_mempool_free(b->mails);
     rte_free(b->homes);
     rte_free(b->dirty);
@@ -719,7 +720,7 @@ void rot_found(struct broker *b, struct partition *p, int64_t offset)
 {
     struct partition_look look;
     partition_look(p, &look);
-    if (look.leader) /* else its log may have been cut under the read */
+    if (look.leader || look.follower) /* else its log may have been cut under the read */
         tell_rotten(b, p, offset);
 }
 
@@ -956,6 +957,7 @@ void broker_check(const struct broker *b)
 {
     uint32_t open = 0;
     peers_check(b);
+    fetch_sessions_check(b->fetch_sessions);
     for (uint32_t i = 0; i < b->config.requests_max; i++) {
         const struct request *r = &b->requests[i];
         if (r->state == REQUEST_FREE)

@@ -63,6 +63,7 @@ struct broker_config {
     struct rte_mempool *peer_pool;     /* small blocks: messages of peer streams */
     struct tide_grace grace;           /* over the quiet points of all cores; zero: there are no others */
     const struct tide_settings *settings;
+    uint64_t random;                   /* for the ids of fetch sessions */
 };
 
 struct broker *broker_create(const struct broker_config *); /* [start]; NULL without memory */

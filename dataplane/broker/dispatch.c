@@ -157,21 +157,37 @@ enum tide_status dispatch_again(struct request *r, struct tide_out *out)
     return status;
 }
 
+static struct topic_item *topic_item_new(struct broker *b, struct request *r, uint16_t kind, uint16_t name_len, const struct tide_uuid *id)
+{
+    struct topic_item *t = work_add(&r->work, b->config.request_pool, kind, sizeof(*t) + name_len);
+    if (t == NULL)
+        return NULL;
+    t->name_len = name_len;
+    if (id != NULL)
+        t->id = *id;
+    t->by_id = id != NULL;
+    return t;
+}
+
 struct topic_item *topic_item_add(struct broker *b, struct request *r, uint16_t kind,
                                   const struct wire_bytes *name, const struct tide_uuid *id)
 {
     uint32_t len = id == NULL ? name->at.len : 0;
     uint32_t kept = TIDE_MIN(len, (uint32_t)TIDE_TOPIC_NAME_MAX);
-    struct topic_item *t = work_add(&r->work, b->config.request_pool, kind, sizeof(*t) + kept);
+    struct topic_item *t = topic_item_new(b, r, kind, (uint16_t)kept, id);
     if (t == NULL)
         return NULL;
-    t->name_len = (uint16_t)kept;
-    if (id != NULL)
-        t->id = *id;
     if (id == NULL && len > TIDE_TOPIC_NAME_MAX)
         t->error = KAFKA_INVALID_TOPIC_EXCEPTION;
     tide_slice_copy((struct tide_slice){name->at.m, name->at.off, kept}, t->name);
-    t->by_id = id != NULL;
+    return t;
+}
+
+struct topic_item *topic_item_add_key(struct broker *b, struct request *r, uint16_t kind, const struct fetch_topic_key *k)
+{
+    struct topic_item *t = topic_item_new(b, r, kind, k->by_id ? 0 : k->name_len, k->by_id ? &k->id : NULL);
+    if (t != NULL && !k->by_id)
+        memcpy(t->name, k->name, k->name_len);
     return t;
 }
 
@@ -180,11 +196,15 @@ const struct view_topic *topic_of(struct broker *b, const struct topic_item *t)
     return t->by_id ? tide_view_topic_by_id(b->view, &t->id) : tide_view_topic(b->view, t->name, t->name_len);
 }
 
+bool has_lease(const struct broker *b)
+{
+    return MUTANT(LEASE) || b->time.now_ns < atomic_load_explicit(&b->config.publication->lease_until_ns, memory_order_acquire);
+}
+
 int16_t route(struct broker *b, const struct topic_item *item, int32_t index, const struct view_partition **ret_vp)
 {
     const struct view_topic *t = topic_of(b, item);
     const struct view_partition *vp;
-    uint64_t lease = MUTANT(LEASE) ? UINT64_MAX : atomic_load_explicit(&b->config.publication->lease_until_ns, memory_order_acquire);
 
     if (t == NULL)
         return item->by_id ? KAFKA_UNKNOWN_TOPIC_ID : KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
@@ -192,7 +212,7 @@ int16_t route(struct broker *b, const struct topic_item *item, int32_t index, co
     if (vp == NULL)
         return KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
     *ret_vp = vp;
-    if (vp->local == NULL || vp->leader != b->view->self || b->time.now_ns >= lease)
+    if (vp->local == NULL || vp->leader != b->view->self || !has_lease(b))
         return KAFKA_NOT_LEADER_OR_FOLLOWER;
     return 0;
 }

@@ -6,16 +6,68 @@
  *   look -> enough, an error, or no wait asked -> read each -> respond
  *        -> parked, listed at every partition  -> (mark moved or deadline) -> look again
  *
+ * A request of a session (fetch_session.h) names what changed; what is asked is laid out from the session,
+ * whole, and goes the same way. What was answered is written down in the session once the response
+ * is complete. A session may end, or be asked again, while a request of it is parked: the request finds out
+ * by the session's id and epoch before it answers.
+ *
+ * Readers may come to a follower (KIP-392), from version 11 on: it serves what lies below its own high watermark, in
+ * an epoch in which its log agreed with the leader's, while it is in the ISR and has its lease. Otherwise it answers
+ * NOT_LEADER_OR_FOLLOWER, and the client goes back to the leader. With an offset behind its end it answers
+ * OFFSET_OUT_OF_RANGE as Kafka does: no client believes a follower in that, they ask the leader.
+ *
  * Everything is read across cores without mail: published marks say how far, counted buffers hold
  * the bytes. While a disk read is out the partition is in use (slot_use).
  * Timers: max_wait_ms of the request.
  */
 #include "broker/internal.h"
 
-enum { LEADERS_FROM_VERSION = 16 }; /* KIP-951 */
+enum {
+    FOLLOWERS_FROM_VERSION = 11, /* KIP-392 */
+    IDS_FROM_VERSION = 13,       /* KIP-516 */
+    LEADERS_FROM_VERSION = 16,   /* KIP-951 */
+    SESSION_NEW = 0,             /* epochs of a request that names all it wants: with a session please, */
+    SESSION_NONE = -1,           /* and without */
+};
+
+bool fetch_create(struct broker *b)
+{
+    const struct tide_settings *s = b->settings;
+    uint32_t cores = b->config.office->core_count;
+    uint32_t slots = ((uint32_t)s->max_incremental_fetch_session_cache_slots + cores - 1) / cores;
+    b->fetch_sessions = fetch_sessions_create(slots, (uint32_t)s->core_fetch_session_partitions, b->config.core, b->config.random);
+    return b->fetch_sessions != NULL;
+}
 
 /* ---- reading the request --------------------------------------------------------------------- */
 
+static struct fetch_entry *entry_add(struct broker *b, struct request *r, struct topic_item *topic, const struct fetch_session_partition *asked)
+{
+    struct fetch_entry *e = work_add(&r->work, b->config.request_pool, ITEM_FETCH, sizeof(*e));
+    if (e == NULL)
+        return NULL;
+    e->index = asked->index;
+    e->current_leader_epoch = asked->current_leader_epoch;
+    e->last_fetched_epoch = asked->last_fetched_epoch;
+    e->max_bytes = asked->max_bytes;
+    e->offset = asked->offset;
+    e->waiter.request = r;
+    e->diverging_epoch = e->preferred = -1;
+    link_init(&e->waiter.in_slot);
+    topic->entries++;
+    return e;
+}
+
+static struct fetch_session_partition asked_of(const struct fetch_request_partition *p)
+{
+    return (struct fetch_session_partition){.index = p->partition,
+                                            .current_leader_epoch = p->current_leader_epoch,
+                                            .last_fetched_epoch = p->last_fetched_epoch,
+                                            .max_bytes = p->partition_max_bytes,
+                                            .offset = p->fetch_offset};
+}
+
+/* What the request itself names. */
 static enum tide_status lay_out(struct broker *b, struct request *r, const struct fetch_request *in)
 {
     struct wire_list topics = in->topics;
@@ -23,31 +75,177 @@ static enum tide_status lay_out(struct broker *b, struct request *r, const struc
     while (fetch_request_topic_next(&topics, r->api_version, &t)) {
         struct wire_list partitions = t.partitions;
         struct fetch_request_partition p;
-        struct topic_item *topic = topic_item_add(b, r, ITEM_FETCH_TOPIC, &t.topic,
-                                                  r->api_version >= 13 ? &t.topic_id : NULL);
+        struct topic_item *topic = topic_item_add(b, r, ITEM_FETCH_TOPIC, &t.topic, r->api_version >= IDS_FROM_VERSION ? &t.topic_id : NULL);
         if (topic == NULL)
             return TIDE_FULL;
         if (++r->fetch.topics > REQUEST_PARTITIONS_MAX)
             return TIDE_BAD;
         while (fetch_request_partition_next(&partitions, r->api_version, &p)) {
-            struct fetch_entry *e;
+            struct fetch_session_partition asked = asked_of(&p);
             if (++r->fetch.entries > REQUEST_PARTITIONS_MAX)
                 return TIDE_BAD;
-            e = work_add(&r->work, b->config.request_pool, ITEM_FETCH, sizeof(*e));
-            if (e == NULL)
+            if (entry_add(b, r, topic, &asked) == NULL)
                 return TIDE_FULL;
-            e->index = p.partition;
-            e->current_leader_epoch = p.current_leader_epoch;
-            e->last_fetched_epoch = p.last_fetched_epoch;
-            e->max_bytes = p.partition_max_bytes;
-            e->offset = p.fetch_offset;
-            e->waiter.request = r;
-            e->diverging_epoch = -1;
-            link_init(&e->waiter.in_slot);
-            topic->entries++;
         }
     }
     return TIDE_OK;
+}
+
+/* ---- sessions ---------------------------------------------------------------------------------- */
+
+/* Bounded by the caller's room for a name: a longer one is no topic, and is kept cut. */
+static struct fetch_topic_key key_of(int16_t version, const struct wire_bytes *name, const struct tide_uuid *id, char room[TIDE_TOPIC_NAME_MAX])
+{
+    struct fetch_topic_key k = {.by_id = version >= IDS_FROM_VERSION, .name = room};
+    if (k.by_id) {
+        k.id = *id;
+        return k;
+    }
+    k.name_len = (uint16_t)TIDE_MIN(name->at.len, (uint32_t)TIDE_TOPIC_NAME_MAX);
+    tide_slice_copy((struct tide_slice){name->at.m, name->at.off, k.name_len}, room);
+    return k;
+}
+
+/* A session for what was laid out, if there is room. */
+static void open_session(struct broker *b, struct request *r)
+{
+    struct fetch_session *s = fetch_session_open(b->fetch_sessions, b->time.now_ns, r->api_version >= IDS_FROM_VERSION, r->fetch.entries);
+    struct fetch_topic_key key = {0};
+    struct work_at at = {0};
+    struct work_item *item;
+    if (s == NULL) {
+        if (r->fetch.entries != 0)
+            tide_count(b->counters, COUNTER_fetch_sessions_refused);
+        return;
+    }
+    tide_count(b->counters, COUNTER_fetch_sessions_opened);
+    while ((item = work_next(&r->work, &at)) != NULL) {
+        if (item->kind == ITEM_FETCH_TOPIC) {
+            const struct topic_item *topic = (const struct topic_item *)item;
+            key = (struct fetch_topic_key){.by_id = topic->by_id, .name_len = topic->name_len, .name = topic->name, .id = topic->id};
+        } else {
+            struct fetch_entry *e = (struct fetch_entry *)item;
+            const struct fetch_session_partition asked = {.index = e->index, .current_leader_epoch = e->current_leader_epoch,
+                                                          .last_fetched_epoch = e->last_fetched_epoch, .max_bytes = e->max_bytes, .offset = e->offset};
+            e->remembered = fetch_session_put(b->fetch_sessions, s, &key, &asked);
+            TIDE_ASSERT(e->remembered != NULL); /* it was opened for so many */
+        }
+    }
+    r->fetch.session_id = fetch_session_id(s);
+    r->fetch.session_epoch = fetch_session_epoch(s);
+}
+
+/* What the request changes of its session. Doing it twice is doing it once. False: no room for what is new. */
+static bool change_session(struct broker *b, const struct request *r, struct fetch_session *s, const struct fetch_request *in)
+{
+    char room[TIDE_TOPIC_NAME_MAX];
+    struct wire_list topics = in->topics;
+    struct wire_list forgotten = in->forgotten_topics_data;
+    struct fetch_request_topic t;
+    struct fetch_request_forgotten_topic f;
+    while (fetch_request_topic_next(&topics, r->api_version, &t)) {
+        const struct fetch_topic_key key = key_of(r->api_version, &t.topic, &t.topic_id, room);
+        struct wire_list partitions = t.partitions;
+        struct fetch_request_partition p;
+        while (fetch_request_partition_next(&partitions, r->api_version, &p)) {
+            const struct fetch_session_partition asked = asked_of(&p);
+            if (fetch_session_put(b->fetch_sessions, s, &key, &asked) == NULL || fetch_session_size(s) > REQUEST_PARTITIONS_MAX)
+                return false;
+        }
+    }
+    while (fetch_request_forgotten_topic_next(&forgotten, r->api_version, &f)) {
+        const struct fetch_topic_key key = key_of(r->api_version, &f.topic, &f.topic_id, room);
+        struct wire_list partitions = f.partitions;
+        int32_t index;
+        while (wire_list_next_i32(&partitions, &index))
+            fetch_session_forget(b->fetch_sessions, s, &key, index);
+    }
+    return true;
+}
+
+static enum tide_status lay_out_session(struct broker *b, struct request *r, struct fetch_session *s)
+{
+    struct fetch_session_partition *p = NULL;
+    struct topic_item *topic = NULL;
+    uint32_t topic_place = 0;
+    while ((p = fetch_session_next(b->fetch_sessions, s, p)) != NULL) {
+        struct fetch_entry *e;
+        if (topic == NULL || p->topic != topic_place) { /* one that comes again behind others is named again */
+            struct fetch_topic_key key;
+            fetch_session_topic(b->fetch_sessions, p, &key);
+            topic = topic_item_add_key(b, r, ITEM_FETCH_TOPIC, &key);
+            if (topic == NULL)
+                return TIDE_FULL;
+            topic_place = p->topic;
+            r->fetch.topics++;
+        }
+        e = entry_add(b, r, topic, p);
+        if (e == NULL)
+            return TIDE_FULL;
+        e->remembered = p;
+        r->fetch.entries++;
+    }
+    return TIDE_OK;
+}
+
+/* The next request of a session. */
+static enum tide_status go_on(struct broker *b, struct request *r, struct fetch_session *s, const struct fetch_request *in)
+{
+    enum tide_status status;
+    if (!change_session(b, r, s, in)) {
+        fetch_session_close(b->fetch_sessions, s);
+        tide_count(b->counters, COUNTER_fetch_sessions_refused);
+        r->fetch.error = KAFKA_FETCH_SESSION_ID_NOT_FOUND;
+        return TIDE_OK;
+    }
+    if (fetch_session_size(s) == 0) {
+        fetch_session_close(b->fetch_sessions, s);
+        return TIDE_OK;
+    }
+    status = lay_out_session(b, r, s);
+    if (status != TIDE_OK)
+        return status;
+    fetch_session_taken(b->fetch_sessions, s, b->time.now_ns);
+    tide_count(b->counters, COUNTER_fetch_incremental);
+    r->fetch.incremental = true;
+    r->fetch.session_id = fetch_session_id(s);
+    r->fetch.session_epoch = fetch_session_epoch(s);
+    return TIDE_OK;
+}
+
+/* What session id and epoch of the request mean (kafka-protocol 8.3). */
+static enum tide_status take(struct broker *b, struct request *r, const struct fetch_request *in)
+{
+    struct fetch_session *s = fetch_session_find(b->fetch_sessions, in->session_id);
+    enum tide_status status;
+    if (in->session_epoch == SESSION_NEW || in->session_epoch == SESSION_NONE) {
+        status = lay_out(b, r, in);
+        if (status != TIDE_OK)
+            return status;
+        if (s != NULL)
+            fetch_session_close(b->fetch_sessions, s);
+        if (in->session_epoch == SESSION_NEW)
+            open_session(b, r);
+        return TIDE_OK;
+    }
+    if (s == NULL)
+        r->fetch.error = KAFKA_FETCH_SESSION_ID_NOT_FOUND;
+    else if (in->session_epoch != fetch_session_epoch(s))
+        r->fetch.error = KAFKA_INVALID_FETCH_SESSION_EPOCH;
+    else if (fetch_session_is_by_id(s) != (r->api_version >= IDS_FROM_VERSION))
+        r->fetch.error = KAFKA_FETCH_SESSION_TOPIC_ID_ERROR;
+    else
+        return go_on(b, r, s, in);
+    tide_count(b->counters, COUNTER_fetch_sessions_unknown);
+    return TIDE_OK;
+}
+
+/* The session, if no other request of it was taken since. *ret_overtaken: one was. */
+static struct fetch_session *session_of(struct broker *b, const struct request *r, bool *ret_overtaken)
+{
+    struct fetch_session *s = fetch_session_find(b->fetch_sessions, r->fetch.session_id);
+    *ret_overtaken = s != NULL && fetch_session_epoch(s) != r->fetch.session_epoch;
+    return *ret_overtaken ? NULL : s;
 }
 
 /* ---- one partition's state ---------------------------------------------------------------------- */
@@ -72,6 +270,25 @@ static int16_t check_epochs(struct fetch_entry *e, const struct partition_look *
     return 0;
 }
 
+static bool is_in_sync(const struct broker *b, const struct view_partition *vp)
+{
+    for (uint32_t i = 0; i < vp->isr_count; i++)
+        if (vp->isr[i] == b->view->self)
+            return true;
+    return false;
+}
+
+/* Leads it or may be read as a follower: 0, and *ret_vp. */
+static int16_t route_reader(struct broker *b, const struct request *r, const struct topic_item *topic, int32_t index,
+                            const struct view_partition **ret_vp)
+{
+    int16_t error = route(b, topic, index, ret_vp);
+    const struct view_partition *vp = *ret_vp;
+    if (error != KAFKA_NOT_LEADER_OR_FOLLOWER || r->api_version < FOLLOWERS_FROM_VERSION)
+        return error;
+    return vp->local != NULL && vp->leader != b->view->self && has_lease(b) && is_in_sync(b, vp) ? 0 : error;
+}
+
 /* Fills the entry's marks, or its error. */
 static void look_at_entry(struct broker *b, struct request *r, const struct topic_item *topic,
                           struct fetch_entry *e)
@@ -81,13 +298,13 @@ static void look_at_entry(struct broker *b, struct request *r, const struct topi
     int64_t visible;
 
     e->available = 0;
-    e->error = topic->error != 0 ? topic->error : route(b, topic, e->index, &vp);
+    e->error = topic->error != 0 ? topic->error : route_reader(b, r, topic, e->index, &vp);
     e->high_watermark = e->last_stable_offset = e->log_start = -1;
     if (e->error != 0)
         return;
     e->partition = vp->local;
     partition_look(e->partition, &look);
-    if (look.failed || !look.leader) {
+    if (look.failed || !(vp->leader == b->view->self ? look.leader : look.follower)) {
         e->error = look.failed ? KAFKA_KAFKA_STORAGE_ERROR : KAFKA_NOT_LEADER_OR_FOLLOWER;
         if (e->error == KAFKA_KAFKA_STORAGE_ERROR && r->api_version <= 5)
             e->error = KAFKA_NOT_LEADER_OR_FOLLOWER;
@@ -100,13 +317,19 @@ static void look_at_entry(struct broker *b, struct request *r, const struct topi
     if (e->error != 0)
         return;
     visible = r->fetch.read_committed ? look.last_stable_offset : look.high_watermark;
+    e->leader_epoch = look.leader_epoch;
     e->high_watermark = look.high_watermark;
     e->last_stable_offset = look.last_stable_offset;
     e->log_start = look.log_start;
     e->visible_end = visible;
-    if (e->diverging_epoch < 0 && e->offset < visible)
+    if (e->diverging_epoch < 0 && e->preferred < 0 && e->offset < visible)
         e->available = log_bytes_between(partition_log(e->partition), e->offset, visible,
                                          e->max_bytes > 0 ? (uint32_t)e->max_bytes : 1);
+}
+
+static bool is_for_at_once(const struct fetch_entry *e)
+{
+    return e->error != 0 || e->diverging_epoch >= 0 || e->preferred >= 0;
 }
 
 /* Looks at every entry. True when the answer need not wait. */
@@ -126,7 +349,7 @@ static bool look_at_all(struct broker *b, struct request *r)
         struct fetch_entry *e = (struct fetch_entry *)item;
         look_at_entry(b, r, topic, e);
         r->fetch.available += e->available;
-        now |= e->error != 0 || e->diverging_epoch >= 0;
+        now |= is_for_at_once(e);
     }
     return now || r->fetch.available >= (uint64_t)TIDE_MAX(r->fetch.min_bytes, 0);
 }
@@ -145,7 +368,7 @@ static void write_entry(struct broker *b, struct wire_writer *w, struct request 
     fetch_response_partition_data_put_log_start_offset(w, v, e->log_start);
     /* Read committed: nothing was aborted. Read uncommitted: null. */
     fetch_response_partition_data_open_aborted_transactions(w, v, r->fetch.read_committed ? 0 : -1);
-    fetch_response_partition_data_put_preferred_read_replica(w, v, -1);
+    fetch_response_partition_data_put_preferred_read_replica(w, v, e->error == 0 ? e->preferred : -1);
     fetch_response_partition_data_put_records(w, v, &e->read.bytes);
     if (e->diverging_epoch >= 0) {
         tags.has_diverging_epoch = true;
@@ -158,39 +381,107 @@ static void write_entry(struct broker *b, struct wire_writer *w, struct request 
     fetch_response_partition_data_end(w, v, &tags);
 }
 
-static enum tide_status respond(struct broker *b, struct request *r)
+/* Does the client not know this yet? */
+static bool is_news(const struct fetch_entry *e)
 {
-    struct wire_writer w;
+    return is_for_at_once(e) || e->served || e->high_watermark != e->remembered->high_watermark || e->log_start != e->remembered->log_start;
+}
+
+/* Which entries the answer has, and how many topics they are of. */
+static uint32_t choose(const struct request *r, bool news_only)
+{
     struct work_at at = {0};
     struct work_item *item;
     struct topic_item *topic = NULL;
-    struct new_leaders leaders = {0};
-    int16_t v = r->api_version;
+    uint32_t topics = 0;
+    while ((item = work_next(&r->work, &at)) != NULL) {
+        struct fetch_entry *e = (struct fetch_entry *)item;
+        if (item->kind == ITEM_FETCH_TOPIC) {
+            topic = (struct topic_item *)item;
+            topic->told = 0;
+            topics += !news_only;
+            continue;
+        }
+        e->served = e->read.bytes.len != 0;
+        e->told = !news_only || is_news(e);
+        topics += news_only && e->told && topic->told == 0;
+        topic->told += e->told;
+    }
+    return topics;
+}
 
+/* The answer is complete: the client will know it. */
+static void remember(struct broker *b, const struct request *r)
+{
+    struct work_at at = {0};
+    struct work_item *item;
+    while ((item = work_next(&r->work, &at)) != NULL) {
+        const struct fetch_entry *e = (const struct fetch_entry *)item;
+        if (item->kind != ITEM_FETCH || !e->told)
+            continue;
+        e->remembered->high_watermark = e->error != 0 ? -1 : e->high_watermark;
+        e->remembered->log_start = e->error != 0 ? -1 : e->log_start;
+        if (e->served)
+            fetch_session_rotate(b->fetch_sessions, e->remembered);
+    }
+}
+
+static void write_topics(struct broker *b, struct wire_writer *w, struct request *r, bool news_only, struct new_leaders *leaders)
+{
+    struct work_at at = {0};
+    struct work_item *item;
+    struct topic_item *topic = NULL;
+    int16_t v = r->api_version;
+    bool open = false;
+    while ((item = work_next(&r->work, &at)) != NULL) {
+        if (item->kind == ITEM_FETCH_TOPIC) {
+            if (open)
+                fetch_response_fetchable_topic_response_end(w, v);
+            topic = (struct topic_item *)item;
+            open = !news_only || topic->told != 0;
+            if (!open)
+                continue;
+            fetch_response_fetchable_topic_response_put_topic(w, v, topic->name, topic->name_len);
+            fetch_response_fetchable_topic_response_put_topic_id(w, v, &topic->id);
+            fetch_response_fetchable_topic_response_open_partitions(w, v, (int32_t)topic->told);
+        } else if (((struct fetch_entry *)item)->told) {
+            write_entry(b, w, r, topic, (struct fetch_entry *)item, leaders);
+        }
+    }
+    if (open)
+        fetch_response_fetchable_topic_response_end(w, v);
+}
+
+static enum tide_status respond(struct broker *b, struct request *r)
+{
+    struct wire_writer w;
+    struct new_leaders leaders = {0};
+    bool overtaken;
+    struct fetch_session *s = session_of(b, r, &overtaken);
+    /* Of a session that is gone nobody knows what was told: all of it. */
+    bool news_only = r->fetch.incremental && s != NULL;
+    int16_t v = r->api_version;
+    uint32_t topics;
+    enum tide_status status;
+
+    if (overtaken)
+        r->fetch.error = KAFKA_INVALID_FETCH_SESSION_EPOCH;
+    topics = choose(r, news_only);
     response_begin(b, r, &w);
     fetch_response_put_throttle_time_ms(&w, v, 0);
     fetch_response_put_error_code(&w, v, r->fetch.error);
-    fetch_response_put_session_id(&w, v, 0);
-    fetch_response_open_responses(&w, v, r->fetch.error != 0 ? 0 : (int32_t)r->fetch.topics);
-    while (r->fetch.error == 0 && (item = work_next(&r->work, &at)) != NULL) {
-        if (item->kind == ITEM_FETCH_TOPIC) {
-            if (topic != NULL)
-                fetch_response_fetchable_topic_response_end(&w, v);
-            topic = (struct topic_item *)item;
-            fetch_response_fetchable_topic_response_put_topic(&w, v, topic->name, topic->name_len);
-            fetch_response_fetchable_topic_response_put_topic_id(&w, v, &topic->id);
-            fetch_response_fetchable_topic_response_open_partitions(&w, v, (int32_t)topic->entries);
-        } else {
-            write_entry(b, &w, r, topic, (struct fetch_entry *)item, &leaders);
-        }
-    }
-    if (topic != NULL)
-        fetch_response_fetchable_topic_response_end(&w, v);
+    fetch_response_put_session_id(&w, v, r->fetch.error == 0 ? r->fetch.session_id : 0);
+    fetch_response_open_responses(&w, v, r->fetch.error != 0 ? 0 : (int32_t)topics);
+    if (r->fetch.error == 0)
+        write_topics(b, &w, r, news_only, &leaders);
     if (v >= LEADERS_FROM_VERSION)
         put_new_leaders(b, r, &leaders, &w);
     else
         fetch_response_end(&w, v);
-    return response_end(r, &w);
+    status = response_end(r, &w);
+    if (status == TIDE_OK && s != NULL && r->fetch.error == 0)
+        remember(b, r);
+    return status;
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------ */
@@ -231,12 +522,20 @@ static void begin_read(struct request *r, struct fetch_entry *e)
     e->read_begun = true;
 }
 
+static void read_rot(struct broker *b, const struct fetch_entry *e)
+{
+    struct partition_look look;
+    partition_look(e->partition, &look);
+    if (look.leader_epoch == e->leader_epoch) /* else it may have been cut under the read, and be whole again */
+        rot_found(b, e->partition, e->offset);
+}
+
 /* Reads one entry on. TIDE_OK: done with it (error or bytes). */
 static enum tide_status read_entry(struct broker *b, struct request *r, struct fetch_entry *e,
                                    struct tide_out *out)
 {
     enum tide_status status;
-    if (e->error != 0 || e->diverging_epoch >= 0 || e->available == 0)
+    if (is_for_at_once(e) || e->available == 0)
         return TIDE_OK;
     if (!e->read_begun) {
         if (r->fetch.bytes >= (uint64_t)r->fetch.max_bytes)
@@ -263,7 +562,7 @@ static enum tide_status read_entry(struct broker *b, struct request *r, struct f
     } else {
         e->error = status == TIDE_BAD ? KAFKA_CORRUPT_MESSAGE : KAFKA_KAFKA_STORAGE_ERROR;
         if (status == TIDE_BAD)
-            rot_found(b, e->partition, e->offset);
+            read_rot(b, e);
     }
     return TIDE_OK;
 }
@@ -385,8 +684,7 @@ void fetch_on_mark(struct broker *b, struct waiter *w, struct tide_out *out)
     r->fetch.available -= e->available;
     look_at_entry(b, r, topic_of_entry(r, e), e);
     r->fetch.available += e->available;
-    if (e->error == 0 && e->diverging_epoch < 0 &&
-        r->fetch.available < (uint64_t)TIDE_MAX(r->fetch.min_bytes, 0))
+    if (!is_for_at_once(e) && r->fetch.available < (uint64_t)TIDE_MAX(r->fetch.min_bytes, 0))
         return;
     (void)look_at_all(b, r); /* the others may have moved unseen since they were parked */
     begin_reads(b, r, out);
@@ -398,6 +696,52 @@ void fetch_on_deadline(struct broker *b, struct request *r, struct tide_out *out
         return;
     (void)look_at_all(b, r);
     begin_reads(b, r, out);
+}
+
+/* ---- readers' racks (KIP-392) --------------------------------------------------------------------------- */
+
+static bool is_in_rack(const struct broker *b, int32_t id, const char *rack)
+{
+    const struct view_broker *n = tide_view_broker(b->view, id);
+    return n != NULL && strcmp(n->rack, rack) == 0;
+}
+
+/* The broker that a client in that rack should read from, if it is not us. Who is in sync has all that lies below our high
+ * watermark. Several of them share the partitions. */
+static int32_t preferred_of(const struct broker *b, const struct request *r, const struct view_partition *vp, const struct fetch_entry *e, const char *rack)
+{
+    int32_t found[TIDE_REPLICAS_MAX];
+    struct partition_look look;
+    uint32_t count = 0;
+    if (is_in_rack(b, b->view->self, rack))
+        return -1;
+    for (uint32_t i = 0; i < vp->isr_count; i++)
+        if (vp->isr[i] != b->view->self && is_in_rack(b, vp->isr[i], rack) && tide_view_reaches(b->view, vp->isr[i], r->session->listener))
+            found[count++] = vp->isr[i];
+    if (count == 0)
+        return -1;
+    partition_look(vp->local, &look);
+    return look.leader && e->offset >= look.log_start && e->offset <= look.high_watermark ? found[(uint32_t)e->index % count] : -1;
+}
+
+static void prefer_replicas(struct broker *b, struct request *r, const struct wire_bytes *rack_id)
+{
+    char rack[TIDE_TOPIC_NAME_MAX + 1];
+    struct work_at at = {0};
+    struct work_item *item;
+    const struct topic_item *topic = NULL;
+    if (!b->settings->rack_aware || r->api_version < FOLLOWERS_FROM_VERSION || rack_id->at.len == 0 || rack_id->at.len > TIDE_TOPIC_NAME_MAX)
+        return;
+    tide_slice_copy(rack_id->at, rack);
+    rack[rack_id->at.len] = 0;
+    while ((item = work_next(&r->work, &at)) != NULL) {
+        struct fetch_entry *e = (struct fetch_entry *)item;
+        const struct view_partition *vp;
+        if (item->kind == ITEM_FETCH_TOPIC)
+            topic = (const struct topic_item *)item;
+        else if (topic->error == 0 && route(b, topic, e->index, &vp) == 0)
+            e->preferred = preferred_of(b, r, vp, e, rack);
+    }
 }
 
 enum tide_status fetch_handle(struct broker *b, struct request *r, struct wire_cursor *body,
@@ -416,9 +760,7 @@ enum tide_status fetch_handle(struct broker *b, struct request *r, struct wire_c
     }
     if (!fetch_request_read(body, r->api_version, &in))
         return TIDE_BAD;
-    if (in.session_id != 0 && in.session_epoch > 0) /* no fetch sessions are kept (KIP-227) */
-        r->fetch.error = KAFKA_FETCH_SESSION_ID_NOT_FOUND;
-    status = lay_out(b, r, &in);
+    status = take(b, r, &in);
     if (status != TIDE_OK)
         return status;
     r->fetch.laid_out = true;
@@ -437,6 +779,7 @@ enum tide_status fetch_handle(struct broker *b, struct request *r, struct wire_c
             if (item->kind == ITEM_FETCH_TOPIC) /* followers do not come in here */
                 ((struct topic_item *)item)->error = KAFKA_TOPIC_AUTHORIZATION_FAILED;
     }
+    prefer_replicas(b, r, &in.rack_id);
     if (look_at_all(b, r) || wait_ms == 0) {
         begin_reads(b, r, out);
         return TIDE_OK;

@@ -6,6 +6,7 @@
 #define TIDEMARK_BROKER_INTERNAL_H
 
 #include "broker/broker.h"
+#include "broker/fetch_session.h"
 #include "broker/work.h"
 #include "kafka/errors.h"
 #include "kafka/header.h"
@@ -110,6 +111,9 @@ struct request {
             uint64_t available;
             bool reads_begun;
             int16_t error;
+            bool incremental;      /* only what is news is answered */
+            int32_t session_id;    /* 0: none */
+            int32_t session_epoch; /* which it has since this request was taken */
         } fetch;
         struct {
             uint32_t topics;
@@ -132,8 +136,8 @@ struct request {
 struct topic_item {
     struct work_item head;
     uint16_t name_len;
-    uint16_t entries_hint;
     uint32_t entries;
+    uint32_t told; /* entries that the answer of a Fetch has */
     struct tide_uuid id;
     int16_t error; /* for every entry of it */
     bool by_id;
@@ -178,12 +182,17 @@ struct fetch_entry {
     bool read_done;
     bool reading;     /* a disk read is out */
     uint32_t available; /* bytes that the last look saw */
+    int32_t leader_epoch; /* in which it looked */
     int64_t visible_end;
     int32_t diverging_epoch;
     int64_t diverging_end;
     int64_t high_watermark;
     int64_t last_stable_offset;
     int64_t log_start;
+    int32_t preferred; /* the broker that the client shall read from; -1: here */
+    bool told;         /* the answer has it */
+    bool served;       /* with records */
+    struct fetch_session_partition *remembered; /* while the session stands as it was taken; else NULL */
     struct partition *partition;
     struct waiter waiter;
     struct log_read read;
@@ -289,6 +298,7 @@ struct broker {
     struct home_slot *home;   /* by slot */
     struct link parked;       /* slots with parked appends */
     struct peers *peers;
+    struct fetch_sessions *fetch_sessions;
     struct tide_mail *trims;  /* logs here whose start is on its way up */
     struct batch_check checks[CHECKS_MAX];
     uint32_t free_checks[CHECKS_MAX];
@@ -399,6 +409,7 @@ void produce_try_respond(struct broker *, struct request *);
 void produce_from_mail(const struct mail_append *, struct partition_appended *ret);
 void produce_to_mail(const struct partition_appended *, struct mail_append *);
 
+bool fetch_create(struct broker *); /* [start] */
 enum tide_status fetch_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
 void fetch_on_mark(struct broker *, struct waiter *, struct tide_out *);
 void fetch_on_deadline(struct broker *, struct request *, struct tide_out *);
@@ -427,10 +438,13 @@ enum tide_status offset_for_leader_epoch_handle(struct broker *, struct request 
 enum tide_status describe_cluster_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
 enum tide_status ask_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
 
-/* Where a (topic, partition) of a request stands: 0 and *ret_vp, or the Kafka error. */
+/* May we speak for what we lead, or follow in sync (design 9)? */
+bool has_lease(const struct broker *);
+/* Where a (topic, partition) of a request stands: 0 and *ret_vp when we lead it, or the Kafka error. */
 int16_t route(struct broker *, const struct topic_item *, int32_t index, const struct view_partition **ret_vp);
 /* Reads a topic name into an item; TIDE_FULL without memory. Names over the limit get error 17... */
 struct topic_item *topic_item_add(struct broker *, struct request *, uint16_t kind, const struct wire_bytes *name, const struct tide_uuid *id);
+struct topic_item *topic_item_add_key(struct broker *, struct request *, uint16_t kind, const struct fetch_topic_key *);
 const struct view_topic *topic_of(struct broker *, const struct topic_item *);
 
 /* KIP-951: a response that says NOT_LEADER_OR_FOLLOWER says who leads and where that is, where its version has room. */

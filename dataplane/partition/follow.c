@@ -108,6 +108,10 @@ enum tide_status partition_follow_append(struct partition *p, const struct tide_
         return TIDE_REFUSED;
     if (p->cut != CUT_NONE)
         return TIDE_FULL;
+    if (!p->agreed) { /* or nothing would be sent to us */
+        p->agreed = true;
+        partition_publish_role(p);
+    }
     enum tide_status status = append_all(p, t, a, out, ret);
     if (watermark_follow(&p->marks, a->high_watermark))
         p->moved = true;
@@ -215,6 +219,16 @@ enum tide_status partition_cut_step(struct partition *p, struct tide_out *out)
     return TIDE_AGAIN;
 }
 
+/* The leader, asked again in the same epoch, says that the logs differ. */
+static void disagree(struct partition *p)
+{
+    if (!p->agreed)
+        return;
+    p->agreed = false;
+    partition_publish_role(p);
+    partition_readers_leave(p);
+}
+
 enum tide_status partition_truncate(struct partition *p, int64_t offset, struct tide_out *out)
 {
     if (p->state == PARTITION_FAILED)
@@ -224,6 +238,7 @@ enum tide_status partition_truncate(struct partition *p, int64_t offset, struct 
     if (p->cut == CUT_NONE && offset >= log_next_offset(p->log))
         return TIDE_OK;
     if (p->cut == CUT_NONE) {
+        disagree(p);
         p->cut = CUT_GRACE;
         p->cut_to = offset;
     } else if (p->cut <= CUT_LOG) {
@@ -240,6 +255,7 @@ enum tide_status partition_skip(struct partition *p, int64_t offset, int32_t epo
         return TIDE_REFUSED;
     if (p->cut != CUT_NONE)
         return TIDE_AGAIN;
+    disagree(p);
     return log_skip(p->log, offset, epoch, out);
 }
 

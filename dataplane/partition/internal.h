@@ -52,6 +52,7 @@ struct partition {
     bool failed; /* partition_take_failed */
     bool releasing;
     bool begun;  /* the marks are those of the leader epoch */
+    bool agreed; /* follows, and the log has agreed with the leader's in this epoch: it may be read */
     int32_t leader_epoch;
     int32_t partition_epoch;
     uint64_t settled_ns; /* until then a gap may be the shadow of a batch that was refused */
@@ -85,6 +86,9 @@ struct partition {
 
 void partition_move(struct partition *, enum partition_state to);
 void partition_check_failure(struct partition *);
+void partition_publish_role(struct partition *);
+/* A cut waits from here on for those who may look at the log now. */
+void partition_readers_leave(struct partition *);
 /* Goes on with a cut that is under way; TIDE_OK when there is none. */
 enum tide_status partition_cut_step(struct partition *, struct tide_out *);
 void partition_on_reload(struct partition *, const struct tide_time *);

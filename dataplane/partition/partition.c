@@ -30,17 +30,19 @@ static const struct {
     [PARTITION_RELEASED] = {"released", 0},
 };
 
-enum { ROLE_LEADER = 1, ROLE_FAILED = 2 };
+enum { ROLE_LEADER = 1, ROLE_FAILED = 2, ROLE_FOLLOWER = 4 };
 
-static void publish_role(struct partition *p)
+void partition_publish_role(struct partition *p)
 {
     uint64_t flags = 0;
     if ((p->state == PARTITION_LEADER || p->state == PARTITION_STARTING) && p->begun)
         flags = ROLE_LEADER;
     else if (p->state == PARTITION_FAILED)
         flags = ROLE_FAILED;
+    else if (p->state == PARTITION_FOLLOWER && p->agreed)
+        flags = ROLE_FOLLOWER;
     if (p->releasing)
-        flags &= ~(uint64_t)ROLE_LEADER;
+        flags &= ~(uint64_t)(ROLE_LEADER | ROLE_FOLLOWER);
     tide_pub64_set(&p->role, flags << 32 | (uint32_t)p->leader_epoch);
     p->moved = true;
 }
@@ -50,7 +52,7 @@ void partition_move(struct partition *p, enum partition_state to)
     TIDE_ASSERT(partition_states[p->state].next & 1u << to);
     p->failed |= to == PARTITION_FAILED;
     p->state = to;
-    publish_role(p);
+    partition_publish_role(p);
 }
 
 /* ---- life -------------------------------------------------------------------------------------------- */
@@ -186,7 +188,7 @@ static void begin_marks(struct partition *p, const struct tide_time *t, bool lea
     /* Who is alone in sync has committed all that it holds: nobody is to see less, and take it for the end. */
     if (leads && partition_has_lease(p, t))
         (void)watermark_evaluate(&p->marks);
-    publish_role(p);
+    partition_publish_role(p);
 }
 
 /* The epoch's marks begin when the log stands still. */
@@ -196,15 +198,22 @@ static void begin_leading(struct partition *p, const struct tide_time *t)
         begin_marks(p, t, true);
 }
 
+/* The role in which they came has ended; nothing is cut until they have looked for the last time. */
+void partition_readers_leave(struct partition *p)
+{
+    if (p->grace.begin != NULL)
+        p->grace_token = p->grace.begin(p->grace.self);
+}
+
 static void end_epoch(struct partition *p, const struct mail_role *role)
 {
     bool had_readers = p->begun;
     bool unclean = role->unclean_epoch > p->leader_epoch || role->recovering;
     p->leader_epoch = role->leader_epoch;
-    p->begun = false;
-    publish_role(p);
-    if (had_readers && p->grace.begin != NULL)
-        p->grace_token = p->grace.begin(p->grace.self);
+    p->begun = p->agreed = false;
+    partition_publish_role(p);
+    if (had_readers)
+        partition_readers_leave(p);
     /* An unclean leader may lack what was committed; what it has is committed anew. */
     if (unclean && role->leader != role->self)
         tide_pub64_set(&p->marks.high_watermark, (uint64_t)log_start_offset(p->log));
@@ -311,7 +320,7 @@ bool partition_release(struct partition *p, struct tide_out *out)
 {
     if (!p->releasing) {
         p->releasing = true;
-        publish_role(p);
+        partition_publish_role(p);
     }
     if (p->state == PARTITION_RELEASED)
         return true;
@@ -749,6 +758,7 @@ void partition_look(const struct partition *p, struct partition_look *ret)
     uint64_t after = tide_pub64_peek(&p->role);
     ret->leader_epoch = (int32_t)(uint32_t)after;
     ret->leader = after == role && (after >> 32 & ROLE_LEADER) != 0;
+    ret->follower = after == role && (after >> 32 & ROLE_FOLLOWER) != 0;
     ret->failed = (after >> 32 & ROLE_FAILED) != 0;
 }
 

@@ -176,6 +176,8 @@ bool partition_has_lease(const struct partition *, const struct tide_time *);
 struct partition_look {
     int32_t leader_epoch;   /* of these marks */
     bool leader;            /* serves clients; false while FAILED, closing or fenced */
+    bool follower;          /* readers may have what lies below its high watermark: it follows, its log has agreed with
+                             * the leader's in this epoch, and was not to be cut since */
     bool failed;            /* KAFKA_STORAGE_ERROR */
     bool epoch_committed;   /* LATEST may be answered (design 5) */
     bool min_isr_met;

@@ -103,6 +103,7 @@ struct tide_settings {
     uint16_t controller_port;
     uint32_t allow_count;
     struct settings_network allow[TIDE_ALLOW_MAX];
+    bool rack_aware; /* replica.selector.class sends readers to a replica in their rack */
     uint64_t given[4]; /* bit per row: the file has it */
 };
 

@@ -80,6 +80,7 @@ static void boot_core(struct sim_machine *m, uint32_t i, struct tide_random *ran
         c.tcp.secret[b] = (uint8_t)tide_random_u64(random);
     c.broker = (struct broker_config){.request_pool = pools->request, .response_pool = pools->response, .peer_pool = pools->peer,
                                       .requests_max = 128, .sessions_max = 32, .mails_max = 127, .grace = config->grace};
+    memcpy(&c.broker.random, c.tcp.secret, sizeof(c.broker.random));
     k->core = core_create(&c);
     TIDE_ASSERT(k->log_core != NULL);
     TIDE_ASSERT(k->core != NULL);

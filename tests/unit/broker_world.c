@@ -354,6 +354,59 @@ size_t bw_fetch(uint8_t *to, int32_t correlation, const struct bw_fetch *f)
     return finish(&w, to);
 }
 
+static void put_topic(struct wire_writer *w, int16_t v, bool forgotten)
+{
+    const struct tide_uuid id = {{7}};
+    if (forgotten) {
+        fetch_request_forgotten_topic_put_topic(w, v, "t", 1);
+        fetch_request_forgotten_topic_put_topic_id(w, v, &id);
+    } else {
+        fetch_request_topic_put_topic(w, v, "t", 1);
+        fetch_request_topic_put_topic_id(w, v, &id);
+    }
+}
+
+size_t bw_ask(uint8_t *to, int32_t correlation, const struct bw_ask *a)
+{
+    struct wire_writer w;
+    int16_t v = a->version;
+    begin(&w, KAFKA_API_FETCH, v, correlation);
+    fetch_request_put_replica_id(&w, v, -1);
+    fetch_request_put_max_wait_ms(&w, v, a->max_wait_ms);
+    fetch_request_put_min_bytes(&w, v, a->min_bytes);
+    fetch_request_put_max_bytes(&w, v, a->max_bytes != 0 ? a->max_bytes : 1 << 20);
+    fetch_request_put_isolation_level(&w, v, a->read_committed);
+    fetch_request_put_session_id(&w, v, a->session_id);
+    fetch_request_put_session_epoch(&w, v, a->session_epoch);
+    fetch_request_open_topics(&w, v, a->count != 0);
+    if (a->count != 0) {
+        put_topic(&w, v, false);
+        fetch_request_topic_open_partitions(&w, v, (int32_t)a->count);
+    }
+    for (unsigned i = 0; i < a->count; i++) {
+        fetch_request_partition_put_partition(&w, v, a->what[i].partition);
+        fetch_request_partition_put_current_leader_epoch(&w, v, a->what[i].leader_epoch != 0 ? a->what[i].leader_epoch : -1);
+        fetch_request_partition_put_fetch_offset(&w, v, a->what[i].offset);
+        fetch_request_partition_put_last_fetched_epoch(&w, v, a->what[i].last_epoch != 0 ? a->what[i].last_epoch : -1);
+        fetch_request_partition_put_log_start_offset(&w, v, -1);
+        fetch_request_partition_put_partition_max_bytes(&w, v, a->what[i].max_bytes != 0 ? a->what[i].max_bytes : 1 << 20);
+        fetch_request_partition_end(&w, v);
+    }
+    if (a->count != 0)
+        fetch_request_topic_end(&w, v);
+    fetch_request_open_forgotten_topics_data(&w, v, a->forget_count != 0);
+    if (a->forget_count != 0) {
+        put_topic(&w, v, true);
+        fetch_request_forgotten_topic_open_partitions(&w, v, (int32_t)a->forget_count);
+        for (unsigned i = 0; i < a->forget_count; i++)
+            wire_put_i32(&w, a->forget[i]);
+        fetch_request_forgotten_topic_end(&w, v);
+    }
+    fetch_request_put_rack_id(&w, v, a->rack != NULL ? a->rack : "", a->rack != NULL ? (uint32_t)strlen(a->rack) : 0);
+    fetch_request_end(&w, v, &(struct fetch_request_tags){0});
+    return finish(&w, to);
+}
+
 size_t bw_api_versions(uint8_t *to, int32_t correlation)
 {
     struct wire_writer w;
@@ -454,5 +507,39 @@ void bw_fetched(struct bw_client *c, int32_t correlation, struct bw_fetched *ret
         assert_true(fetch_response_partition_data_next(&t.partitions, 4, &p));
         ret[i] = (struct bw_fetched){.error = p.error_code, .high_watermark = p.high_watermark};
         look_at_records(p.records.at, &ret[i]);
+    }
+}
+
+void bw_answer(struct bw_client *c, int32_t correlation, int16_t v, struct bw_answer *ret)
+{
+    struct fetch_response in;
+    struct fetch_response_fetchable_topic_response t;
+    struct fetch_response_partition_data p;
+    struct bw_fetched records;
+    struct wire_cursor at;
+    int32_t found;
+    assert_true(bw_next(c, &found, &at));
+    assert_int_equal(found, correlation);
+    if (v >= 12)
+        assert_int_equal(wire_get_uvarint(&at), 0); /* the header's tags */
+    assert_true(fetch_response_read(&at, v, &in));
+    *ret = (struct bw_answer){.error = in.error_code, .session_id = in.session_id};
+    for (; fetch_response_fetchable_topic_response_next(&in.responses, v, &t); ret->topics++) {
+        while (fetch_response_partition_data_next(&t.partitions, v, &p)) {
+            assert_true(ret->count < TIDE_ARRAY_LEN(ret->told));
+            look_at_records(p.records.at, &records);
+            ret->told[ret->count++] = (struct bw_told){.partition = p.partition_index,
+                                                       .error = p.error_code,
+                                                       .high_watermark = p.high_watermark,
+                                                       .last_stable_offset = p.last_stable_offset,
+                                                       .log_start = p.log_start_offset,
+                                                       .preferred = p.preferred_read_replica,
+                                                       .diverging_epoch = p.diverging_epoch.epoch,
+                                                       .diverging_end = p.diverging_epoch.end_offset,
+                                                       .leader = p.current_leader.leader_id,
+                                                       .bytes = records.bytes,
+                                                       .first = records.first,
+                                                       .last = records.last};
+        }
     }
 }

@@ -106,6 +106,38 @@ struct bw_fetched {
     int64_t first, last; /* offsets of the records, -1 none */
 };
 void bw_fetched(struct bw_client *, int32_t correlation, struct bw_fetched *, unsigned count);
+/* A fetch of any version, of one topic: by name "t", or its id. */
+struct bw_ask {
+    int16_t version;
+    int32_t session_id, session_epoch;
+    int32_t max_wait_ms, min_bytes, max_bytes; /* max_bytes 0: plenty */
+    const char *rack;
+    bool read_committed;
+    unsigned count, forget_count;
+    struct {
+        int32_t partition;
+        int64_t offset;
+        int32_t max_bytes; /* 0: plenty */
+        int32_t leader_epoch, last_epoch; /* 0: not said */
+    } what[BW_PARTITIONS];
+    int32_t forget[BW_PARTITIONS];
+};
+size_t bw_ask(uint8_t *to, int32_t correlation, const struct bw_ask *);
+struct bw_answer {
+    int16_t error;
+    int32_t session_id;
+    unsigned topics, count;
+    struct bw_told {
+        int32_t partition;
+        int16_t error;
+        int64_t high_watermark, last_stable_offset, log_start;
+        int32_t preferred, diverging_epoch, leader;
+        int64_t diverging_end;
+        uint32_t bytes;
+        int64_t first, last;
+    } told[2 * BW_PARTITIONS];
+};
+void bw_answer(struct bw_client *, int32_t correlation, int16_t version, struct bw_answer *);
 /* Nothing has come. */
 void bw_silent(struct bw_client *);
 
