@@ -21,6 +21,7 @@
  * Timers: max_wait_ms of the request.
  */
 #include "broker/internal.h"
+#include "tidemark/mutant.h"
 
 enum {
     FOLLOWERS_FROM_VERSION = 11, /* KIP-392 */
@@ -317,6 +318,8 @@ static void look_at_entry(struct broker *b, struct request *r, const struct topi
     if (e->error != 0)
         return;
     visible = r->fetch.read_committed ? look.last_stable_offset : look.high_watermark;
+    if (look.follower && MUTANT(FOLLOWER_MARK))
+        visible = look.log_end;
     e->leader_epoch = look.leader_epoch;
     e->high_watermark = look.high_watermark;
     e->last_stable_offset = look.last_stable_offset;
@@ -419,8 +422,8 @@ static void remember(struct broker *b, const struct request *r)
         const struct fetch_entry *e = (const struct fetch_entry *)item;
         if (item->kind != ITEM_FETCH || !e->told)
             continue;
-        e->remembered->high_watermark = e->error != 0 ? -1 : e->high_watermark;
-        e->remembered->log_start = e->error != 0 ? -1 : e->log_start;
+        e->remembered->high_watermark = e->high_watermark; /* with an error -1: what comes after it is news */
+        e->remembered->log_start = e->log_start;
         if (e->served)
             fetch_session_rotate(b->fetch_sessions, e->remembered);
     }
@@ -564,6 +567,8 @@ static enum tide_status read_entry(struct broker *b, struct request *r, struct f
         if (status == TIDE_BAD)
             read_rot(b, e);
     }
+    if (e->error != 0)
+        e->high_watermark = e->last_stable_offset = e->log_start = -1;
     return TIDE_OK;
 }
 

@@ -16,6 +16,7 @@ import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import admin_raw
+import sessions
 import wire
 from clients import Skip, debian_python, kafkajs
 from world import BOOT, BOOT6, BROKER, BROKER6, PORT, Failure, ROOT, World, expect, sh
@@ -334,8 +335,8 @@ def the_tool_alters_topics_and_settings(w):
         expect(w.client(tool, *args[:2], '--bootstrap', BOOT, *args[2:], check=False).returncode == 2, args)
 
 
-for admin_case in admin_raw.cases:
-    case(admin_case)
+for raw_case in [*admin_raw.cases, *sessions.cases]:
+    case(raw_case)
 
 
 # ---- idempotence -----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@
 #include "tidemark/bytes.h"
 
 enum {
+    FETCH_VERSION = 11, PREFERRED_MS = 500,
     VALUE_MAX = 2500, IN_FLIGHT = 5, RETRY_MS = 20, ANSWER_MS = 2000, PRODUCER_ID = 42, RECORDS_MAX = 1 << 15,
     OTHER = 7, /* in a correlation id, where a partition's number is: not of a partition */
 };
@@ -85,29 +86,62 @@ static void send_produce(struct sim_client *c, unsigned p, struct sim_line *l, u
     send_request(c, l, &w);
 }
 
-static void send_fetch(struct sim_client *c, unsigned p, struct sim_line *l)
+/* The rack of broker b; partition p is read from the rack of broker p. */
+void sim_rack(unsigned b, char to[SIM_RACK_ROOM])
+{
+    snprintf(to, SIM_RACK_ROOM, "rack %u", b);
+}
+
+/* From whom partition p is read now; -1 nobody. */
+static int reads_from(struct sim_client *c, unsigned p, int leader)
 {
     struct sim_producer *d = &c->producers[p];
+    if (d->preferred >= 0 && (c->now_ns >= d->preferred_until_ns || c->lines[d->preferred].conn == NULL))
+        d->preferred = -1;
+    if (d->preferred >= 0)
+        return d->preferred;
+    return leader >= 0 && c->lines[leader].conn != NULL ? leader : -1;
+}
+
+static void send_fetch(struct sim_client *c, unsigned p, unsigned b)
+{
+    struct sim_producer *d = &c->producers[p];
+    struct sim_fetch_session *x = &d->sessions[b];
+    bool incremental = c->config.sessions && x->epoch > 0;
+    bool names = !incremental || x->asked != d->read;
+    char rack[SIM_RACK_ROOM] = "";
     struct wire_writer w;
     const char *topic;
     uint32_t topic_len;
     put_topic(c, &topic, &topic_len);
+    if (c->config.racks)
+        sim_rack(p % c->config.brokers, rack);
     wire_writer_init(&w, c->config.pools->client);
     wire_frame_begin(&w);
-    kafka_request_header_write(&w, KAFKA_API_FETCH, 4, correlation_of(true, p, ++d->fetch_generation, 0), "sim", 3);
-    fetch_request_put_replica_id(&w, 4, -1);
-    fetch_request_put_max_wait_ms(&w, 4, 200);
-    fetch_request_put_min_bytes(&w, 4, 1);
-    fetch_request_put_max_bytes(&w, 4, 60000);
-    fetch_request_put_isolation_level(&w, 4, 1);
-    fetch_request_open_topics(&w, 4, 1);
-    fetch_request_topic_put_topic(&w, 4, topic, topic_len);
-    fetch_request_topic_open_partitions(&w, 4, 1);
-    fetch_request_partition_put_partition(&w, 4, (int32_t)p);
-    fetch_request_partition_put_fetch_offset(&w, 4, d->read);
-    fetch_request_partition_put_partition_max_bytes(&w, 4, 40000);
-    send_request(c, l, &w);
+    kafka_request_header_write(&w, KAFKA_API_FETCH, FETCH_VERSION, correlation_of(true, p, ++d->fetch_generation, 0), "sim", 3);
+    fetch_request_put_replica_id(&w, FETCH_VERSION, -1);
+    fetch_request_put_max_wait_ms(&w, FETCH_VERSION, 200);
+    fetch_request_put_min_bytes(&w, FETCH_VERSION, 1);
+    fetch_request_put_max_bytes(&w, FETCH_VERSION, 60000);
+    fetch_request_put_isolation_level(&w, FETCH_VERSION, 1);
+    fetch_request_put_session_id(&w, FETCH_VERSION, c->config.sessions ? x->id : 0);
+    fetch_request_put_session_epoch(&w, FETCH_VERSION, c->config.sessions ? x->epoch : -1);
+    fetch_request_open_topics(&w, FETCH_VERSION, names);
+    if (names) {
+        fetch_request_topic_put_topic(&w, FETCH_VERSION, topic, topic_len);
+        fetch_request_topic_open_partitions(&w, FETCH_VERSION, 1);
+        fetch_request_partition_put_partition(&w, FETCH_VERSION, (int32_t)p);
+        fetch_request_partition_put_current_leader_epoch(&w, FETCH_VERSION, -1);
+        fetch_request_partition_put_fetch_offset(&w, FETCH_VERSION, d->read);
+        fetch_request_partition_put_log_start_offset(&w, FETCH_VERSION, -1);
+        fetch_request_partition_put_partition_max_bytes(&w, FETCH_VERSION, 40000);
+    }
+    fetch_request_open_forgotten_topics_data(&w, FETCH_VERSION, 0);
+    fetch_request_put_rack_id(&w, FETCH_VERSION, rack, (uint32_t)strlen(rack));
+    send_request(c, &c->lines[b], &w);
+    x->asked = d->read;
     d->asked_ns = c->now_ns;
+    d->fetch_from = (int)b;
 }
 
 void sim_client_create_topic(struct sim_client *c, uint64_t now_ns, unsigned broker)
@@ -167,6 +201,7 @@ static void hang_up(struct sim_client *c, unsigned b)
             start_over(c, p);
         if (d->fetch_from == (int)b)
             d->asked_ns = 0, d->fetch_from = -1;
+        d->sessions[b].epoch = 0; /* a new one instead of that */
     }
 }
 
@@ -279,27 +314,75 @@ static void each_record(struct sim_client *c, unsigned p, const uint8_t *batch,
         visit(c, p, &rec);
 }
 
-static void on_fetched(struct sim_client *c, unsigned p, struct wire_cursor *at)
+/* False: the session is not to be gone on with; nothing else was said. */
+static bool goes_on(struct sim_client *c, struct sim_producer *d, unsigned b, const struct fetch_response *in)
+{
+    struct sim_fetch_session *x = &d->sessions[b];
+    bool incremental = c->config.sessions && x->epoch > 0;
+    if (in->error_code == KAFKA_FETCH_SESSION_ID_NOT_FOUND || in->error_code == KAFKA_INVALID_FETCH_SESSION_EPOCH) {
+        if (!incremental)
+            fail(c, "a session is refused that was not asked for");
+        *x = (struct sim_fetch_session){0};
+        return false;
+    }
+    if (in->error_code != 0 || (!c->config.sessions && in->session_id != 0) || (incremental && in->session_id != x->id))
+        fail(c, "a fetch of no session, or of another one");
+    c->incremental += incremental;
+    x->id = in->session_id;
+    x->epoch = x->id != 0 ? x->epoch + 1 : 0;
+    return true;
+}
+
+/* An error, or the leader says that somebody else is nearer. */
+static bool is_sent_elsewhere(struct sim_client *c, unsigned p, unsigned b, const struct fetch_response_partition_data *r)
+{
+    struct sim_producer *d = &c->producers[p];
+    bool near = d->preferred == (int)b;
+    if (r->error_code == KAFKA_OFFSET_OUT_OF_RANGE && !near)
+        fail(c, "P1: what was committed is out of range");
+    if (r->error_code != 0) {
+        d->preferred = -1;
+        d->retry_ns = TIDE_MAX(d->retry_ns, c->now_ns + RETRY_MS * TIDE_NS_PER_MS);
+        return true;
+    }
+    if (r->preferred_read_replica < 0)
+        return false;
+    if (!c->config.racks || near || r->records.at.len != 0 || r->preferred_read_replica == (int)b + 1 ||
+        r->preferred_read_replica != (int)(p % c->config.brokers) + 1)
+        fail(c, "a consumer is sent where it should not go");
+    d->preferred = r->preferred_read_replica - 1;
+    d->preferred_until_ns = c->now_ns + PREFERRED_MS * TIDE_NS_PER_MS;
+    c->sent_near++;
+    return true;
+}
+
+static void on_fetched(struct sim_client *c, unsigned p, unsigned b, struct wire_cursor *at)
 {
     static uint8_t bytes[200000];
     struct sim_producer *d = &c->producers[p];
     struct fetch_response in;
     struct fetch_response_fetchable_topic_response t;
     struct fetch_response_partition_data r;
+    bool incremental = c->config.sessions && d->sessions[b].epoch > 0;
     uint32_t done = 0;
-    if (!fetch_response_read(at, 4, &in) || !fetch_response_fetchable_topic_response_next(&in.responses, 4, &t) ||
-        !fetch_response_partition_data_next(&t.partitions, 4, &r))
+    if (!fetch_response_read(at, FETCH_VERSION, &in))
         fail(c, "a malformed fetch response");
     d->asked_ns = 0;
     d->fetch_from = -1;
-    if (r.error_code == KAFKA_OFFSET_OUT_OF_RANGE)
-        fail(c, "P1: what was committed is out of range");
-    if (r.error_code != 0) {
-        d->retry_ns = TIDE_MAX(d->retry_ns, c->now_ns + RETRY_MS * TIDE_NS_PER_MS);
+    if (!goes_on(c, d, b, &in))
+        return;
+    if (!fetch_response_fetchable_topic_response_next(&in.responses, FETCH_VERSION, &t)) {
+        if (!incremental)
+            fail(c, "a fetch response without what was asked for");
         return;
     }
+    if (!fetch_response_partition_data_next(&t.partitions, FETCH_VERSION, &r))
+        fail(c, "a malformed fetch response");
+    if (is_sent_elsewhere(c, p, b, &r))
+        return;
     if (r.records.at.len > sizeof(bytes))
         fail(c, "more than was asked for");
+    c->near += d->preferred == (int)b && r.records.at.len != 0;
     tide_slice_copy(r.records.at, bytes);
     while (done + BATCH_HEADER <= r.records.at.len) {
         struct batch_header h;
@@ -331,7 +414,7 @@ static void take_responses(struct sim_client *c, unsigned b)
         else if (!(id >> 30))
             on_produced(c, p, id >> 15 & 0xfff, id & 0x7fff, &at);
         else if ((c->producers[p].fetch_generation & 0xfff) == (id >> 15 & 0xfff) && c->producers[p].fetch_from == (int)b)
-            on_fetched(c, p, &at);
+            on_fetched(c, p, b, &at);
         l->heard_ns = c->now_ns;
         tide_rope_drop(&l->in, size + 4);
     }
@@ -368,9 +451,10 @@ static void work(struct sim_client *c, unsigned p)
     if (d->leader >= 0 && c->lines[d->leader].conn != NULL)
         while (d->sent < c->config.records && d->sent < d->acked + room && c->now_ns >= c->begin_ns + d->sent * c->config.pace_ns)
             send_produce(c, p, &c->lines[d->leader], d->sent++);
-    if (d->asked_ns == 0 && !has_read_all(c, p) && leader >= 0 && c->lines[leader].conn != NULL) {
-        d->fetch_from = leader;
-        send_fetch(c, p, &c->lines[leader]);
+    if (d->asked_ns == 0 && !has_read_all(c, p)) {
+        int from = reads_from(c, p, leader);
+        if (from >= 0)
+            send_fetch(c, p, (unsigned)from);
     }
 }
 
@@ -519,7 +603,7 @@ void sim_client_init(struct sim_client *c, const struct sim_client_config *confi
     if (net_init(&c->net, &n, now_ns) != TIDE_OK || (c->stack = tcp_stack_create(&t)) == NULL)
         fail(c, "no memory for a client");
     for (unsigned p = 0; p < config->partitions; p++) {
-        c->producers[p].leader = c->producers[p].fetch_from = -1;
+        c->producers[p].leader = c->producers[p].fetch_from = c->producers[p].preferred = -1;
         c->producers[p].offsets = calloc(config->records, sizeof(*c->producers[p].offsets));
         TIDE_ASSERT(c->producers[p].offsets != NULL);
     }

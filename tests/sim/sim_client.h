@@ -6,6 +6,9 @@
  *   P1  a record that was acknowledged with acks=all is there, at its offset
  *   P5  every offset is seen once, in order, after it was committed, and holds what it held
  *   P6  of an idempotent producer record n is at offset n, whatever was retried
+ *
+ * The consumer may ask by fetch sessions (one per partition and broker), and may stand in the racks of followers: it goes where the
+ * leader sends it (KIP-392), and back when that one refuses, or after a while. What it read there is compared at the end as well.
  */
 #ifndef TIDEMARK_TESTS_SIM_CLIENT_H
 #define TIDEMARK_TESTS_SIM_CLIENT_H
@@ -30,6 +33,7 @@ struct sim_client_config {
     const char *topic;
     enum sim_producer_kind kinds[SIM_PARTITIONS_MAX];
     uint32_t records; /* of each partition */
+    bool sessions, racks;
     uint64_t pace_ns; /* between two new records of a partition, so that faults come among them */
     void *arg;
     int (*leader)(void *arg, unsigned partition); /* as the client may know it, -1 nobody */
@@ -46,6 +50,12 @@ struct sim_producer {
     int fetch_from;
     uint32_t fetch_generation;
     int64_t read; /* next offset of the consumer */
+    int preferred; /* the broker to which the leader sent the consumer, -1 none */
+    uint64_t preferred_until_ns;
+    struct sim_fetch_session {
+        int32_t id, epoch;
+        int64_t asked; /* as the broker knows it */
+    } sessions[SIM_BROKERS_MAX];
     /* of plain ones */
     int64_t *offsets; /* by record: where it was acknowledged */
     uint32_t *seen;   /* by offset: record + 1 */
@@ -71,9 +81,13 @@ struct sim_client {
     int create_at; /* broker that was asked, -1 none */
     bool created;
     uint64_t create_ns;
+    uint32_t near, sent_near; /* answers of followers with records; times it was sent to one */
+    uint32_t incremental;     /* answers of sessions that said only what is new */
     uint32_t lost; /* acknowledged with acks=1, and not there: sim_client_judge */
 };
 
+enum { SIM_RACK_ROOM = 16 };
+void sim_rack(unsigned broker, char to[SIM_RACK_ROOM]);
 void sim_client_init(struct sim_client *, const struct sim_client_config *, uint64_t now_ns);
 void sim_client_deinit(struct sim_client *);
 void sim_client_receive(struct sim_client *, uint64_t now_ns, struct rte_mbuf *);

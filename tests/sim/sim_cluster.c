@@ -434,6 +434,7 @@ static void publish(struct machine *m)
         v->brokers[b] = (struct view_broker){.id = (int32_t)b + 1, .fenced = !o->registered, .epoch = o->epoch, .incarnation = o->incarnation,
                                              .replication_addr = sim_addr(b), .replication_port = SIM_PEER_PORT, .core_count = s->core_count,
                                              .endpoints = {{.port = SIM_KAFKA_PORT}}};
+        sim_rack(b, v->brokers[b].rack);
         snprintf(v->brokers[b].endpoints[0].host, sizeof(v->brokers[b].endpoints[0].host), "10.0.0.%u", b + 1);
     }
     for (unsigned p = 0; p < s->partitions; p++) {
@@ -901,6 +902,8 @@ static bool rot_is_settled(struct sim *s)
             c->leader_epoch++;
             changed(s, p);
             s->client.producers[p].read = 0;
+            s->client.producers[p].preferred = -1;
+            s->client.config.racks = false; /* from the leader, and from nobody else */
         } else {
             give_up(s, "P4: what rotted was not met");
         }
@@ -1026,6 +1029,8 @@ static void make_client(struct sim *s)
                                   .records = 50 + (uint32_t)tide_random_below(&s->random, 150), .arg = s, .leader = leader_of,
                                   .committed = committed_of, .fail = give_up_of, .trace = tell_client};
     c.pace_ns = (s->calm_ns - s->now_ns) / c.records;
+    c.racks = s->seed % 2 != 0;
+    c.sessions = s->seed / 2 % 2 != 0;
     if (s->filling != FILL_NOT) {
         c.records = 900;
         c.pace_ns = 10 * TIDE_NS_PER_MS;
@@ -1057,6 +1062,8 @@ static void begin(struct sim *s, uint64_t seed)
     s->settings.replication_reconnect_backoff_max_ms = 200;
     if (tide_random_hits(&s->random, 3))
         s->settings.replication_window_bytes = 8192;
+    s->settings.rack_aware = true;
+    s->settings.max_incremental_fetch_session_cache_slots = 1 + s->seed % 7;
     settings_topic_defaults(&s->settings, &s->topic);
     s->topic.segment_bytes = tide_random_hits(&s->random, 2) ? 1 << 20 : 1 << 16;
     s->topic.min_insync_replicas = 2;
@@ -1227,8 +1234,8 @@ static uint64_t run(const struct sim_pools *pools, uint64_t seed, bool verbose, 
         step(s);
     compare_replicas(s);
     if (verbose)
-        printf("seed %lu: %u brokers, %u cores, %u partitions of %u records, %u crashes, %u moves, %u cuts, %u times deaf, %u pauses, %u rotted, %u repaired, %lu frames, %lu turns, %lu ms, digest %016lx\n",
-               seed, s->brokers, s->core_count, s->partitions, s->client.config.records, s->crashes, s->moves, s->cuts, s->deafs, s->pauses, s->rots, s->repairs, s->wire.frames, s->turns,
+        printf("seed %lu: %u brokers, %u cores, %u partitions of %u records, %u crashes, %u moves, %u cuts, %u times deaf, %u pauses, %u rotted, %u repaired, %u answers of sessions, %u times sent to a follower, %u answers of followers, %lu frames, %lu turns, %lu ms, digest %016lx\n",
+               seed, s->brokers, s->core_count, s->partitions, s->client.config.records, s->crashes, s->moves, s->cuts, s->deafs, s->pauses, s->rots, s->repairs, s->client.incremental, s->client.sent_near, s->client.near, s->wire.frames, s->turns,
                (s->now_ns - s->begin_ns) / 1000000, s->wire.digest);
     end(s);
     if (!sim_pools_are_back(pools, before))
@@ -1266,7 +1273,7 @@ static int run_seeds(uint64_t from, uint64_t seeds, bool verbose)
 static int run_mutants(uint64_t from, uint64_t seeds)
 {
 #ifdef TIDE_MUTANTS
-    static const enum tide_mutant list[] = {MUTANT_NONE, MUTANT_FREEZE, MUTANT_MAXIMAL_ISR, MUTANT_DURABLE};
+    static const enum tide_mutant list[] = {MUTANT_NONE, MUTANT_FREEZE, MUTANT_MAXIMAL_ISR, MUTANT_DURABLE, MUTANT_FOLLOWER_MARK};
     return sim_run_mutants(list, TIDE_ARRAY_LEN(list), from, seeds, run_seeds);
 #else
     fprintf(stderr, "sim_cluster_mutants does that, from %lu and %lu seeds\n", from, seeds);

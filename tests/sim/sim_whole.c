@@ -274,8 +274,9 @@ static uint64_t run(const struct sim_pools *pools, uint64_t seed, bool verbose)
     if (verbose) {
         double ran = (double)(clock() - cpu) / CLOCKS_PER_SEC, lived = (double)(s->w.now_ns - s->begin_ns) / 1e9;
         printf("seed %lu: %u brokers, %u voters, %u cores, %u partitions of %u records, %lu frames, %lu turns, %lu of control, %lu commands, "
-               "%lu elections, %lu fences, %u lost of acks=1, %.1f s in %.2f s\n", seed, s->brokers, s->voters, s->core_count, s->partitions,
-               s->client.config.records, s->wire.frames, s->turns, s->control_turns, s->newest, s->elections, s->fences, s->client.lost, lived, ran);
+               "%lu elections, %lu fences, %u lost of acks=1, %u answers of sessions, %u of followers, %.1f s in %.2f s\n", seed, s->brokers, s->voters, s->core_count, s->partitions,
+               s->client.config.records, s->wire.frames, s->turns, s->control_turns, s->newest, s->elections, s->fences, s->client.lost, s->client.incremental,
+               s->client.near, lived, ran);
     }
     digest = s->wire.digest * 31 + s->w.digest;
     whole_deinit(s);

@@ -525,9 +525,10 @@ static void read_settings(struct machine *m)
     const struct whole *s = m->whole;
     char text[2048], voters[256] = "", error[SETTINGS_ERROR_MAX];
     struct tide_random chance = {s->seed};
-    char id[TIDE_UUID_TEXT];
+    char id[TIDE_UUID_TEXT], rack[SIM_RACK_ROOM];
     int line;
     size_t len;
+    sim_rack(m->id, rack);
     for (unsigned i = 0; i < s->voters; i++)
         snprintf(voters + strlen(voters), sizeof(voters) - strlen(voters), "%s%u@host%u:9093", i == 0 ? "" : ",", i + 1, i + 1);
     tide_uuid_to_text(&s->cluster_id, id);
@@ -537,10 +538,11 @@ static void read_settings(struct machine *m)
                            "broker.session.timeout.ms=%lu\nreplica.lag.time.max.ms=%lu\nreplication.beat.ms=20\n"
                            "replication.reconnect.backoff.max.ms=200\nreplication.peers.max=16\nquorum.election.timeout.ms=%lu\n"
                            "metadata.snapshot.commands=%lu\nmetadata.log.trailing=%lu\nauto.create.topics.enable=false\n"
-                           "controller.request.timeout.ms=200\nleader.imbalance.check.interval.seconds=2\n",
+                           "controller.request.timeout.ms=200\nleader.imbalance.check.interval.seconds=2\n"
+                           "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector\nbroker.rack=%s\n",
                            m->id + 1, id, voters, m->id + 1, m->id + 1, SIM_KAFKA_PORT, DATA, s->core_count, SIM_PEER_PORT, s->session_ms,
                            300 + tide_random_below(&chance, 700), 100 + tide_random_below(&chance, 400),
-                           tide_random_hits(&chance, 2) ? 30ul : 65536ul, tide_random_hits(&chance, 2) ? 16ul : 16384ul);
+                           tide_random_hits(&chance, 2) ? 30ul : 65536ul, tide_random_hits(&chance, 2) ? 16ul : 16384ul, rack);
     if (settings_parse(text, len, &m->settings, &line, error, sizeof(error)) != TIDE_OK) {
         fprintf(stderr, "line %d: %s\n", line, error);
         abort();
@@ -557,6 +559,8 @@ static void make_client(struct whole *s, uint64_t faults_ns)
     for (unsigned p = 0; p < s->partitions; p++)
         c.kinds[p] = (enum sim_producer_kind)below(s, 3);
     c.pace_ns = faults_ns / c.records;
+    c.racks = s->seed % 2 != 0;
+    c.sessions = s->seed / 2 % 2 != 0;
     sim_client_init(&s->client, &c, s->w.now_ns);
 }
 
