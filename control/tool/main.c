@@ -10,6 +10,7 @@ static const struct {
     const char *about;
 } commands[] = {
     {"topic", tool_topic, "create, list, describe, alter or delete topics"},
+    {"group", tool_group, "list, describe or delete consumer groups, or set where they go on"},
     {"config", tool_config, "describe or alter the settings of a topic or a broker"},
     {"cluster", tool_cluster, "the brokers of a cluster and the voters among them; drain one"},
     {"log", tool_log, "dump or verify a segment file"},

@@ -7,6 +7,7 @@
 #define TIDEMARK_CONTROL_TOOL_TOOL_H
 
 int tool_topic(int argc, char **argv);
+int tool_group(int argc, char **argv);
 int tool_config(int argc, char **argv);
 int tool_cluster(int argc, char **argv);
 int tool_conns(int argc, char **argv);

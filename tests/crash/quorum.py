@@ -51,12 +51,13 @@ class Net(Cluster):
     def up(self):
         return [b for b in self.brokers if b.alive()]
 
-    def fresh(self, **named):
+    def fresh(self, each=lambda b: {}, **named):
+        """All anew; `each` has settings for one broker."""
         for b in self.up():
             b.kill()
         for b in self.brokers:
             shutil.rmtree(b.data, ignore_errors=True)
-            b.settings = settings(named)
+            b.settings = {**settings(named), **each(b)}
         self.start(self.brokers[:VOTERS])
 
     def controller(self, among=None):
@@ -516,6 +517,71 @@ def an_observer_follows(n):
     expect(brokers == [1, 2, 3, 4], brokers)
     expect({x for p in topics['by-observer'] for x in p[2]} == {1, 2, 3, 4}, topics)
     n.brokers[3].terminate()
+
+
+SELECTOR = 'org.apache.kafka.common.replica.RackAwareReplicaSelector'
+
+
+def served(n):
+    """Bytes that each broker served to consumers so far."""
+    return {b.number: sum(v for k, v in b.metrics().items() if k.startswith('tidemark_fetch_bytes_total')) for b in n.brokers[:VOTERS]}
+
+
+@case
+def consumers_read_in_their_rack(n):
+    """librdkafka with client.rack: its records come from the broker there, while others are killed, and that one, too."""
+    n.fresh(lambda b: {'broker.rack': f'rack-{b.number}'}, replica_selector_class=SELECTOR, replica_lag_time_max_ms=2000)
+    n.tool('topic', 'create', '--bootstrap', n.boot, '--topic', 'near', '--partitions', 3, '--replication-factor', 3,
+           '--config', 'min.insync.replicas=2')
+    n.agree()
+    path = n.dir / 'near'
+    sent = []
+
+    def produce(count):
+        more = [f'record {len(sent) + i:06d} {"x" * 200}' for i in range(count)]
+        path.write_text('\n'.join(more) + '\n')
+        boots = ','.join(b.boot for b in n.up())
+        n.client('kcat', '-b', boots, '-P', '-t', 'near', '-X', 'acks=all', '-X', 'enable.idempotence=true', '-l', path)
+        sent.extend(more)
+
+    def consumer(rack, *args):
+        return ('kcat', '-b', n.boot, '-C', '-t', 'near', '-o', 'beginning', '-q', '-u', '-f', '%p %o %s\n', '-X', f'client.rack={rack}',
+                '-X', 'topic.metadata.refresh.interval.ms=1000', *args)
+
+    def check(out, what):
+        """Every record once, and in order."""
+        at, got = {}, []
+        for line in out.splitlines():
+            p, o, value = line.split(' ', 2)
+            expect(at.setdefault(p, 0) == int(o), f'{what}: partition {p} goes on at {o}, not at {at[p]}')
+            at[p] += 1
+            got.append(value)
+        return sorted(got) == sorted(sent)
+
+    produce(5000)
+    size = sum(len(s) for s in sent)
+    for b in n.brokers[:VOTERS]:
+        def read():
+            before = served(n)
+            good = check(n.client(*consumer(f'rack-{b.number}', '-e')).stdout, f'rack {b.number}')
+            after = served(n)
+            return good and {k: after[k] - before[k] for k in after}  # at first its mark may be a beat behind: an early end
+        took = wait_until(f'all records in rack {b.number}', 30, read, 0.5)
+        expect(took[b.number] >= size and all(v < size / 10 for k, v in took.items() if k != b.number), f'rack {b.number}: bytes of brokers {took}')
+    before = served(n)
+    wait_until('all records elsewhere', 30, lambda: check(n.client(*consumer('elsewhere', '-e')).stdout, 'elsewhere'), 0.5)
+    expect(all(v - before[k] > size / 10 for k, v in served(n).items()), 'a consumer in no rack reads from the leaders')
+    # A consumer that stays: its own broker goes, comes back, then another one.
+    p = n.client_start(*consumer('rack-2', '-c', 5000 + 6 * 200))
+    for b in (n.brokers[1], n.brokers[0]):
+        produce(200)
+        b.kill()
+        wait_until('others lead', 30, lambda: all(x[1] > 0 and x[1] != b.number for x in n.metadata(n.up()[0])[0]['near']))
+        produce(200)
+        n.start([b])
+        wait_until('in sync again', 60, lambda: all(len(x[3]) == 3 for x in n.metadata(b)[0]['near']))
+        produce(200)
+    expect(check(n.client_end(p), 'the one that stays'), 'not all records came')
 
 
 def main():
