@@ -39,7 +39,7 @@ install_missing() {
     say "installing: ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
     if ! apt-get install -y --no-install-recommends "${missing[@]}" >/tmp/tidemark-apt.$$ 2>&1; then
-        apt-get update >/tmp/tidemark-apt.$$ 2>&1 || { tail -5 /tmp/tidemark-apt.$$; fail "apt-get update failed"; }
+        apt_update
         apt-get install -y --no-install-recommends "${missing[@]}" >/tmp/tidemark-apt.$$ 2>&1 ||
             { tail -5 /tmp/tidemark-apt.$$; fail "could not install: ${missing[*]}"; }
     fi
@@ -74,31 +74,58 @@ backports_source() {
     return 1
 }
 
+apt_update() {
+    apt-get update >/tmp/tidemark-apt.$$ 2>&1 || { tail -5 /tmp/tidemark-apt.$$; fail "apt-get update failed"; }
+}
+
+# add_backports WHY: apt knows the backports of this machine's release from now on.
+add_backports() {
+    local apt=${TIDE_APT_DIR:-/etc/apt} source suite
+    suite=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
+    source=$(backports_source "$apt" "$suite") || fail "no package source of '$suite' to copy for its backports; $1 comes from there"
+    say "adding $suite-backports ($1): $apt/sources.list.d/tidemark-backports.${source%%$'\n'*}"
+    printf '%s\n' "${source#*$'\n'}" >"$apt/sources.list.d/tidemark-backports.${source%%$'\n'*}"
+    apt_update
+}
+
+# version_of PACKAGE REGEX: the first version known to apt that matches; what it has is looked up again, and then in the backports.
+version_of() {
+    known() { apt-cache madison "$1" 2>/dev/null | awk -v want="$2" '$3 ~ want { print $3; exit }'; }
+    command -v apt-get >/dev/null || fail "$1 is missing and there is no apt-get"
+    local version
+    version=$(known "$1" "$2")
+    [ -n "$version" ] || { apt_update >&2; version=$(known "$1" "$2"); }
+    [ -n "$version" ] || { add_backports "$1" >&2; version=$(known "$1" "$2"); }
+    [ -n "$version" ] || fail "no package source has $1 in a version $2"
+    printf '%s' "$version"
+}
+
+# install_versions PACKAGE=VERSION...
+install_versions() {
+    say "installing: $*"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >/tmp/tidemark-apt.$$ 2>&1 ||
+        { tail -5 /tmp/tidemark-apt.$$; fail "could not install: $*"; }
+    rm -f /tmp/tidemark-apt.$$
+}
+
 # The consensus library in the one version that the broker takes: Debian 13 has it, Debian 12 in its backports. Debian 12's
 # own version (0.15) must not be used.
 install_libraft() {
-    local apt=${TIDE_APT_DIR:-/etc/apt} version source suite
+    local version
     case $(dpkg-query -W -f '${Status} ${Version}' libraft-dev 2>/dev/null) in *'ok installed 0.22.1-'*) return 0 ;; esac
-    command -v apt-get >/dev/null || fail "libraft-dev 0.22.1 is missing and there is no apt-get"
-    raft_version() { apt-cache madison libraft-dev 2>/dev/null | awk '$3 ~ /^0\.22\.1-/ { print $3; exit }'; }
-    version=$(raft_version)
-    if [ -z "$version" ]; then
-        apt-get update >/tmp/tidemark-apt.$$ 2>&1 || { tail -5 /tmp/tidemark-apt.$$; fail "apt-get update failed"; }
-        version=$(raft_version)
+    version=$(version_of libraft-dev '^0[.]22[.]1-') || exit 1
+    install_versions "libraft-dev=$version" "libraft0=$version"
+}
+
+# An emulator with igb: 8 or later, in Debian 12's backports. Without one, the distribution's own.
+install_qemu() {
+    local version from=
+    command -v qemu-system-x86_64 >/dev/null && qemu-system-x86_64 -device help 2>/dev/null | grep -q '^name "igb"' && return 0
+    if version=$(version_of qemu-system-x86 '^1:([89]|[1-9][0-9])[.]'); then
+        case $version in *~bpo*) from="-t $(. /etc/os-release && printf '%s' "$VERSION_CODENAME")-backports" ;; esac
+        (install_versions $from "qemu-system-x86=$version") && return 0
     fi
-    if [ -z "$version" ]; then
-        suite=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
-        source=$(backports_source "$apt" "$suite") || fail "no package source of '$suite' to copy for its backports; libraft-dev 0.22.1 comes from there"
-        say "adding $suite-backports (libraft-dev 0.22.1): $apt/sources.list.d/tidemark-backports.${source%%$'\n'*}"
-        printf '%s\n' "${source#*$'\n'}" >"$apt/sources.list.d/tidemark-backports.${source%%$'\n'*}"
-        apt-get update >/tmp/tidemark-apt.$$ 2>&1 || { tail -5 /tmp/tidemark-apt.$$; fail "apt-get update failed"; }
-        version=$(raft_version)
-    fi
-    [ -n "$version" ] || fail "no package source has libraft-dev 0.22.1"
-    say "installing: libraft-dev $version"
-    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "libraft-dev=$version" "libraft0=$version" >/tmp/tidemark-apt.$$ 2>&1 ||
-        { tail -5 /tmp/tidemark-apt.$$; fail "could not install libraft-dev $version"; }
-    rm -f /tmp/tidemark-apt.$$
+    install_missing qemu-system-x86
 }
 
 # build_tree DIR [meson options...]: configures once, then builds everything that is wanted by default.
