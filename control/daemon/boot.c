@@ -235,6 +235,7 @@ static bool open_ports(struct world *w, char *error, size_t size)
                                 .mtu = (uint16_t)s->data_mtu,
                                 .promiscuous = false,
                                 .accept_partial_checksum = s->data_rx_checksum_partial == DATA_RX_CHECKSUM_PARTIAL_ACCEPT,
+                                .no_offloads = s->data_offload == DATA_OFFLOAD_OFF,
                                 .log_line = log_line};
     config.device_count = split_devices(s->data_ports, devices_text, sizeof(devices_text), devices);
     for (uint32_t i = 0; i < w->core_count; i++)

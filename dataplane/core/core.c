@@ -162,11 +162,10 @@ static void receive(struct core *c, const struct tide_time *t, struct core_io *i
     for (unsigned i = 0; i < io->rx_count; i++) {
         struct rte_mbuf *m = io->rx[i];
         uint32_t owner = s != NULL ? steer_core(m, c->config.core_count, self) : self;
-        tide_count(&c->counters, COUNTER_rx_frames);
-        tide_count_many(&c->counters, COUNTER_rx_bytes, rte_pktmbuf_pkt_len(m));
         if (owner == self) {
             take_frame(c, t, m);
         } else if (rte_ring_sp_enqueue(s->rings[self][owner], m) == 0) {
+            tide_count(&c->counters, COUNTER_rx_passed_on);
             c->config.office->parties[self].rung |= 1ull << owner;
         } else {
             tide_count(&c->counters, COUNTER_mail_full);
@@ -530,9 +529,6 @@ static void transmit(struct core *c, const struct tide_time *t, struct core_io *
             break;
     }
     n = net_take_tx(&c->net, io->tx + io->tx_count, CORE_TX_MAX - io->tx_count);
-    for (unsigned i = 0; i < n; i++)
-        tide_count_many(&c->counters, COUNTER_tx_bytes, rte_pktmbuf_pkt_len(io->tx[io->tx_count + i]));
-    tide_count_many(&c->counters, COUNTER_tx_frames, n);
     io->tx_count += n;
     c->did += n;
 }

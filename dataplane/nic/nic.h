@@ -86,6 +86,7 @@ struct nic_config {
     unsigned tx_mbufs;          /* 0: 16384 */
     bool promiscuous;
     bool accept_partial_checksum; /* data.rx.checksum.partial=accept */
+    bool no_offloads;             /* data.offload=off: sums and joining in software on every port */
     /* counters[q] is written by core q alone. All `queues` of them are given. */
     struct tide_counters *counters[TIDE_CORES_MAX];
     /* One line of the start-up log, without newline. NULL: stderr. */

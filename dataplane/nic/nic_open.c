@@ -216,6 +216,7 @@ static struct port_wish wish_of(const struct nic *nic)
         .mtu = nic->config.mtu,
         .rx_descriptors = nic->config.rx_descriptors,
         .tx_descriptors = nic->config.tx_descriptors,
+        .no_offloads = nic->config.no_offloads,
     };
 }
 

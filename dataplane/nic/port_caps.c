@@ -69,6 +69,8 @@ enum tide_status port_plan_make(const struct port_caps *caps, const struct port_
     p.tx_offloads =
         caps->tx_offload_capa & (RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM |
                                  RTE_ETH_TX_OFFLOAD_MULTI_SEGS | RTE_ETH_TX_OFFLOAD_TCP_TSO);
+    if (wish->no_offloads)
+        p.rx_offloads = p.tx_offloads = 0;
     if (strcmp(caps->driver, "net_tap") == 0) /* it gets the sums of chained packets wrong (22.11, seen on the wire) */
         p.tx_offloads &= ~(RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_TSO);
     if ((p.tx_offloads & for_segments) != for_segments)

@@ -34,6 +34,7 @@ struct port_wish {
     uint16_t mtu;
     uint16_t rx_descriptors;
     uint16_t tx_descriptors;
+    bool no_offloads; /* everything in software, whatever the port could do */
 };
 
 /* How the pool must be built from which the port receives. */

@@ -28,6 +28,7 @@ enum ack_durability { ACK_DURABILITY_DEVICE, ACK_DURABILITY_MEMORY };
 enum message_timestamp_type { TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME };
 enum cleanup_policy { CLEANUP_DELETE, CLEANUP_COMPACT, CLEANUP_COMPACT_DELETE };
 enum data_rx_checksum_partial { DATA_RX_CHECKSUM_PARTIAL_DROP, DATA_RX_CHECKSUM_PARTIAL_ACCEPT };
+enum data_offload { DATA_OFFLOAD_AUTO, DATA_OFFLOAD_OFF };
 enum dpdk_hugepages { DPDK_HUGEPAGES_AUTO, DPDK_HUGEPAGES_ON, DPDK_HUGEPAGES_OFF };
 
 /* What a partition works with: the topic's own values where it has them, the broker's otherwise.
