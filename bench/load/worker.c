@@ -703,7 +703,7 @@ static void on_readable(struct load_worker *w, struct load_client *c)
     while (c->in.len >= sizeof(head)) {
         tide_slice_copy(tide_rope_slice(&c->in, 0, sizeof(head)), head);
         uint32_t size = load_be32(head);
-        if (size < 4 || size > LOAD_FRAME_MAX) {
+        if (size > LOAD_FRAME_MAX) {
             malformed(w, c);
             return;
         }

@@ -47,7 +47,9 @@ static struct world {
     unsigned nonsense;                /* so many answers to come are replaced */
     unsigned nonsense_kind;
     bool dead_lost;                   /* what broker 1 had and did not answer is lost */
-    unsigned produced, dead_appended; /* batches appended; of which no answer told */
+    bool ordered;                     /* brokers check the sequences of the one producer */
+    int32_t next_sequence;
+    unsigned produced; /* batches appended */
     struct line lines[LINES];
     struct stored log[LOG_MAX]; /* of partition 0 */
     unsigned log_count;
@@ -69,17 +71,22 @@ static bool is_dead(unsigned broker)
     return broker == 1 && world.dead_from != 0 && world.now_ns >= world.dead_from;
 }
 
-static void append(struct tide_slice records)
+/* Returns an error: sequences have no gaps. */
+static int16_t append(struct tide_slice records)
 {
-    struct stored *s = &world.log[world.log_count++];
+    struct stored *s = &world.log[world.log_count];
     struct batch_header h;
-    assert_true(world.log_count < LOG_MAX);
     assert_true(batch_header_read(records, &h));
+    if (h.producer_id >= 0 && world.ordered && h.base_sequence != world.next_sequence)
+        return h.base_sequence < world.next_sequence ? KAFKA_DUPLICATE_SEQUENCE_NUMBER : KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    world.next_sequence = h.base_sequence + h.record_count;
+    assert_true(++world.log_count < LOG_MAX);
     *s = (struct stored){.len = records.len, .base = world.log_end, .bytes = malloc(records.len)};
     tide_slice_copy(records, s->bytes);
     store_be64(s->bytes, (uint64_t)world.log_end);
     world.log_end += h.record_count;
     world.produced++;
+    return 0;
 }
 
 static int16_t on_produce(struct wire_cursor *c, int16_t v, unsigned broker, struct wire_writer *w, int16_t *ret_acks)
@@ -93,7 +100,7 @@ static int16_t on_produce(struct wire_cursor *c, int16_t v, unsigned broker, str
     if (world.now_ns >= world.refuse_from && world.now_ns < world.refuse_until)
         error = world.refuse_with;
     if (error == 0 && !(world.dead_lost && world.dead_from != 0 && world.now_ns + world.took_ns >= world.dead_from && broker == 1))
-        append(p.records.at);
+        error = append(p.records.at);
     *ret_acks = in.acks;
     produce_response_open_responses(w, v, 1);
     produce_response_topic_produce_response_put_name(w, v, "t", 1);
@@ -236,6 +243,10 @@ static void put_nonsense(struct wire_writer *w, int32_t correlation)
 {
     static const uint32_t sizes[] = {0, 0x7fffffff, 0xffffffff, 6};
     world.nonsense--;
+    if (world.nonsense_kind == 4) { /* the answer to another question */
+        w->frame[4] ^= 1;
+        return;
+    }
     wire_writer_abandon(w);
     wire_writer_init(w, pool);
     wire_put_i32(w, (int32_t)sizes[world.nonsense_kind % 4]);
@@ -596,6 +607,15 @@ static void test_what_the_dead_leader_lost_is_sent_again(void **state)
     assert_int_equal(r->disorder, 0);
 }
 
+static void test_requests_that_wait_at_a_dead_leader_keep_their_order(void **state)
+{
+    set("in.flight.max", "5"); /* half of what the rate needs */
+    world.dead_lost = true;
+    const struct load_result *r = leader_dies();
+    expect_whole(r, 3000);
+    assert_int_equal(r->disorder + r->duplicates, 0);
+}
+
 static void test_a_dead_leader_that_says_nothing(void **state)
 {
     world.silent = true;
@@ -632,6 +652,28 @@ static void test_refused_for_a_while(void **state)
     expect_near("longest", quantile_ms(&r->produce, 1), 310, 30);
 }
 
+/* The first of several in flight is refused; those behind it are out of sequence until it has come. */
+static void test_sequences_stay_in_order(void **state)
+{
+    set("duration.s", "5");
+    set("rate", "100");
+    set("idempotent", "yes");
+    set("retry.ms", "5");
+    uint64_t start = make_ready();
+    world.ordered = true;
+    world.took_ns = 30 * MS;
+    world.refuse_with = KAFKA_NOT_ENOUGH_REPLICAS;
+    world.refuse_from = start + 2000 * MS;
+    world.refuse_until = start + 2001 * MS;
+    world.dead_from = start + 4000 * MS + 500000;
+    world.moved_from = start + 4100 * MS;
+    const struct load_result *r = go();
+    expect_whole(r, 500);
+    assert_int_equal(r->disorder + r->duplicates, 0);
+    assert_int_equal(r->errors[KAFKA_NOT_ENOUGH_REPLICAS + 1], 1);
+    assert_true(r->errors[KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER + 1] >= 2);
+}
+
 static void test_refused_for_good(void **state)
 {
     set("duration.s", "1");
@@ -646,7 +688,7 @@ static void test_refused_for_good(void **state)
     assert_int_equal(r->produce.count, r->acked);
 }
 
-/* A size of 0, of 2 GiB, of -1; the right correlation id before a body that is cut short. */
+/* A size of 0, of 2 GiB, of -1; the right correlation id before a body that is cut short; the wrong one before a good body. */
 static void test_nonsense_ends_a_connection(void **state)
 {
     set("duration.s", "1");
@@ -664,6 +706,7 @@ static int begin_0(void **state) { *state = (void *)0; return begin(state); }
 static int begin_1(void **state) { *state = (void *)1; return begin(state); }
 static int begin_2(void **state) { *state = (void *)2; return begin(state); }
 static int begin_3(void **state) { *state = (void *)3; return begin(state); }
+static int begin_4(void **state) { *state = (void *)4; return begin(state); }
 
 static void test_acks_of_nobody(void **state)
 {
@@ -714,14 +757,17 @@ int main(void)
         test(test_no_room_is_told),
         test(test_a_dead_leader_is_followed),
         test(test_what_the_dead_leader_lost_is_sent_again),
+        test(test_requests_that_wait_at_a_dead_leader_keep_their_order),
         test(test_a_dead_leader_that_says_nothing),
         test(test_a_moved_leader),
         test(test_refused_for_a_while),
+        test(test_sequences_stay_in_order),
         test(test_refused_for_good),
         cmocka_unit_test_setup_teardown(test_nonsense_ends_a_connection, begin_0, end),
         cmocka_unit_test_setup_teardown(test_nonsense_ends_a_connection, begin_1, end),
         cmocka_unit_test_setup_teardown(test_nonsense_ends_a_connection, begin_2, end),
         cmocka_unit_test_setup_teardown(test_nonsense_ends_a_connection, begin_3, end),
+        cmocka_unit_test_setup_teardown(test_nonsense_ends_a_connection, begin_4, end),
         test(test_acks_of_nobody),
         test(test_producer_ids_and_many_producers),
     };
