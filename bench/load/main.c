@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tidemark-load: options, threads, and the start that they have in common. */
-#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -8,7 +7,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -146,34 +144,14 @@ static bool make_workers(void)
     return true;
 }
 
-static bool write_file(const char *path, const struct load_report *r, void (*write)(const struct load_report *, FILE *))
+static int report(struct load_report *r)
 {
-    FILE *f = path[0] != 0 ? fopen(path, "w") : NULL;
-    if (path[0] == 0)
-        return true;
-    if (f != NULL)
-        write(r, f);
-    if (f == NULL || ferror(f) != 0 || fclose(f) != 0) {
-        fprintf(stderr, "tidemark-load: %s: %s\n", path, strerror(errno));
-        return false;
-    }
-    return true;
-}
-
-static int report(struct load_report *r, const struct rusage *before)
-{
-    struct rusage after;
     struct load_result *all = &run.threads[0].worker.result;
-    (void)getrusage(RUSAGE_SELF, &after);
     for (unsigned i = 1; i < run.count; i++)
         load_result_merge(all, &run.threads[i].worker.result);
     r->result = all;
-    r->elapsed_s = (double)(clock_ns(CLOCK_MONOTONIC) - r->start_ns) / 1e9;
-    r->cpu_user_s = (double)(after.ru_utime.tv_sec - before->ru_utime.tv_sec) + (double)(after.ru_utime.tv_usec - before->ru_utime.tv_usec) / 1e6;
-    r->cpu_system_s = (double)(after.ru_stime.tv_sec - before->ru_stime.tv_sec) + (double)(after.ru_stime.tv_usec - before->ru_stime.tv_usec) / 1e6;
-    load_report_judge(r);
-    load_report_print(r, stdout);
-    if (!write_file(run.options.json, r, load_report_json) || !write_file(run.options.hdr, r, load_report_hdr))
+    load_report_end(r, clock_ns(CLOCK_MONOTONIC));
+    if (!load_report_tell(r))
         return STATUS_FAILED;
     return r->reason_count != 0 ? STATUS_INVALID : 0;
 }
@@ -181,21 +159,19 @@ static int report(struct load_report *r, const struct rusage *before)
 static int measure(void)
 {
     struct load_report r = {.tool = "tidemark-load", .options = &run.options};
-    struct rusage before;
     const char *why = "";
     unsigned begun = 0;
-    (void)!getloadavg(r.load_before, 3);
     while (begun < run.count && pthread_create(&run.threads[begun].id, NULL, thread_main, &run.threads[begun]) == 0)
         begun++;
     stopped |= begun < run.count;
     bool started = start_together();
-    (void)getrusage(RUSAGE_SELF, &before);
+    load_report_begin(&r);
     for (unsigned i = 0; i < begun; i++)
         (void)pthread_join(run.threads[i].id, NULL);
     r.start_ns = atomic_load(&run.start_ns);
     r.start_wall_ms = run.start_wall_ms;
     if (started && !any_failed())
-        return report(&r, &before);
+        return report(&r);
     for (unsigned i = 0; i < run.count; i++)
         if (run.threads[i].worker.error[0] != 0)
             why = run.threads[i].worker.error;
@@ -209,38 +185,10 @@ static int usage(const char *error_text)
     return STATUS_USAGE;
 }
 
-/* --name value, or --name=value; dashes within a name are dots. */
-static bool take_flag(int argc, char **argv, int *at, char error_text[LOAD_ERROR_MAX])
-{
-    char name[LOAD_TEXT_MAX];
-    const char *flag = argv[*at], *value = strchr(flag, '=');
-    snprintf(error_text, LOAD_ERROR_MAX, "'%.100s': flags are --NAME VALUE; --help tells them all", flag);
-    size_t len = value != NULL ? (size_t)(value - flag) : strlen(flag);
-    if (strncmp(flag, "--", 2) != 0 || len - 2 >= sizeof(name) || (value == NULL && *at + 1 >= argc))
-        return false;
-    memcpy(name, flag + 2, len - 2);
-    name[len - 2] = 0;
-    for (char *p = name; *p != 0 && strncmp(name, "topic.config.", 13) != 0; p++)
-        if (*p == '-')
-            *p = '.';
-    value = value != NULL ? value + 1 : argv[++*at];
-    ++*at;
-    return strcmp(name, "file") == 0 ? load_options_file(&run.options, value, error_text) : load_options_set(&run.options, name, value, error_text);
-}
-
 int main(int argc, char **argv)
 {
     char error_text[LOAD_ERROR_MAX];
-    load_options_init(&run.options);
-    for (int at = 1; at < argc;) {
-        if (strcmp(argv[at], "--help") == 0) {
-            load_options_help(stdout);
-            return 0;
-        }
-        if (!take_flag(argc, argv, &at, error_text))
-            return usage(error_text);
-    }
-    if (!load_options_finish(&run.options, error_text))
+    if (!load_options_args(&run.options, argc, argv, error_text))
         return usage(error_text);
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);

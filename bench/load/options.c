@@ -188,6 +188,39 @@ bool load_options_finish(struct load_options *o, char text[LOAD_ERROR_MAX])
     return wrong == NULL;
 }
 
+/* --name value, or --name=value; dashes within a name are dots. */
+static bool take_flag(struct load_options *o, int argc, char **argv, int *at, char error_text[LOAD_ERROR_MAX])
+{
+    char name[LOAD_TEXT_MAX];
+    const char *flag = argv[*at], *value = strchr(flag, '=');
+    snprintf(error_text, LOAD_ERROR_MAX, "'%.100s': flags are --NAME VALUE; --help tells them all", flag);
+    size_t len = value != NULL ? (size_t)(value - flag) : strlen(flag);
+    if (strncmp(flag, "--", 2) != 0 || len - 2 >= sizeof(name) || (value == NULL && *at + 1 >= argc))
+        return false;
+    memcpy(name, flag + 2, len - 2);
+    name[len - 2] = 0;
+    for (char *p = name; *p != 0 && strncmp(name, "topic.config.", 13) != 0; p++)
+        if (*p == '-')
+            *p = '.';
+    value = value != NULL ? value + 1 : argv[++*at];
+    ++*at;
+    return strcmp(name, "file") == 0 ? load_options_file(o, value, error_text) : load_options_set(o, name, value, error_text);
+}
+
+bool load_options_args(struct load_options *o, int argc, char **argv, char error_text[LOAD_ERROR_MAX])
+{
+    load_options_init(o);
+    for (int at = 1; at < argc;) {
+        if (strcmp(argv[at], "--help") == 0) {
+            load_options_help(stdout);
+            exit(0);
+        }
+        if (!take_flag(o, argc, argv, &at, error_text))
+            return false;
+    }
+    return load_options_finish(o, error_text);
+}
+
 void load_options_help(FILE *f)
 {
     fputs("tidemark-load [--file SCENARIO] [--NAME VALUE]...\n\n"

@@ -34,6 +34,8 @@ bool load_options_set(struct load_options *, const char *name, const char *value
 bool load_options_file(struct load_options *, const char *path, char error_text[LOAD_ERROR_MAX]);
 /* What depends on one another; fills in what was left to us. */
 bool load_options_finish(struct load_options *, char error_text[LOAD_ERROR_MAX]);
+/* A program's arguments, from the defaults on, and finished. --help is told, and ends the program. */
+bool load_options_args(struct load_options *, int argc, char **argv, char error_text[LOAD_ERROR_MAX]);
 void load_options_help(FILE *);
 /* As one JSON object. */
 void load_options_json(const struct load_options *, FILE *);

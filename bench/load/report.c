@@ -1,14 +1,38 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench/load/report.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "bench/load/commit.h"
 #include "kafka/errors.h"
+
+static double seconds(const struct timeval *t) { return (double)t->tv_sec + (double)t->tv_usec / 1e6; }
+
+static void add_cpu(struct load_report *r, double sign)
+{
+    struct rusage u;
+    (void)getrusage(RUSAGE_SELF, &u);
+    r->cpu_user_s += sign * seconds(&u.ru_utime);
+    r->cpu_system_s += sign * seconds(&u.ru_stime);
+}
+
+void load_report_begin(struct load_report *r)
+{
+    (void)!getloadavg(r->load_before, 3);
+    add_cpu(r, -1);
+}
+
+void load_report_end(struct load_report *r, uint64_t now_ns)
+{
+    r->elapsed_s = (double)(now_ns - r->start_ns) / 1e9;
+    add_cpu(r, 1);
+}
 
 /* ---- may it be believed? ------------------------------------------------------------------------------------------- */
 
@@ -218,4 +242,27 @@ void load_report_hdr(const struct load_report *r, FILE *f)
         hdr_line(f, "produce", i * length_s, length_s, &x->intervals[i].produce);
         hdr_line(f, "e2e", i * length_s, length_s, &x->intervals[i].e2e);
     }
+}
+
+static bool write_file(const char *path, const struct load_report *r, void (*write)(const struct load_report *, FILE *))
+{
+    if (path[0] == 0)
+        return true;
+    FILE *f = fopen(path, "w");
+    bool good = f != NULL;
+    if (good) {
+        write(r, f);
+        good = ferror(f) == 0;
+        good = fclose(f) == 0 && good;
+    }
+    if (!good)
+        fprintf(stderr, "%s: %s: %s\n", r->tool, path, strerror(errno));
+    return good;
+}
+
+bool load_report_tell(struct load_report *r)
+{
+    load_report_judge(r);
+    load_report_print(r, stdout);
+    return write_file(r->options->json, r, load_report_json) && write_file(r->options->hdr, r, load_report_hdr);
 }

@@ -24,7 +24,12 @@ struct load_report {
     double intended_rate, achieved_rate; /* records a second after the warm-up; achieved: acknowledged before the end */
 };
 
+/* Load and CPU seconds of this process, from here to there. */
+void load_report_begin(struct load_report *);
+void load_report_end(struct load_report *, uint64_t now_ns);
 void load_report_judge(struct load_report *);
+/* Judges, prints, and writes the files that the options name. False: one cannot be written, which was said. */
+bool load_report_tell(struct load_report *);
 void load_report_print(const struct load_report *, FILE *);
 void load_report_json(const struct load_report *, FILE *);
 void load_report_hdr(const struct load_report *, FILE *);

@@ -18,6 +18,12 @@ bool load_result_init(struct load_result *r, const struct load_options *o)
            load_hist_init(&r->queue, DIGITS);
 }
 
+struct load_interval *load_result_interval(struct load_result *r, uint64_t from_start_ns)
+{
+    uint64_t i = from_start_ns / r->interval_ns;
+    return &r->intervals[TIDE_MIN(i, (uint64_t)r->interval_count - 1)];
+}
+
 void load_result_deinit(struct load_result *r)
 {
     for (unsigned i = 0; r->intervals != NULL && i < r->interval_count; i++) {

@@ -80,6 +80,8 @@ struct load_result {
 bool load_result_init(struct load_result *, const struct load_options *);
 void load_result_deinit(struct load_result *);
 void load_result_merge(struct load_result *, const struct load_result *from);
+/* Where something counts that is so far from the start; the last one takes all that is later. */
+struct load_interval *load_result_interval(struct load_result *, uint64_t from_start_ns);
 
 struct load_request {
     struct load_request *next;
