@@ -3,6 +3,7 @@
 """Unmodified clients over the wire. runner.py --build DIR [--vdev af_xdp|af_packet] [--only NAME] [--list]"""
 import argparse
 import gzip
+import json
 import os
 import pathlib
 import shutil
@@ -19,7 +20,7 @@ import admin_raw
 import sessions
 import wire
 from clients import Skip, debian_python, kafkajs
-from world import BOOT, BOOT6, BROKER, BROKER6, PORT, Failure, ROOT, World, expect, sh
+from world import BOOT, BOOT6, BROKER, BROKER6, CLIENT, PORT, Failure, ROOT, World, expect, sh
 
 HERE = pathlib.Path(__file__).resolve().parent
 CASES = []
@@ -1059,6 +1060,67 @@ def old_values_are_compacted_away(w):
     w.stop()
     w.settings = {}
     w.start()
+
+
+# ---- the load generator ------------------------------------------------------------------------------------------------
+
+def load_run(w, *args, status=0):
+    """One run of tidemark-load: what it wrote. Whether it was late is the machine's affair and never judged here."""
+    path = w.dir / 'load.json'
+    path.unlink(missing_ok=True)
+    r = w.client(w.tools / 'bench/load/tidemark-load', '--bootstrap', BOOT, '--lag.share', 1, '--warmup.s', 0.5, '--duration.s', 1.5, '--rate', 400,
+                 '--json', path, *args, check=False)
+    expect(r.returncode == status, f'tidemark-load {args}: status {r.returncode}\n{r.stdout}{r.stderr}')
+    return json.loads(path.read_text()) if path.exists() else r.stderr
+
+
+def expect_load(found, **wanted):
+    counts = {**found['counts'], 'valid': found['valid'], 'measured': found['latency']['e2e']['count']}
+    for name, value in {'valid': True, 'not_sent': 0, 'failed': 0, 'unanswered': 0, 'missing': 0, 'damaged': 0, 'malformed': 0, 'foreign': 0,
+                        'duplicates': 0, 'disorder': 0, 'lost': 0, **wanted}.items():
+        expect(counts[name] == value, f'{name} is {counts[name]} instead of {value}: {found["counts"]}, {found["reasons"]}, {found["errors"]}')
+
+
+@case
+def the_load_generator_counts_what_it_sends(w):
+    for acks in ('0', '1', 'all'):
+        found = load_run(w, '--topic', f'load-{acks}', '--create', 'yes', '--partitions', 2, '--acks', acks, '--hdr', w.dir / 'load.hdr')
+        expect_load(found, due=800, sent=800, resent=0, acked=800, records=800, measured=600)
+        expect(found['latency']['produce']['count'] == (0 if acks == '0' else 600), found['latency']['produce']['count'])
+        expect(sum(n for _, n in found['latency']['e2e']['counts']) == 600, 'a histogram without its counts')
+        expect(sum(i['due'] for i in found['series']) == 800, 'a series without its requests')
+        lines = (w.dir / 'load.hdr').read_text().splitlines()
+        expect(lines[0].startswith('#[') and any(x.startswith('Tag=e2e,0.000,') for x in lines), lines[:5])
+    found = load_run(w, '--topic', 'load-many', '--create', 'yes', '--partitions', 3, '--producers', 6, '--threads', 2, '--batch.records', 4,
+                     '--record.bytes', 1000, '--idempotent', 'yes', '--arrivals', 'exponential')
+    n = found['counts']['due']
+    expect(100 < n < 300, f'{n} requests are due')
+    expect_load(found, acked=n, records=4 * n)
+
+
+@case
+def the_load_generator_tells_what_went_wrong(w):
+    found = load_run(w, '--topic', 'load-all', '--rate', 50000, '--outstanding.max', 1, '--consume', 'no', status=3)
+    expect(not found['valid'] and any(r.startswith('not sent: ') for r in found['reasons']), found['reasons'])
+    expect(found['counts']['acked'] + found['counts']['not_sent'] == found['counts']['due'] == 100000, found['counts'])
+    expect('there is no such topic' in load_run(w, '--topic', 'load-none', status=1), 'a topic that is not there')
+    expect('fewer partitions' in load_run(w, '--topic', 'load-all', '--partitions', 3, status=1), 'a partition that is not there')
+    expect("'31' is not a whole number from 32" in load_run(w, '--record.bytes', 31, status=2), 'a record that is too small')
+    found = load_run(w, '--topic', 'load-all', '--record.bytes', 1000000, '--batch.records', 2, '--rate', 20, '--consume', 'no', status=3)
+    expect(found['errors'] == {'MESSAGE_TOO_LARGE': 20} and found['counts']['failed'] == 20, found['errors'])
+
+
+@case
+def the_load_generator_on_our_own_tcp(w):
+    """The same stack at both ends: the client's cable is its port, of which the client's kernel knows nothing."""
+    w.topic('load-bypass')
+    sh('ip', '-n', w.ns_client, 'addr', 'flush', 'dev', w.dev_client)
+    try:
+        found = load_run(w, '--topic', 'load-bypass', '--address', f'{CLIENT}/24', '--transport',
+                         f'vdev:net_af_packet0,iface={w.dev_client},blocksz=4194304,framesz=2048,framecnt=8192,qdisc_bypass=1')
+    finally:
+        sh('ip', '-n', w.ns_client, 'addr', 'add', f'{CLIENT}/24', 'dev', w.dev_client)
+    expect_load(found, due=800, acked=800, records=800, measured=600)
 
 
 # ---- Kafka's own tools ----------------------------------------------------------------------------------------------------------
