@@ -16,12 +16,14 @@ SPANS = ('string', 'bytes', 'records')
 
 
 class Message:
+    """A side of an API, or with side None what has no API: keys and values of records, bytes inside of other messages."""
     def __init__(self, schema, side):
-        self.name = f"{schema['api']}_{side}"
+        self.name = f"{schema['api']}_{side}" if side else schema['data']
         low, high = (int(v) for v in schema['versions'].split('-'))
         self.low, self.high = low, high
         self.flexible = schema['flexible']
-        self.fields = schema[side]
+        self.fields = schema[side or 'fields']
+        self.data = side is None
 
     def flex(self):
         if self.flexible is None or self.flexible > self.high:
@@ -209,6 +211,11 @@ def put(message, owner, field):
                 '    (void)v;', f'{pre}wire_put_string(w, {flex}, text, len);', '}', '',
                 f'static inline void {owner}_put_{n}_slice(struct wire_writer *w, int16_t v, const struct wire_bytes *text)', '{',
                 '    (void)v;', f'{pre}wire_put_string_slice(w, {flex}, text);', '}', '']
+    if t == 'bytes':
+        return [f'static inline void {owner}_put_{n}(struct wire_writer *w, int16_t v, const void *bytes, uint32_t len)', '{',
+                '    (void)v;', f'{pre}wire_put_bytes(w, {flex}, bytes, len);', '}', '',
+                f'static inline void {owner}_put_{n}_slice(struct wire_writer *w, int16_t v, const struct wire_bytes *bytes)', '{',
+                '    (void)v;', f'{pre}wire_put_bytes_slice(w, {flex}, bytes);', '}', '']
     if t in SPANS:
         return [f'static inline void {owner}_put_{n}(struct wire_writer *w, int16_t v, struct tide_rope *bytes)', '{',
                 '    (void)v;', f'{pre}wire_put_records(w, {flex}, bytes);', '}', '']
@@ -219,8 +226,10 @@ def put(message, owner, field):
     return []  # a struct that is always there: its fields and its end follow
 
 
-def fixed(field):
-    """A tagged struct whose size is known: the only tagged fields that are written."""
+def fixed(field, message):
+    """A tagged struct whose size is known, and in data a tagged value: the only tagged fields that are written."""
+    if message.data and field['type'] in SIZES:
+        return True
     return 'fields' in field and not is_list(field) and all(f['type'] in SIZES for f in field['fields'])
 
 
@@ -230,10 +239,13 @@ def writers(message, owner, fields):
     for f in fields:
         if 'tag' not in f:
             out += put(message, owner, f)
-    tagged = [f for f in fields if 'tag' in f and fixed(f)]
+    tagged = [f for f in fields if 'tag' in f and fixed(f, message)]
     if tagged and flex != 'false':
         out += [f'struct {owner}_tags {{']
         for f in tagged:
+            if 'fields' not in f:
+                out += [f'    bool has_{f["name"]};', f'    {PRIMITIVES[f["type"]][0]} {f["name"]};']
+                continue
             out += [f'    bool has_{f["name"]};', '    struct {'] + [
                 f'        {PRIMITIVES[s["type"]][0]} {s["name"]};' for s in f['fields']] + [f'    }} {f["name"]};']
         out += ['};', '',
@@ -245,6 +257,11 @@ def writers(message, owner, fields):
         out += [f'    if (!({flex}))', '        return;', '    wire_put_uvarint(w, count);']
         for f in tagged:
             g = guard(f.get('versions'), message) or 'true'
+            if 'fields' not in f:
+                suffix, at = PRIMITIVES[f['type']][1], '&' if f['type'] == 'uuid' else ''
+                out += [f'    if (tags->has_{f["name"]} && {g}) {{', f'        wire_put_uvarint(w, {f["tag"]});',
+                        f'        wire_put_uvarint(w, {SIZES[f["type"]]});', f'        wire_put_{suffix}(w, {at}tags->{f["name"]});', '    }']
+                continue
             size = sum(SIZES[s['type']] for s in f['fields']) + 1
             out += [f'    if (tags->has_{f["name"]} && {g}) {{', f'        wire_put_uvarint(w, {f["tag"]});',
                     f'        wire_put_uvarint(w, {size});']
@@ -265,6 +282,8 @@ def message_code(message):
     ordered = [(struct_of(message, n), f) for n, f in nested.items()] + [(message.name, message.fields)]
     for name, fields in ordered:
         head += [f'struct {name} {{'] + [f'    {member(message, f)}' for f in fields] + ['};', '']
+    if message.data:
+        head += [f'enum {{ {message.name.upper()}_LOW = {message.low}, {message.name.upper()}_HIGH = {message.high} }}; /* versions */']
     head += ['/* Checks the whole message; false: malformed. Lists may be iterated afterwards. */',
              f'bool {message.name}_read(struct wire_cursor *c, int16_t v, struct {message.name} *ret);']
     for name, _ in ordered[:-1]:
@@ -286,7 +305,8 @@ def main(out_h, out_c, paths):
     for path in sorted(paths):
         with open(path, encoding='utf-8') as f:
             schemas.append(json.load(f))
-    schemas.sort(key=lambda s: s['key'])
+    data = [s for s in schemas if 'data' in s]
+    schemas = sorted((s for s in schemas if 'api' in s), key=lambda s: s['key'])
     note = '/* Made by codegen.py from the schema files. */'
     head = [note, '#ifndef TIDEMARK_KAFKA_MESSAGES_H', '#define TIDEMARK_KAFKA_MESSAGES_H', '', '#include "kafka/wire.h"', '',
             'enum kafka_api {']
@@ -303,6 +323,10 @@ def main(out_h, out_c, paths):
             h, b = message_code(Message(s, side))
             head += h
             body += b
+    for s in data:
+        h, b = message_code(Message(s, None))
+        head += h
+        body += b
     head += ['#endif', '']
     for path, lines in ((out_h, head), (out_c, body)):
         with open(path, 'w', encoding='utf-8') as f:

@@ -78,18 +78,26 @@ uint32_t wire_get_uvarint(struct wire_cursor *c)
     return 0;
 }
 
+struct tide_slice wire_get_slice(struct wire_cursor *c, uint32_t n)
+{
+    struct tide_slice s;
+    if (c->failed || n > c->left)
+        fail(c);
+    if (c->failed || n == 0)
+        return (struct tide_slice){0};
+    next_piece(c);
+    s = (struct tide_slice){.m = c->m, .off = (uint32_t)(c->p - rte_pktmbuf_mtod(c->m, const uint8_t *)), .len = n};
+    wire_skip(c, n);
+    return s;
+}
+
 static struct wire_bytes get_span(struct wire_cursor *c, int64_t n, bool nullable)
 {
     struct wire_bytes b = {.null = n < 0};
     if (n < -1 || (n == -1 && !nullable) || n > (int64_t)c->left)
         fail(c);
-    if (c->failed || n <= 0)
-        return b;
-    next_piece(c);
-    b.at = (struct tide_slice){.m = c->m,
-                               .off = (uint32_t)(c->p - rte_pktmbuf_mtod(c->m, const uint8_t *)),
-                               .len = (uint32_t)n};
-    wire_skip(c, (uint32_t)n);
+    if (!c->failed && n > 0)
+        b.at = wire_get_slice(c, (uint32_t)n);
     return b;
 }
 
@@ -217,14 +225,39 @@ void wire_put_string(struct wire_writer *w, bool flexible, const char *text, uin
         wire_put_raw(w, text, len);
 }
 
-void wire_put_string_slice(struct wire_writer *w, bool flexible, const struct wire_bytes *b)
+static void put_slice(struct wire_writer *w, struct tide_slice s)
 {
-    struct tide_slice s = b->at;
     const uint8_t *piece;
     uint32_t n;
-    put_string_len(w, flexible, b->null, s.len);
     while ((n = tide_slice_next(&s, &piece)) != 0)
         wire_put_raw(w, piece, n);
+}
+
+void wire_put_string_slice(struct wire_writer *w, bool flexible, const struct wire_bytes *b)
+{
+    put_string_len(w, flexible, b->null, b->at.len);
+    put_slice(w, b->at);
+}
+
+static void put_bytes_len(struct wire_writer *w, bool flexible, bool null, uint32_t len)
+{
+    if (flexible)
+        wire_put_uvarint(w, null ? 0 : len + 1);
+    else
+        wire_put_i32(w, null ? -1 : (int32_t)len);
+}
+
+void wire_put_bytes(struct wire_writer *w, bool flexible, const void *bytes, uint32_t len)
+{
+    put_bytes_len(w, flexible, bytes == NULL, len);
+    if (bytes != NULL)
+        wire_put_raw(w, bytes, len);
+}
+
+void wire_put_bytes_slice(struct wire_writer *w, bool flexible, const struct wire_bytes *b)
+{
+    put_bytes_len(w, flexible, b->null, b->at.len);
+    put_slice(w, b->at);
 }
 
 void wire_put_count(struct wire_writer *w, bool flexible, int32_t count)

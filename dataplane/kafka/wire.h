@@ -94,6 +94,8 @@ static inline struct tide_uuid wire_get_uuid(struct wire_cursor *c)
 /* At most 5 bytes, and no more than 32 bits. */
 uint32_t wire_get_uvarint(struct wire_cursor *);
 void wire_skip(struct wire_cursor *, uint32_t n);
+/* The next n bytes, as they lie there. */
+struct tide_slice wire_get_slice(struct wire_cursor *, uint32_t n);
 struct wire_bytes wire_get_string(struct wire_cursor *, bool flexible, bool nullable);
 struct wire_bytes wire_get_bytes(struct wire_cursor *, bool flexible, bool nullable);
 /* The count of an array; fails when it exceeds the bytes left (an element has at least one). */
@@ -157,6 +159,9 @@ void wire_put_uvarint(struct wire_writer *, uint32_t v);
 /* text NULL: null. */
 void wire_put_string(struct wire_writer *, bool flexible, const char *text, uint32_t len);
 void wire_put_string_slice(struct wire_writer *, bool flexible, const struct wire_bytes *);
+/* bytes NULL: null. */
+void wire_put_bytes(struct wire_writer *, bool flexible, const void *bytes, uint32_t len);
+void wire_put_bytes_slice(struct wire_writer *, bool flexible, const struct wire_bytes *);
 void wire_put_count(struct wire_writer *, bool flexible, int32_t count);
 /* Splices the rope in without copying (the writer owns it then), with its length in front for
  * records fields. */
