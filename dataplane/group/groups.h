@@ -98,8 +98,9 @@ struct groups_answer {
      * elements of this coordinator, and how many. Ownership passes. */
     struct tide_rope body;
     int32_t elements;
+    int16_t error; /* of ListGroups: for the whole response, there are no elements then; else 0, it is in the body */
 };
-/* The next answer that may leave. */
+/* The next answer that may leave. False: there is none, or no memory to write it: again in a later turn. */
 bool groups_next_answer(struct groups *, struct groups_answer *ret);
 /* What somebody answers who has no coordinator for that group (NOT_COORDINATOR, COORDINATOR_NOT_AVAILABLE, COORDINATOR_LOAD_IN_PROGRESS,
  * GROUP_AUTHORIZATION_FAILED, ...): the body, or the element. `q` as above without cookie. False: malformed. */
