@@ -33,6 +33,7 @@
 #include "daemon/cluster_pages.h"
 #include "daemon/conns_file.h"
 #include "daemon/metrics.h"
+#include "daemon/numa.h"
 #include "daemon/world.h"
 #include "disk/disk.h"
 #include "disk/help_pool.h"
@@ -295,7 +296,8 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
                             .listeners = listeners,
                             .listener_count = listener_count,
                             .replication_port = (uint16_t)s->replication_port,
-                            .steer = w->steer};
+                            .steer = w->steer,
+                            .source_ports = {(uint16_t)s->data_source_port_first, (uint16_t)s->data_source_port_last}};
     struct nic_port_info port;
     unsigned requests = (unsigned)(s->core_request_memory_bytes / REQUEST_BLOCK);
 
@@ -451,6 +453,19 @@ static const char *metadata_dir(const struct tide_settings *s)
     return s->log_dir[s->metadata_log_dir_index];
 }
 
+static void warn(void *arg, const char *warning)
+{
+    (void)arg;
+    control_log("warning: %s", warning);
+}
+
+static void warn_of_distance(const struct world *w)
+{
+    struct numa_machine m;
+    numa_read(w->settings, w->nic, &m);
+    (void)numa_judge(&m, warn, NULL);
+}
+
 static bool make_data_plane(struct world *w, char *error, size_t size)
 {
     const struct tide_settings *s = w->settings;
@@ -466,6 +481,7 @@ static bool make_data_plane(struct world *w, char *error, size_t size)
         snprintf(error, size, "data.ports: %u ports given; this version serves one", nic_port_count(w->nic));
         return false;
     }
+    warn_of_distance(w);
     snprintf(error, size, "not enough memory for %u data cores: raise dpdk.memory.mb (now %d), or lower core.request.memory.bytes, "
              "log.tail.buffers or log.read.buffers", w->core_count, (int)s->dpdk_memory_mb);
     for (unsigned i = 0; i < s->listener_count; i++)

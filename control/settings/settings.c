@@ -428,6 +428,15 @@ static bool has_host_bits6(const uint8_t a[16], int prefix_len)
     return prefix_len >= 127;
 }
 
+static enum tide_status check_source_ports(const struct tide_settings *s, char *error, size_t size)
+{
+    if (s->data_source_port_first <= s->data_source_port_last)
+        return TIDE_OK;
+    snprintf(error, size, "data.source.port.first: %lld is behind data.source.port.last, which is %lld", (long long)s->data_source_port_first,
+             (long long)s->data_source_port_last);
+    return TIDE_BAD;
+}
+
 static enum tide_status check_addresses(const struct tide_settings *s, char *error, size_t size)
 {
     uint8_t a[16];
@@ -651,7 +660,7 @@ enum tide_status settings_check(struct tide_settings *s, char *error, size_t siz
         snprintf(error, size, "data.address is missing or has no prefix length; write data.address=10.0.0.1/24");
         return TIDE_BAD;
     }
-    if (check_addresses(s, error, size) != TIDE_OK)
+    if (check_source_ports(s, error, size) != TIDE_OK || check_addresses(s, error, size) != TIDE_OK)
         return TIDE_BAD;
     if (s->data_ports[0] == 0) {
         snprintf(error, size, "data.ports is missing; write data.ports=vdev:net_af_xdp0,iface=eth1 or a PCI address");

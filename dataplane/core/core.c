@@ -22,9 +22,6 @@ enum {
     SLOW_AFTER_MS = 3000,     /* a reader without progress for so long may be reset then */
     POOL_LOOK_US = 200,
     DIALS_MAX = 4,           /* connections to peers begun per turn */
-    PORTS_FIRST = 32768,     /* source ports of those */
-    PORTS_LAST = 60999,
-    PORTS_LOOKED_AT = 4096,
     LISTENER_NONE = TIDE_LISTENERS_MAX,
     RECEIVE_LOW_PERCENT = 50, /* sessions together hold at most the other half of the pool */
 };
@@ -62,6 +59,8 @@ struct core *core_create(const struct core_config *config)
         return NULL;
     TIDE_ASSERT(config->listener_count <= TIDE_LISTENERS_MAX);
     c->config = *config;
+    if (c->config.source_ports.first == 0)
+        c->config.source_ports = (struct steer_ports){CORE_SOURCE_PORT_FIRST, CORE_SOURCE_PORT_LAST};
     memcpy(c->listeners, config->listeners, config->listener_count * sizeof(c->listeners[0]));
     c->config.listeners = c->listeners;
     c->config.net.counters = &c->counters;
@@ -165,7 +164,7 @@ static void receive(struct core *c, const struct tide_time *t, struct core_io *i
         if (owner == self) {
             take_frame(c, t, m);
         } else if (rte_ring_sp_enqueue(s->rings[self][owner], m) == 0) {
-            tide_count(&c->counters, COUNTER_rx_passed_on);
+            tide_count(&c->counters, COUNTER_rx_handed);
             c->config.office->parties[self].rung |= 1ull << owner;
         } else {
             tide_count(&c->counters, COUNTER_mail_full);
@@ -305,25 +304,6 @@ static bool open_peer(struct core *c, const struct tide_time *t, struct tcp_conn
     return true;
 }
 
-/* A source port whose flow lands on this core here, and on the wanted one there. With very many cores on both
- * sides none may be found: then on this one at least. 0: not even that. */
-static uint16_t source_port(const struct core *c, const struct peer_dial *d, const struct tide_addr *local)
-{
-    uint16_t second = 0;
-    for (uint32_t i = 0; i < PORTS_LAST - PORTS_FIRST + 1; i++) {
-        uint16_t port = (uint16_t)(PORTS_FIRST + (d->random + i) % (PORTS_LAST - PORTS_FIRST + 1));
-        if (steer_flow(local, port, &d->addr, d->port, c->config.core_count) != c->config.number)
-            continue;
-        if (d->core_count <= 1 || steer_flow(local, port, &d->addr, d->port, d->core_count) == d->core)
-            return port;
-        if (second == 0)
-            second = port;
-        if (i >= PORTS_LOOKED_AT)
-            break;
-    }
-    return second;
-}
-
 static void dial(struct core *c, const struct tide_time *t)
 {
     struct peer_dial d;
@@ -332,7 +312,9 @@ static void dial(struct core *c, const struct tide_time *t)
         struct tcp_endpoint local = {tide_addr_is_v4(&d.addr) ? net->addr : net->addr6, 0};
         struct tcp_endpoint remote = {d.addr, d.port};
         struct tcp_conn *conn = NULL;
-        local.port = source_port(c, &d, &local.addr);
+        struct steer_end here = {local.addr, 0, c->config.number, c->config.core_count};
+        struct steer_end there = {d.addr, d.port, d.core, d.core_count};
+        local.port = steer_source_port(&c->config.source_ports, d.random, &here, &there);
         if (local.port != 0)
             conn = tcp_connect(c->tcp, t->now_ns, &local, &remote);
         if (conn != NULL) {

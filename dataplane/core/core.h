@@ -31,6 +31,8 @@ enum core_limit {
     CORE_TX_MAX = 128,
     CORE_DONE_MAX = 64,
     CORE_JOBS_MAX = 64,
+    CORE_SOURCE_PORT_FIRST = 61000, /* beyond what Linux takes for itself (ip_local_port_range) */
+    CORE_SOURCE_PORT_LAST = 65535,
 };
 
 /* What a turn gets and what it gives. The caller empties the outputs before the next turn. */
@@ -70,6 +72,7 @@ struct core_config {
     uint16_t replication_port;       /* where peers come in; 0: none do */
     uint64_t start_ns;
     struct steer *steer;             /* NULL with one core */
+    struct steer_ports source_ports; /* of connections that we open; 0: the limits above */
     const struct orphan *orphans;    /* those this core is to rouse; constant as long as it lives */
     uint32_t orphan_count;
 };

@@ -12,6 +12,7 @@
 #include "tidemark/assert.h"
 #include "tidemark/bytes.h"
 #include "tidemark/ipv6.h"
+#include "tidemark/rss.h"
 
 enum { VLAN_BYTES = 4, IPV4_MIN = 20, PORTS_BYTES = 4 };
 
@@ -58,21 +59,27 @@ void steer_destroy(struct steer *s)
     rte_free(s);
 }
 
-static uint64_t mix(uint64_t x)
-{
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
-    return (x ^ (x >> 27)) * 0x94d049bb133111ebull;
-}
-
-/* In IPv4 the upper halves are the same, and what remains of both addresses are their last 32 bits. */
 uint32_t steer_flow(const struct tide_addr *addr_a, uint16_t port_a, const struct tide_addr *addr_b, uint16_t port_b,
                     uint32_t core_count)
 {
-    uint64_t upper = load_be64(addr_a->bytes) ^ load_be64(addr_b->bytes);
-    uint64_t lower = load_be64(addr_a->bytes + 8) ^ load_be64(addr_b->bytes + 8);
-    uint64_t ports = (uint64_t)(port_a ^ port_b) << 16 | (uint16_t)(port_a + port_b);
-    uint64_t x = mix(mix(upper) ^ (lower << 32 | lower >> 32) ^ ports);
-    return (uint32_t)(((x >> 32) * core_count) >> 32);
+    return tide_rss_core(tide_rss_hash(addr_a, port_a, addr_b, port_b), core_count);
+}
+
+uint16_t steer_source_port(const struct steer_ports *ports, uint32_t random, const struct steer_end *here, const struct steer_end *there)
+{
+    uint32_t count = ports->last - ports->first + 1u;
+    uint16_t second = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint16_t port = (uint16_t)(ports->first + (random + i) % count);
+        uint32_t hash = tide_rss_hash(&here->addr, port, &there->addr, there->port);
+        if (tide_rss_core(hash, here->core_count) != here->core)
+            continue;
+        if (there->core_count <= 1 || tide_rss_core(hash, there->core_count) == there->core)
+            return port;
+        if (second == 0)
+            second = port;
+    }
+    return second;
 }
 
 struct flow {

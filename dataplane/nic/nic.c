@@ -262,7 +262,8 @@ void nic_port_info(const struct nic *nic, unsigned port, struct nic_port_info *r
         .rx_queues = p->plan.rx_queues,
         .tx_queues = p->plan.tx_queues,
         .reta_size = p->reta_size,
-        .rss = p->plan.rss_types != 0,
+        .node = p->node,
+        .rss = p->spreads,
     };
     snprintf(ret->name, sizeof(ret->name), "%s", p->device.name);
     snprintf(ret->driver, sizeof(ret->driver), "%s", p->driver);

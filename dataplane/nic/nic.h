@@ -34,7 +34,6 @@
 enum nic_limit {
     NIC_BACKLOG = 512,  /* frames prepared for a port's queue that its ring refused */
     NIC_HANDOVER = 512, /* frames on their way from a core without a queue */
-    NIC_RSS_KEY = 40,
     NIC_ERROR_TEXT = 1024, /* room that suffices for every error_text */
 };
 
@@ -141,7 +140,8 @@ struct nic_port_info {
     uint16_t rx_queues;
     uint16_t tx_queues;
     uint16_t reta_size;
-    bool rss; /* the port spreads flows by nic_rss_key; false: by its own way, or one queue */
+    int node; /* of NUMA; -1: not known */
+    bool rss; /* the port brings flows to the cores that rss.h says; false: in its own way, or one queue */
 };
 
 unsigned nic_port_count(const struct nic *nic);
@@ -152,10 +152,6 @@ bool nic_cuts_tcp(const struct nic *nic);
 uint16_t nic_mtu(const struct nic *nic);
 /* [any] Asks the driver without waiting. */
 bool nic_link_up(const struct nic *nic, unsigned port);
-
-/* The Toeplitz key that every port with RSS is given: the symmetric one, so that both directions
- * of a flow have one hash. */
-extern const uint8_t nic_rss_key[NIC_RSS_KEY];
 
 /* Pool that frames of the port come from, and the pool for frames to be sent. */
 struct rte_mempool *nic_rx_pool(const struct nic *nic, unsigned port);

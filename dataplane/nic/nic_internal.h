@@ -30,6 +30,8 @@ struct nic_port {
     struct port_plan plan;
     struct rte_ether_addr mac;
     uint16_t reta_size;
+    int node; /* of NUMA; -1: not known */
+    bool spreads; /* key and table are ours, asked and answered */
     char driver[64];
     uint64_t socket_dropped; /* of sockets that count from each look on */
     struct rte_mempool *rx_pool;
@@ -53,5 +55,9 @@ struct nic {
     struct nic_port ports[TIDE_PORTS_MAX];
     struct nic_core cores[TIDE_CORES_MAX];
 };
+
+/* [start] After the port was started: has it spread flows as the cores expect. Sets p->spreads; the text is for the log, ""
+ * when nothing is to be spread. */
+void nic_rss_apply(struct nic_port *p, unsigned cores, char *text, size_t size);
 
 #endif

@@ -18,6 +18,7 @@
 #include "nic/nic_internal.h"
 #include "nic/nic_socket.h"
 #include "tidemark/assert.h"
+#include "tidemark/rss.h"
 #include "xsk_redirect.h"
 
 static_assert(POOL_FLAVOUR_COUNT == TIDE_ARRAY_LEN(((struct nic_pools_report *)0)->rx),
@@ -29,13 +30,7 @@ enum {
     MBUFS_SPARE = 1024,          /* beyond what rings and caches can hold */
     MBUFS_CACHED_PER_CORE = 512, /* mempool's caches swell to 1.5 times their size */
     UMEM_FILL = 2048,            /* what af_xdp puts into each fill ring, whatever is configured */
-    RSS_KEY_MAX = 64,
 };
-
-/* Every two bytes alike: a flow and its answers hash alike. */
-#define RSS_8 0x6d, 0x5a, 0x6d, 0x5a, 0x6d, 0x5a, 0x6d, 0x5a
-const uint8_t nic_rss_key[NIC_RSS_KEY] = {RSS_8, RSS_8, RSS_8, RSS_8, RSS_8};
-static uint8_t rss_key_long[RSS_KEY_MAX] = {RSS_8, RSS_8, RSS_8, RSS_8, RSS_8, RSS_8, RSS_8, RSS_8};
 
 /* The text of the error, being written. */
 struct complaint {
@@ -186,6 +181,18 @@ static uint16_t interface_mtu(const struct port_device *d)
     return (uint16_t)TIDE_MIN(mtu, UINT16_MAX);
 }
 
+/* A virtual port has the node of the card under its interface. */
+static int node_of(const struct nic_port *p)
+{
+    char path[128];
+    char text[16];
+    if (p->device.kind == PORT_PCI)
+        return rte_eth_dev_socket_id(p->id);
+    snprintf(path, sizeof(path), "/sys/class/net/%s/device/numa_node", p->device.interface);
+    read_line(path, text, sizeof(text));
+    return text[0] >= '0' && text[0] <= '9' ? atoi(text) : SOCKET_ID_ANY;
+}
+
 static struct port_caps caps_of(const struct nic_port *p, const struct rte_eth_dev_info *info)
 {
     uint16_t kernel_mtu = interface_mtu(&p->device);
@@ -225,6 +232,7 @@ static enum tide_status configure_port(struct nic *nic, struct nic_port *p, stru
     struct rte_eth_dev_info info;
     struct rte_eth_conf conf = {0};
     struct port_wish wish = wish_of(nic);
+    uint8_t key[TIDE_RSS_KEY_MAX];
     if (rte_eth_dev_info_get(p->id, &info) != 0) {
         say(c, "port %s: the driver says nothing of itself", p->device.name);
         return TIDE_IO;
@@ -237,14 +245,16 @@ static enum tide_status configure_port(struct nic *nic, struct nic_port *p, stru
     }
     snprintf(p->driver, sizeof(p->driver), "%s", caps.driver);
     p->reta_size = caps.reta_size;
+    p->node = node_of(p);
     conf.rxmode.mtu = p->plan.mtu;
     conf.rxmode.offloads = p->plan.rx_offloads;
     conf.txmode.offloads = p->plan.tx_offloads;
     if (p->plan.rss_types != 0) {
-        bool known = info.hash_key_size != 0 && info.hash_key_size <= RSS_KEY_MAX;
+        bool known = info.hash_key_size != 0 && info.hash_key_size <= TIDE_RSS_KEY_MAX;
+        memcpy(key, tide_rss_key, sizeof(key)); /* ethdev wants to be able to write */
         conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
         conf.rx_adv_conf.rss_conf.rss_hf = p->plan.rss_types;
-        conf.rx_adv_conf.rss_conf.rss_key = known ? rss_key_long : NULL;
+        conf.rx_adv_conf.rss_conf.rss_key = known ? key : NULL;
         conf.rx_adv_conf.rss_conf.rss_key_len = known ? info.hash_key_size : 0;
     }
     int failed = rte_eth_dev_configure(p->id, p->plan.rx_queues, p->plan.tx_queues, &conf);
@@ -295,14 +305,14 @@ static enum tide_status make_pools(struct nic *nic, struct complaint *c)
 {
     static const char *const names[POOL_FLAVOUR_COUNT] = {"nic_rx", "nic_rx_umem"};
     uint16_t room[POOL_FLAVOUR_COUNT] = {0};
-    struct pool_config tx = {.name = "nic_tx", .count = nic->config.tx_mbufs};
+    struct pool_config tx = {.name = "nic_tx", .count = nic->config.tx_mbufs, .node = nic->ports[0].node};
     for (unsigned i = 0; i < nic->port_count; i++) {
         const struct port_plan *plan = &nic->ports[i].plan;
         room[plan->flavour] = TIDE_MAX(room[plan->flavour], plan->data_room);
         tx.data_room = TIDE_MAX(tx.data_room, plan->data_room);
     }
     for (unsigned f = 0; f < POOL_FLAVOUR_COUNT; f++) {
-        struct pool_config rx = {.name = names[f], .data_room = room[f], .flavour = f};
+        struct pool_config rx = {.name = names[f], .data_room = room[f], .flavour = f, .node = nic->ports[0].node};
         if (room[f] == 0)
             continue;
         rx.count = TIDE_MAX(nic->config.rx_mbufs, rx_mbufs_needed(nic, f));
@@ -425,6 +435,18 @@ void nic_hear_groups(struct nic *nic, unsigned port, const struct rte_ether_addr
         how = "promiscuous, it knows no groups";
     p->is_promiscuous = rte_eth_promiscuous_get(p->id) == 1;
     snprintf(line, sizeof(line), "port %u: hears %u Ethernet groups for IPv6: %s", port, count, how);
+    log_line(nic, line);
+}
+
+static void spread_flows(struct nic *nic, unsigned index)
+{
+    struct nic_port *p = &nic->ports[index];
+    char what[160];
+    char line[PORT_NAME + 192];
+    nic_rss_apply(p, nic->config.queues, what, sizeof(what));
+    if (what[0] == 0)
+        return;
+    snprintf(line, sizeof(line), "port %u %s: %s", index, p->device.name, what);
     log_line(nic, line);
 }
 
@@ -602,8 +624,10 @@ enum tide_status nic_open(struct nic **ret, const struct nic_config *config, cha
         nic_close(nic);
         return s;
     }
-    for (unsigned i = 0; i < nic->port_count; i++)
+    for (unsigned i = 0; i < nic->port_count; i++) {
         log_port(nic, i);
+        spread_flows(nic, i);
+    }
     nic->config.devices = NULL; /* borrowed for this call only */
     *ret = nic;
     return TIDE_OK;

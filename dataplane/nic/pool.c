@@ -43,14 +43,14 @@ static unsigned cache_size(unsigned count)
     return TIDE_MIN((unsigned)POOL_CACHE, count / 8); /* mempool's limit is count / 1.5 */
 }
 
-static struct rte_mempool *create_array(const struct pool_config *c)
+static struct rte_mempool *create_array(const struct pool_config *c, int node)
 {
     uint16_t room = (uint16_t)(c->data_room + RTE_PKTMBUF_HEADROOM);
     struct rte_pktmbuf_pool_private private = {.mbuf_data_room_size = room};
     unsigned flags = RTE_MEMPOOL_F_NO_IOVA_CONTIG | RTE_MEMPOOL_F_NO_SPREAD;
     struct rte_mempool *pool =
         rte_mempool_create_empty(c->name, c->count, (unsigned)sizeof(struct rte_mbuf) + room,
-                                 cache_size(c->count), sizeof(private), SOCKET_ID_ANY, flags);
+                                 cache_size(c->count), sizeof(private), node, flags);
     if (pool == NULL)
         return NULL;
     if (rte_mempool_set_ops_byname(pool, rte_mbuf_best_mempool_ops(), NULL) != 0)
@@ -67,10 +67,18 @@ fail:
     return NULL;
 }
 
-struct rte_mempool *pool_create(const struct pool_config *c)
+static struct rte_mempool *create_on(const struct pool_config *c, int node)
 {
     if (c->flavour == POOL_UMEM)
-        return create_array(c);
+        return create_array(c, node);
     return rte_pktmbuf_pool_create(c->name, c->count, cache_size(c->count), 0,
-                                   (uint16_t)(c->data_room + RTE_PKTMBUF_HEADROOM), SOCKET_ID_ANY);
+                                   (uint16_t)(c->data_room + RTE_PKTMBUF_HEADROOM), node);
+}
+
+struct rte_mempool *pool_create(const struct pool_config *c)
+{
+    struct rte_mempool *pool = create_on(c, c->node);
+    if (pool == NULL && c->node != SOCKET_ID_ANY) /* that node has too little: far memory is memory */
+        pool = create_on(c, SOCKET_ID_ANY);
+    return pool;
 }

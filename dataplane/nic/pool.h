@@ -19,6 +19,7 @@ struct pool_config {
     unsigned count;
     uint16_t data_room; /* behind the headroom */
     enum pool_flavour flavour;
+    int node; /* of NUMA that it should lie on; SOCKET_ID_ANY: any */
 };
 
 /* [start] NULL with rte_errno set when there is no memory, or when the array flavour could not

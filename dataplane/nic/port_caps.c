@@ -6,6 +6,7 @@
 
 #include <rte_ethdev.h>
 
+#include "tidemark/rss.h"
 #include "tidemark/types.h"
 
 enum {
@@ -89,6 +90,19 @@ enum tide_status port_plan_make(const struct port_caps *caps, const struct port_
     p.data_room = data_room(caps, p.mtu);
     *ret = p;
     return TIDE_OK;
+}
+
+uint16_t port_reta_queue(uint16_t i, unsigned cores, uint16_t queues)
+{
+    return (uint16_t)(tide_rss_core(i, cores) % queues);
+}
+
+/* Cards take the low bits of the hash. */
+bool port_reta_agrees(uint16_t size, unsigned cores, uint16_t queues)
+{
+    if (size == 0 || (size & (size - 1)) != 0 || queues < cores)
+        return false;
+    return size >= TIDE_RSS_BUCKETS || (size >= cores && (cores & (cores - 1)) == 0);
 }
 
 static const char *who(bool port)

@@ -70,6 +70,12 @@ enum { PORT_TEXT = 512, PORT_AF_XDP_MTU_MAX = 3498, PORT_FRAME_OVERHEAD = 18 };
 TIDE_MUST_USE enum tide_status port_plan_make(const struct port_caps *caps,
                                               const struct port_wish *wish, struct port_plan *ret);
 
+/* The redirection table: entry `i` of it leads to this queue, for so many cores (rss.h) of which the first `queues` have one. */
+enum { PORT_RETA_MAX = 2048 };
+uint16_t port_reta_queue(uint16_t i, unsigned cores, uint16_t queues);
+/* Such a table of `size` entries brings every flow to its own core. */
+bool port_reta_agrees(uint16_t size, unsigned cores, uint16_t queues);
+
 /* "net_af_xdp, 1 of 2 queues, ...": what was found and what is done in software. Always ends
  * with NUL; returns the length. */
 size_t port_plan_text(const struct port_caps *caps, const struct port_wish *wish,

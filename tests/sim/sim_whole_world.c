@@ -372,6 +372,8 @@ static void turn_core(struct machine *m, uint32_t i)
         else
             rte_pktmbuf_free(k->io.tx[f]);
     k->io.tx_count = 0;
+    if (s->wire.strays == SIM_STRAYS_NONE)
+        TIDE_ASSERT(core_counters(k->core)->values[COUNTER_rx_handed] == 0);
     if (s->turns % 16 == 0)
         core_check(k->core);
     checks_on_turn(m, i);

@@ -4,10 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_thash.h>
+
 #include "../unit/unit.h"
 #include "tidemark/assert.h"
+#include "tidemark/bytes.h"
+#include "tidemark/rss.h"
 
-enum { FRAME_ROOM = 1800 };
+enum { FRAME_ROOM = 1800, RETA = 512, STRAY_ONE_IN = 40 };
 
 void sim_wire_init(struct sim_wire *w, struct tide_random *random, struct rte_mempool *pool, unsigned brokers, uint32_t queues)
 {
@@ -17,6 +21,7 @@ void sim_wire_init(struct sim_wire *w, struct tide_random *random, struct rte_me
     w->brokers = brokers;
     w->queues = queues;
     w->digest = SIM_DIGEST_BEGIN;
+    w->strays = queues == 1 ? SIM_STRAYS_ALL : (enum sim_strays)tide_random_below(random, SIM_STRAYS_COUNT);
     w->flights = calloc(SIM_WIRE_MAX, sizeof(*w->flights));
     TIDE_ASSERT(w->flights != NULL);
 }
@@ -36,6 +41,27 @@ struct rte_ether_addr sim_mac(unsigned node)
 struct tide_addr sim_addr(unsigned node)
 {
     return tide_addr_v4(0x0a000001 + node);
+}
+
+/* As a card with several queues does it: the hash by DPDK's own function, the low bits of it, the table. */
+static uint32_t queue_of_flow(const struct sim_wire *w, const uint8_t *frame, uint32_t len)
+{
+    enum { IP = 14, TCP = 34, TUPLE = 3 };
+    uint32_t words[TUPLE];
+    uint32_t hash;
+    if (len < TCP + 4 || load_be16(frame + 12) != RTE_ETHER_TYPE_IPV4 || frame[IP] != 0x45 || frame[IP + 9] != 6)
+        return 0;
+    for (unsigned i = 0; i < 2; i++)
+        words[i] = load_be32(frame + IP + 12 + 4 * i);
+    words[2] = load_be32(frame + TCP);
+    hash = rte_softrss(words, TUPLE, tide_rss_key);
+    return tide_rss_core(hash % RETA, w->queues);
+}
+
+static uint32_t queue_of(struct sim_wire *w, const uint8_t *frame, uint32_t len)
+{
+    bool stray = w->strays == SIM_STRAYS_ALL || (w->strays == SIM_STRAYS_SOME && tide_random_hits(w->random, STRAY_ONE_IN));
+    return stray ? (uint32_t)tide_random_below(w->random, w->queues) : queue_of_flow(w, frame, len);
 }
 
 static bool is_before(const struct sim_flight *a, const struct sim_flight *b)
@@ -60,7 +86,7 @@ static void fly(struct sim_wire *w, uint64_t now_ns, unsigned from, unsigned to,
         return;
     if (!w->calm && tide_random_hits(w->random, w->reorder))
         at += tide_random_below(w->random, 8 * w->delay_ns);
-    put(w, (struct sim_flight){.at_ns = at, .order = w->order++, .to = to, .queue = (uint32_t)tide_random_below(w->random, w->queues),
+    put(w, (struct sim_flight){.at_ns = at, .order = w->order++, .to = to, .queue = queue_of(w, bytes, len),
                                .m = unit_exact_mbuf(w->pool, bytes, (uint16_t)len)});
 }
 

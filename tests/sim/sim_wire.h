@@ -3,7 +3,8 @@
  * The data network of simulated machines: frames that take a while, are lost, doubled and change places, and cuts in one
  * direction or both. Same seed and same calls, same run (P12).
  *
- * Nodes are numbers: brokers from 0, and one client. A frame arrives at a queue of its node that chance picks.
+ * Nodes are numbers: brokers from 0, and one client. Each has a card with a queue per core, which spreads flows by the hash and the
+ * table that a real one is given, or, as virtual wires do, brings every frame or some of them anywhere; a seed says which.
  */
 #ifndef TIDEMARK_TESTS_SIM_WIRE_H
 #define TIDEMARK_TESTS_SIM_WIRE_H
@@ -19,6 +20,9 @@
 
 enum { SIM_BROKERS_MAX = 3, SIM_CLIENT = SIM_BROKERS_MAX, SIM_NODES = SIM_BROKERS_MAX + 1, SIM_WIRE_MAX = 16384 };
 
+/* Frames that come to another queue than their flow's. */
+enum sim_strays { SIM_STRAYS_NONE, SIM_STRAYS_SOME, SIM_STRAYS_ALL, SIM_STRAYS_COUNT };
+
 struct sim_flight {
     uint64_t at_ns, order;
     unsigned to;
@@ -31,6 +35,7 @@ struct sim_wire {
     struct rte_mempool *pool; /* of frames under way */
     unsigned brokers;
     uint32_t queues; /* of each node */
+    enum sim_strays strays;
     /* one in so many; 0: never */
     unsigned loss, duplicate, reorder;
     uint64_t delay_ns;

@@ -19,6 +19,7 @@
 #include "tidemark/checksum.h"
 #include "tidemark/ipv6.h"
 #include "tidemark/random.h"
+#include "tidemark/rss.h"
 
 enum { POOL = 2047 };
 
@@ -748,6 +749,63 @@ static void a_port_takes_chains_and_gives_back_frames(void **state)
     pools_are_whole();
 }
 
+/* What the card does with a hash is what the cores compute. */
+static void tables_of_every_length_say_the_same(void **state)
+{
+    static const uint16_t sizes[] = {1, 16, 64, 128, 256, 512, 2048};
+    for (unsigned s = 0; s < TIDE_ARRAY_LEN(sizes); s++)
+        for (unsigned cores = 1; cores <= TIDE_CORES_MAX; cores++)
+            for (uint16_t queues = 1; queues <= cores; queues++) {
+                bool agrees = true;
+                for (uint32_t hash = 0; hash < 4096; hash++) {
+                    uint16_t queue = port_reta_queue((uint16_t)(hash % sizes[s]), cores, queues);
+                    assert_true(queue < queues);
+                    agrees &= queue == tide_rss_core(hash, cores);
+                }
+                assert_int_equal(port_reta_agrees(sizes[s], cores, queues), agrees);
+            }
+    assert_false(port_reta_agrees(0, 2, 2));
+    assert_false(port_reta_agrees(192, 2, 2));
+}
+
+/* net_null keeps a key and a table, and says what they are. */
+static void a_port_with_rss_is_given_key_and_table(void **state)
+{
+    static const char *const devices[] = {"vdev:net_null0"};
+    struct nic_config c = ring_config(devices, 1);
+    char error[NIC_ERROR_TEXT];
+    struct nic *nic;
+    struct nic_port_info info;
+    struct rte_eth_rss_reta_entry64 table[2] = {{.mask = UINT64_MAX}, {.mask = UINT64_MAX}};
+    char text[160];
+    c.queues = 2;
+    assert_int_equal(nic_open(&nic, &c, error, sizeof(error)), TIDE_OK);
+    assert_non_null(strstr(logged, "flows arrive at their cores, by its hash and a table of 128 entries"));
+    nic_port_info(nic, 0, &info);
+    assert_true(info.rss);
+    assert_int_equal(info.rx_queues, 2);
+    assert_int_equal(rte_eth_dev_rss_reta_query(nic->ports[0].id, table, 128), 0);
+    for (unsigned i = 0; i < 128; i++)
+        assert_int_equal(table[i / 64].reta[i % 64], i % 2);
+    nic_rss_apply(&nic->ports[0], 3, text, sizeof(text));
+    assert_non_null(strstr(text, "fewer queues than there are cores: flows are handed"));
+    uint8_t other[40] = {1};
+    struct rte_eth_rss_conf conf = {.rss_key = other, .rss_key_len = 40, .rss_hf = nic->ports[0].plan.rss_types};
+    nic_port_info(nic, 0, &info);
+    assert_false(info.rss);
+    assert_int_equal(rte_eth_dev_rss_hash_update(nic->ports[0].id, &conf), 0);
+    nic_rss_apply(&nic->ports[0], 2, text, sizeof(text)); /* it takes ours again */
+    nic_port_info(nic, 0, &info);
+    assert_true(info.rss);
+    nic->ports[0].plan.rss_types &= ~RTE_ETH_RSS_NONFRAG_IPV4_TCP;
+    nic_rss_apply(&nic->ports[0], 2, text, sizeof(text));
+    assert_non_null(strstr(text, "it does not look at the ports of TCP"));
+    nic_port_info(nic, 0, &info);
+    assert_false(info.rss);
+    nic_close(nic);
+    pools_are_whole();
+}
+
 static void what_the_ring_refuses_waits_and_then_stays_the_callers(void **state)
 {
     static const char *const devices[] = {"vdev:net_ring2"};
@@ -915,6 +973,8 @@ int main(void)
         cmocka_unit_test(new_sockets_are_found),
         cmocka_unit_test(an_interface_has_one_owner),
         cmocka_unit_test(a_port_takes_chains_and_gives_back_frames),
+        cmocka_unit_test(tables_of_every_length_say_the_same),
+        cmocka_unit_test(a_port_with_rss_is_given_key_and_table),
         cmocka_unit_test(what_the_ring_refuses_waits_and_then_stays_the_callers),
         cmocka_unit_test(bad_and_partial_frames_do_not_come_up),
         cmocka_unit_test(a_core_without_a_queue_hands_over),

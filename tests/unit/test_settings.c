@@ -420,6 +420,8 @@ static void test_files(void **state)
         {"[broker]\nnode.id=7\n", TIDE_BAD, "sections"},
         {"node.id=7\nnonsense\n", TIDE_BAD, ":2: "},
         {"node.id=7\n", TIDE_BAD, "data.address"},
+        {MINIMUM "data.source.port.first=3000\ndata.source.port.last=3000\n", TIDE_OK, ""},
+        {MINIMUM "data.source.port.last=3000\n", TIDE_BAD, "data.source.port.first: 61000 is behind"},
         {"", TIDE_BAD, "node.id"},
     };
     for (size_t i = 0; i < TIDE_ARRAY_LEN(cases); i++) {

@@ -6,6 +6,7 @@
 #include "net/ip6.h"
 #include "tidemark/bytes.h"
 #include "tidemark/random.h"
+#include "tidemark/rss.h"
 
 enum { CORES = 7, HERE = CORES }; /* no core that a hash can name */
 
@@ -164,9 +165,48 @@ static void errors_go_to_the_flow_they_quote(void **state)
     }
 }
 
+static uint32_t common_divisor(uint32_t a, uint32_t b)
+{
+    return b == 0 ? a : common_divisor(b, a % b);
+}
+
+/* Every pair of cores between which a partition's bytes go has a port, and the flow lands where it was to; where two cores cannot meet, the
+ * port is right for this end. */
+static void source_ports_steer_both_ends(void **state)
+{
+    static const struct steer_ports ports = {61000, 65535};
+    struct tide_random r = {7};
+    unsigned met = 0, alone = 0;
+    for (uint32_t n = 1; n <= TIDE_CORES_MAX; n++)
+        for (uint32_t k = 1; k <= TIDE_CORES_MAX; k++)
+            for (uint32_t i = 0; i < n * k; i++) {
+                struct tide_addr peer = tide_addr_v4((uint32_t)tide_random_u64(&r));
+                struct steer_end here = {tide_addr_v4(0x0a000001), 0, i % n, n}, there = {peer, 9093, i / n, k};
+                uint32_t divisor = common_divisor(n, k);
+                bool reach = here.core % divisor == there.core % divisor;
+                uint16_t port = steer_source_port(&ports, (uint32_t)tide_random_u64(&r), &here, &there);
+                assert_in_range(port, ports.first, ports.last);
+                assert_int_equal(steer_flow(&here.addr, port, &peer, 9093, n), here.core);
+                bool lands = steer_flow(&peer, 9093, &here.addr, port, k) == there.core;
+                if (!reach)
+                    assert_false(lands);
+                else if (n * k / divisor <= TIDE_RSS_BUCKETS)
+                    assert_true(lands);
+                met += lands;
+                alone += !lands;
+            }
+    assert_true(met > 2000);
+    assert_true(alone > 1000);
+    struct steer_end here = {tide_addr_v4(0x0a000001), 0, 1, 2}, there = {tide_addr_v4(0x0a000002), 9093, 0, 0};
+    assert_int_not_equal(steer_source_port(&ports, 0, &here, &there), 0); /* how many cores it has is not known */
+    here.core = 2;                                                         /* there is no such core */
+    assert_int_equal(steer_source_port(&ports, 0, &here, &there), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(source_ports_steer_both_ends),
         cmocka_unit_test(a_flow_has_one_core),
         cmocka_unit_test(every_part_counts),
         cmocka_unit_test(errors_go_to_the_flow_they_quote),
