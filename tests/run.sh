@@ -3,7 +3,7 @@
 # Builds and runs every test; the last line is `N passed, N failed, N skipped`.
 #
 #   tests/run.sh                   everything, once
-#   tests/run.sh --suite NAME      one of unit story tcp sim fuzz crash interop lint; may be repeated
+#   tests/run.sh --suite NAME      one of unit story tcp sim fuzz crash interop lint ops; may be repeated
 #   tests/run.sh --seconds N       time for each fuzz target, and processor time for each simulator that goes through seeds (default 20)
 #   tests/run.sh --sanitize KIND   address (with undefined) or thread: another build, in build-KIND
 #   tests/run.sh --werror          warnings are errors
@@ -12,7 +12,7 @@
 set -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../config/lib.sh"
 
-ALL_SUITES="unit story tcp sim fuzz lint interop crash"
+ALL_SUITES="unit story tcp sim fuzz lint ops interop crash"
 SUITES=
 TIDE_SECONDS=20
 SANITIZE=
@@ -175,6 +175,10 @@ for s in $SUITES; do
     case $s in
     unit | story | tcp | sim | lint) meson_suite "$s" ;;
     fuzz) fuzz_suite ;;
+    ops)
+        meson_suite ops
+        [ "$SANITIZE" = thread ] || process_suite ops
+        ;;
     interop)
         if [ "$SANITIZE" = thread ]; then # what crosses cores
             process_suite interop --only two_data_cores

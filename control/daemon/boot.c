@@ -34,6 +34,7 @@
 #include "daemon/conns_file.h"
 #include "daemon/metrics.h"
 #include "daemon/numa.h"
+#include "daemon/watchdog.h"
 #include "daemon/world.h"
 #include "disk/disk.h"
 #include "disk/help_pool.h"
@@ -42,9 +43,12 @@
 #include "edge/files.h"
 #include "edge/http.h"
 #include "edge/mgmt.h"
+#include "edge/notify.h"
 #include "node/node.h"
 #include "raft/quorum_files.h"
 #include "nic/nic.h"
+#include "nic/nic_claim.h"
+#include "nic/port_caps.h"
 #include "partition/partition.h"
 #include "settings/settings.h"
 
@@ -224,6 +228,34 @@ static int start_eal(const struct tide_settings *s)
     config.devices = devices;
     config.device_count = split_devices(s->data_ports, devices_text, sizeof(devices_text), devices);
     return nic_eal_start(&config);
+}
+
+static int release(const char *device)
+{
+    struct port_device port;
+    char error[ERROR_MAX] = "";
+    int fd = -1;
+    bool good;
+    if (port_device_parse(device, &port, error, sizeof(error)) != TIDE_OK)
+        return refuse(error);
+    if (strncmp(port.name, "net_af_xdp", 10) != 0)
+        return EXIT_SUCCESS;
+    good = nic_claim(port.interface, &fd, error, sizeof(error)) == TIDE_OK &&
+           nic_claim_clear_xdp(port.interface, error, sizeof(error)) == TIDE_OK;
+    if (fd >= 0)
+        close(fd);
+    return good ? EXIT_SUCCESS : refuse(error);
+}
+
+int boot_release(const struct tide_settings *s)
+{
+    char devices_text[4096];
+    const char *devices[TIDE_PORTS_MAX];
+    unsigned count = split_devices(s->data_ports, devices_text, sizeof(devices_text), devices);
+    int status = EXIT_SUCCESS;
+    for (unsigned i = 0; i < count; i++)
+        status |= release(devices[i]);
+    return status;
 }
 
 static bool open_ports(struct world *w, char *error, size_t size)
@@ -568,6 +600,7 @@ static void on_ready(void *arg)
     w->ready = true;
     control_log("serving %s on %s", w->settings->listeners, w->settings->data_address);
     fputs("tidemarkd: ready\n", stderr);
+    (void)notify_send("READY=1\nSTATUS=serving");
 }
 
 static void on_stopped(void *arg, bool clean)
@@ -582,6 +615,7 @@ static void on_signal(uv_signal_t *signal, int number)
 {
     struct world *w = signal->data;
     control_log("signal %d: stopping", number);
+    (void)notify_send("STOPPING=1\nSTATUS=handing over leaderships and closing logs");
     uv_signal_stop(&w->sigterm);
     uv_signal_stop(&w->sigint);
     control_stop(control_loop_control(w->control), mgmt_now_ns());
@@ -762,6 +796,14 @@ static void warn_of_spinning(const struct tide_settings *s)
                     (int)s->data_core_count, sysconf(_SC_NPROCESSORS_ONLN));
 }
 
+static void watch_cores(struct world *w)
+{
+    const struct tide_counters *cores[TIDE_CORES_MAX];
+    for (uint32_t i = 0; i < w->core_count; i++)
+        cores[i] = core_counters(w->cores[i]);
+    watchdog_start(&w->watchdog, &w->loop, cores, w->core_count);
+}
+
 /* ---- the run ----------------------------------------------------------------------------------------------------- */
 
 static int run(struct world *w)
@@ -787,6 +829,8 @@ static int run(struct world *w)
         control_stop(control_loop_control(w->control), mgmt_now_ns());
         control_loop_turn(w->control);
     }
+    (void)notify_send("STATUS=opening logs and joining the cluster");
+    watch_cores(w);
     w->conns_file = conns_file_start(w, metadata_dir(w->settings));
     uv_run(&w->loop, UV_RUN_DEFAULT);
     conns_file_stop(w->conns_file);

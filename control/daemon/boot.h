@@ -15,4 +15,8 @@
  * before the first write fails. */
 int boot_run(const struct tide_settings *);
 
+/* Takes off the ports what a killed broker left there. A broker does so by itself when it starts, but to tell its own XDP
+ * program from that of others takes CAP_SYS_ADMIN, which a broker that runs as a user of its own has not. 0, or an exit status. */
+int boot_release(const struct tide_settings *);
+
 #endif

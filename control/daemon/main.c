@@ -12,6 +12,7 @@ static int usage(FILE *f, int status)
           "\n"
           "  tidemarkd --config FILE            run the broker with these settings\n"
           "  tidemarkd --config FILE --check    read and check the settings, then exit\n"
+          "  tidemarkd --config FILE --release  take off the ports what a killed broker left there, then exit\n"
           "  tidemarkd --settings               print every setting, as a Markdown table\n"
           "  tidemarkd --version\n"
           "  tidemarkd --help\n", f);
@@ -21,12 +22,12 @@ static int usage(FILE *f, int status)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'}, {"settings", no_argument, NULL, 's'},
+        {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'}, {"release", no_argument, NULL, 'r'}, {"settings", no_argument, NULL, 's'},
         {"version", no_argument, NULL, 'v'},      {"help", no_argument, NULL, 'h'},  {0}};
     static struct tide_settings settings;
     char error[SETTINGS_ERROR_MAX];
     const char *config = NULL;
-    bool check = false;
+    bool check = false, release = false;
     int c;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (c) {
@@ -35,6 +36,9 @@ int main(int argc, char **argv)
             break;
         case 'k':
             check = true;
+            break;
+        case 'r':
+            release = true;
             break;
         case 's':
             settings_print_reference(stdout);
@@ -58,5 +62,5 @@ int main(int argc, char **argv)
         printf("%s: good\n", config);
         return EXIT_SUCCESS;
     }
-    return boot_run(&settings);
+    return release ? boot_release(&settings) : boot_run(&settings);
 }

@@ -15,6 +15,7 @@
 #include "core/core.h"
 #include "core/loop.h"
 #include "disk/disk.h"
+#include "daemon/watchdog.h"
 #include "disk/help_pool.h"
 #include "edge/http.h"
 #include "edge/dirs.h"
@@ -55,6 +56,7 @@ struct world {
     uint32_t orphan_count; /* connections that the last process left behind */
     struct orphan *orphans;
     struct conns_file *conns_file; /* for the next one */
+    struct watchdog watchdog;
     bool ready;
     bool stopped;
     bool clean;

@@ -52,6 +52,7 @@ class World:
         self.process = None
         self.log = self.dir / 'broker.log'
         self.env = {}  # more of the broker's environment
+        self.wrapper = []  # a command that starts the broker's
         self.settings = {}
         atexit.register(self.close)
         for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -150,7 +151,7 @@ class World:
         self.settings = settings or self.settings
         self.log_file = open(self.log, 'ab')
         mark = self.log.stat().st_size
-        self.process = subprocess.Popen(['ip', 'netns', 'exec', self.ns_broker, str(self.build / 'control/daemon/tidemarkd'),
+        self.process = subprocess.Popen(['ip', 'netns', 'exec', self.ns_broker, *self.wrapper, str(self.build / 'control/daemon/tidemarkd'),
                                          '--config', str(self.config(**self.settings))], stderr=self.log_file, stdout=self.log_file,
                                         stdin=subprocess.DEVNULL, env={**os.environ, **self.env})
         until = time.monotonic() + 60
