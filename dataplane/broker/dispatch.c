@@ -201,20 +201,51 @@ bool has_lease(const struct broker *b)
     return MUTANT(LEASE) || b->time.now_ns < atomic_load_explicit(&b->config.publication->lease_until_ns, memory_order_acquire);
 }
 
-int16_t route(struct broker *b, const struct topic_item *item, int32_t index, const struct view_partition **ret_vp)
+int16_t find_partition(struct broker *b, const struct topic_item *item, int32_t index, const struct view_partition **ret)
 {
     const struct view_topic *t = topic_of(b, item);
-    const struct view_partition *vp;
-
+    if (item->error != 0)
+        return item->error;
     if (t == NULL)
         return item->by_id ? KAFKA_UNKNOWN_TOPIC_ID : KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
-    vp = tide_view_partition(t, index);
-    if (vp == NULL)
-        return KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
+    *ret = tide_view_partition(t, index);
+    return *ret != NULL ? 0 : KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
+}
+
+int16_t route(struct broker *b, const struct topic_item *item, int32_t index, const struct view_partition **ret_vp)
+{
+    const struct view_partition *vp;
+    int16_t error = find_partition(b, item, index, &vp);
+    if (error != 0)
+        return error;
     *ret_vp = vp;
-    if (vp->local == NULL || vp->leader != b->view->self || !has_lease(b))
+    return vp->local == NULL || vp->leader != b->view->self || !has_lease(b) ? KAFKA_NOT_LEADER_OR_FOLLOWER : 0;
+}
+
+static bool is_in_sync(const struct broker *b, const struct view_partition *vp)
+{
+    for (uint32_t i = 0; i < vp->isr_count; i++)
+        if (vp->isr[i] == b->view->self)
+            return true;
+    return false;
+}
+
+int16_t judge_reader(const struct broker *b, const struct view_partition *vp, int32_t epoch, bool at_followers, struct partition_look *ret)
+{
+    if (vp->local == NULL)
         return KAFKA_NOT_LEADER_OR_FOLLOWER;
-    return 0;
+    partition_look(vp->local, ret);
+    if (ret->failed)
+        return KAFKA_KAFKA_STORAGE_ERROR;
+    if (epoch >= 0 && epoch < ret->leader_epoch)
+        return KAFKA_FENCED_LEADER_EPOCH;
+    if (epoch > ret->leader_epoch)
+        return KAFKA_UNKNOWN_LEADER_EPOCH;
+    if (!has_lease(b))
+        return KAFKA_NOT_LEADER_OR_FOLLOWER;
+    if (vp->leader == b->view->self)
+        return ret->leader ? 0 : KAFKA_NOT_LEADER_OR_FOLLOWER;
+    return at_followers && ret->follower && is_in_sync(b, vp) ? 0 : KAFKA_NOT_LEADER_OR_FOLLOWER;
 }
 
 bool find_new_leader(struct broker *b, const struct topic_item *item, int32_t index, struct new_leaders *known, int32_t *ret_id, int32_t *ret_epoch)

@@ -251,43 +251,22 @@ static struct fetch_session *session_of(struct broker *b, const struct request *
 
 /* ---- one partition's state ---------------------------------------------------------------------- */
 
-static int16_t check_epochs(struct fetch_entry *e, const struct partition_look *look)
+/* KIP-595: a reader of another branch is told where that ended. */
+static int16_t check_branch(struct fetch_entry *e)
 {
-    if (e->current_leader_epoch >= 0 && e->current_leader_epoch < look->leader_epoch)
-        return KAFKA_FENCED_LEADER_EPOCH;
-    if (e->current_leader_epoch > look->leader_epoch)
-        return KAFKA_UNKNOWN_LEADER_EPOCH;
-    if (e->last_fetched_epoch >= 0) { /* KIP-595: tell a reader of another branch where it ended */
-        int32_t epoch;
-        int64_t end;
-        log_end_for_epoch(partition_log(e->partition), e->last_fetched_epoch, &epoch, &end);
-        if (epoch < 0)
-            return KAFKA_OFFSET_OUT_OF_RANGE;
-        if (epoch < e->last_fetched_epoch || end < e->offset) {
-            e->diverging_epoch = epoch;
-            e->diverging_end = end;
-        }
+    int32_t epoch;
+    int64_t end;
+    e->diverging_epoch = -1;
+    if (e->last_fetched_epoch < 0)
+        return 0;
+    log_end_for_epoch(partition_log(e->partition), e->last_fetched_epoch, &epoch, &end);
+    if (epoch < 0)
+        return KAFKA_OFFSET_OUT_OF_RANGE;
+    if (epoch < e->last_fetched_epoch || end < e->offset) {
+        e->diverging_epoch = epoch;
+        e->diverging_end = end;
     }
     return 0;
-}
-
-static bool is_in_sync(const struct broker *b, const struct view_partition *vp)
-{
-    for (uint32_t i = 0; i < vp->isr_count; i++)
-        if (vp->isr[i] == b->view->self)
-            return true;
-    return false;
-}
-
-/* Leads it or may be read as a follower: 0, and *ret_vp. */
-static int16_t route_reader(struct broker *b, const struct request *r, const struct topic_item *topic, int32_t index,
-                            const struct view_partition **ret_vp)
-{
-    int16_t error = route(b, topic, index, ret_vp);
-    const struct view_partition *vp = *ret_vp;
-    if (error != KAFKA_NOT_LEADER_OR_FOLLOWER || r->api_version < FOLLOWERS_FROM_VERSION)
-        return error;
-    return vp->local != NULL && vp->leader != b->view->self && has_lease(b) && is_in_sync(b, vp) ? 0 : error;
 }
 
 /* Fills the entry's marks, or its error. */
@@ -296,38 +275,31 @@ static void look_at_entry(struct broker *b, struct request *r, const struct topi
 {
     const struct view_partition *vp = NULL;
     struct partition_look look;
-    int64_t visible;
 
     e->available = 0;
-    e->error = topic->error != 0 ? topic->error : route_reader(b, r, topic, e->index, &vp);
     e->high_watermark = e->last_stable_offset = e->log_start = -1;
+    e->error = find_partition(b, topic, e->index, &vp);
+    if (e->error == 0)
+        e->error = judge_reader(b, vp, e->current_leader_epoch, r->api_version >= FOLLOWERS_FROM_VERSION, &look);
+    if (e->error == KAFKA_KAFKA_STORAGE_ERROR && r->api_version <= 5)
+        e->error = KAFKA_NOT_LEADER_OR_FOLLOWER;
     if (e->error != 0)
         return;
     e->partition = vp->local;
-    partition_look(e->partition, &look);
-    if (look.failed || !(vp->leader == b->view->self ? look.leader : look.follower)) {
-        e->error = look.failed ? KAFKA_KAFKA_STORAGE_ERROR : KAFKA_NOT_LEADER_OR_FOLLOWER;
-        if (e->error == KAFKA_KAFKA_STORAGE_ERROR && r->api_version <= 5)
-            e->error = KAFKA_NOT_LEADER_OR_FOLLOWER;
-        return;
-    }
-    e->error = check_epochs(e, &look);
-    if (e->error == 0 && e->diverging_epoch < 0 &&
-        (e->offset < look.log_start || e->offset > look.log_end))
+    e->error = check_branch(e);
+    if (e->error == 0 && e->diverging_epoch < 0 && (e->offset < look.log_start || e->offset > look.log_end))
         e->error = KAFKA_OFFSET_OUT_OF_RANGE;
     if (e->error != 0)
         return;
-    visible = r->fetch.read_committed ? look.last_stable_offset : look.high_watermark;
-    if (look.follower && MUTANT(FOLLOWER_MARK))
-        visible = look.log_end;
     e->leader_epoch = look.leader_epoch;
     e->high_watermark = look.high_watermark;
     e->last_stable_offset = look.last_stable_offset;
     e->log_start = look.log_start;
-    e->visible_end = visible;
-    if (e->diverging_epoch < 0 && e->preferred < 0 && e->offset < visible)
-        e->available = log_bytes_between(partition_log(e->partition), e->offset, visible,
-                                         e->max_bytes > 0 ? (uint32_t)e->max_bytes : 1);
+    e->visible_end = r->fetch.read_committed ? look.last_stable_offset : look.high_watermark;
+    if (look.follower && MUTANT(FOLLOWER_MARK))
+        e->visible_end = look.log_end;
+    if (e->diverging_epoch < 0 && e->preferred < 0 && e->offset < e->visible_end)
+        e->available = log_bytes_between(partition_log(e->partition), e->offset, e->visible_end, e->max_bytes > 0 ? (uint32_t)e->max_bytes : 1);
 }
 
 static bool is_for_at_once(const struct fetch_entry *e)

@@ -440,6 +440,11 @@ enum tide_status ask_handle(struct broker *, struct request *, struct wire_curso
 
 /* May we speak for what we lead, or follow in sync (design 9)? */
 bool has_lease(const struct broker *);
+/* The (topic, partition) of a request: 0 and *ret, or the Kafka error. */
+int16_t find_partition(struct broker *, const struct topic_item *, int32_t index, const struct view_partition **ret);
+/* May our replica answer a client that takes `epoch` for the current one (-1: it does not say)? 0, or the error; in Kafka's order, which
+ * tells of epochs before it tells who leads (KIP-320). `at_followers`: it may follow (KIP-392). */
+int16_t judge_reader(const struct broker *, const struct view_partition *, int32_t epoch, bool at_followers, struct partition_look *ret);
 /* Where a (topic, partition) of a request stands: 0 and *ret_vp when we lead it, or the Kafka error. */
 int16_t route(struct broker *, const struct topic_item *, int32_t index, const struct view_partition **ret_vp);
 /* Reads a topic name into an item; TIDE_FULL without memory. Names over the limit get error 17... */

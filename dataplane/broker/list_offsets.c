@@ -9,6 +9,23 @@
 
 enum { LATEST = -1, EARLIEST = -2, MAX_TIMESTAMP = -3 };
 
+/* A partition that is named twice is answered nowhere. The quadratic look is only for small lists, as of Produce. */
+static void refuse_twice(struct request *r, const struct topic_item *topic, struct list_entry *e)
+{
+    struct work_at at = {0};
+    struct work_item *item;
+    const struct topic_item *current = NULL;
+    if (topic->entries > 64)
+        return;
+    while ((item = work_next(&r->work, &at)) != NULL && item != &e->head) {
+        struct list_entry *other = (struct list_entry *)item;
+        if (item->kind == ITEM_LIST_TOPIC)
+            current = (const struct topic_item *)item;
+        else if (current == topic && other->index == e->index)
+            other->error = e->error = KAFKA_INVALID_REQUEST;
+    }
+}
+
 static enum tide_status lay_out(struct broker *b, struct request *r, const struct list_offsets_request *in)
 {
     struct wire_list topics = in->topics;
@@ -35,6 +52,7 @@ static enum tide_status lay_out(struct broker *b, struct request *r, const struc
             e->offset = e->timestamp = -1;
             e->leader_epoch = -1;
             e->request = r;
+            refuse_twice(r, topic, e);
             topic->entries++;
             r->list.waiting++;
         }
@@ -71,27 +89,20 @@ static void answer_entry(struct broker *b, struct request *r, const struct topic
     const struct view_partition *vp = NULL;
     struct partition_look look;
     int64_t visible;
-    int16_t error = topic->error != 0 ? topic->error : route(b, topic, e->index, &vp);
+    int16_t error = e->error != 0 ? e->error : find_partition(b, topic, e->index, &vp);
 
+    if (error == 0)
+        error = judge_reader(b, vp, e->current_leader_epoch, false, &look);
     if (error != 0) {
         entry_done(r, e, error);
         return;
     }
-    partition_look(vp->local, &look);
     visible = read_committed ? look.last_stable_offset : look.high_watermark;
-    if (look.failed)
-        entry_done(r, e, KAFKA_KAFKA_STORAGE_ERROR);
-    else if (!look.leader)
-        entry_done(r, e, KAFKA_NOT_LEADER_OR_FOLLOWER);
-    else if (e->current_leader_epoch >= 0 && e->current_leader_epoch < look.leader_epoch)
-        entry_done(r, e, KAFKA_FENCED_LEADER_EPOCH);
-    else if (e->current_leader_epoch > look.leader_epoch)
-        entry_done(r, e, KAFKA_UNKNOWN_LEADER_EPOCH);
-    else if (e->asked < MAX_TIMESTAMP || (e->asked == MAX_TIMESTAMP && r->api_version < 7))
+    if (e->asked < MAX_TIMESTAMP || (e->asked == MAX_TIMESTAMP && r->api_version < 7))
         entry_done(r, e, KAFKA_UNSUPPORTED_VERSION);
     else if (e->asked == EARLIEST) {
         e->offset = look.log_start;
-        e->leader_epoch = look.leader_epoch;
+        e->leader_epoch = look.log_start < look.log_end ? log_epoch_of(partition_log(vp->local), look.log_start) : look.leader_epoch;
         entry_done(r, e, 0);
     } else if (!look.epoch_committed) { /* KIP-207 */
         entry_done(r, e, r->api_version < 5 ? KAFKA_LEADER_NOT_AVAILABLE : KAFKA_OFFSET_NOT_AVAILABLE);

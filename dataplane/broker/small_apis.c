@@ -180,8 +180,8 @@ static void write_epoch_end(struct broker *b, struct wire_writer *w, int16_t v, 
     char text[TIDE_TOPIC_NAME_MAX + 1];
     const struct view_topic *t = NULL;
     const struct view_partition *vp = NULL;
-    struct partition_look look = {0};
-    int16_t error = 0;
+    struct partition_look look;
+    int16_t error;
     int32_t epoch = -1;
     int64_t end = -1;
 
@@ -191,21 +191,9 @@ static void write_epoch_end(struct broker *b, struct wire_writer *w, int16_t v, 
     }
     if (t != NULL)
         vp = tide_view_partition(t, p->partition);
-    if (vp == NULL) {
-        error = KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
-    } else if (vp->local == NULL || vp->leader != b->view->self) {
-        error = KAFKA_NOT_LEADER_OR_FOLLOWER;
-    } else {
-        partition_look(vp->local, &look);
-        if (!look.leader)
-            error = look.failed ? KAFKA_KAFKA_STORAGE_ERROR : KAFKA_NOT_LEADER_OR_FOLLOWER;
-        else if (p->current_leader_epoch >= 0 && p->current_leader_epoch < look.leader_epoch)
-            error = KAFKA_FENCED_LEADER_EPOCH;
-        else if (p->current_leader_epoch > look.leader_epoch)
-            error = KAFKA_UNKNOWN_LEADER_EPOCH;
-        else
-            log_end_for_epoch(partition_log(vp->local), p->leader_epoch, &epoch, &end);
-    }
+    error = vp != NULL ? judge_reader(b, vp, p->current_leader_epoch, false, &look) : KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
+    if (error == 0)
+        log_end_for_epoch(partition_log(vp->local), p->leader_epoch, &epoch, &end);
     offset_for_leader_epoch_response_epoch_end_offset_put_error_code(w, v, error);
     offset_for_leader_epoch_response_epoch_end_offset_put_partition(w, v, p->partition);
     offset_for_leader_epoch_response_epoch_end_offset_put_leader_epoch(w, v, epoch);

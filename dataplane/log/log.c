@@ -880,6 +880,11 @@ int32_t log_last_batch_epoch(const struct log *log)
     return log_epochs_before(&log->epochs, (int64_t)tide_pub64_peek(&log->next_pub));
 }
 
+int32_t log_epoch_of(const struct log *log, int64_t offset)
+{
+    return log_epochs_before(&log->epochs, offset + 1);
+}
+
 bool log_is_trimming(const struct log *log)
 {
     return log_trim_is_pending(log);

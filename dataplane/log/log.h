@@ -197,6 +197,8 @@ uint32_t log_bytes_between(struct log *, int64_t offset, int64_t end_offset, uin
  * (-1,-1) when unknown. */
 void log_end_for_epoch(struct log *, int32_t epoch, int32_t *ret_epoch, int64_t *ret_end);
 int32_t log_last_epoch(struct log *);
+/* The epoch of the record at `offset`, as the lines tell; -1: unknown. */
+int32_t log_epoch_of(const struct log *, int64_t offset);
 /* The epoch of the last batch, as far as the lines tell: a line that begins at the end has none. What
  * a follower subscribes with. -1: none. */
 int32_t log_last_batch_epoch(const struct log *);
