@@ -4,6 +4,7 @@
  * incremental answer has and has not, and requests that wait while their session changes.
  */
 #include "broker_world.h"
+#include "tidemark/random.h"
 
 enum { ROOM = 1 << 17, BY_NAME = 12, BY_ID = 13 };
 
@@ -412,6 +413,67 @@ static void test_memory_that_fails(void **state)
     }
 }
 
+/* ---- anything ------------------------------------------------------------------------------------------------------ */
+
+/* What comes is exactly what the client does not know, whatever it names and forgets; now and then something that is refused. */
+static void test_exactly_what_is_new(void **state)
+{
+    struct tide_random r = {.state = 11};
+    int64_t asked[BW_PARTITIONS], told_mark[BW_PARTITIONS], ends[BW_PARTITIONS] = {0};
+    bool has[BW_PARTITIONS] = {0};
+    int32_t id = 0, epoch = 0;
+    for (unsigned step = 0; step < 1500; step++) {
+        struct bw_ask what = {.version = BY_NAME, .session_id = id, .session_epoch = epoch};
+        uint32_t expected = 0, size = 0;
+        if (tide_random_hits(&r, 3)) {
+            int32_t p = (int32_t)tide_random_below(&r, BW_PARTITIONS);
+            produce(p, 5);
+            ends[p]++;
+        }
+        if (tide_random_hits(&r, 20)) {
+            ask((struct bw_ask){.session_id = id, .session_epoch = epoch + 1 + (int32_t)tide_random_below(&r, 5)});
+            assert_int_not_equal(a.error, 0);
+        }
+        for (int32_t p = 0; p < BW_PARTITIONS; p++) {
+            bool renamed = !has[p] || epoch == 0 ? tide_random_hits(&r, 2) : tide_random_hits(&r, 4);
+            bool forgotten = !renamed && has[p] && epoch != 0 && tide_random_hits(&r, 6);
+            if (epoch == 0)
+                has[p] = false;
+            if (renamed) {
+                asked[p] = (int64_t)tide_random_below(&r, (uint64_t)ends[p] + 1);
+                what.what[what.count].partition = p;
+                what.what[what.count++].offset = asked[p];
+                if (!has[p])
+                    told_mark[p] = -1;
+                has[p] = true;
+            } else if (forgotten) {
+                what.forget[what.forget_count++] = p;
+                has[p] = false;
+            }
+            size += has[p];
+            expected |= (uint32_t)(has[p] && (asked[p] < ends[p] || told_mark[p] != ends[p])) << p;
+        }
+        ask(what);
+        assert_int_equal(a.error, 0);
+        for (unsigned i = 0; i < a.count; i++) {
+            int32_t p = a.told[i].partition;
+            assert_true(expected & 1u << p);
+            expected &= ~(1u << p);
+            assert_int_equal(a.told[i].error, 0);
+            assert_int_equal(a.told[i].high_watermark, ends[p]);
+            assert_int_equal(a.told[i].last, asked[p] < ends[p] ? ends[p] - 1 : -1);
+            told_mark[p] = ends[p];
+        }
+        assert_int_equal(expected, 0);
+        assert_int_equal(a.session_id != 0, size != 0);
+        id = a.session_id;
+        epoch = size == 0 || tide_random_hits(&r, 40) ? 0 : epoch + 1;
+        if (size == 0)
+            memset(has, 0, sizeof(has));
+    }
+    assert_true(bw_count(&w, COUNTER_fetch_incremental) > 1000);
+}
+
 #define TEST(name)     cmocka_unit_test_setup_teardown(name, setup, teardown)
 #define TEST_TWO(name) cmocka_unit_test_setup_teardown(name, setup_two, teardown)
 
@@ -437,6 +499,7 @@ int main(void)
         TEST(test_over_another_connection),
         TEST(test_no_slots),
         TEST(test_memory_that_fails),
+        TEST(test_exactly_what_is_new),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
