@@ -5,6 +5,9 @@
 #   bench/run.sh tcp [options]      our TCP beside the kernel's over one veth (needs root); --help tells the options
 #   bench/run.sh failover [options] from the kill of a leader to the next acknowledged record, three brokers (needs root)
 #   bench/run.sh log [options]      the log beside direct writes, on a disk; recovery; instructions (no root needed)
+#   bench/run.sh smoke [options]    brokers under an open load beside their floors, two minutes, with a report (needs root)
+#   bench/run.sh full [options]     every scenario of bench/scenarios
+#   bench/compare A B               two results beside each other (needs no build)
 set -euo pipefail
 TIDE_ROOT=$(cd "$(dirname "$0")/.." && pwd)
 . "$TIDE_ROOT/config/lib.sh"
@@ -16,9 +19,15 @@ tcp | failover)
     need_root "$what"
     packages="$packages $TIDE_RUN_PACKAGES nftables"
     ;;
+smoke | full)
+    need_root "$what"
+    packages="$packages $TIDE_RUN_PACKAGES $TIDE_BENCH_PACKAGES"
+    set -- "$what" "$@"
+    what=scenarios
+    ;;
 log) ;;
 *)
-    sed -n '3,7s/^# \{0,1\}//p' "$0"
+    sed -n '3,10s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac

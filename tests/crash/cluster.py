@@ -89,12 +89,16 @@ class Broker:
     def device(self, network):
         return f'{self.cluster.short}{network[0]}{self.number}'
 
+    def port(self):
+        """Its data cable as a port of DPDK."""
+        if self.cluster.vdev == 'af_xdp':
+            return f'vdev:net_af_xdp0,iface={self.device("data")},busy_budget=0'
+        return f'vdev:net_af_packet0,iface={self.device("data")},blocksz=4194304,framesz=2048,framecnt=8192,qdisc_bypass=1'
+
     def config(self, more):
         c = self.cluster
-        ports = {'af_xdp': f'vdev:net_af_xdp0,iface={self.device("data")},busy_budget=0',
-                 'af_packet': f'vdev:net_af_packet0,iface={self.device("data")},blocksz=4194304,framesz=2048,framecnt=8192,qdisc_bypass=1'}
         values = {'node.id': self.number, 'log.dirs': self.data, 'listeners': f'PLAINTEXT://{self.boot}',
-                  'data.address': f'{self.address}/24', 'data.ports': ports[c.vdev], 'core.idle': 'wait',
+                  'data.address': f'{self.address}/24', 'data.ports': self.port(), 'core.idle': 'wait',
                   'control.address': f'{self.management}:{METRICS}', 'dpdk.hugepages': 'off', 'dpdk.memory.mb': 512,
                   'core.request.memory.bytes': 16 << 20, 'log.tail.buffers': 96, 'log.read.buffers': 16}
         if len(c.brokers) > 1:

@@ -31,3 +31,19 @@ def kafkajs():
         if r.returncode != 0:
             raise Skip('kafkajs 2.2.4 cannot be had')
     return where
+
+
+def kafka_tools():
+    """Class path of Kafka's published jars, fetched once by Maven; the version stands in kafka-tools/pom.xml."""
+    if not shutil.which('java') or not shutil.which('mvn'):
+        raise Skip("no java and mvn; with TIDE_JAVA=1 tests/run.sh installs them")
+    path = ROOT / 'build' / 'kafka-tools.classpath'
+    pom = pathlib.Path(__file__).with_name('kafka-tools') / 'pom.xml'
+    if not path.exists() or path.stat().st_mtime < pom.stat().st_mtime:
+        fresh = path.with_suffix('.new')
+        r = subprocess.run(['mvn', '-B', '-q', '-f', pom, 'org.apache.maven.plugins:maven-dependency-plugin:3.6.1:build-classpath',
+                            f'-Dmdep.outputFile={fresh}'], capture_output=True, text=True, check=False, timeout=600)
+        if r.returncode != 0:
+            raise Skip(f"Kafka's jars cannot be fetched: {(r.stdout + r.stderr).strip()[-200:]}")
+        fresh.rename(path)
+    return path.read_text().strip()

@@ -19,7 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import admin_raw
 import sessions
 import wire
-from clients import Skip, debian_python, kafkajs
+from clients import Skip, debian_python, kafka_tools, kafkajs
 from world import BOOT, BOOT6, BROKER, BROKER6, CLIENT, PORT, Failure, ROOT, World, expect, sh
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -1124,22 +1124,6 @@ def the_load_generator_on_our_own_tcp(w):
 
 
 # ---- Kafka's own tools ----------------------------------------------------------------------------------------------------------
-
-def kafka_tools():
-    """Class path of Kafka's published jars, fetched once by Maven; the version stands in kafka-tools/pom.xml."""
-    if not shutil.which('java') or not shutil.which('mvn'):
-        raise Skip("no java and mvn; with TIDE_JAVA=1 tests/run.sh installs them")
-    path = ROOT / 'build/kafka-tools.classpath'
-    pom = HERE / 'kafka-tools/pom.xml'
-    if not path.exists() or path.stat().st_mtime < pom.stat().st_mtime:
-        fresh = path.with_suffix('.new')
-        r = sh('mvn', '-B', '-q', '-f', pom, 'org.apache.maven.plugins:maven-dependency-plugin:3.6.1:build-classpath',
-               f'-Dmdep.outputFile={fresh}', check=False, timeout=600)
-        if r.returncode != 0:
-            raise Skip(f"Kafka's jars cannot be fetched: {(r.stdout + r.stderr).strip()[-200:]}")
-        fresh.rename(path)
-    return path.read_text().strip()
-
 
 @case
 def kafkas_own_dump_tool_reads_closed_files(w):

@@ -1,0 +1,181 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""One self-contained page and its plots from a directory of results: report.py DIRECTORY. Plots are drawn by gnuplot, which needs no
+other library and has been the same for decades; without it the page has its tables only."""
+import base64
+import html
+import math
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import results
+
+PALETTE = ('#1b6ca8', '#d1495b', '#3a7d44', '#b8860b', '#6a4c93', '#00798c', '#8d5524', '#444444', '#c44900', '#5b8e7d')
+SIZE = '1000,560'
+STYLE = '''body{font:15px/1.5 sans-serif;max-width:1060px;margin:2em auto;padding:0 1em;color:#222}table{border-collapse:collapse;margin:1em 0}
+td,th{padding:3px 10px;border-bottom:1px solid #ddd;text-align:right}td:first-child,th:first-child{text-align:left}img{max-width:100%}
+.bad{color:#b00020}.ok{color:#2d6a2d}code{background:#f3f3f3;padding:0 3px}h2{margin-top:2em}'''
+
+
+def gnuplot(directory, stem, script, blocks):
+    """A PNG by that name, or None. Each block is lines of data, named $d0, $d1, ..."""
+    if not shutil.which('gnuplot') or not blocks:
+        return None
+    path = directory / f'{stem}.png'
+    data = ''.join(f'$d{i} << EOD\n{b}\nEOD\n' for i, b in enumerate(blocks))
+    head = f"set terminal pngcairo size {SIZE} font 'sans,11'\nset output '{path}'\nset grid lc rgb '#dddddd'\nset key outside below\n"
+    r = subprocess.run(['gnuplot'], input=data + head + script, capture_output=True, text=True, check=False, timeout=60)
+    if r.returncode != 0:
+        print(f'gnuplot, {stem}: {r.stderr[-300:]}', file=sys.stderr)
+        return None
+    return path
+
+
+def quoted(text):
+    return "'" + text.replace("'", "''") + "'"
+
+
+def percentiles(directory, found, what, stem):
+    """Latency against 1 / (1 - quantile), both logarithmic: 99 % stands at 100, 99.9 % at 1000."""
+    blocks, plots = [], []
+    most = 100
+    for r in found:
+        h = r['latency'][what]
+        if not h['count']:
+            continue
+        points = [(1 / (1 - q) if q < 1 else h['count'], v) for q, v in results.curve(h)]
+        points = [(x, v) for x, v in points if x <= h['count'] / 2] or points[:1]
+        most = max(most, points[-1][0])
+        plots.append(f'$d{len(blocks)} using 1:($2/1e3) with lines lw 2 lc rgb {quoted(PALETTE[len(blocks) % len(PALETTE)])} title {quoted(results.name(r))}')
+        blocks.append('\n'.join(f'{x} {v}' for x, v in points))
+    tics = ', '.join(f"'{t}' {x}" for t, x in (('0', 1), ('50 %%', 2), ('90 %%', 10), ('99 %%', 100), ('99.9 %%', 1000), ('99.99 %%', 1e4), ('99.999 %%', 1e5)) if x <= most * 2)
+    script = (f"set logscale xy\nset xtics ({tics})\nset xrange [1:{most}]\nset format y '%.0f'\nset ylabel 'microseconds'\nset encoding utf8\n"
+              f"plot {', '.join(plots)}\n")
+    return gnuplot(directory, stem, script, blocks)
+
+
+def against_rate(directory, found):
+    blocks, plots = [], []
+    for broker in dict.fromkeys(r['broker'] for r in found):
+        rows = sorted((r for r in found if r['broker'] == broker), key=lambda r: r['rate'])
+        for q in ('p50', 'p99'):
+            points = [(r['records_per_s']['achieved'], results.value(r, q)) for r in rows]
+            colour = PALETTE[len(blocks) % len(PALETTE)]
+            plots.append(f'$d{len(blocks)} using 1:2 with linespoints pt 7 lw 2 lc rgb {quoted(colour)} title {quoted(f"{broker} {q}")}')
+            blocks.append('\n'.join(f'{x} {v}' for x, v in points if v))
+    script = ("set logscale xy\nset xlabel 'records a second, acknowledged in time'\nset ylabel 'microseconds, due to answer'\nset format y '%.0f'\n"
+              f"plot {', '.join(plots)}\n")
+    return gnuplot(directory, 'rate', script, [b for b in blocks if b] if all(blocks) else [])
+
+
+def time_series(directory, r, stem):
+    step = r['interval_s']
+    rows = [(i * step, s) for i, s in enumerate(r['series'])]
+    latency = '\n'.join(f'{t} {s["produce"]["p50"]} {s["produce"]["max"]}' for t, s in rows if s['produce']['count'])
+    rate = '\n'.join(f'{t} {s["due"] / step} {s["acked"] / step}' for t, s in rows)
+    if not latency:
+        return None
+    marks = ''.join(f"set arrow from {m['at_s']}, graph 0 to {m['at_s']}, graph 1 nohead lc rgb '#d1495b' dt 2\n"
+                    f"set label {quoted(m['text'])} at {m['at_s']}, graph 0.94 offset 0.5,0 tc rgb '#d1495b'\n" for m in r.get('marks', []))
+    script = ("set multiplot layout 2,1\nset format y '%.0f'\nset key top right inside\n" + marks +
+              "set logscale y\nset ylabel 'ms, by when it was due'\n"
+              "plot $d0 using 1:($3/1e6) with lines lw 2 lc rgb '#d1495b' title 'longest', $d0 using 1:($2/1e6) with lines lw 2 lc rgb '#1b6ca8' title 'median'\n"
+              "unset logscale y\nset ylabel 'requests a second'\nset xlabel 'seconds'\n"
+              "plot $d1 using 1:2 with lines lw 1 lc rgb '#888888' title 'due', $d1 using 1:3 with lines lw 2 lc rgb '#3a7d44' title 'acknowledged'\n")
+    return gnuplot(directory, stem, script, [latency, rate])
+
+
+def number(v, digits=3):
+    if v is None:
+        return '–'
+    return f'{v:.{max(0, digits - 1 - math.floor(math.log10(abs(v))))}f}' if 0 < abs(v) < 10 ** digits else f'{v:.0f}'
+
+
+def figures(found):
+    rows = []
+    for r in found:
+        cpu = sum(b['cpu_s'] for b in r.get('brokers', []))
+        per_million = cpu / r['counts']['acked'] / r['options']['batch.records'] * 1e6 if cpu and r['counts']['acked'] else None
+        state = '<span class=ok>valid</span>' if r['valid'] else f'<span class=bad title="{html.escape("; ".join(r["reasons"]))}">invalid</span>'
+        if not r['sustained']:
+            state += ' <span class=bad>not sustained</span>'
+        cells = [number(results.value(r, q)) for q in ('p50', 'p90', 'p99', 'p99.9', 'p99.99')] + [number(r['latency'][results.measure(r)]['max'] / 1e3)]
+        cells += [number(results.value(r, 'p50', 'e2e')), number(results.value(r, 'p99', 'e2e'))]
+        cells += [f'{r["records_per_s"]["intended"]:.0f}', f'{r["records_per_s"]["achieved"]:.0f}', number(per_million), state]
+        rows.append(f'<tr><td>{html.escape(results.name(r))}</td>' + ''.join(f'<td>{c}</td>' for c in cells) + '</tr>')
+    head = ''.join(f'<th>{h}</th>' for h in ('', '50 %', '90 %', '99 %', '99.9 %', '99.99 %', 'most', 'read, 50 %', 'read, 99 %', 'records/s due',
+                                             'in time', 'CPU s / million', ''))
+    return f'<table><tr>{head}</tr>{"".join(rows)}</table>'
+
+
+def ratio_table(found):
+    rows = []
+    for what, v in results.ratios(found).items():
+        rows.append(f'<tr><td>{html.escape(what)}</td><td>{v:.2f}</td></tr>')
+    return f'<table><tr><th></th><th>ratio</th></tr>{"".join(rows)}</table>' if rows else '<p>No floor and no other broker were measured.</p>'
+
+
+def picture(path, text):
+    if path is None:
+        return ''
+    return f'<figure><img alt="{html.escape(text)}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"><figcaption>{html.escape(text)}</figcaption></figure>'
+
+
+def reasons(found):
+    rows = [f'<li><b>{html.escape(results.name(r))}</b>: {html.escape(x)}</li>' for r in found for x in r['reasons']]
+    return f'<h2>What must not be believed</h2><ul>{"".join(rows)}</ul>' if rows else ''
+
+
+def circumstances(found):
+    r = found[0]
+    m = r['machine']
+    loads = [x['machine']['load_before'][0] for x in found]
+    rows = [('machine', f'{m["cpus"]} × {m["cpu"]}, {m["memory_bytes"] / 2**30:.1f} GiB, {m["architecture"]}'), ('kernel', f'{m["system"]} {m["kernel"]}, clock {m["clocksource"]}'),
+            ('commit', ', '.join(dict.fromkeys(x['commit'] for x in found))), ('load of the machine before', f'{min(loads):.1f} to {max(loads):.1f}'),
+            ('wire', r.get('wire', '')), ('seed', r['options']['seed'])]
+    rows += [(f'settings of {b}', html.escape(', '.join(f'{k}={v}' for k, v in s.items()))) for b, s in {x['broker']: x.get('settings', {}) for x in found}.items() if s]
+    return '<table>' + ''.join(f'<tr><td>{k}</td><td style="text-align:left">{v}</td></tr>' for k, v in rows) + '</table>'
+
+
+def raw(found):
+    parts = []
+    for r in found:
+        name = r['path'].name
+        text = r['path'].read_text().replace('</', '<\\/')
+        parts.append(f'<li><a href="results/{name}">{name}</a> ({", ".join(html.escape(f"{k}={v}") for k, v in r["options"].items() if k in ("acks", "rate", "record.bytes", "batch.records", "partitions", "producers", "arrivals"))})'
+                     f'<script type="application/json" id="{name}">{text}</script></li>')
+    return ''.join(parts)
+
+
+def write(directory):
+    directory = pathlib.Path(directory)
+    found = results.load(directory)
+    if not found:
+        raise SystemExit(f'{directory}: there are no results')
+    plain = [r for r in found if not r.get('sweep') and not r.get('marks') and r.get('round', 1) == 1]
+    sweep = [r for r in found if r.get('sweep')]
+    faults = [r for r in found if r.get('marks')]
+    page = [f'<!doctype html><meta charset="utf-8"><title>Tidemark, measured</title><style>{STYLE}</style><h1>Tidemark, measured</h1>',
+            '<p>Latency in microseconds from the moment a request was <i>due</i> on a schedule that was fixed ahead, so a stall counts for everyone '
+            'who would have sent in it. A run that could not keep its schedule is marked invalid, with the reason below.</p>', circumstances(found),
+            '<h2>Figures</h2>', figures(found), '<h2>Ratios within this run</h2>',
+            '<p>To the floor: what the same bytes take there and back through the same port and TCP without a broker, and what the device takes for them.</p>', ratio_table(found),
+            reasons(found), '<h2>Percentiles</h2>', picture(percentiles(directory, plain, 'produce', 'percentiles'), 'due to answer'),
+            picture(percentiles(directory, plain, 'e2e', 'percentiles-read'), 'due to read')]
+    if sweep:
+        page += ['<h2>Latency against rate</h2>', picture(against_rate(directory, sweep), 'each point is a run of its own')]
+    for i, r in enumerate(faults):
+        page += [f'<h2>{html.escape(results.name(r))}</h2>', f'<p>Longest wait of a request: {r["latency"]["produce"]["max"] / 1e6:.0f} ms. '
+                 f'{r["counts"]["resent"]} sent again, {r["counts"]["missing"]} acknowledged and not read, {r["counts"]["duplicates"]} records read twice.</p>',
+                 picture(time_series(directory, r, f'series-{i}'), 'around the fault; latency stands where the request was due')]
+    page += ['<h2>Raw data</h2><p>As JSON (also inside of this page) and, beside each, as HdrHistogram log (.hdr).</p><ul>', raw(found), '</ul>']
+    (directory / 'index.html').write_text('\n'.join(page), encoding='utf-8')
+    return directory / 'index.html'
+
+
+if __name__ == '__main__':
+    if len(sys.argv) != 2:
+        raise SystemExit(__doc__)
+    print(write(sys.argv[1]))

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results of scenarios as files, and what is read out of them: used by scenarios.py, report.py and compare."""
+import json
+import pathlib
+import statistics
+
+FLOORS = ('echo', 'write')
+
+
+def load(path):
+    """Every result under a directory, or one file, sorted by name."""
+    path = pathlib.Path(path)
+    files = [path] if path.is_file() else sorted((path / 'results' if (path / 'results').is_dir() else path).glob('*.json'))
+    found = []
+    for f in files:
+        r = json.loads(f.read_text())
+        r.setdefault('scenario', f.stem)
+        r.setdefault('broker', r.get('label') or r['tool'])
+        r.setdefault('rate', r['options']['rate'])
+        r.setdefault('floor', [])
+        r['path'] = f
+        found.append(r)
+    return found
+
+
+def name(r):
+    rate = f' {r["rate"]:g}/s' if r.get('sweep') else ''
+    return f'{r["scenario"]}{rate} · {r["broker"]}'
+
+
+def measure(r):
+    """What a scenario is judged by: due to answer, or due to read when nobody answers."""
+    return 'produce' if r['latency']['produce']['count'] else 'e2e'
+
+
+def value(r, quantile, what=None):
+    """Microseconds, None when there are too few samples for it: at least ten beyond the quantile."""
+    h = r['latency'][what or measure(r)]
+    beyond = h['count'] * (1 - float(quantile[1:]) / 100) if quantile.startswith('p') else h['count']
+    return h[quantile] / 1e3 if h['count'] and (beyond >= 10 or quantile == 'p50') else None
+
+
+def curve(h):
+    """[(quantile, ns)] at every step of a histogram, from its counts."""
+    seen, points = 0, []
+    for low, count in h['counts']:
+        seen += count
+        points.append((seen / h['count'], low))
+    return points
+
+
+def groups(results):
+    """Rounds of the same scenario, rate and broker, in the order of the first."""
+    by = {}
+    for r in results:
+        by.setdefault((r['scenario'], r['broker'], r['rate']), []).append(r)
+    return by
+
+
+def median(rounds, quantile, what=None):
+    values = [v for v in (value(r, quantile, what) for r in rounds) if v is not None]
+    return statistics.median(values) if values else None
+
+
+def floor_of(results, wanted, quantile):
+    """The sum of floors that a scenario names; None when one was not measured."""
+    total = 0
+    for w in wanted:
+        v = median([r for r in results if r.get('kind') == w], quantile)
+        if v is None:
+            return None
+        total += v
+    return total if wanted else None
+
+
+def ratios(results):
+    """{what: ratio} of medians within one run: to the floor a scenario names, and of another broker to ours in the same scenario."""
+    found = {}
+    by = groups(results)
+    for (scenario, broker, rate), rounds in by.items():
+        for q in ('p50', 'p99'):
+            ours, floor = median(rounds, q), floor_of(results, rounds[0]['floor'], q)
+            if broker == 'tidemark' and ours and floor:
+                found[f'{scenario} {q} to floor'] = ours / floor
+            base = by.get((scenario, 'tidemark', rate))
+            base = median(base, q) if base and broker != 'tidemark' else None
+            if base and ours:
+                found[f'{scenario} {rate:g}/s {q} {broker} to tidemark'] = ours / base
+    return found

@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Scenarios (bench/scenarios/*.conf) against brokers in namespaces, with the floors and the report.
+
+    bench/run.sh smoke|full [--only NAME]... [--rounds N] [--vdev af_xdp|af_packet] [--kafka auto|yes|no] [--out DIR]
+
+smoke takes those with run.smoke=1. A scenario is what tidemark-load reads, and beside it:
+
+    run.brokers   1 or 3
+    run.kind      load, echo (through port and TCP, without a broker), or write (to the device, without a broker)
+    run.rates     instead of one rate, several runs
+    run.kill.s    the leader is killed so many seconds after the load has begun
+    run.floor     echo+write: what its latency is compared to
+"""
+import argparse
+import json
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / 'bench'))
+sys.path.insert(0, str(ROOT / 'tests/crash'))
+import report  # noqa: E402
+from cluster import Cluster, Failure, expect, wait_until  # noqa: E402
+from kafka import Kafka, Skip  # noqa: E402
+
+ECHO_PORT, WHOLE_S = 7003, 60
+TICKS = os.sysconf('SC_CLK_TCK')
+KAFKA_WAYS = {'kafka': {}, 'kafka-flush': {'topic.config.flush.messages': 1}}  # the second is durable as ours is
+
+
+class Scenario:
+    def __init__(self, path):
+        self.name = path.stem
+        lines = [x.strip() for x in path.read_text().splitlines()]
+        self.title = ' '.join(x[1:].strip() for x in lines if x.startswith('#'))
+        values = dict(x.split('=', 1) for x in lines if x and not x.startswith('#'))
+        self.run = {k[4:]: v for k, v in values.items() if k.startswith('run.')}
+        self.options = {k: v for k, v in values.items() if not k.startswith('run.')}
+        unknown = set(self.run) - {'brokers', 'kind', 'smoke', 'rates', 'kill.s', 'floor'}
+        expect(not unknown, f'{path}: unknown {unknown}')
+        self.kind = self.run.get('kind', 'load')
+        self.brokers = int(self.run.get('brokers', 1))
+        self.rates = [float(x) for x in self.run['rates'].split(',')] if 'rates' in self.run else [float(self.options['rate'])]
+        self.floor = self.run['floor'].split('+') if 'floor' in self.run else []
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f'/proc/{pid}/stat').read_text().rsplit(') ', 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+class Bench:
+    def __init__(self, args):
+        self.args = args
+        self.out = pathlib.Path(args.out)
+        shutil.rmtree(self.out, ignore_errors=True)
+        (self.out / 'results').mkdir(parents=True)
+        self.tool, self.write_tool, self.echo_tool = (args.build / f'bench/{x}' for x in ('load/tidemark-load', 'bench_floor_write', 'bench_tcp_end'))
+        self.failed = 0
+
+    # ---- one run ----------------------------------------------------------------------------------------------------
+
+    def load(self, cluster, s, rate, number, broker, processes, more=()):
+        """Runs it, adds what only we know, and keeps it."""
+        stem = f'{s.name}{f"-{rate:g}" if len(s.rates) > 1 else ""}.{broker}.{number}'
+        path = self.out / 'results' / f'{stem}.json'
+        topic = f'{s.name}-{rate:g}-{broker}-{number}'
+        options = {**s.options, 'rate': f'{rate:g}', 'label': broker, 'json': path, 'hdr': path.with_suffix('.hdr'), **dict(more)}
+        if s.kind == 'load':
+            options.update(bootstrap=cluster.boot, topic=topic, create='yes')
+        command = [str(self.write_tool if s.kind == 'write' else self.tool)] + [x for k, v in options.items() for x in (f'--{k}', str(v))]
+        before = [cpu_seconds(p.pid) for p in processes]
+        p = subprocess.Popen(['ip', 'netns', 'exec', cluster.ns_client, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        cluster.helpers.append(p)
+        mark = self.kill_leader(cluster, s, topic) if 'kill.s' in s.run else None
+        text, _ = p.communicate(timeout=600)
+        cluster.helpers.remove(p)
+        expect(p.returncode in (0, 3), f'{stem}: {text[-800:]}')
+        found = json.loads(path.read_text())
+        found.update(scenario=s.name, title=s.title, broker=broker, kind=s.kind, rate=rate, sweep=len(s.rates) > 1, floor=s.floor, round=number,
+                     wire=f'veth and bridge, {self.args.vdev}', settings=self.settings(cluster, broker, more) if s.kind == 'load' else {})
+        found['brokers'] = [{'cpu_s': round(cpu_seconds(q.pid) - b, 3)} for q, b in zip(processes, before) if q.poll() is None]
+        if mark:
+            found['marks'] = [{'at_s': round(mark[0] - found['start_monotonic_ns'] / 1e9, 3), 'text': mark[1]}]
+        path.write_text(json.dumps(found, separators=(',', ':')))
+        self.say(found)
+
+    def say(self, r):
+        h = r['latency']['produce' if r['latency']['produce']['count'] else 'e2e']
+        flags = ('' if r['valid'] else f'  INVALID {r["reasons"][0].split(":")[0]}') + ('' if r['sustained'] else '  not sustained')
+        print(f'{r["scenario"]:24} {r["broker"]:12} {r["rate"]:9g}/s {h["p50"] / 1e3:10.1f} {h["p99"] / 1e3:10.1f} {h["max"] / 1e3:12.1f}{flags}', flush=True)
+
+    def settings(self, cluster, broker, more):
+        return {**({} if broker != 'tidemark' else {'core.idle': 'wait', 'ack.durability': 'device', **cluster.settings}), **dict(more)}
+
+    def kill_leader(self, cluster, s, topic):
+        def led():  # of all topics: a question for one would make it, before the load does with its settings
+            r = cluster.client('kcat', '-b', cluster.boot, '-L', '-J', '-m', 5, check=False, timeout=20)
+            topics = json.loads(r.stdout)['topics'] if r.returncode == 0 else []
+            return next((p['leader'] for t in topics if t['topic'] == topic for p in t['partitions'] if p['leader'] > 0), 0)
+        wait_until('the topic has a leader', WHOLE_S, led)
+        time.sleep(float(s.run['kill.s']))
+        leader = cluster.brokers[led() - 1]
+        at = time.monotonic()
+        leader.kill()
+        return at, f'broker {leader.number} killed'
+
+    # ---- floors and brokers -----------------------------------------------------------------------------------------------
+
+    def echo(self, cluster, s, number):
+        b = cluster.brokers[0]
+        p = subprocess.Popen(['ip', 'netns', 'exec', b.ns, str(self.echo_tool), b.port(), f'{b.address}/24', '120'], stdout=subprocess.PIPE, text=True)
+        cluster.helpers.append(p)
+        try:
+            expect(p.stdout.readline().strip() == 'ready', 'the echo did not start')
+            for rate in s.rates:
+                self.load(cluster, s, rate, number, 'floor', [p], {'bootstrap': f'{b.address}:{ECHO_PORT}'}.items())
+        finally:
+            p.terminate()
+            p.wait()
+            cluster.helpers.remove(p)
+
+    def write(self, cluster, s, number):
+        for rate in s.rates:
+            self.load(cluster, s, rate, number, 'floor', [], {'dir': cluster.dir}.items())
+
+    def against(self, cluster, s, number, broker, processes, more=()):
+        for rate in s.rates:
+            self.load(cluster, s, rate, number, broker, processes, more)
+
+    def tidemark(self, cluster, chosen, number):
+        cluster.start()
+        for s in chosen:
+            down = [b for b in cluster.brokers if not b.alive()]
+            cluster.start(down)
+            self.against(cluster, s, number, 'tidemark', [b.process for b in cluster.brokers])
+        cluster.stop() if all(b.alive() for b in cluster.brokers) else [b.kill() for b in cluster.brokers if b.alive()]
+
+    def kafka(self, cluster, chosen, number):
+        """The scenarios that name a floor are those in which brokers are compared."""
+        chosen = [s for s in chosen if s.floor]
+        if self.args.kafka == 'no' or not chosen:
+            return
+        try:
+            other = Kafka(cluster)
+        except Skip as e:
+            expect(self.args.kafka != 'yes', str(e))
+            print(f'without Kafka: {e}')
+            self.args.kafka = 'no'
+            return
+        try:
+            other.start()
+            for s in chosen:
+                for way, more in KAFKA_WAYS.items():
+                    self.against(cluster, s, number, way, [b.process for b in other.brokers], more.items())
+        finally:
+            other.stop()
+
+    def size(self, count, chosen, number):
+        cluster = Cluster(self.args.build, count, self.args.vdev)
+        try:
+            for s in chosen:
+                if s.kind != 'load':
+                    {'echo': self.echo, 'write': self.write}[s.kind](cluster, s, number)
+            chosen = [s for s in chosen if s.kind == 'load']
+            if chosen:
+                self.tidemark(cluster, chosen, number)
+                self.kafka(cluster, chosen, number)
+        finally:
+            cluster.close()
+
+    def go(self, chosen):
+        print(f'{"microseconds":24} {"":12} {"rate":>11} {"50 %":>10} {"99 %":>10} {"most":>12}')
+        for number in range(1, self.args.rounds + 1):
+            for count in sorted({s.brokers for s in chosen}):
+                try:
+                    self.size(count, [s for s in chosen if s.brokers == count], number)
+                except (Failure, subprocess.SubprocessError) as e:
+                    self.failed += 1
+                    print(f'FAILED with {count} brokers: {e}', flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('what', choices=('smoke', 'full'))
+    parser.add_argument('--build', type=pathlib.Path, default=ROOT / 'build')
+    parser.add_argument('--out', default=str(ROOT / 'build/bench-report'))
+    parser.add_argument('--only', action='append', help='a scenario by name')
+    parser.add_argument('--rounds', type=int, default=1, help='all of it so many times, interleaved')
+    parser.add_argument('--vdev', choices=('af_xdp', 'af_packet'), default='af_xdp')
+    parser.add_argument('--kafka', choices=('auto', 'yes', 'no'), default='auto')
+    args = parser.parse_args()
+    scenarios = [Scenario(p) for p in sorted((ROOT / 'bench/scenarios').glob('*.conf'))]
+    chosen = [s for s in scenarios if (s.name in args.only if args.only else args.what == 'full' or s.run.get('smoke') == '1')]
+    if not chosen:
+        raise SystemExit(f'no such scenario; there are: {", ".join(s.name for s in scenarios)}')
+    print(f'{platform.node()}: {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, {args.vdev}')
+    bench = Bench(args)
+    bench.go(chosen)
+    print(f'report: {report.write(args.out)}')
+    return 1 if bench.failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
