@@ -11,6 +11,7 @@ smoke takes those with run.smoke=1. A scenario is what tidemark-load reads, and 
     run.rates     instead of one rate, several runs
     run.kill.s    the leader is killed so many seconds after the load has begun
     run.floor     echo+write: what its latency is compared to
+    run.client    kernel, or bypass: the load has our own TCP on its cable, and the client's kernel nothing
 """
 import argparse
 import json
@@ -26,7 +27,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'bench'))
 sys.path.insert(0, str(ROOT / 'tests/crash'))
 import report  # noqa: E402
-from cluster import Cluster, Failure, expect, wait_until  # noqa: E402
+from cluster import CLIENT, DATA, Cluster, Failure, expect, sh, wait_until  # noqa: E402
 from kafka import Kafka, Skip  # noqa: E402
 
 ECHO_PORT, WHOLE_S = 7003, 60
@@ -42,7 +43,7 @@ class Scenario:
         values = dict(x.split('=', 1) for x in lines if x and not x.startswith('#'))
         self.run = {k[4:]: v for k, v in values.items() if k.startswith('run.')}
         self.options = {k: v for k, v in values.items() if not k.startswith('run.')}
-        unknown = set(self.run) - {'brokers', 'kind', 'smoke', 'rates', 'kill.s', 'floor'}
+        unknown = set(self.run) - {'brokers', 'kind', 'smoke', 'rates', 'kill.s', 'floor', 'client'}
         expect(not unknown, f'{path}: unknown {unknown}')
         self.kind = self.run.get('kind', 'load')
         self.brokers = int(self.run.get('brokers', 1))
@@ -74,6 +75,9 @@ class Bench:
         options = {**s.options, 'rate': f'{rate:g}', 'label': broker, 'json': path, 'hdr': path.with_suffix('.hdr'), **dict(more)}
         if s.kind == 'load':
             options.update(bootstrap=cluster.boot, topic=topic, create='yes')
+        if s.run.get('client') == 'bypass':
+            options.update(transport=f'vdev:net_af_packet0,iface={cluster.short}c,blocksz=4194304,framesz=2048,framecnt=8192,qdisc_bypass=1',
+                           address=f'{DATA}.{CLIENT}/24')
         command = [str(self.write_tool if s.kind == 'write' else self.tool)] + [x for k, v in options.items() for x in (f'--{k}', str(v))]
         before = [cpu_seconds(p.pid) for p in processes]
         p = subprocess.Popen(['ip', 'netns', 'exec', cluster.ns_client, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -131,16 +135,23 @@ class Bench:
             self.load(cluster, s, rate, number, 'floor', [], {'dir': cluster.dir}.items())
 
     def against(self, cluster, s, number, broker, processes, more=()):
-        for rate in s.rates:
-            self.load(cluster, s, rate, number, broker, processes, more)
+        bypass, device = s.run.get('client') == 'bypass', f'{cluster.short}c'
+        if bypass:
+            sh('ip', '-n', cluster.ns_client, 'addr', 'flush', 'dev', device)
+        try:
+            for rate in s.rates:
+                self.load(cluster, s, rate, number, broker, processes, more)
+        finally:
+            if bypass:
+                sh('ip', '-n', cluster.ns_client, 'addr', 'add', f'{DATA}.{CLIENT}/24', 'dev', device)
 
     def tidemark(self, cluster, chosen, number):
         cluster.start()
         for s in chosen:
-            down = [b for b in cluster.brokers if not b.alive()]
-            cluster.start(down)
+            cluster.start([b for b in cluster.brokers if not b.alive()])
             self.against(cluster, s, number, 'tidemark', [b.process for b in cluster.brokers])
-        cluster.stop() if all(b.alive() for b in cluster.brokers) else [b.kill() for b in cluster.brokers if b.alive()]
+        cluster.start([b for b in cluster.brokers if not b.alive()])
+        cluster.stop()
 
     def kafka(self, cluster, chosen, number):
         """The scenarios that name a floor are those in which brokers are compared."""

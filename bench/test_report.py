@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the report and bench/compare read out of results, on results that are made up."""
+import copy
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+import report  # noqa: E402
+import results  # noqa: E402
+
+
+def hist(values):
+    """As tidemark-load writes it; nanoseconds, each a step of its own."""
+    values = sorted(values)
+    found = {'count': len(values), 'min': values[0] if values else 0, 'max': values[-1] if values else 0, 'mean': sum(values) / max(1, len(values))}
+    for q in (50, 75, 90, 95, 99, 99.9, 99.99, 99.999):
+        found[f'p{q}'] = values[max(0, -(-len(values) * q // 100).__int__() - 1)] if values else 0
+    found['counts'] = [[v, values.count(v)] for v in sorted(set(values))]
+    return found
+
+
+def result(scenario, broker, us, **more):
+    h = hist([us * 1000 + i % 100 * 10 for i in range(2000)])
+    none = hist([])
+    return {'tool': 'tidemark-load', 'commit': 'abc', 'label': broker, 'options': {'rate': 1000, 'batch.records': 1, 'acks': 'all', 'seed': 1},
+            'valid': True, 'sustained': True, 'reasons': [], 'records_per_s': {'intended': 1000, 'achieved': 990},
+            'counts': {'acked': 2000, 'resent': 0, 'missing': 0, 'duplicates': 0}, 'errors': {}, 'latency': {'produce': h, 'e2e': h, 'queue': none, 'lag': none},
+            'machine': {'cpus': 2, 'cpu': 'X', 'memory_bytes': 1, 'architecture': 'a', 'system': 'Linux', 'kernel': '6', 'clocksource': 'tsc', 'load_before': [1, 1, 1]},
+            'interval_s': 1, 'series': [{'due': 1000, 'acked': 1000, 'produce': h, 'e2e': h}] * 2, 'scenario': scenario, 'broker': broker, 'rate': 1000,
+            'kind': 'load', 'floor': [], **more}
+
+
+def a_run(scale=1.0, ours=1.0):
+    return [result('floor-echo', 'floor', 20 * scale, kind='echo'), result('floor-write', 'floor', 80 * scale, kind='write'),
+            result('acks-all', 'tidemark', 150 * scale * ours, floor=['echo', 'write']), result('acks-all', 'kafka', 1500 * scale)]
+
+
+class Reports(unittest.TestCase):
+    def setUp(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix='tidemark-report-'))
+
+    def put(self, name, found):
+        where = self.dir / name / 'results'
+        where.mkdir(parents=True)
+        for i, r in enumerate(found):
+            (where / f'{i}.json').write_text(json.dumps(r))
+        return self.dir / name
+
+    def compare(self, a, b):
+        r = subprocess.run([sys.executable, HERE / 'compare', a, b], capture_output=True, text=True, check=False)
+        return r.returncode, r.stdout
+
+    def test_ratios(self):
+        found = results.ratios(results.load(self.put('a', a_run())))
+        self.assertAlmostEqual(found['acks-all p50 to floor'], 1.5, 1)
+        self.assertAlmostEqual(found['acks-all 1000/s p50 kafka to tidemark'], 10, 0)
+
+    def test_a_slower_machine_agrees_and_a_slower_broker_does_not(self):
+        a, slow, worse = self.put('a', a_run()), self.put('b', a_run(scale=3)), self.put('c', a_run(ours=1.5))
+        self.assertEqual(self.compare(a, slow)[0], 0)
+        status, text = self.compare(a, worse)
+        self.assertEqual(status, 1, text)
+        self.assertIn('DIFFERS', text)
+        self.assertEqual(self.compare(a, self.put('d', [result('other', 'tidemark', 5)]))[0], 2)
+
+    def test_quantiles_without_samples_are_not_told(self):
+        r = result('x', 'tidemark', 5)
+        self.assertIsNotNone(results.value(r, 'p99'))
+        self.assertIsNone(results.value(r, 'p99.9'))  # of 2000 samples two are beyond
+
+    def test_medians_of_rounds(self):
+        rounds = [result('x', 'tidemark', us) for us in (5, 900, 6)]
+        self.assertAlmostEqual(results.median(rounds, 'p50'), 6.5, 0)
+
+    def test_the_page_has_it_all(self):
+        found = a_run()
+        found.append(result('kill', 'tidemark', 9, marks=[{'at_s': 1, 'text': "broker's end"}], valid=False, reasons=['late: <b>']))
+        for rate in (10, 20):
+            found.append(copy.deepcopy(result('knee', 'tidemark', rate, sweep=True)))
+            found[-1]['rate'] = rate
+        page = report.write(self.put('a', found)).read_text()
+        for text in ('late: &lt;b&gt;', 'acks-all p50 to floor', 'id="0.json"', 'invalid', 'Longest wait'):
+            self.assertIn(text, page)
+        self.assertNotIn('late: <b>', page.split('id="4.json"')[0])
+
+
+if __name__ == '__main__':
+    unittest.main()
