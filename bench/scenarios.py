@@ -11,6 +11,7 @@ smoke takes those with run.smoke=1. A scenario is what tidemark-load reads, and 
     run.rates     instead of one rate, several runs
     run.kill.s    the leader is killed so many seconds after the load has begun
     run.floor     echo+write: what its latency is compared to
+    run.broker.X  a setting of our brokers, which are started anew with it (an ablation)
     run.client    kernel, or bypass: the load has our own TCP on its cable, and the client's kernel nothing
 """
 import argparse
@@ -43,6 +44,7 @@ class Scenario:
         values = dict(x.split('=', 1) for x in lines if x and not x.startswith('#'))
         self.run = {k[4:]: v for k, v in values.items() if k.startswith('run.')}
         self.options = {k: v for k, v in values.items() if not k.startswith('run.')}
+        self.settings = {k[7:]: self.run.pop(k) for k in list(self.run) if k.startswith('broker.')}
         unknown = set(self.run) - {'brokers', 'kind', 'smoke', 'rates', 'kill.s', 'floor', 'client'}
         expect(not unknown, f'{path}: unknown {unknown}')
         self.kind = self.run.get('kind', 'load')
@@ -88,7 +90,7 @@ class Bench:
         expect(p.returncode in (0, 3), f'{stem}: {text[-800:]}')
         found = json.loads(path.read_text())
         found.update(scenario=s.name, title=s.title, broker=broker, kind=s.kind, rate=rate, sweep=len(s.rates) > 1, floor=s.floor, round=number,
-                     wire=f'veth and bridge, {self.args.vdev}', settings=self.settings(cluster, broker, more) if s.kind == 'load' else {})
+                     wire=f'veth and bridge, {self.args.vdev}', settings=self.told_settings(cluster, broker, more) if s.kind == 'load' else {})
         found['brokers'] = [{'cpu_s': round(cpu_seconds(q.pid) - b, 3)} for q, b in zip(processes, before) if q.poll() is None]
         if mark:
             found['marks'] = [{'at_s': round(mark[0] - found['start_monotonic_ns'] / 1e9, 3), 'text': mark[1]}]
@@ -100,7 +102,7 @@ class Bench:
         flags = ('' if r['valid'] else f'  INVALID {r["reasons"][0].split(":")[0]}') + ('' if r['sustained'] else '  not sustained')
         print(f'{r["scenario"]:24} {r["broker"]:12} {r["rate"]:9g}/s {h["p50"] / 1e3:10.1f} {h["p99"] / 1e3:10.1f} {h["max"] / 1e3:12.1f}{flags}', flush=True)
 
-    def settings(self, cluster, broker, more):
+    def told_settings(self, cluster, broker, more):
         return {**({} if broker != 'tidemark' else {'core.idle': 'wait', 'ack.durability': 'device', **cluster.settings}), **dict(more)}
 
     def kill_leader(self, cluster, s, topic):
@@ -148,10 +150,19 @@ class Bench:
     def tidemark(self, cluster, chosen, number):
         cluster.start()
         for s in chosen:
+            if cluster.settings != s.settings:
+                self.again(cluster, s.settings)
             cluster.start([b for b in cluster.brokers if not b.alive()])
             self.against(cluster, s, number, 'tidemark', [b.process for b in cluster.brokers])
+        self.again(cluster, None)
+
+    def again(self, cluster, settings):
+        """Stops the brokers in good order; they start with these settings, if at all."""
         cluster.start([b for b in cluster.brokers if not b.alive()])
         cluster.stop()
+        if settings is not None:
+            cluster.settings = settings
+            cluster.start()
 
     def kafka(self, cluster, chosen, number):
         """The scenarios that name a floor are those in which brokers are compared."""

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -13,7 +14,7 @@
 
 #include "bench/load/transport.h"
 
-enum { EVENTS = 256, PIECES = 64, READ_MAX = 1 << 18, OUT_MAX = 4 << 20 };
+enum { EVENTS = 256, PIECES = 64, READ_MAX = 1 << 18, OUT_MAX = 4 << 20, FILES_BESIDE = 64 };
 
 struct line {
     int fd; /* -1: closed */
@@ -230,10 +231,25 @@ static void kernel_destroy(struct load_transport *t)
     free(k);
 }
 
+/* Ten thousand connections are more than a shell allows. */
+static bool raise_files(uint64_t lines, char *error_text)
+{
+    struct rlimit limit = {0};
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_max >= lines + FILES_BESIDE)
+        return true;
+    snprintf(error_text, LOAD_ERROR_MAX, "%lu connections need a limit of %lu open files; it is %lu", lines, lines + FILES_BESIDE, (uint64_t)limit.rlim_max);
+    return false;
+}
+
 struct load_transport *load_kernel_create(const struct load_options *o, struct rte_mempool *pool, uint32_t lines, char error_text[LOAD_ERROR_MAX])
 {
     static const struct load_transport_ops ops = {kernel_now_ns, kernel_connect, kernel_room, kernel_write, kernel_read,
                                                   kernel_close, kernel_next, kernel_turn, kernel_destroy};
+    if (!raise_files(lines, error_text))
+        return NULL;
     struct kernel *k = calloc(1, sizeof(*k));
     struct line *table = calloc(lines, sizeof(*table));
     int epoll = epoll_create1(EPOLL_CLOEXEC);

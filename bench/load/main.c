@@ -170,6 +170,7 @@ static int measure(void)
         (void)pthread_join(run.threads[i].id, NULL);
     r.start_ns = atomic_load(&run.start_ns);
     r.start_wall_ms = run.start_wall_ms;
+    r.stopped = stopped != 0;
     if (started && !any_failed())
         return report(&r);
     for (unsigned i = 0; i < run.count; i++)

@@ -52,6 +52,8 @@ void load_report_judge(struct load_report *r)
     const struct load_result *x = r->result;
     double per_record = (double)o->batch_records / o->duration_s;
     r->reason_count = 0;
+    if (r->stopped)
+        reason(r, "stopped: before its end, by a signal");
     if ((double)x->late > o->lag_share * (double)x->due)
         reason(r, "late: %lu of %lu requests were noticed more than %lu us after they were due (bound: a share of %g)", x->late, x->due, o->lag_us, o->lag_share);
     if (x->not_sent != 0)

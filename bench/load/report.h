@@ -17,6 +17,7 @@ struct load_report {
     uint64_t start_ns;
     double elapsed_s, cpu_user_s, cpu_system_s;
     double load_before[3];
+    bool stopped; /* by a signal, before its end */
     /* load_report_judge */
     unsigned reason_count; /* 0: the run is valid */
     char reasons[LOAD_REASONS_MAX][LOAD_REASON_TEXT];
