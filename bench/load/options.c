@@ -193,10 +193,9 @@ static bool take_flag(struct load_options *o, int argc, char **argv, int *at, ch
 {
     char name[LOAD_TEXT_MAX];
     const char *flag = argv[*at], *value = strchr(flag, '=');
-    snprintf(error_text, LOAD_ERROR_MAX, "'%.100s': flags are --NAME VALUE; --help tells them all", flag);
     size_t len = value != NULL ? (size_t)(value - flag) : strlen(flag);
     if (strncmp(flag, "--", 2) != 0 || len - 2 >= sizeof(name) || (value == NULL && *at + 1 >= argc))
-        return false;
+        return complain(error_text, "flag", flag, "--NAME VALUE; --help tells them all");
     memcpy(name, flag + 2, len - 2);
     name[len - 2] = 0;
     for (char *p = name; *p != 0 && strncmp(name, "topic.config.", 13) != 0; p++)
