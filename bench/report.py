@@ -56,7 +56,7 @@ def percentiles(directory, found, what, stem):
     return gnuplot(directory, stem, script, blocks)
 
 
-def against_rate(directory, found):
+def against_rate(directory, found, stem):
     blocks, plots = [], []
     for broker in dict.fromkeys(r['broker'] for r in found):
         rows = sorted((r for r in found if r['broker'] == broker), key=lambda r: r['rate'])
@@ -67,7 +67,7 @@ def against_rate(directory, found):
             blocks.append('\n'.join(f'{x} {v}' for x, v in points if v))
     script = ("set logscale xy\nset xlabel 'records a second, acknowledged in time'\nset ylabel 'microseconds, due to answer'\nset format y '%.0f'\n"
               f"plot {', '.join(plots)}\n")
-    return gnuplot(directory, 'rate', script, [b for b in blocks if b] if all(blocks) else [])
+    return gnuplot(directory, stem, script, [b for b in blocks if b] if all(blocks) else [])
 
 
 def time_series(directory, r, stem):
@@ -115,6 +115,11 @@ def ratio_table(found):
     for what, v in results.ratios(found).items():
         rows.append(f'<tr><td>{html.escape(what)}</td><td>{v:.2f}</td></tr>')
     return f'<table><tr><th></th><th>ratio</th></tr>{"".join(rows)}</table>' if rows else '<p>No floor and no other broker were measured.</p>'
+
+
+def searched_table(found):
+    rows = [f'<tr><td>{html.escape(f"{s} · {b}")}</td><td>{v:.0f}</td></tr>' for (s, b), v in results.searched(found).items()]
+    return f'<table><tr><th></th><th>most records a second that were sustained</th></tr>{"".join(rows)}</table>' if rows else ''
 
 
 def picture(path, text):
@@ -165,7 +170,9 @@ def write(directory):
             reasons(found), '<h2>Percentiles</h2>', picture(percentiles(directory, plain, 'produce', 'percentiles'), 'due to answer'),
             picture(percentiles(directory, plain, 'e2e', 'percentiles-read'), 'due to read')]
     if sweep:
-        page += ['<h2>Latency against rate</h2>', picture(against_rate(directory, sweep), 'each point is a run of its own')]
+        page += ['<h2>Latency against rate</h2>', searched_table(found)]
+        for i, scenario in enumerate(dict.fromkeys(r['scenario'] for r in sweep)):
+            page.append(picture(against_rate(directory, [r for r in sweep if r['scenario'] == scenario], f'rate-{i}'), f'{scenario}: each point is a run of its own'))
     for i, r in enumerate(faults):
         page += [f'<h2>{html.escape(results.name(r))}</h2>', f'<p>Longest wait of a request: {r["latency"]["produce"]["max"] / 1e6:.0f} ms. '
                  f'{r["counts"]["resent"]} sent again, {r["counts"]["missing"]} acknowledged and not read, {r["counts"]["duplicates"]} records read twice.</p>',

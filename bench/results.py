@@ -25,7 +25,8 @@ def load(path):
 
 def name(r):
     rate = f' {r["rate"]:g}/s' if r.get('sweep') else ''
-    return f'{r["scenario"]}{rate} · {r["broker"]}'
+    reader = f' (beside {r["reader"]["bytes"] / r["reader"]["seconds"] / 2**20:.0f} MiB/s read)' if 'reader' in r else ''
+    return f'{r["scenario"]}{rate} · {r["broker"]}{reader}'
 
 
 def measure(r):
@@ -73,6 +74,20 @@ def floor_of(results, wanted, quantile):
     return total if wanted else None
 
 
+def sustained(rounds):
+    """The most records a second that were acknowledged in time and did not pile up; 0: none."""
+    return max((r['records_per_s']['achieved'] for r in rounds if r['sustained']), default=0)
+
+
+def searched(results):
+    """{(scenario, broker): records a second} of the searches for the highest rate: of several rounds their median."""
+    by = {}
+    for r in results:
+        if r.get('search'):
+            by.setdefault((r['scenario'], r['broker']), {}).setdefault(r.get('round', 1), []).append(r)
+    return {k: statistics.median(sustained(runs) for runs in rounds.values()) for k, rounds in by.items()}
+
+
 def ratios(results):
     """{what: ratio} of medians within one run: to the floor a scenario names, and of another broker to ours in the same scenario."""
     found = {}
@@ -82,8 +97,12 @@ def ratios(results):
             ours, floor = median(rounds, q), floor_of(results, rounds[0]['floor'], q)
             if broker == 'tidemark' and ours and floor:
                 found[f'{scenario} {q} to floor'] = ours / floor
-            base = by.get((scenario, 'tidemark', rate))
+            base = by.get((scenario, 'tidemark', rate)) if not rounds[0].get('search') else None
             base = median(base, q) if base and broker != 'tidemark' else None
             if base and ours:
                 found[f'{scenario} {rate:g}/s {q} {broker} to tidemark'] = ours / base
+    best = searched(results)
+    for (scenario, broker), rate in best.items():
+        if broker != 'tidemark' and rate and best.get((scenario, 'tidemark')):
+            found[f'{scenario} sustained rate, tidemark to {broker}'] = best[(scenario, 'tidemark')] / rate
     return found

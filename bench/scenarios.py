@@ -9,8 +9,11 @@ smoke takes those with run.smoke=1. A scenario is what tidemark-load reads, and 
     run.brokers   1 or 3
     run.kind      load, echo (through port and TCP, without a broker), or write (to the device, without a broker)
     run.rates     instead of one rate, several runs
+    run.search    LOW,HIGH: the highest rate that is sustained, by doubling and then halving the step
+    run.cold.mib  so much is written to another topic before; a reader goes through it from the beginning beside the load
     run.kill.s    the leader is killed so many seconds after the load has begun
     run.floor     echo+write: what its latency is compared to
+    run.kafka     1: Apache Kafka stands in our place, too
     run.broker.X  a setting of our brokers, which are started anew with it (an ablation)
     run.client    kernel, or bypass: the load has our own TCP on its cable, and the client's kernel nothing
 """
@@ -31,7 +34,7 @@ import report  # noqa: E402
 from cluster import CLIENT, DATA, Cluster, Failure, expect, sh, wait_until  # noqa: E402
 from kafka import Kafka, Skip  # noqa: E402
 
-ECHO_PORT, WHOLE_S = 7003, 60
+ECHO_PORT, WHOLE_S, SEARCH_RUNS, WARM_S = 7003, 60, 12, 10
 TICKS = os.sysconf('SC_CLK_TCK')
 KAFKA_WAYS = {'kafka': {}, 'kafka-flush': {'topic.config.flush.messages': 1}}  # the second is durable as ours is
 
@@ -45,11 +48,12 @@ class Scenario:
         self.run = {k[4:]: v for k, v in values.items() if k.startswith('run.')}
         self.options = {k: v for k, v in values.items() if not k.startswith('run.')}
         self.settings = {k[7:]: self.run.pop(k) for k in list(self.run) if k.startswith('broker.')}
-        unknown = set(self.run) - {'brokers', 'kind', 'smoke', 'rates', 'kill.s', 'floor', 'client'}
+        unknown = set(self.run) - {'brokers', 'kind', 'smoke', 'rates', 'kill.s', 'floor', 'client', 'search', 'cold.mib', 'kafka'}
         expect(not unknown, f'{path}: unknown {unknown}')
         self.kind = self.run.get('kind', 'load')
         self.brokers = int(self.run.get('brokers', 1))
         self.rates = [float(x) for x in self.run['rates'].split(',')] if 'rates' in self.run else [float(self.options['rate'])]
+        self.search = [float(x) for x in self.run['search'].split(',')] if 'search' in self.run else None
         self.floor = self.run['floor'].split('+') if 'floor' in self.run else []
 
 
@@ -71,31 +75,43 @@ class Bench:
 
     def load(self, cluster, s, rate, number, broker, processes, more=()):
         """Runs it, adds what only we know, and keeps it."""
-        stem = f'{s.name}{f"-{rate:g}" if len(s.rates) > 1 else ""}.{broker}.{number}'
+        sweep = len(s.rates) > 1 or s.search is not None
+        stem = f'{s.name}{f"-{rate:.0f}" if sweep else ""}.{broker}.{number}'
         path = self.out / 'results' / f'{stem}.json'
-        topic = f'{s.name}-{rate:g}-{broker}-{number}'
+        topic = f'{s.name}-{rate:.0f}-{broker}-{number}'
         options = {**s.options, 'rate': f'{rate:g}', 'label': broker, 'json': path, 'hdr': path.with_suffix('.hdr'), **dict(more)}
         if s.kind == 'load':
             options.update(bootstrap=cluster.boot, topic=topic, create='yes')
         if s.run.get('client') == 'bypass':
             options.update(transport=f'vdev:net_af_packet0,iface={cluster.short}c,blocksz=4194304,framesz=2048,framecnt=8192,qdisc_bypass=1',
                            address=f'{DATA}.{CLIENT}/24')
+        cold = 'cold.mib' in s.run and s.kind == 'load'
+        if cold:
+            self.fill(cluster, s, topic)
         command = [str(self.write_tool if s.kind == 'write' else self.tool)] + [x for k, v in options.items() for x in (f'--{k}', str(v))]
         before = [cpu_seconds(p.pid) for p in processes]
         p = subprocess.Popen(['ip', 'netns', 'exec', cluster.ns_client, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         cluster.helpers.append(p)
+        reader = self.read_cold(cluster, s, f'{stem}.reader', topic) if cold else None
         mark = self.kill_leader(cluster, s, topic) if 'kill.s' in s.run else None
         text, _ = p.communicate(timeout=600)
         cluster.helpers.remove(p)
+        if reader:
+            reader.communicate(timeout=600)
+            cluster.helpers.remove(reader)
         expect(p.returncode in (0, 3), f'{stem}: {text[-800:]}')
         found = json.loads(path.read_text())
-        found.update(scenario=s.name, title=s.title, broker=broker, kind=s.kind, rate=rate, sweep=len(s.rates) > 1, floor=s.floor, round=number,
+        found.update(scenario=s.name, title=s.title, broker=broker, kind=s.kind, rate=rate, sweep=sweep, search=s.search is not None, floor=s.floor, round=number,
                      wire=f'veth and bridge, {self.args.vdev}', settings=self.told_settings(cluster, broker, more) if s.kind == 'load' else {})
         found['brokers'] = [{'cpu_s': round(cpu_seconds(q.pid) - b, 3)} for q, b in zip(processes, before) if q.poll() is None]
+        if reader:
+            told = json.loads((self.out / f'{stem}.reader.json').read_text())
+            found['reader'] = {'bytes': told['counts']['bytes'], 'seconds': told['elapsed_s']}
         if mark:
             found['marks'] = [{'at_s': round(mark[0] - found['start_monotonic_ns'] / 1e9, 3), 'text': mark[1]}]
         path.write_text(json.dumps(found, separators=(',', ':')))
         self.say(found)
+        return found
 
     def say(self, r):
         h = r['latency']['produce' if r['latency']['produce']['count'] else 'e2e']
@@ -104,6 +120,27 @@ class Bench:
 
     def told_settings(self, cluster, broker, more):
         return {**({} if broker != 'tidemark' else {'core.idle': 'wait', 'ack.durability': 'device', **cluster.settings}), **dict(more)}
+
+    COLD = {'record.bytes': 10000, 'batch.records': 10, 'lag.share': 1, 'warmup.s': 0}
+
+    def cold_command(self, cluster, topic, **options):
+        options = {**self.COLD, 'bootstrap': cluster.boot, 'topic': f'{topic}-cold', **{k.replace('_', '.'): v for k, v in options.items()}}
+        return ['ip', 'netns', 'exec', cluster.ns_client, str(self.tool)] + [x for k, v in options.items() for x in (f'--{k}', str(v))]
+
+    def fill(self, cluster, s, topic):
+        rate = float(s.run['cold.mib']) * 2 ** 20 / self.COLD['record.bytes'] / 5
+        command = self.cold_command(cluster, topic, create='yes', consume='no', rate=rate, duration_s=5, drain_s=120, queue_max=10 ** 6)
+        r = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        expect(r.returncode in (0, 3), f'the cold topic is not filled: {r.stdout[-500:]}{r.stderr[-300:]}')
+
+    def read_cold(self, cluster, s, stem, topic):
+        """It begins with the load, more or less, and reads as fast as it is given."""
+        seconds = float(s.options.get('warmup.s', 2)) + float(s.options.get('duration.s', 10))
+        path = self.out / f'{stem}.json'  # beside the results: there is no latency in it
+        p = subprocess.Popen(self.cold_command(cluster, topic, produce='no', **{'from': 'beginning'}, duration_s=seconds, json=path),
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        cluster.helpers.append(p)
+        return p
 
     def kill_leader(self, cluster, s, topic):
         def led():  # of all topics: a question for one would make it, before the load does with its settings
@@ -141,11 +178,28 @@ class Bench:
         if bypass:
             sh('ip', '-n', cluster.ns_client, 'addr', 'flush', 'dev', device)
         try:
-            for rate in s.rates:
+            if s.search:
+                self.search(cluster, s, number, broker, processes, more)
+            for rate in s.rates if not s.search else ():
                 self.load(cluster, s, rate, number, broker, processes, more)
         finally:
             if bypass:
                 sh('ip', '-n', cluster.ns_client, 'addr', 'add', f'{DATA}.{CLIENT}/24', 'dev', device)
+
+    def search(self, cluster, s, number, broker, processes, more):
+        """A run that is late says nothing against the broker: what counts is what was left to answer at the end."""
+        low, high = s.search
+        good, bad, rate = None, None, low
+        for _ in range(SEARCH_RUNS):
+            if self.load(cluster, s, rate, number, broker, processes, more)['sustained']:
+                good = rate
+            else:
+                bad = rate
+            if good is None or (bad is None and good >= high):
+                break
+            rate = min(good * 2, high) if bad is None else (good * bad) ** 0.5
+            if bad is not None and bad / good < 1.1:
+                break
 
     def tidemark(self, cluster, chosen, number):
         cluster.start()
@@ -165,8 +219,7 @@ class Bench:
             cluster.start()
 
     def kafka(self, cluster, chosen, number):
-        """The scenarios that name a floor are those in which brokers are compared."""
-        chosen = [s for s in chosen if s.floor]
+        chosen = [s for s in chosen if s.run.get('kafka') == '1']
         if self.args.kafka == 'no' or not chosen:
             return
         try:
@@ -178,11 +231,18 @@ class Bench:
             return
         try:
             other.start()
+            self.warm(cluster)
             for s in chosen:
                 for way, more in KAFKA_WAYS.items():
                     self.against(cluster, s, number, way, [b.process for b in other.brokers], more.items())
         finally:
             other.stop()
+
+    def warm(self, cluster):
+        """A JVM compiles what runs often."""
+        r = cluster.client(self.tool, '--bootstrap', cluster.boot, '--topic', 'warm', '--create', 'yes', '--replication', len(cluster.brokers), '--rate', 2000,
+                           '--warmup.s', 0, '--duration.s', WARM_S, '--lag.share', 1, '--queue.max', 10 ** 6, check=False)
+        expect(r.returncode in (0, 3), f'Kafka takes no load: {r.stdout[-500:]}{r.stderr[-300:]}')
 
     def size(self, count, chosen, number):
         cluster = Cluster(self.args.build, count, self.args.vdev)

@@ -73,6 +73,16 @@ class Reports(unittest.TestCase):
         self.assertIsNotNone(results.value(r, 'p99'))
         self.assertIsNone(results.value(r, 'p99.9'))  # of 2000 samples two are beyond
 
+    def test_the_most_that_was_sustained(self):
+        def probe(broker, rate, good, number=1):
+            r = result('most', broker, 5, search=True, sweep=True, sustained=good, round=number, rate=rate)
+            r['records_per_s']['achieved'] = rate
+            return r
+        found = [probe('tidemark', 100, True), probe('tidemark', 900, True), probe('tidemark', 1000, False), probe('tidemark', 700, True, 2),
+                 probe('tidemark', 5000, False, 2), probe('kafka', 100, True), probe('kafka', 900, False)]
+        self.assertEqual(results.searched(found), {('most', 'tidemark'): 800, ('most', 'kafka'): 100})
+        self.assertEqual(results.ratios(found), {'most sustained rate, tidemark to kafka': 8})
+
     def test_medians_of_rounds(self):
         rounds = [result('x', 'tidemark', us) for us in (5, 900, 6)]
         self.assertAlmostEqual(results.median(rounds, 'p50'), 6.5, 0)
