@@ -61,13 +61,15 @@ def against_rate(directory, found, stem):
     for broker in dict.fromkeys(r['broker'] for r in found):
         rows = sorted((r for r in found if r['broker'] == broker), key=lambda r: r['rate'])
         for q in ('p50', 'p99'):
-            points = [(r['records_per_s']['achieved'], results.value(r, q)) for r in rows]
+            points = [(r['records_per_s']['achieved'], v) for r in rows if (v := results.value(r, q))]
+            if not points:
+                continue
             colour = PALETTE[len(blocks) % len(PALETTE)]
             plots.append(f'$d{len(blocks)} using 1:2 with linespoints pt 7 lw 2 lc rgb {quoted(colour)} title {quoted(f"{broker} {q}")}')
-            blocks.append('\n'.join(f'{x} {v}' for x, v in points if v))
+            blocks.append('\n'.join(f'{x} {v}' for x, v in points))
     script = ("set logscale xy\nset xlabel 'records a second, acknowledged in time'\nset ylabel 'microseconds, due to answer'\nset format y '%.0f'\n"
               f"plot {', '.join(plots)}\n")
-    return gnuplot(directory, stem, script, [b for b in blocks if b] if all(blocks) else [])
+    return gnuplot(directory, stem, script, blocks)
 
 
 def time_series(directory, r, stem):

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tidemark-load: options, threads, and the start that they have in common. */
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -41,12 +42,35 @@ static uint64_t clock_ns(clockid_t clock)
     return (uint64_t)t.tv_sec * TIDE_NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
+/* The thread's processor of "2,3"; false: it is none of ours. */
+static bool pin(unsigned index)
+{
+    cpu_set_t set;
+    const char *at = run.options.cpus;
+    unsigned long cpus[CPU_SETSIZE], count = 0;
+    char *end;
+    while (*at != 0 && count < CPU_SETSIZE) {
+        cpus[count] = strtoul(at, &end, 10);
+        if (end == at || cpus[count] >= CPU_SETSIZE || (*end != 0 && *end != ','))
+            return false;
+        at = *end == ',' ? end + 1 : end;
+        count++;
+    }
+    if (count == 0)
+        return true;
+    CPU_ZERO(&set);
+    CPU_SET(cpus[index % count], &set);
+    return pthread_setaffinity_np(pthread_self(), sizeof(set), &set) == 0;
+}
+
 /* Until all are ready each turns for itself; then the first that sees the start begins with it. */
 static void *thread_main(void *arg)
 {
     struct thread *t = arg;
     struct load_worker *w = &t->worker;
     (void)prctl(PR_SET_TIMERSLACK, 1);
+    if (!pin((unsigned)(t - run.threads)))
+        snprintf(w->error, sizeof(w->error), "cpus: '%.200s' are no processors of ours", run.options.cpus);
     while (!stopped && w->error[0] == 0 && !load_worker_done(w)) {
         load_worker_turn(w);
         if (w->start_ns != 0)
