@@ -34,6 +34,8 @@ void load_report_end(struct load_report *r, uint64_t now_ns)
     add_cpu(r, 1);
 }
 
+#define BACKLOG_S 0.25 /* of requests unanswered when the schedule ends */
+
 /* ---- may it be believed? ------------------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 3))) static void reason(struct load_report *r, const char *format, ...)
@@ -72,7 +74,8 @@ void load_report_judge(struct load_report *r)
         reason(r, "empty: nothing was due after the warm-up");
     r->intended_rate = (double)x->measured_due * per_record;
     r->achieved_rate = (double)x->measured_acked * per_record;
-    r->sustained = x->not_sent == 0 && x->backlog <= TIDE_MAX(10ul, x->measured_due / 100);
+    /* What is on its way at any moment is rate times latency: a quarter of a second of it is no queue that grows. */
+    r->sustained = x->not_sent == 0 && (double)x->backlog <= 10 + BACKLOG_S * o->rate / (double)o->batch_records;
 }
 
 /* ---- for people ------------------------------------------------------------------------------------------------------ */
