@@ -168,7 +168,8 @@ static void put_member(struct wire_writer *w, const struct group_member *m, cons
 static void put_key(struct groups *g, struct wire_writer *key, const struct group *group)
 {
     group_key_begin(g, key, GROUP_RECORD_GROUP);
-    wire_put_string(key, false, group->id->at, group->id->len);
+    put_text(key, group_metadata_key_put_group, 0, group->id);
+    group_metadata_key_end(key, 0);
 }
 
 /* Appends and applies. */
@@ -282,10 +283,12 @@ static enum tide_status apply_value(struct groups *g, struct group *group, struc
     enum classic_state to = in->members.count > 0 ? CLASSIC_STABLE : CLASSIC_EMPTY;
     while (loading && (m = TAILQ_FIRST(&c->members)) != NULL)
         remove_member(g, m);
+    if (in->protocol.null && to == CLASSIC_STABLE) /* never written; what has members has a protocol, if only one without a name */
+        in->protocol = no_protocol;
     if (!set_text(g, &c->protocol_type, &in->protocol_type, true) || !set_text(g, &c->protocol, &in->protocol, false))
         return TIDE_FULL;
     while (group_metadata_value_member_metadata_next(&in->members, v, &member)) {
-        enum tide_status status = apply_member(g, group, &member, in->protocol.null ? &no_protocol : &in->protocol);
+        enum tide_status status = apply_member(g, group, &member, &in->protocol);
         if (status != TIDE_OK)
             return status;
     }
@@ -302,14 +305,14 @@ static enum tide_status apply_value(struct groups *g, struct group *group, struc
 
 enum tide_status classic_replay(struct groups *g, struct wire_cursor *key, struct wire_cursor *value)
 {
+    struct group_metadata_key k;
     struct group_metadata_value in;
-    struct wire_bytes id = wire_get_string(key, false, false);
     struct group *group;
     enum tide_status status;
     int16_t v;
-    if (!wire_done(key))
+    if (!group_metadata_key_read(key, 0, &k))
         return TIDE_BAD;
-    group = groups_find(g, &id);
+    group = groups_find(g, &k.group);
     if (value == NULL) {
         if (group != NULL && group->kind == &classic_kind)
             forget_group(g, group);
@@ -320,7 +323,7 @@ enum tide_status classic_replay(struct groups *g, struct wire_cursor *key, struc
         return TIDE_BAD;
     if (group != NULL && group->kind != &classic_kind)
         return TIDE_BAD;
-    if (group == NULL && (group = groups_add(g, &id)) == NULL)
+    if (group == NULL && (group = groups_add(g, &k.group)) == NULL)
         return TIDE_FULL;
     group->pinned = true;
     status = apply_value(g, group, &in, v);

@@ -543,6 +543,8 @@ void groups_on_committed(struct groups *g, const struct tide_time *now, int64_t 
         g->committed = end;
     while ((w = TAILQ_FIRST(&g->writes)) != NULL && w->end <= g->committed) {
         TAILQ_CONCAT(&g->ready, &w->answers, link);
+        if (g->on_time == w)
+            g->on_time = TAILQ_NEXT(w, link);
         TAILQ_REMOVE(&g->writes, w, link);
         if (w->group != NULL)
             w->group->last_write = NULL;
@@ -562,9 +564,8 @@ static void give_up(struct groups *g)
 {
     struct group_write *w;
     struct groups_asked *a;
-    TAILQ_FOREACH (w, &g->writes, link) {
-        if (gives_up_at_ns(g, w) > g->now.now_ns)
-            break;
+    while ((w = g->on_time) != NULL && gives_up_at_ns(g, w) <= g->now.now_ns) {
+        g->on_time = TAILQ_NEXT(w, link);
         w->late = true;
         TAILQ_FOREACH (a, &w->answers, link)
             a->error = KAFKA_COORDINATOR_NOT_AVAILABLE;
@@ -595,16 +596,13 @@ void groups_turn(struct groups *g, const struct tide_time *now, const struct tid
 uint64_t groups_deadline_ns(const struct groups *g)
 {
     uint64_t at = group_timers_deadline_ns(g);
-    const struct group_write *w;
     if (g->phase != GROUPS_ACTIVE)
         return TIDE_NEVER;
     at = TIDE_MIN(at, g->sweep != NULL ? g->sweep_goes_on_ns : g->sweep_at_ns);
-    TAILQ_FOREACH (w, &g->writes, link)
-        if (!TAILQ_EMPTY(&w->answers)) {
-            uint64_t late = gives_up_at_ns(g, w);
-            at = TIDE_MIN(at, late);
-            break;
-        }
+    if (g->on_time != NULL) {
+        uint64_t late = gives_up_at_ns(g, g->on_time);
+        at = TIDE_MIN(at, late);
+    }
     return at;
 }
 

@@ -228,6 +228,7 @@ struct groups {
     struct group_table groups, members, instances, topics, cookies;
     TAILQ_HEAD(, group) all;
     TAILQ_HEAD(group_writes, group_write) writes; /* by end */
+    struct group_write *on_time; /* the first one whose answers were not told to give up */
     struct groups_asked_list ready;
     TAILQ_HEAD(, groups_asked) spare;
     struct group_write *last_removal; /* that took a group away */

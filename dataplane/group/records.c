@@ -129,6 +129,8 @@ static enum tide_status append(struct groups *g, struct group *group, struct gro
         group->last_write->group = NULL;
     group->last_write = w;
     TAILQ_INSERT_TAIL(&g->writes, w, link);
+    if (g->on_time == NULL)
+        g->on_time = w;
     status = groups_apply(g, tide_rope_slice(&b->w.out, 0, b->w.out.len));
     TIDE_ASSERT(status == TIDE_OK); /* what it needs was prepared */
     *ret_error = 0;

@@ -12,8 +12,11 @@ KEYS = {"produce": (0, 9), "fetch": (1, 12), "list_offsets": (2, 6), "metadata":
         "offset_for_leader_epoch": (23, 4), "describe_configs": (32, 4), "describe_cluster": (60, 0),
         "delete_records": (21, 2), "alter_configs": (33, 2), "describe_log_dirs": (35, 2), "create_partitions": (37, 2),
         "elect_leaders": (43, 2), "incremental_alter_configs": (44, 1), "alter_partition_reassignments": (45, 0),
-        "list_partition_reassignments": (46, 0), "describe_quorum": (55, 0), "update_features": (57, 0), "consumer_group_heartbeat": (68, 0), "consumer_group_describe": (69, 0),
-        "describe_topic_partitions": (75, 0)}
+        "list_partition_reassignments": (46, 0), "describe_quorum": (55, 0), "update_features": (57, 0),
+        "consumer_group_heartbeat": (68, 0), "consumer_group_describe": (69, 0),
+        "describe_topic_partitions": (75, 0), "offset_commit": (8, 8), "offset_fetch": (9, 6), "join_group": (11, 6), "heartbeat": (12, 4),
+        "leave_group": (13, 4), "sync_group": (14, 4), "describe_groups": (15, 5), "list_groups": (16, 3), "delete_groups": (42, 2),
+        "offset_delete": (47, 99)}
 SEED_MAX = 2000
 
 
