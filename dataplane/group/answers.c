@@ -229,12 +229,13 @@ static bool refuse_fetch(struct wire_cursor *c, int16_t v, int32_t element, int1
     return true;
 }
 
-static bool name_at(struct wire_list l, bool flexible, int32_t n, struct wire_bytes *ret)
+bool asked_name(struct wire_list l, bool flexible, int32_t n, struct wire_bytes *ret)
 {
-    for (int32_t i = 0; n >= 0 && n < l.count && wire_list_next_string(&l, flexible, ret); i++)
-        if (i == n)
-            return true;
-    return false;
+    if (n < 0 || n >= l.count)
+        return false;
+    for (int32_t i = 0; i <= n; i++)
+        (void)wire_list_next_string(&l, flexible, ret);
+    return true;
 }
 
 bool groups_write_error(const struct groups_question *q, int16_t error, struct wire_writer *w)
@@ -249,14 +250,14 @@ bool groups_write_error(const struct groups_question *q, int16_t error, struct w
         return refuse_fetch(&c, v, q->element, error, w);
     case KAFKA_API_DESCRIBE_GROUPS: {
         struct describe_groups_request in;
-        if (!describe_groups_request_read(&c, v, &in) || !name_at(in.groups, v >= 5, q->element, &id))
+        if (!describe_groups_request_read(&c, v, &in) || !asked_name(in.groups, v >= 5, q->element, &id))
             return false;
         write_described(w, v, &id, error);
         return true;
     }
     case KAFKA_API_DELETE_GROUPS: {
         struct delete_groups_request in;
-        if (!delete_groups_request_read(&c, v, &in) || !name_at(in.groups_names, v >= 2, q->element, &id))
+        if (!delete_groups_request_read(&c, v, &in) || !asked_name(in.groups_names, v >= 2, q->element, &id))
             return false;
         write_deleted(w, v, &id, error);
         return true;

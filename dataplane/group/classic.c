@@ -1163,10 +1163,8 @@ enum tide_status classic_on_describe(struct groups *g, const struct groups_quest
     struct wire_bytes id = {0};
     struct wire_writer w;
     struct group *group;
-    if (!describe_groups_request_read(&cursor, q->version, &in) || q->element < 0 || q->element >= in.groups.count)
+    if (!describe_groups_request_read(&cursor, q->version, &in) || !asked_name(in.groups, q->version >= 5, q->element, &id))
         return TIDE_BAD;
-    for (int32_t i = 0; i <= q->element; i++)
-        (void)wire_list_next_string(&in.groups, q->version >= 5, &id);
     group = groups_find(g, &id);
     wire_writer_init(&w, g->config.pool);
     if (group != NULL && group->kind == &classic_kind)

@@ -389,17 +389,6 @@ static enum tide_status on_list(struct groups *g, const struct groups_question *
     return TIDE_OK;
 }
 
-/* The element of a list of names. */
-static bool nth_name(struct wire_list l, bool flexible, int32_t n, struct wire_bytes *ret)
-{
-    if (n < 0 || n >= l.count)
-        return false;
-    for (int32_t i = 0; i <= n; i++)
-        if (!wire_list_next_string(&l, flexible, ret))
-            return false;
-    return true;
-}
-
 static enum tide_status on_delete_group(struct groups *g, const struct groups_question *q, struct groups_asked *a)
 {
     struct delete_groups_request in;
@@ -408,7 +397,7 @@ static enum tide_status on_delete_group(struct groups *g, const struct groups_qu
     struct group *group;
     struct wire_writer w;
     int16_t error = 0;
-    if (!delete_groups_request_read(&c, q->version, &in) || !nth_name(in.groups_names, q->version >= 2, q->element, &id))
+    if (!delete_groups_request_read(&c, q->version, &in) || !asked_name(in.groups_names, q->version >= 2, q->element, &id))
         return TIDE_BAD;
     group = groups_find(g, &id);
     if (group == NULL)

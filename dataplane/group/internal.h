@@ -251,7 +251,7 @@ void group_table_put(struct group_table *, struct group_node *, uint64_t hash);
 void group_table_remove(struct group_table *, struct group_node *);
 struct group_node *group_table_first(const struct group_table *, uint64_t hash); /* then next, as long as the hash is the same */
 bool group_text_is(const struct group_text *, const struct wire_bytes *);
-/* NULL: the heap is full. An empty text is NULL as well where `empty_is_null`. */
+/* NULL: the heap is full. */
 struct group_text *group_text_take(struct groups *, struct tide_slice);
 struct group_text *group_text_of(struct groups *, const void *, uint32_t len);
 /* Ready for what is going to be applied: false when the heap is full. */
@@ -275,6 +275,8 @@ void asked_finish(struct groups *, struct group *, struct groups_asked *);
 void asked_say(struct groups *, struct group *, struct groups_asked *, int16_t error);
 /* The error in the shape that the request asks for. TIDE_FULL: no memory, nothing happened. */
 enum tide_status asked_refuse(struct groups *, struct group *, struct groups_asked *, const struct groups_question *, int16_t error);
+/* The name that a question is about, of a list of names. False: there are not so many. */
+bool asked_name(struct wire_list, bool flexible, int32_t n, struct wire_bytes *ret);
 /* Takes the body over. False: the pool is empty; abandoned. */
 bool asked_body(struct groups_asked *, struct wire_writer *);
 bool asked_write_late_error(struct groups *, struct groups_asked *);
