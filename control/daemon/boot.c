@@ -57,8 +57,8 @@ enum {
     ERROR_MAX = 1024,
     RESPONSE_BLOCK = 8192,
     REQUEST_BLOCK = 16384,
-    MAILS = 16383,
     REQUESTS_PER_CORE = 16384,
+    MAILS = 32767, /* a request that waits for a rebalance has one, and others want some then */
     RESPONSE_BLOCKS = 8191,
     ORDERS = 8192, /* letters of control to the cores: two per replica at most */
     PEER_BLOCK = 256,
@@ -331,6 +331,7 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
                             .steer = w->steer,
                             .source_ports = {(uint16_t)s->data_source_port_first, (uint16_t)s->data_source_port_last}};
     struct nic_port_info port;
+    uint64_t seeds[2];
     unsigned requests = (unsigned)(s->core_request_memory_bytes / REQUEST_BLOCK);
 
     nic_port_info(w->nic, 0, &port);
@@ -368,14 +369,16 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
                                 .tx_pool = nic_tx_pool(w->nic)};
     if (getrandom(c.tcp.secret, sizeof(c.tcp.secret), 0) != sizeof(c.tcp.secret))
         return false;
+    if (getrandom(seeds, sizeof(seeds), 0) != sizeof(seeds))
+        return false;
     c.broker = (struct broker_config){.request_pool = w->request_pools[i],
                                       .response_pool = w->response_pools[i],
                                       .peer_pool = w->peer_pools[i],
                                       .requests_max = REQUESTS_PER_CORE,
                                       .sessions_max = c.tcp.connections_max,
-                                      .mails_max = MAILS};
-    if (getrandom(&c.broker.random, sizeof(c.broker.random), 0) != sizeof(c.broker.random))
-        return false;
+                                       .mails_max = MAILS,
+                                       .random = seeds[0],
+                                       .seed = seeds[1]};
     w->cores[i] = core_create(&c);
     return w->cores[i] != NULL;
 }

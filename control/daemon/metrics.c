@@ -54,7 +54,7 @@ static void pools(FILE *f, const struct world *w)
     for (uint32_t core = 0; core < w->core_count; core++) {
         const struct log_core *l = w->log_cores[core];
         struct log_core_free free_now;
-        struct broker_gauges g;
+        const struct rte_mempool *letters = broker_letters(core_broker(w->cores[core]));
         pool(f, "request", core, w->request_pools[core]->size, rte_mempool_avail_count(w->request_pools[core]));
         pool(f, "response", core, w->response_pools[core]->size, rte_mempool_avail_count(w->response_pools[core]));
         free_now = log_core_free_now(l);
@@ -63,8 +63,7 @@ static void pools(FILE *f, const struct world *w)
         pool(f, "read", core, l->config.read_buffers, free_now.reads);
         pool(f, "view", core, l->config.views, free_now.views);
         pool(f, "index_chunk", core, l->config.index_chunks, free_now.chunks);
-        broker_gauges(core_broker(w->cores[core]), &g);
-        pool(f, "mail", core, g.mails, g.mails_free);
+        pool(f, "mail", core, letters->size, rte_mempool_avail_count(letters));
     }
 }
 
@@ -97,6 +96,31 @@ static void counter(FILE *f, const char *name, const char *help, uint64_t value)
     fprintf(f, "# HELP tidemark_%s_total %s\n# TYPE tidemark_%s_total counter\ntidemark_%s_total %lu\n", name, help, name, name, value);
 }
 
+/* Of all cores together. */
+static void group_gauges(FILE *f, const struct world *w)
+{
+    static const struct {
+        const char *name, *help;
+        size_t at;
+    } rows[] = {
+        {"group_coordinators", "partitions of __consumer_offsets whose coordinator takes questions here", offsetof(struct core_gauges, coordinators)},
+        {"group_coordinators_loading", "and those led here whose log is being read, waits for its commitment, or cannot be read", offsetof(struct core_gauges, coordinators_loading)},
+        {"groups", "groups coordinated here", offsetof(struct core_gauges, groups)},
+        {"group_members", "their members", offsetof(struct core_gauges, group_members)},
+        {"group_waits", "questions that wait for other members, for time or for their commitment", offsetof(struct core_gauges, group_waits)},
+        {"group_offsets", "committed offsets of groups coordinated here", offsetof(struct core_gauges, group_offsets)},
+        {"group_skipped_records", "records of __consumer_offsets of a type or version that is not known", offsetof(struct core_gauges, group_skipped_records)},
+        {"group_heap_bytes", "memory for groups (group.memory.bytes)", offsetof(struct core_gauges, group_heap_bytes)},
+        {"group_heap_free_bytes", "and what is left of it", offsetof(struct core_gauges, group_heap_free_bytes)},
+    };
+    for (size_t i = 0; i < TIDE_ARRAY_LEN(rows); i++) {
+        uint64_t sum = 0;
+        for (uint32_t core = 0; core < w->core_count; core++)
+            sum += tide_pub64_peek((const struct tide_pub64 *)((const char *)core_gauges(w->cores[core]) + rows[i].at));
+        gauge(f, rows[i].name, rows[i].help, sum);
+    }
+}
+
 static void gauges(FILE *f, const struct world *w)
 {
     struct control_gauges g;
@@ -122,6 +146,7 @@ static void gauges(FILE *f, const struct world *w)
     gauge(f, "peer_streams", "open streams to and from other brokers", streams);
     gauge(f, "followers", "followers' subscriptions served", feeds);
     gauge(f, "follower_lag_records", "records that the furthest of them has not acknowledged", lag);
+    group_gauges(f, w);
     gauge(f, "topics", "topics of the cluster", g.topics);
     gauge(f, "replicas_serving", "replicas served by this broker", g.replicas_serving);
     gauge(f, "replicas_failed", "replicas that could not be opened or that failed", g.replicas_failed);

@@ -2,6 +2,7 @@
 /*
  * One turn of a core's Kafka side: mail, bells, completions, what waited for room, timeouts.
  */
+#include "broker/coordinators.h"
 #include "broker/peers.h"
 
 #include <errno.h>
@@ -38,6 +39,7 @@ static void init_lists(struct broker *b)
     link_init(&b->partial);
     link_init(&b->ready);
     link_init(&b->parked);
+    link_init(&b->uncancelled);
     for (uint32_t i = 0; i < b->config.sessions_max; i++) {
         link_init(&b->sessions[i].in_free);
         link_append(&b->free_sessions, &b->sessions[i].in_free);
@@ -82,16 +84,26 @@ struct broker *broker_create(const struct broker_config *config)
         return NULL;
     }
     init_lists(b);
-    if (!fetch_create(b) || peers_create(b) == NULL) {
+    if (!fetch_create(b) || !coordinators_create(b) || peers_create(b) == NULL) {
         broker_destroy(b);
         return NULL;
     }
     return b;
 }
 
+static void forget_unsent(struct broker *b)
+{
+    for (uint32_t to = 0; to < MAIL_PARTIES_MAX; to++)
+        for (struct tide_mail *m = b->unsent_head[to]; m != NULL; m = m->next)
+            if (m->kind == MAIL_GROUP)
+                tide_rope_clear(&m->group.answer);
+}
+
 void broker_forget(struct broker *b)
 {
     log_core_lost(b->config.log_core);
+    coordinators_forget(b);
+    forget_unsent(b);
     for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++) {
         for (struct tide_mail *m = b->waits[i].parked_head; m != NULL; m = m->next)
             tide_slice_release(m->append.records);
@@ -125,6 +137,7 @@ void broker_destroy(struct broker *b)
         broker_forget(b);
     peers_destroy(b);
     fetch_sessions_destroy(b->fetch_sessions);
+    coordinators_destroy(b);
     rte_mempool_free(b->mails);
     rte_free(b->homes);
     rte_free(b->dirty);
@@ -333,6 +346,7 @@ void home_moved(struct broker *b, struct partition *p, struct tide_out *out)
         look_at_slot(b, slot, out);
     feeds_on_moved(b, slot);
     follows_on_moved(b, slot);
+    coordinators_on_moved(b, slot, out);
 }
 
 /* ---- the home side of appends ---------------------------------------------------------------- */
@@ -501,6 +515,7 @@ static void try_release(struct broker *b, uint32_t slot, struct tide_out *out)
 {
     struct home_slot *h = &b->home[slot];
     struct tide_mail *m = h->release;
+    coordinators_on_release(b, h->partition, out);
     home_resign(b, h->partition);
     follows_on_release(b, slot);
     if (b->waits[slot].parked_head != NULL || !partition_release(h->partition, out)) {
@@ -519,6 +534,7 @@ static void become(struct broker *b, struct partition *p, const struct mail_role
         return;
     follows_on_role(b, p, role);
     home_on_role(b, p, role);
+    coordinators_look(b, p, out);
     slot_dirty(b, partition_slot(p));
     home_moved(b, p, out);
 }
@@ -611,6 +627,20 @@ void broker_on_mail(struct broker *b, const struct tide_time *t, struct tide_mai
         else
             delete_records_on_answer(b, m);
         break;
+    case MAIL_GROUP:
+        if (m->pool != b->mails)
+            coordinators_on_question(b, m, out);
+        else
+            groups_api_on_answer(b, m, out);
+        break;
+    case MAIL_GROUP_CANCEL:
+        if (m->pool != b->mails) {
+            coordinators_on_cancel(b, m->cancel.question, out);
+            mail_out(b, m->from, m);
+        } else {
+            groups_api_on_cancelled(b, m, out);
+        }
+        break;
     case MAIL_ADOPT:
     case MAIL_RELEASE:
     case MAIL_CONFIGURE:
@@ -660,8 +690,12 @@ void broker_on_disk(struct broker *b, const struct tide_time *t, const struct di
         home_moved(b, p, out);
         return;
     }
-    if (slot >= b->config.requests_max) {
-        peers_on_disk(b, slot - b->config.requests_max, done, out);
+    if (slot >= COORDINATOR_READS_FIRST(b)) {
+        coordinators_on_disk(b, slot - COORDINATOR_READS_FIRST(b), done, out);
+        return;
+    }
+    if (slot >= FEED_READS_FIRST(b)) {
+        peers_on_disk(b, slot - FEED_READS_FIRST(b), done, out);
         return;
     }
     struct request *r = &b->requests[slot];
@@ -758,6 +792,7 @@ static unsigned turn_partitions(struct broker *b, struct tide_out *out)
         uint32_t ops = out->op_count + out->job_count;
         partition_turn(h->partition, &b->time, out);
         home_turn(b, h->partition);
+        coordinators_look(b, h->partition, out);
         did += out->op_count + out->job_count - ops;
         home_moved(b, h->partition, out);
         bool told = tell_failed(b, h);
@@ -911,6 +946,8 @@ unsigned broker_turn(struct broker *b, const struct tide_time *t, struct tide_ou
     did += run_stalled(b, out);
     did += run_retry(b, out);
     did += run_deadlines(b, out);
+    did += groups_api_turn(b, out);
+    did += coordinators_turn(b, out);
     sweep(b);
     close_idle(b);
     did += turn_partitions(b, out);
@@ -924,12 +961,12 @@ uint64_t broker_deadline_ns(const struct broker *b)
 {
     uint64_t soonest = b->heap_count != 0 ? b->heap[0]->deadline_ns : TIDE_NEVER;
     bool again = !link_is_empty(&b->stalled) || !link_is_empty(&b->retry) ||
-                 !link_is_empty(&b->parked) || b->trims != NULL || b->unsent_count != 0;
+                 !link_is_empty(&b->parked) || !link_is_empty(&b->uncancelled) || b->trims != NULL || b->unsent_count != 0;
     if (b->home_count != 0)
         soonest = TIDE_MIN(soonest, b->sweep_ns);
     if (b->session_count != 0 && b->settings->connections_max_idle_ms >= 0)
         soonest = TIDE_MIN(soonest, b->idle_look_ns);
-    soonest = TIDE_MIN(soonest, peers_deadline_ns(b));
+    soonest = TIDE_MIN(soonest, TIDE_MIN(peers_deadline_ns(b), coordinators_deadline_ns(b)));
     if (again) /* what is waited for rings us; this only bounds a wait for a pool */
         soonest = TIDE_MIN(soonest, b->time.now_ns + TIDE_NS_PER_MS);
     if (!link_is_empty(&b->partial))
@@ -946,6 +983,12 @@ void broker_gauges(const struct broker *b, struct broker_gauges *ret)
         .mails_free = rte_mempool_avail_count(b->mails),
     };
     peers_gauges(b, ret);
+    coordinators_gauges(b, ret);
+}
+
+const struct rte_mempool *broker_letters(const struct broker *b)
+{
+    return b->mails;
 }
 
 const struct tide_histogram *broker_stage(const struct broker *b, enum broker_stage stage)
@@ -958,6 +1001,7 @@ void broker_check(const struct broker *b)
     uint32_t open = 0;
     peers_check(b);
     fetch_sessions_check(b->fetch_sessions);
+    coordinators_check(b);
     for (uint32_t i = 0; i < b->config.requests_max; i++) {
         const struct request *r = &b->requests[i];
         if (r->state == REQUEST_FREE)

@@ -64,6 +64,7 @@ struct broker_config {
     struct tide_grace grace;           /* over the quiet points of all cores; zero: there are no others */
     const struct tide_settings *settings;
     uint64_t random;                   /* for the ids of fetch sessions */
+    uint64_t seed;                     /* of what nobody shall guess: ids of group members */
 };
 
 struct broker *broker_create(const struct broker_config *); /* [start]; NULL without memory */
@@ -89,6 +90,8 @@ void broker_tell_neighbour(struct broker *, const struct tide_addr *, const uint
 /* NULL when all slots are taken. `transport` is the caller's. */
 struct session *session_open(struct broker *, const struct tide_time *, uint32_t listener,
                              void *transport);
+/* Where its client is. */
+void session_set_address(struct session *, const struct tide_addr *);
 /* Bytes arrived; takes all of the rope. Whole requests are executed at once. */
 void session_on_bytes(struct session *, const struct tide_time *, struct tide_rope *, struct tide_out *);
 /* The peer has sent its last byte: answer what is whole, then close. */
@@ -161,8 +164,13 @@ struct broker_gauges {
     uint32_t peer_streams;   /* open ones, both ends */
     uint32_t feeds;          /* followers' subscriptions served by this core */
     uint64_t follower_lag;   /* records that the furthest of them has not acknowledged, as of the last BEAT */
+    uint32_t coordinators, coordinators_loading; /* the second: led, and not (yet) able to take questions */
+    uint32_t groups, group_members, group_waits; /* these as of up to COORDINATOR_GAUGES_MS ago */
+    uint64_t group_offsets, group_skipped_records;
+    uint64_t group_heap_bytes, group_heap_free_bytes;
 };
 void broker_gauges(const struct broker *, struct broker_gauges *ret); /* [core] */
+const struct rte_mempool *broker_letters(const struct broker *); /* [any] */
 const struct tide_histogram *broker_stage(const struct broker *, enum broker_stage); /* [any] */
 extern const char *const tide_stage_names[STAGE_COUNT];
 void broker_check(const struct broker *);

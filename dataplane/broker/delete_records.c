@@ -49,7 +49,8 @@ static void send_entry(struct broker *b, struct request *r, const struct topic_i
                        struct tide_out *out)
 {
     const struct view_partition *vp = NULL;
-    int16_t error = topic->error != 0 ? topic->error : route(b, topic, e->index, &vp);
+    const struct view_topic *known = topic_of(b, topic);
+    int16_t error = known != NULL && known->internal ? KAFKA_INVALID_TOPIC_EXCEPTION : topic->error != 0 ? topic->error : route(b, topic, e->index, &vp);
     if (error != 0) {
         entry_done(r, e, error, -1);
         return;

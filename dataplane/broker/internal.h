@@ -67,7 +67,7 @@ static inline void link_remove(struct link *l)
 enum request_state { REQUEST_FREE, REQUEST_OPEN, REQUEST_DONE, REQUEST_STATE_COUNT };
 
 enum item_kind { ITEM_PRODUCE_TOPIC = 1, ITEM_PRODUCE, ITEM_FETCH_TOPIC, ITEM_FETCH, ITEM_LIST_TOPIC, ITEM_LIST,
-                 ITEM_TRIM_TOPIC, ITEM_TRIM };
+                 ITEM_TRIM_TOPIC, ITEM_TRIM, ITEM_GROUP_CLIENT, ITEM_GROUP };
 
 struct request {
     enum request_state state;
@@ -126,6 +126,20 @@ struct request {
             uint32_t waiting;
             bool complete; /* every entry is on its way */
         } trim;
+        struct {
+            bool laid_out;
+            bool proceeding;  /* a call of ours is looking at it: what comes back is only noted */
+            bool ended;       /* without a response */
+            bool tagged;
+            bool uncancelled; /* an orphan whose coordinators were not told for lack of letters */
+            int16_t error;    /* of ListGroups */
+            uint32_t count, asked, joined_count;
+            uint32_t out;     /* letters */
+            int32_t elements;
+            struct work_at asked_at, joined_at;
+            struct tide_rope questions; /* one behind the other */
+            struct tide_rope joined;    /* answers, in order */
+        } group;
         struct {
             bool rerun;
         } ask;
@@ -247,6 +261,7 @@ struct session {
     struct link in_partial; /* broker->partial: holds bytes of an incomplete request, oldest first */
     struct link in_ready;   /* broker->ready: the core should look */
     struct link in_free;
+    struct tide_addr address; /* of the client */
     char client_id[TIDE_CLIENT_ID_MAX];
 };
 
@@ -299,6 +314,8 @@ struct broker {
     struct link parked;       /* slots with parked appends */
     struct peers *peers;
     struct fetch_sessions *fetch_sessions;
+    struct coordinators *coordinators;
+    struct link uncancelled;  /* orphans whose coordinators do not know yet */
     struct tide_mail *trims;  /* logs here whose start is on its way up */
     struct batch_check checks[CHECKS_MAX];
     uint32_t free_checks[CHECKS_MAX];
@@ -434,6 +451,11 @@ void api_versions_put_features(struct wire_writer *, const struct tide_view *, i
 /* The body of a Metadata answer, as the view says it to who came in by this listener. */
 void metadata_write(const struct tide_view *, uint32_t listener, int16_t version, const struct metadata_request *, struct wire_writer *);
 enum tide_status find_coordinator_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
+enum tide_status groups_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
+/* Its session is gone; it may be given back by this. */
+void groups_api_cancel(struct broker *, struct request *);
+/* What it holds goes back. */
+void groups_api_forget(struct request *);
 enum tide_status offset_for_leader_epoch_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
 enum tide_status describe_cluster_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
 enum tide_status ask_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);

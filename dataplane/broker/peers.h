@@ -45,6 +45,9 @@ enum peers_limit {
     HOME_RETRY_MS = 50,             /* an ISR that was refused, or whose answer got lost, is proposed again */
     FOLLOW_TAG_BITS = 12,           /* the slot; the generation above */
 };
+/* Whose a disk read is, by its slot: requests, feeds, coordinators. */
+#define FEED_READS_FIRST(b) ((b)->config.requests_max)
+#define COORDINATOR_READS_FIRST(b) ((b)->config.requests_max + FEEDS_MAX)
 static_assert(1 << FOLLOW_TAG_BITS >= TIDE_PARTITIONS_MAX, "a tag names the slot");
 
 /*

@@ -342,10 +342,13 @@ static void route_and_append(struct broker *b, struct request *r, const struct p
         struct wire_list partitions = t.partition_data;
         struct produce_request_partition_data p;
         struct topic_item *topic = work_next(&r->work, &at);
+        const struct view_topic *known = topic_of(b, topic);
+        if (topic->error == 0 && known != NULL && known->internal) /* coordinators alone write there */
+            topic->error = KAFKA_INVALID_TOPIC_EXCEPTION;
         while (produce_request_partition_data_next(&partitions, r->api_version, &p)) {
             struct produce_entry *e = work_next(&r->work, &at);
             const struct view_partition *vp = NULL;
-            int16_t error = e->error != 0 ? e->error : route(b, topic, p.index, &vp);
+            int16_t error = e->error != 0 ? e->error : topic->error != 0 ? topic->error : route(b, topic, p.index, &vp);
             if (r->produce.acks < -1 || r->produce.acks > 1)
                 error = KAFKA_INVALID_REQUIRED_ACKS;
             if (error != 0)

@@ -108,6 +108,7 @@ void request_give(struct broker *b, struct request *r)
     link_remove(&r->in_retry);
     fetch_abandon(b, r);
     forget_waiters(b, r);
+    groups_api_forget(r);
     work_clear(&r->work);
     tide_rope_clear(&r->frame);
     tide_rope_clear(&r->response);

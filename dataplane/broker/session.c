@@ -40,6 +40,11 @@ struct session *session_open(struct broker *b, const struct tide_time *t, uint32
     return s;
 }
 
+void session_set_address(struct session *s, const struct tide_addr *address)
+{
+    s->address = *address;
+}
+
 void session_ready(struct session *s)
 {
     if (!link_is_listed(&s->in_ready))
@@ -293,6 +298,8 @@ void session_on_gone(struct session *s)
         /* Nobody hears the answer: forget it, unless something of it is still out. */
         if (r->outstanding == 0)
             request_give(b, r);
+        else
+            groups_api_cancel(b, r);
     }
     tide_rope_clear(&s->in);
     tide_rope_clear(&s->out);

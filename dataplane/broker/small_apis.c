@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The APIs that fit on a page: ApiVersions, FindCoordinator, OffsetForLeaderEpoch, and those that
- * control answers.
+ * The APIs that fit on a page: ApiVersions, OffsetForLeaderEpoch, and those that control answers.
  */
 #include "broker/internal.h"
 
@@ -132,46 +131,6 @@ enum tide_status api_versions_unsupported(struct broker *b, struct request *r)
 {
     r->api_version = 0;
     return api_versions_write(b, r, KAFKA_UNSUPPORTED_VERSION, true);
-}
-
-enum tide_status find_coordinator_handle(struct broker *b, struct request *r, struct wire_cursor *body,
-                                         const struct tide_slice *frame, struct tide_out *out)
-{
-    static const char message[] = "this broker has no group or transaction coordinator";
-    struct find_coordinator_request in;
-    struct wire_writer w;
-    struct wire_bytes key;
-    struct wire_list keys;
-    enum tide_status status;
-    int16_t v = r->api_version;
-
-    (void)frame;
-    (void)out;
-    if (!find_coordinator_request_read(body, v, &in) || in.coordinator_keys.count > REQUEST_PARTITIONS_MAX)
-        return TIDE_BAD;
-    response_begin(b, r, &w);
-    find_coordinator_response_put_throttle_time_ms(&w, v, 0);
-    find_coordinator_response_put_error_code(&w, v, KAFKA_COORDINATOR_NOT_AVAILABLE);
-    find_coordinator_response_put_error_message(&w, v, message, sizeof(message) - 1);
-    find_coordinator_response_put_node_id(&w, v, -1);
-    find_coordinator_response_put_host(&w, v, "", 0);
-    find_coordinator_response_put_port(&w, v, -1);
-    find_coordinator_response_open_coordinators(&w, v, v >= 4 ? TIDE_MAX(in.coordinator_keys.count, 0) : 0);
-    keys = in.coordinator_keys;
-    while (v >= 4 && !w.failed && wire_list_next_string(&keys, true, &key)) {
-        find_coordinator_response_coordinator_put_key_slice(&w, v, &key);
-        find_coordinator_response_coordinator_put_node_id(&w, v, -1);
-        find_coordinator_response_coordinator_put_host(&w, v, "", 0);
-        find_coordinator_response_coordinator_put_port(&w, v, -1);
-        find_coordinator_response_coordinator_put_error_code(&w, v, KAFKA_COORDINATOR_NOT_AVAILABLE);
-        find_coordinator_response_coordinator_put_error_message(&w, v, message, sizeof(message) - 1);
-        find_coordinator_response_coordinator_end(&w, v);
-    }
-    find_coordinator_response_end(&w, v);
-    status = response_end(r, &w);
-    if (status == TIDE_OK)
-        request_done(b, r);
-    return status;
 }
 
 static void write_epoch_end(struct broker *b, struct wire_writer *w, int16_t v, const struct wire_bytes *name,

@@ -208,6 +208,8 @@ static bool open_session(struct core *c, const struct tide_time *t, struct tcp_c
         tcp_abort(conn);
         return false;
     }
+    struct tcp_endpoint peer = tcp_peer(conn);
+    session_set_address(s, &peer.addr);
     tcp_set_user(conn, s);
     return true;
 }
@@ -535,6 +537,15 @@ static void publish_gauges(struct core *c)
     tide_pub64_set(&c->gauges.peer_streams, g.peer_streams);
     tide_pub64_set(&c->gauges.feeds, g.feeds);
     tide_pub64_set(&c->gauges.follower_lag, g.follower_lag);
+    tide_pub64_set(&c->gauges.coordinators, g.coordinators);
+    tide_pub64_set(&c->gauges.coordinators_loading, g.coordinators_loading);
+    tide_pub64_set(&c->gauges.groups, g.groups);
+    tide_pub64_set(&c->gauges.group_members, g.group_members);
+    tide_pub64_set(&c->gauges.group_waits, g.group_waits);
+    tide_pub64_set(&c->gauges.group_offsets, g.group_offsets);
+    tide_pub64_set(&c->gauges.group_skipped_records, g.group_skipped_records);
+    tide_pub64_set(&c->gauges.group_heap_bytes, g.group_heap_bytes);
+    tide_pub64_set(&c->gauges.group_heap_free_bytes, g.group_heap_free_bytes);
 }
 
 static void publish_tcp(struct core *c, const struct tide_time *t)

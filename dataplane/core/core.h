@@ -102,6 +102,9 @@ struct core_gauges {
     struct tide_pub64 peer_streams;
     struct tide_pub64 feeds;
     struct tide_pub64 follower_lag;
+    struct tide_pub64 coordinators, coordinators_loading;
+    struct tide_pub64 groups, group_members, group_waits, group_offsets, group_skipped_records;
+    struct tide_pub64 group_heap_bytes, group_heap_free_bytes;
     struct tide_pub64 tcp[TCP_STAT_COUNT]; /* every 10 ms, and before the core waits */
 };
 const struct core_gauges *core_gauges(const struct core *); /* [any] */

@@ -32,6 +32,8 @@ enum mail_kind {
     /* between cores */
     MAIL_APPEND = 1,  /* session core -> home core, and back with the result */
     MAIL_TRIM,        /* session core -> home core, and back when the log starts there */
+    MAIL_GROUP,       /* session core -> home core of a group's coordinator, and back with the answer */
+    MAIL_GROUP_CANCEL, /* the same way: the answer to an earlier one is not wanted any more; and back */
     MAIL_NEIGHBOUR,   /* an address that one core learned */
     MAIL_SUBSCRIBE,   /* stream core -> home core of the leader, and back with the grant */
     MAIL_UNSUBSCRIBE, /* home core -> stream core: close that subscription, and back when it is closed; or
@@ -87,6 +89,39 @@ struct mail_trim {
     /* result */
     int16_t error;
     int64_t low_watermark;
+};
+
+/* Where a question to a group coordinator is; after SENT the home core alone writes it, until the letter is back. */
+enum mail_group_state {
+    MAIL_GROUP_SENT,
+    MAIL_GROUP_PARKED,   /* waits for room */
+    MAIL_GROUP_HELD,     /* a coordinator has it */
+    MAIL_GROUP_ANSWERED,
+};
+
+struct mail_group {
+    struct partition *partition; /* of __consumer_offsets; NULL: every coordinator of that core is asked (ListGroups) */
+    int16_t api_key;
+    int16_t api_version;
+    enum mail_group_state state;
+    int32_t element;          /* 0: the body is that of a list of one; -1: there is no list */
+    struct tide_slice body;   /* of one question; the sender's until the letter is back, like the texts */
+    const char *client_id;
+    const char *client_host;
+    void *request;            /* the sender's */
+    void *entry;
+    uint32_t next_slot;       /* the home core's: the first whose coordinator was not asked */
+    /* result */
+    bool malformed;
+    int16_t error;            /* there is no coordinator that could answer; of ListGroups: for the whole response */
+    int32_t elements;
+    struct tide_rope answer;  /* ownership passes with the letter */
+};
+
+struct mail_group_cancel {
+    struct tide_mail *question; /* not given back before this letter is */
+    void *request;              /* the sender's */
+    void *entry;
 };
 
 struct mail_ask {
@@ -202,6 +237,8 @@ struct tide_mail {
         struct mail_rotten rotten;
         struct mail_subscribe subscribe;
         struct mail_unsubscribe unsubscribe;
+        struct mail_group group;
+        struct mail_group_cancel cancel;
         struct mail_neighbour neighbour;
     };
 };

@@ -104,6 +104,8 @@ static void forget_letter(struct tide_mail *m)
         tide_slice_release(m->append.records);
     if (m->kind == MAIL_ASK)
         tide_rope_clear(&m->ask.answer);
+    if (m->kind == MAIL_GROUP)
+        tide_rope_clear(&m->group.answer);
     if (m->pool == NULL)
         free(m);
 }

@@ -32,39 +32,54 @@ static void make_core(struct broker_world *w, uint32_t i)
     assert_non_null(c->log_core);
     struct broker_config b = {.core = i, .office = w->office, .publication = &w->publication, .log_core = c->log_core,
                               .counters = &c->counters, .request_pool = bw_request_pool, .response_pool = bw_response_pool,
-                              .requests_max = 80, .sessions_max = 16, .mails_max = 63, .settings = &w->settings};
+                              .requests_max = 80, .sessions_max = 16, .mails_max = 63, .settings = &w->settings, .seed = 1 + i};
     c->broker = broker_create(&b);
     assert_non_null(c->broker);
 }
 
-static void make_partition(struct broker_world *w, uint32_t i)
+static void make_partition(struct broker_world *w, uint32_t slot)
 {
     char dir[32], error[256] = "";
-    snprintf(dir, sizeof(dir), "/d/t-%u", i);
-    struct partition_config config = {.topic = "t", .topic_id = {{7}}, .index = (int32_t)i, .slot = i, .home_core = i % w->core_count,
-                                      .dir = dir, .preallocate_bytes = 65536, .producer_expiry_ms = 86400000, .producers_max = 16};
+    bool groups = slot >= BW_PARTITIONS;
+    uint32_t i = slot % BW_PARTITIONS;
+    snprintf(dir, sizeof(dir), "/d/%s-%u", groups ? "g" : "t", i);
+    struct partition_config config = {.topic = groups ? TIDE_OFFSETS_TOPIC : "t", .topic_id = {{groups ? 8 : 7}}, .index = (int32_t)i, .slot = slot,
+                                      .home_core = i % w->core_count, .dir = dir, .preallocate_bytes = 65536, .producer_expiry_ms = 86400000,
+                                      .producers_max = 16, .lease_until_ns = &w->publication.lease_until_ns};
     settings_topic_defaults(&w->settings, &config.topic_config);
     config.topic_config.segment_bytes = 1 << 20;
     struct partition *p = partition_create(&config);
     assert_non_null(p);
     assert_int_equal(partition_open(p, &w->disk->fs, error, sizeof(error)), 0);
-    w->partitions[i] = (struct view_partition){.leader = 1, .leader_epoch = BW_EPOCH, .replica_count = 1, .isr_count = 1,
-                                               .replicas = w->replicas, .isr = w->replicas, .local = p, .home_core = i % w->core_count};
-    w->orders[i] = (struct tide_mail){.kind = MAIL_ADOPT, .from = w->core_count};
-    w->orders[i].order.partition = p;
-    assert_int_equal(post_send(w->office, w->core_count, i % w->core_count, &w->orders[i]), TIDE_OK);
+    w->partitions[slot] = (struct view_partition){.leader = 1, .leader_epoch = BW_EPOCH, .replica_count = 1, .isr_count = 1,
+                                                  .replicas = w->replicas, .isr = w->replicas, .local = p, .home_core = i % w->core_count};
+    w->orders[slot] = (struct tide_mail){.kind = MAIL_ADOPT, .from = w->core_count};
+    w->orders[slot].order.partition = p;
+    assert_int_equal(post_send(w->office, w->core_count, i % w->core_count, &w->orders[slot]), TIDE_OK);
 }
 
 static void make_view(struct broker_world *w)
 {
     w->view_broker = (struct view_broker){.id = 1, .endpoints = {{.host = "10.0.0.1", .port = 9092}}};
-    w->topic = (struct view_topic){.id = {{7}}, .name = "t", .name_len = 1, .partition_count = BW_PARTITIONS, .partitions = w->partitions};
+    w->topics[0] = (struct view_topic){.id = {{7}}, .name = "t", .name_len = 1, .partition_count = BW_PARTITIONS, .partitions = w->partitions};
     w->view = (struct tide_view){.version = 1, .self = 1, .controller = 1, .broker_count = 1, .brokers = &w->view_broker,
-                                 .topic_count = 1, .topics = &w->topic, .hash_mask = 15, .by_name = w->by_name, .by_id = w->by_id};
-    tide_view_index(&w->topic, 1, 16, w->by_name, w->by_id);
+                                 .topic_count = 1, .topics = w->topics, .hash_mask = 15, .by_name = w->by_name, .by_id = w->by_id};
+    tide_view_index(w->topics, 1, 16, w->by_name, w->by_id);
 }
 
-void bw_init(struct broker_world *w, uint32_t cores)
+void bw_show_groups(struct broker_world *w)
+{
+    w->topics[1] = w->topics[0];
+    w->topics[0] = (struct view_topic){.id = {{8}}, .name = TIDE_OFFSETS_TOPIC, .name_len = sizeof(TIDE_OFFSETS_TOPIC) - 1, .internal = true,
+                                       .partition_count = BW_PARTITIONS, .partitions = w->partitions + BW_PARTITIONS};
+    w->view.topic_count = 2;
+    w->view.version++;
+    memset(w->by_name, 0, sizeof(w->by_name));
+    memset(w->by_id, 0, sizeof(w->by_id));
+    tide_view_index(w->topics, 2, 16, w->by_name, w->by_id);
+}
+
+static void begin_world(struct broker_world *w, uint32_t cores, uint32_t partitions)
 {
     make_pools();
     memset(w, 0, sizeof(*w));
@@ -85,11 +100,22 @@ void bw_init(struct broker_world *w, uint32_t cores)
     atomic_store(&w->publication.lease_until_ns, UINT64_MAX);
     for (uint32_t i = 0; i < cores; i++)
         make_core(w, i);
-    for (uint32_t i = 0; i < BW_PARTITIONS; i++)
+    w->partition_count = partitions;
+    for (uint32_t i = 0; i < partitions; i++)
         make_partition(w, i);
     make_view(w);
     atomic_store(&w->publication.now, &w->view);
     bw_pump(w);
+}
+
+void bw_init(struct broker_world *w, uint32_t cores)
+{
+    begin_world(w, cores, BW_PARTITIONS);
+}
+
+void bw_init_groups(struct broker_world *w, uint32_t cores)
+{
+    begin_world(w, cores, 2 * BW_PARTITIONS);
 }
 
 void bw_deinit(struct broker_world *w)
@@ -101,13 +127,13 @@ void bw_deinit(struct broker_world *w)
     w->ask_count = 0;
     tide_rope_clear(&body);
     bw_pump(w);
-    for (uint32_t i = 0; i < BW_PARTITIONS; i++) {
+    for (uint32_t i = 0; i < w->partition_count; i++) {
         w->orders[i] = (struct tide_mail){.kind = MAIL_RELEASE, .from = w->core_count};
         w->orders[i].order.partition = w->partitions[i].local;
-        assert_int_equal(post_send(w->office, w->core_count, i % w->core_count, &w->orders[i]), TIDE_OK);
+        assert_int_equal(post_send(w->office, w->core_count, partition_home(w->partitions[i].local), &w->orders[i]), TIDE_OK);
     }
     bw_pump(w);
-    for (uint32_t i = 0; i < BW_PARTITIONS; i++) {
+    for (uint32_t i = 0; i < w->partition_count; i++) {
         for (uint32_t c = 0; c < w->core_count; c++)
             assert_false(partition_has_interest(w->partitions[i].local, c));
         assert_false(partition_is_read(w->partitions[i].local));
@@ -169,15 +195,23 @@ static unsigned completions(struct broker_world *w, struct bw_core *c)
     return ops + jobs;
 }
 
-/* It was adopted: it leads, alone. */
-static void make_leader(struct broker_world *w, struct tide_mail *m)
+static void send_role(struct broker_world *w, struct partition *p, struct tide_mail *m, int32_t leader, int32_t leader_epoch)
 {
-    struct partition *p = m->order.partition;
     *m = (struct tide_mail){.kind = MAIL_BECOME, .from = w->core_count};
     m->become.partition = p;
-    m->become.role = (struct mail_role){.self = 1, .leader = 1, .leader_epoch = BW_EPOCH, .unclean_epoch = -1, .replica_count = 1, .isr_count = 1,
-                                        .replicas = {1}, .isr = {1}, .broker_epochs = {-1}};
+    m->become.role = (struct mail_role){.self = 1, .leader = leader, .leader_epoch = leader_epoch, .partition_epoch = leader_epoch,
+                                        .unclean_epoch = -1, .replica_count = leader == 1 ? 1 : 2, .isr_count = leader == 1 ? 1 : 2,
+                                        .replicas = {1, 2}, .isr = {1, 2}, .broker_epochs = {-1, -1}};
     assert_int_equal(post_send(w->office, w->core_count, partition_home(p), m), TIDE_OK);
+}
+
+void bw_become(struct broker_world *w, uint32_t slot, int32_t leader, int32_t leader_epoch)
+{
+    send_role(w, w->partitions[slot].local, &w->orders[slot], leader, leader_epoch);
+    w->partitions[slot].leader = leader;
+    w->partitions[slot].leader_epoch = leader_epoch;
+    w->view.version++;
+    bw_pump(w);
 }
 
 static unsigned control(struct broker_world *w)
@@ -188,7 +222,7 @@ static unsigned control(struct broker_world *w)
         if (letters[i]->kind == MAIL_ASK)
             w->asks[w->ask_count++] = letters[i];
         else if (letters[i]->kind == MAIL_ADOPT)
-            make_leader(w, letters[i]);
+            send_role(w, letters[i]->order.partition, letters[i], 1, BW_EPOCH); /* it leads, alone */
         else if (letters[i]->kind == MAIL_FAILED)
             assert_int_equal(post_send(w->office, w->core_count, letters[i]->from, letters[i]), TIDE_OK);
     }

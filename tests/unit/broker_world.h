@@ -4,7 +4,7 @@
  * memory, helpers and devices that can be held back, a control thread that keeps what it is asked, and
  * clients that are ropes of bytes. Time moves only when a test says so.
  *
- * Topic "t"; partition i is at home on core i % cores. Sessions live on core 0.
+ * Topic "t", and __consumer_offsets where a test wants groups; partition i is at home on core i % cores. Sessions live on core 0.
  */
 #ifndef TIDEMARK_TESTS_BROKER_WORLD_H
 #define TIDEMARK_TESTS_BROKER_WORLD_H
@@ -35,13 +35,14 @@ struct broker_world {
     struct tide_publication publication;
     struct tide_view view;
     struct view_broker view_broker;
-    struct view_topic topic;
-    struct view_partition partitions[BW_PARTITIONS];
+    struct view_topic topics[2]; /* sorted by name: with groups their topic comes first */
+    struct view_partition partitions[2 * BW_PARTITIONS]; /* of "t", and of groups; by slot */
+    uint32_t partition_count;
     int32_t replicas[1];
     uint32_t by_name[16], by_id[16];
     struct bw_core cores[BW_CORES];
     uint32_t core_count;
-    struct tide_mail orders[BW_PARTITIONS];
+    struct tide_mail orders[2 * BW_PARTITIONS];
     struct tide_mail *asks[64]; /* letters that control was sent and has not answered */
     unsigned ask_count;
     struct tide_time time;
@@ -63,6 +64,11 @@ struct bw_client {
 extern struct rte_mempool *bw_request_pool, *bw_response_pool, *bw_client_pool;
 
 void bw_init(struct broker_world *, uint32_t cores);
+/* With partitions of __consumer_offsets that are led; the view has the topic from bw_show_groups() on. */
+void bw_init_groups(struct broker_world *, uint32_t cores);
+void bw_show_groups(struct broker_world *);
+/* Control says who leads. */
+void bw_become(struct broker_world *, uint32_t slot, int32_t leader, int32_t leader_epoch);
 /* Ends everything; nothing may be missing anywhere. */
 void bw_deinit(struct broker_world *);
 /* One turn of every core. True when something happened. */

@@ -398,7 +398,7 @@ static void test_a_consumer_hears_who_leads(void **state)
         fetch_request_put_session_id(&q, v, 0);
         fetch_request_put_session_epoch(&q, v, -1);
         fetch_request_open_topics(&q, v, 1);
-        fetch_request_topic_put_topic_id(&q, v, &w.topic.id);
+        fetch_request_topic_put_topic_id(&q, v, &w.topics[0].id);
         fetch_request_topic_open_partitions(&q, v, 1);
         fetch_request_partition_put_partition(&q, v, 0);
         fetch_request_partition_put_current_leader_epoch(&q, v, -1);

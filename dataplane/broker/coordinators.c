@@ -1,0 +1,771 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Carries the group coordinators (coordinators.h): loads them, writes and reads their logs, tells them the marks and
+ * the time, and takes letters to them and back.
+ */
+#include "broker/coordinators.h"
+
+#include <stdlib.h>
+
+#include "broker/peers.h"
+
+#define TO(s) (1u << COORDINATOR_##s)
+static const struct {
+    const char *name;
+    uint32_t next;
+} coordinator_states[COORDINATOR_STATE_COUNT] = {
+    [COORDINATOR_NONE] = {"none", TO(LOADING) | TO(BROKEN)},
+    [COORDINATOR_LOADING] = {"loading", TO(COMMITTING) | TO(BROKEN) | TO(ENDING) | TO(NONE)},
+    [COORDINATOR_COMMITTING] = {"committing", TO(ACTIVE) | TO(NONE)},
+    [COORDINATOR_ACTIVE] = {"active", TO(NONE)},
+    [COORDINATOR_BROKEN] = {"broken", TO(LOADING) | TO(BROKEN) | TO(NONE)},
+    [COORDINATOR_ENDING] = {"ending", TO(NONE)},
+};
+#undef TO
+
+static void coordinator_move(struct coordinator *c, enum coordinator_state to)
+{
+    TIDE_ASSERT(coordinator_states[c->state].next & 1u << to);
+    c->state = to;
+}
+
+static uint32_t slot_of(const struct broker *b, const struct coordinator *c)
+{
+    return (uint32_t)(c - b->coordinators->by_slot);
+}
+
+static struct coordinator *of(const struct broker *b, const struct partition *p)
+{
+    return &b->coordinators->by_slot[partition_slot(p)];
+}
+
+bool coordinators_create(struct broker *b)
+{
+    struct coordinators *all = calloc(1, sizeof(*all));
+    b->coordinators = all;
+    if (all == NULL)
+        return false;
+    link_init(&all->all);
+    all->random.state = b->config.seed;
+    all->heap = tide_heap_create((size_t)b->settings->group_memory_bytes);
+    all->by_slot = calloc(TIDE_PARTITIONS_MAX, sizeof(*all->by_slot)); /* untouched until a partition of groups lives there */
+    return all->heap != NULL && all->by_slot != NULL;
+}
+
+static void forget_reading(struct broker *b, struct coordinator *c)
+{
+    tide_rope_clear(&c->loaded);
+    tide_rope_clear(&c->read.bytes);
+    if (c->read_begun)
+        log_read_abandon(b->config.log_core, &c->read);
+    c->read_begun = false;
+}
+
+/* Letters are forgotten by whoever has sent them, but not what is in them. */
+static void forget_groups(struct coordinator *c)
+{
+    struct groups_answer a;
+    groups_resign(c->groups);
+    while (groups_next_answer(c->groups, &a)) {
+        struct tide_mail *m = a.cookie;
+        tide_rope_clear(&a.body);
+        tide_rope_clear(&m->group.answer);
+    }
+    groups_destroy(c->groups);
+    c->groups = NULL;
+}
+
+void coordinators_forget(struct broker *b)
+{
+    struct coordinators *all = b->coordinators;
+    for (struct link *l = all->all.next; l != &all->all; l = l->next) {
+        struct coordinator *c = LINK_OF(struct coordinator, in_all, l);
+        if (c->reading)
+            log_read_lost(&c->read);
+        c->reading = false;
+        forget_reading(b, c);
+        if (c->groups != NULL)
+            forget_groups(c);
+        c->parked_head = NULL;
+        c->state = COORDINATOR_NONE;
+    }
+    link_init(&all->all);
+    for (struct tide_mail *m = all->lists; m != NULL; m = m->next)
+        tide_rope_clear(&m->group.answer);
+    all->lists = NULL;
+}
+
+void coordinators_destroy(struct broker *b)
+{
+    if (b->coordinators == NULL)
+        return;
+    tide_heap_destroy(b->coordinators->heap);
+    free(b->coordinators->by_slot);
+    free(b->coordinators);
+    b->coordinators = NULL;
+}
+
+/* ---- letters back ------------------------------------------------------------------------------------- */
+
+static void send_back(struct broker *b, struct tide_mail *m, struct tide_out *out)
+{
+    m->group.state = MAIL_GROUP_ANSWERED;
+    if (m->pool != b->mails)
+        mail_out(b, m->from, m);
+    else
+        groups_api_on_answer(b, m, out);
+}
+
+static void refuse(struct broker *b, struct tide_mail *m, int16_t error, struct tide_out *out)
+{
+    m->group.error = error;
+    send_back(b, m, out);
+}
+
+static void list_on(struct broker *b, struct tide_mail *m, struct tide_out *out);
+
+/* Answers that may leave. A question that an answer brings about is asked here as well, and answered by the same loop. */
+static void let_go(struct broker *b, struct coordinator *c, unsigned max, struct tide_out *out)
+{
+    struct groups_answer a;
+    unsigned n = 0;
+    if (c->answering || c->groups == NULL)
+        return;
+    c->answering = true;
+    c->more = false;
+    while (n < max && groups_next_answer(c->groups, &a)) {
+        struct tide_mail *m = a.cookie;
+        n++;
+        tide_rope_join(&m->group.answer, &a.body);
+        m->group.elements += a.elements;
+        if (m->group.partition != NULL) {
+            send_back(b, m, out);
+        } else {
+            if (a.error != KAFKA_NOT_COORDINATOR) /* it has moved: another broker lists its groups */
+                m->group.error = a.error;
+            m->group.state = MAIL_GROUP_SENT;
+            if (b->coordinators->listing != m)
+                list_on(b, m, out);
+        }
+    }
+    c->more = n == max;
+    c->answering = false;
+}
+
+/* ---- letters that wait -------------------------------------------------------------------------------- */
+
+static void park(struct coordinator *c, struct tide_mail *m)
+{
+    m->next = NULL;
+    m->group.state = MAIL_GROUP_PARKED;
+    if (c->parked_head == NULL)
+        c->parked_head = m;
+    else
+        c->parked_tail->next = m;
+    c->parked_tail = m;
+}
+
+/* NULL: none is parked. */
+static struct tide_mail *take_parked(struct coordinator *c)
+{
+    struct tide_mail *m = c->parked_head;
+    if (m != NULL)
+        c->parked_head = m->next;
+    return m;
+}
+
+static void park_first(struct coordinator *c, struct tide_mail *m)
+{
+    if (c->parked_head == NULL)
+        c->parked_tail = m;
+    m->next = c->parked_head;
+    m->group.state = MAIL_GROUP_PARKED;
+    c->parked_head = m;
+}
+
+static void unpark(struct coordinator *c, struct tide_mail *m)
+{
+    struct tide_mail *before = NULL;
+    for (struct tide_mail *at = c->parked_head; at != m; at = at->next)
+        before = at;
+    if (before == NULL)
+        c->parked_head = m->next;
+    else
+        before->next = m->next;
+    if (c->parked_tail == m)
+        c->parked_tail = before;
+}
+
+/* ---- life --------------------------------------------------------------------------------------------- */
+
+static bool leads(const struct coordinator *c)
+{
+    struct partition_look look;
+    partition_look(c->partition, &look);
+    return look.leader && !look.failed && look.leader_epoch == c->leader_epoch && partition_has_started(c->partition);
+}
+
+static bool may_act(const struct broker *b, const struct coordinator *c)
+{
+    return c->state == COORDINATOR_ACTIVE && leads(c) && partition_has_lease(c->partition, &b->time);
+}
+
+/* The state is one already in which nobody asks any more: who hears the answers may ask at once again. */
+static void drop_groups(struct broker *b, struct coordinator *c, struct tide_out *out)
+{
+    struct tide_mail *m;
+    while ((m = take_parked(c)) != NULL)
+        refuse(b, m, KAFKA_NOT_COORDINATOR, out);
+    if (c->groups == NULL)
+        return;
+    groups_resign(c->groups);
+    let_go(b, c, UINT32_MAX, out);
+    groups_destroy(c->groups);
+    c->groups = NULL;
+}
+
+/* It holds read buffers, or is about to. */
+static bool is_reading(const struct coordinator *c)
+{
+    return c->read_begun || c->loaded.len != 0;
+}
+
+static void end(struct broker *b, struct coordinator *c, struct tide_out *out)
+{
+    if (c->state == COORDINATOR_NONE || c->state == COORDINATOR_ENDING)
+        return;
+    b->coordinators->reading -= is_reading(c);
+    if (c->reading) {
+        tide_rope_clear(&c->loaded);
+        coordinator_move(c, COORDINATOR_ENDING);
+    } else {
+        forget_reading(b, c);
+        link_remove(&c->in_all);
+        coordinator_move(c, COORDINATOR_NONE);
+    }
+    drop_groups(b, c, out);
+}
+
+/* What the log cannot give, or the heap not hold. */
+static void give_up(struct broker *b, struct coordinator *c, struct tide_out *out)
+{
+    forget_reading(b, c);
+    tide_count(b->counters, COUNTER_group_load_failures);
+    c->retry_ns = b->time.now_ns + COORDINATOR_RETRY_MS * TIDE_NS_PER_MS;
+    coordinator_move(c, COORDINATOR_BROKEN);
+    drop_groups(b, c, out);
+}
+
+/* For groups_log: the batch goes into the log as a producer's with acks=all, and the error becomes one that clients of
+ * coordinators know (kafka-protocol 9.2). */
+static int16_t error_of(int16_t error)
+{
+    switch (error) {
+    case 0:
+        return 0;
+    case KAFKA_UNKNOWN_TOPIC_OR_PARTITION:
+    case KAFKA_NOT_ENOUGH_REPLICAS:
+    case KAFKA_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
+    case KAFKA_REQUEST_TIMED_OUT:
+        return KAFKA_COORDINATOR_NOT_AVAILABLE;
+    case KAFKA_NOT_LEADER_OR_FOLLOWER:
+    case KAFKA_KAFKA_STORAGE_ERROR:
+        return KAFKA_NOT_COORDINATOR;
+    default:
+        return KAFKA_UNKNOWN_SERVER_ERROR;
+    }
+}
+
+static enum tide_status append(void *context, struct tide_slice batch, int64_t *ret_end, int16_t *ret_error)
+{
+    struct coordinator *c = context;
+    struct broker *b = c->broker;
+    struct partition_append a = {.records = batch, .acks = -1, .api_version = INT16_MAX, .leader_epoch = c->leader_epoch};
+    struct partition_appended ret;
+    if (b->coordinators->out == NULL || partition_append(c->partition, &b->time, &a, b->coordinators->out, &ret) != TIDE_OK)
+        return TIDE_FULL;
+    /* Who waits for the marks is told in the partition's turn: not within a call of the groups. */
+    slot_dirty(b, partition_slot(c->partition));
+    tide_count(b->counters, ret.error == 0 ? COUNTER_group_appends : COUNTER_group_append_errors);
+    *ret_error = error_of(ret.error);
+    *ret_end = ret.end_offset;
+    return TIDE_OK;
+}
+
+static void begin(struct broker *b, struct coordinator *c, struct partition *p, int32_t leader_epoch, struct tide_out *out)
+{
+    struct log *log = partition_log(p);
+    struct groups_config config = {.partition = partition_index(p),
+                                   .settings = b->settings,
+                                   .heap = b->coordinators->heap,
+                                   .pool = b->config.response_pool,
+                                   .log = {.context = c, .append = append},
+                                   .seed = tide_random_u64(&b->coordinators->random)};
+    if (c->state == COORDINATOR_NONE) {
+        *c = (struct coordinator){.broker = b, .partition = p, .leader_epoch = leader_epoch};
+        link_append(&b->coordinators->all, &c->in_all);
+    }
+    c->began_ns = b->time.now_ns;
+    c->load_at = log_start_offset(log);
+    c->load_end = log_next_offset(log); /* nobody else writes: of this epoch there is nothing that these groups have not seen */
+    c->groups = groups_create(&config);
+    if (c->groups == NULL)
+        give_up(b, c, out);
+    else
+        coordinator_move(c, COORDINATOR_LOADING);
+}
+
+static bool is_of_groups(const struct partition *p)
+{
+    return strcmp(partition_topic(p), TIDE_OFFSETS_TOPIC) == 0;
+}
+
+void coordinators_look(struct broker *b, struct partition *p, struct tide_out *out)
+{
+    uint32_t slot = partition_slot(p);
+    struct coordinator *c = of(b, p);
+    struct home_slot *h = &b->home[slot];
+    struct partition_look look;
+    if (c->state == COORDINATOR_NONE && !is_of_groups(p))
+        return;
+    b->coordinators->out = out;
+    if (c->state != COORDINATOR_NONE && (c->partition != p || !leads(c)))
+        end(b, c, out);
+    if (c->state != COORDINATOR_NONE || h->release != NULL || !partition_has_started(p))
+        return;
+    partition_look(p, &look);
+    begin(b, c, p, look.leader_epoch, out);
+}
+
+void coordinators_on_release(struct broker *b, struct partition *p, struct tide_out *out)
+{
+    struct coordinator *c = of(b, p);
+    b->coordinators->out = out;
+    if (c->partition == p)
+        end(b, c, out);
+}
+
+/* ---- loading ------------------------------------------------------------------------------------------ */
+
+/* Everything is read, and the epoch's start is committed. */
+static void on_marks(struct broker *b, struct coordinator *c)
+{
+    struct partition_look look;
+    partition_look(c->partition, &look);
+    if (!look.leader || look.failed || look.leader_epoch != c->leader_epoch || !partition_has_lease(c->partition, &b->time))
+        return;
+    if (c->state == COORDINATOR_COMMITTING && look.epoch_committed && look.high_watermark >= c->load_end) {
+        coordinator_move(c, COORDINATOR_ACTIVE);
+        groups_loaded(c->groups, &b->time, c->load_end);
+        tide_count(b->counters, COUNTER_group_loads);
+        tide_count_many(b->counters, COUNTER_group_load_ms, (b->time.now_ns - c->began_ns) / TIDE_NS_PER_MS);
+    }
+    if (c->state == COORDINATOR_ACTIVE)
+        groups_on_committed(c->groups, &b->time, look.high_watermark);
+}
+
+void coordinators_on_moved(struct broker *b, uint32_t slot, struct tide_out *out)
+{
+    struct coordinator *c = &b->coordinators->by_slot[slot];
+    if (c->state != COORDINATOR_COMMITTING && c->state != COORDINATOR_ACTIVE)
+        return;
+    b->coordinators->out = out;
+    on_marks(b, c);
+    if (may_act(b, c))
+        let_go(b, c, COORDINATOR_ANSWERS_MAX, out);
+}
+
+/* The batch at the front of what was read. TIDE_BAD: it is none. */
+static enum tide_status replay(struct broker *b, struct coordinator *c)
+{
+    struct batch_header h;
+    struct tide_slice batch = tide_rope_slice(&c->loaded, 0, c->loaded.len);
+    enum tide_status status = TIDE_OK;
+    if (!batch_header_read(batch, &h) || h.batch_length < BATCH_LENGTH_MIN || batch_size(&h) > batch.len)
+        return TIDE_BAD;
+    batch.len = batch_size(&h);
+    if (batch_codec_of(&h) == CODEC_NONE)
+        status = groups_replay(c->groups, &b->time, batch);
+    else
+        tide_count(b->counters, COUNTER_group_batches_skipped);
+    if (status != TIDE_OK)
+        return status;
+    c->load_at = TIDE_MAX(c->load_at, batch_last_offset(&h) + 1);
+    tide_count_many(b->counters, COUNTER_group_load_bytes, batch.len);
+    tide_rope_drop(&c->loaded, batch.len);
+    return TIDE_OK;
+}
+
+/* More of the log. TIDE_OK: there are bytes, or it is at its end. TIDE_AGAIN and TIDE_FULL: not now. */
+static enum tide_status read_on(struct broker *b, struct coordinator *c, struct tide_out *out)
+{
+    struct log *log = partition_log(c->partition);
+    enum tide_status status;
+    if (!c->read_begun) {
+        c->read = (struct log_read){.offset = c->load_at, .end_offset = c->load_end, .max_bytes = COORDINATOR_LOAD_READ_BYTES, .at_least_one = true};
+        c->read_begun = true;
+    }
+    status = log_read(log, b->config.log_core, COORDINATOR_READS_FIRST(b) + slot_of(b, c), &c->read, out);
+    if (status == TIDE_FULL)
+        return status;
+    if (status == TIDE_AGAIN) {
+        c->reading = true;
+        slot_use(b, c->partition);
+        return status;
+    }
+    c->read_begun = false;
+    if (status == TIDE_OK) {
+        tide_rope_join(&c->loaded, &c->read.bytes);
+        if (c->loaded.len == 0) /* the last records of it were compacted away */
+            c->load_at = c->load_end;
+    } else if (status == TIDE_ABSENT && c->load_at < log_start_offset(log)) {
+        c->load_at = log_start_offset(log);
+        status = TIDE_OK;
+    } else if (status == TIDE_BAD) {
+        rot_found(b, c->partition, c->load_at);
+    }
+    return status;
+}
+
+/* A slice. True when something was done. */
+static bool load_some(struct broker *b, struct coordinator *c, struct tide_out *out)
+{
+    int64_t done = 0;
+    enum tide_status status = TIDE_OK;
+    while (status == TIDE_OK && done < COORDINATOR_LOAD_TURN_BYTES && c->load_at < c->load_end) {
+        uint32_t before = c->loaded.len;
+        if (before == 0) {
+            status = read_on(b, c, out);
+            continue;
+        }
+        status = replay(b, c);
+        done += before - c->loaded.len;
+        if (status == TIDE_FULL) {
+            give_up(b, c, out);
+            return true;
+        }
+    }
+    if (status == TIDE_AGAIN || status == TIDE_FULL)
+        return status == TIDE_AGAIN || done != 0;
+    if (status != TIDE_OK) {
+        give_up(b, c, out);
+    } else if (c->load_at >= c->load_end) {
+        tide_rope_clear(&c->loaded); /* nothing is left */
+        coordinator_move(c, COORDINATOR_COMMITTING);
+        on_marks(b, c);
+    }
+    return true;
+}
+
+/* Few at a time: they share the read buffers with everybody else. */
+static bool load(struct broker *b, struct coordinator *c, struct tide_out *out)
+{
+    struct coordinators *all = b->coordinators;
+    bool before = is_reading(c);
+    bool did;
+    if (!before && all->reading >= COORDINATOR_LOADS_MAX)
+        return false;
+    did = load_some(b, c, out);
+    all->reading = all->reading - before + is_reading(c);
+    return did;
+}
+
+void coordinators_on_disk(struct broker *b, uint32_t slot, const struct disk_done *done, struct tide_out *out)
+{
+    struct coordinator *c = slot < TIDE_PARTITIONS_MAX ? &b->coordinators->by_slot[slot] : NULL;
+    struct partition *p;
+    if (!TIDE_EXPECT(c != NULL && c->reading && c->read.disk_id == done->id))
+        return;
+    p = c->partition;
+    c->reading = false;
+    log_read_on_disk(&c->read, done);
+    if (c->state == COORDINATOR_ENDING) {
+        forget_reading(b, c);
+        link_remove(&c->in_all);
+        coordinator_move(c, COORDINATOR_NONE);
+        if (b->home[slot].partition == p)
+            slot_dirty(b, slot); /* it may lead again */
+    }
+    slot_unuse(b, p);
+}
+
+/* ---- questions ---------------------------------------------------------------------------------------- */
+
+static struct groups_question question_of(const struct broker *b, struct tide_mail *m)
+{
+    struct groups_question q = {.api_key = m->group.api_key,
+                                .version = m->group.api_version,
+                                .element = m->group.element,
+                                .client_id = m->group.client_id,
+                                .client_host = m->group.client_host,
+                                .view = b->view,
+                                .cookie = m};
+    wire_cursor_init(&q.body, m->group.body);
+    return q;
+}
+
+static enum tide_status ask(struct broker *b, struct coordinator *c, struct tide_mail *m)
+{
+    struct groups_question q = question_of(b, m);
+    enum tide_status status;
+    m->group.state = MAIL_GROUP_HELD;
+    status = groups_ask(c->groups, &b->time, &q);
+    tide_count(b->counters, status == TIDE_OK ? COUNTER_group_questions : COUNTER_group_waits);
+    return status;
+}
+
+/* 0: it can be asked. */
+static int16_t reason_against(const struct broker *b, struct partition *p, const struct coordinator *c)
+{
+    if (b->home[partition_slot(p)].partition != p || !partition_is_leader(p) || !partition_has_lease(p, &b->time))
+        return KAFKA_NOT_COORDINATOR;
+    if (c->state == COORDINATOR_BROKEN)
+        return KAFKA_COORDINATOR_NOT_AVAILABLE;
+    return may_act(b, c) ? 0 : KAFKA_COORDINATOR_LOAD_IN_PROGRESS;
+}
+
+/* TIDE_FULL: it is to be asked again. */
+static enum tide_status try_to_ask(struct broker *b, struct coordinator *c, struct tide_mail *m, struct tide_out *out)
+{
+    enum tide_status status = ask(b, c, m);
+    if (status == TIDE_BAD) {
+        m->group.malformed = true;
+        send_back(b, m, out);
+        return TIDE_OK;
+    }
+    return status;
+}
+
+/* ListGroups: one coordinator after the other, by slots. The next one after those that were asked, NULL none. */
+static struct coordinator *next_to_list(struct broker *b, const struct tide_mail *m)
+{
+    struct coordinator *next = NULL;
+    for (struct link *l = b->coordinators->all.next; l != &b->coordinators->all; l = l->next) {
+        struct coordinator *c = LINK_OF(struct coordinator, in_all, l);
+        if (slot_of(b, c) >= m->group.next_slot && c->state != COORDINATOR_ENDING && (next == NULL || c < next))
+            next = c;
+    }
+    return next;
+}
+
+/* True: it is asked, and its answer is not there yet, or it waits for room. */
+static bool list_one(struct broker *b, struct coordinator *c, struct tide_mail *m, struct tide_out *out)
+{
+    int16_t error = reason_against(b, c->partition, c);
+    enum tide_status status = TIDE_OK;
+    if (error == 0)
+        status = ask(b, c, m);
+    if (status == TIDE_FULL) {
+        m->group.state = MAIL_GROUP_PARKED;
+        m->next = b->coordinators->lists;
+        b->coordinators->lists = m;
+        return true;
+    }
+    m->group.next_slot = slot_of(b, c) + 1;
+    m->group.malformed = status != TIDE_OK;
+    if (error != 0 && error != KAFKA_NOT_COORDINATOR)
+        m->group.error = error;
+    if (error == 0 && status == TIDE_OK)
+        let_go(b, c, COORDINATOR_ANSWERS_MAX, out);
+    return m->group.state == MAIL_GROUP_HELD && error == 0 && status == TIDE_OK;
+}
+
+static void list_on(struct broker *b, struct tide_mail *m, struct tide_out *out)
+{
+    struct tide_mail *outer = b->coordinators->listing;
+    struct coordinator *c;
+    bool waits = false;
+    b->coordinators->listing = m;
+    while (!waits && m->group.error == 0 && !m->group.malformed && (c = next_to_list(b, m)) != NULL)
+        waits = list_one(b, c, m, out);
+    b->coordinators->listing = outer;
+    if (waits)
+        return;
+    if (m->group.error != 0)
+        tide_rope_clear(&m->group.answer);
+    send_back(b, m, out);
+}
+
+void coordinators_on_question(struct broker *b, struct tide_mail *m, struct tide_out *out)
+{
+    struct partition *p = m->group.partition;
+    struct coordinator *c;
+    int16_t error;
+    b->coordinators->out = out;
+    if (p == NULL) {
+        list_on(b, m, out);
+        return;
+    }
+    c = of(b, p);
+    error = reason_against(b, p, c);
+    if (error != 0) {
+        refuse(b, m, error, out);
+        return;
+    }
+    if (c->parked_head != NULL || try_to_ask(b, c, m, out) != TIDE_OK)
+        park(c, m);
+    let_go(b, c, COORDINATOR_ANSWERS_MAX, out);
+}
+
+void coordinators_on_cancel(struct broker *b, struct tide_mail *m, struct tide_out *out)
+{
+    struct coordinator *c = m->group.partition != NULL ? of(b, m->group.partition) : NULL;
+    if (c == NULL || m->group.state == MAIL_GROUP_ANSWERED || m->group.state == MAIL_GROUP_SENT)
+        return; /* it is on its way back, or will be soon */
+    b->coordinators->out = out;
+    tide_count(b->counters, COUNTER_group_cancels);
+    if (m->group.state == MAIL_GROUP_PARKED)
+        unpark(c, m);
+    else
+        groups_cancel(c->groups, m);
+    refuse(b, m, KAFKA_NOT_COORDINATOR, out);
+}
+
+static unsigned retry_parked(struct broker *b, struct coordinator *c, struct tide_out *out)
+{
+    unsigned did = 0;
+    struct tide_mail *m;
+    while ((m = take_parked(c)) != NULL) {
+        if (try_to_ask(b, c, m, out) != TIDE_OK) {
+            park_first(c, m);
+            break;
+        }
+        did++;
+    }
+    return did;
+}
+
+static unsigned retry_lists(struct broker *b, struct tide_out *out)
+{
+    struct tide_mail *m = b->coordinators->lists;
+    unsigned did = 0;
+    b->coordinators->lists = NULL;
+    while (m != NULL) {
+        struct tide_mail *next = m->next;
+        list_on(b, m, out);
+        did++;
+        m = next;
+    }
+    return did;
+}
+
+/* ---- a turn ------------------------------------------------------------------------------------------- */
+
+static unsigned turn_active(struct broker *b, struct coordinator *c, bool view_changed, struct tide_out *out)
+{
+    unsigned did = 0;
+    if (!may_act(b, c))
+        return 0;
+    if (view_changed || groups_deadline_ns(c->groups) <= b->time.now_ns) {
+        groups_turn(c->groups, &b->time, b->view);
+        did++;
+    }
+    did += retry_parked(b, c, out);
+    let_go(b, c, COORDINATOR_ANSWERS_MAX, out);
+    return did;
+}
+
+static void count_groups(struct broker *b)
+{
+    struct coordinators *all = b->coordinators;
+    if (b->time.now_ns < all->gauges_ns)
+        return;
+    all->gauges_ns = b->time.now_ns + COORDINATOR_GAUGES_MS * TIDE_NS_PER_MS;
+    all->gauges = (struct groups_gauges){0};
+    all->active = all->loading = 0;
+    for (struct link *l = all->all.next; l != &all->all; l = l->next) {
+        struct coordinator *c = LINK_OF(struct coordinator, in_all, l);
+        struct groups_gauges g;
+        all->active += c->state == COORDINATOR_ACTIVE;
+        all->loading += c->state == COORDINATOR_LOADING || c->state == COORDINATOR_COMMITTING || c->state == COORDINATOR_BROKEN;
+        if (c->groups == NULL)
+            continue;
+        groups_gauges(c->groups, &g);
+        all->gauges.groups += g.groups;
+        all->gauges.members += g.members;
+        all->gauges.parked += g.parked;
+        all->gauges.offsets += g.offsets;
+        all->gauges.skipped_records += g.skipped_records;
+    }
+}
+
+unsigned coordinators_turn(struct broker *b, struct tide_out *out)
+{
+    struct coordinators *all = b->coordinators;
+    bool view_changed = b->view != NULL && (b->view != all->seen || b->view->version != all->seen_version);
+    unsigned did = 0;
+    count_groups(b);
+    if (link_is_empty(&all->all) && all->lists == NULL)
+        return 0;
+    all->out = out;
+    if (all->lists != NULL)
+        did += retry_lists(b, out);
+    for (struct link *l = all->all.next, *next = l->next; l != &all->all; l = next, next = l->next) {
+        struct coordinator *c = LINK_OF(struct coordinator, in_all, l);
+        if (c->state == COORDINATOR_LOADING && !c->reading)
+            did += load(b, c, out);
+        else if (c->state == COORDINATOR_COMMITTING)
+            on_marks(b, c);
+        else if (c->state == COORDINATOR_BROKEN && c->retry_ns <= b->time.now_ns)
+            begin(b, c, c->partition, c->leader_epoch, out);
+        else if (c->state == COORDINATOR_ACTIVE)
+            did += turn_active(b, c, view_changed, out);
+    }
+    if (b->view != NULL) {
+        all->seen = b->view;
+        all->seen_version = b->view->version;
+    }
+    return did;
+}
+
+uint64_t coordinators_deadline_ns(const struct broker *b)
+{
+    const struct coordinators *all = b->coordinators;
+    uint64_t soonest = all->lists != NULL ? b->time.now_ns + TIDE_NS_PER_MS : TIDE_NEVER;
+    for (const struct link *l = all->all.next; l != &all->all; l = l->next) {
+        const struct coordinator *c = LINK_OF(const struct coordinator, in_all, l);
+        bool waits = (c->state == COORDINATOR_LOADING && !c->reading) || c->parked_head != NULL || c->more;
+        if (waits) /* for a pool, a buffer or others that are read */
+            soonest = TIDE_MIN(soonest, b->time.now_ns + TIDE_NS_PER_MS);
+        else if (c->state == COORDINATOR_BROKEN)
+            soonest = TIDE_MIN(soonest, c->retry_ns);
+        else if (c->state == COORDINATOR_COMMITTING || (c->state == COORDINATOR_ACTIVE && !may_act(b, c)))
+            soonest = TIDE_MIN(soonest, b->time.now_ns + COORDINATOR_LEASE_MS * TIDE_NS_PER_MS); /* a lease comes back without a sound */
+        else if (c->state == COORDINATOR_ACTIVE)
+            soonest = TIDE_MIN(soonest, groups_deadline_ns(c->groups));
+    }
+    return soonest;
+}
+
+void coordinators_gauges(const struct broker *b, struct broker_gauges *ret)
+{
+    const struct coordinators *all = b->coordinators;
+    ret->groups = all->gauges.groups;
+    ret->group_members = all->gauges.members;
+    ret->group_waits = all->gauges.parked;
+    ret->group_offsets = all->gauges.offsets;
+    ret->group_skipped_records = all->gauges.skipped_records;
+    ret->group_heap_bytes = tide_heap_bytes(all->heap);
+    ret->group_heap_free_bytes = tide_heap_free_bytes(all->heap);
+    ret->coordinators = all->active;
+    ret->coordinators_loading = all->loading;
+}
+
+void coordinators_check(const struct broker *b)
+{
+    const struct coordinators *all = b->coordinators;
+    uint32_t reading = 0;
+    for (const struct link *l = all->all.next; l != &all->all; l = l->next) {
+        const struct coordinator *c = LINK_OF(const struct coordinator, in_all, l);
+        bool has = c->state == COORDINATOR_LOADING || c->state == COORDINATOR_COMMITTING || c->state == COORDINATOR_ACTIVE;
+        TIDE_ASSERT(c->state != COORDINATOR_NONE);
+        TIDE_ASSERT((c->groups != NULL) == has); /* C1 */
+        if (c->state != COORDINATOR_ENDING)
+            TIDE_ASSERT(b->home[slot_of(b, c)].partition == c->partition); /* C2 */
+        TIDE_ASSERT(c->parked_head == NULL || c->state == COORDINATOR_ACTIVE); /* C3 */
+        reading += c->state != COORDINATOR_ENDING && is_reading(c);
+        if (c->groups != NULL)
+            groups_check(c->groups);
+    }
+    TIDE_ASSERT(reading == all->reading);
+}
