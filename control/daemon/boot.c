@@ -376,9 +376,9 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
                                       .peer_pool = w->peer_pools[i],
                                       .requests_max = REQUESTS_PER_CORE,
                                       .sessions_max = c.tcp.connections_max,
-                                       .mails_max = MAILS,
-                                       .random = seeds[0],
-                                       .seed = seeds[1]};
+                                      .mails_max = MAILS,
+                                      .random = seeds[0],
+                                      .seed = seeds[1]};
     w->cores[i] = core_create(&c);
     return w->cores[i] != NULL;
 }
