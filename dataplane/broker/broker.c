@@ -837,6 +837,8 @@ static unsigned run_deadlines(struct broker *b, struct tide_out *out)
             delete_records_on_deadline(b, r);
         else if (r->api_key == KAFKA_API_FETCH)
             fetch_on_deadline(b, r, out);
+        else
+            groups_api_on_deadline(r);
         did++;
     }
     return did;

@@ -8,7 +8,8 @@
  * A request whose session goes away sends after its letters that nobody waits for them (MAIL_GROUP_CANCEL): else a JoinGroup
  * would keep its slot for as long as a rebalance may take.
  *
- * Timers: none; coordinators have theirs.
+ * Timers: a client that has sent its last byte is waited for as long as GROUP_HALF_CLOSED_MS; most have gone. Coordinators
+ * have theirs.
  */
 #include "broker/coordinators.h"
 
@@ -521,6 +522,18 @@ static void cancel_one(struct broker *b, struct request *r, struct group_entry *
     mail_out(b, core, e->cancel);
 }
 
+void groups_api_on_end(struct broker *b, struct request *r)
+{
+    if (r->row != NULL && r->row->handle == groups_handle && r->state == REQUEST_OPEN)
+        request_set_deadline(b, r, b->time.now_ns + GROUP_HALF_CLOSED_MS * TIDE_NS_PER_MS);
+}
+
+void groups_api_on_deadline(struct request *r)
+{
+    if (r->session != NULL)
+        session_abort(r->session);
+}
+
 /* The session is gone: what is out comes back soon, and then the request is given back. */
 void groups_api_cancel(struct broker *b, struct request *r)
 {
@@ -591,6 +604,8 @@ enum tide_status groups_handle(struct broker *b, struct request *r, struct wire_
         if (status != TIDE_OK)
             return status;
         r->group.laid_out = true;
+        if (r->session->ended)
+            groups_api_on_end(b, r);
     }
     proceed(b, r, out);
     return TIDE_OK;

@@ -22,6 +22,7 @@ enum broker_limit {
     SESSION_DENSE_ABOVE = 64 * 1024,  /* a partial request above this leaves the receive buffers */
     REQUEST_PARTITIONS_MAX = 10000,   /* of one request; of topics, and of whatever else it lists, as many */
     TIMEOUT_MS_MAX = 24 * 3600 * 1000,
+    GROUP_HALF_CLOSED_MS = 5000,      /* a question about a group outlives the end of its client's bytes by so much */
     EVICT_AFTER_MS = 1000,            /* a partial request without progress may be evicted */
 };
 
@@ -391,6 +392,8 @@ enum tide_status request_ask(struct broker *, struct request *, const struct tid
 void session_run(struct session *, struct tide_out *);
 void session_emit(struct session *);
 void session_ready(struct session *);
+/* Nothing is answered any more; the connection is reset. */
+void session_abort(struct session *);
 
 /* ---- waiting ------------------------------------------------------------------------------- */
 void wait_add(struct broker *, struct waiter *, enum wait_for, struct partition *);
@@ -454,6 +457,9 @@ enum tide_status find_coordinator_handle(struct broker *, struct request *, stru
 enum tide_status groups_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);
 /* Its session is gone; it may be given back by this. */
 void groups_api_cancel(struct broker *, struct request *);
+/* Its client will send nothing more. */
+void groups_api_on_end(struct broker *, struct request *);
+void groups_api_on_deadline(struct request *);
 /* What it holds goes back. */
 void groups_api_forget(struct request *);
 enum tide_status offset_for_leader_epoch_handle(struct broker *, struct request *, struct wire_cursor *, const struct tide_slice *, struct tide_out *);

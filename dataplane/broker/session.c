@@ -90,6 +90,11 @@ static void session_refuse(struct session *s, bool now)
     session_ready(s);
 }
 
+void session_abort(struct session *s)
+{
+    session_refuse(s, true);
+}
+
 /* Bytes of the first frame behind its size field; -1 when it is refused, 0 when not yet known. */
 static int64_t front_frame(struct session *s)
 {
@@ -279,6 +284,8 @@ void session_on_end(struct session *s, const struct tide_time *t)
 {
     (void)t;
     s->ended = true;
+    for (struct link *l = s->requests.next; l != &s->requests; l = l->next)
+        groups_api_on_end(s->broker, LINK_OF(struct request, in_session, l));
     if (s->in.len == 0)
         s->closing = true;
     else if (!s->stalled)

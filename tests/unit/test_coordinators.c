@@ -368,6 +368,25 @@ static void test_who_goes_away_is_forgotten(void **state)
     assert_int_equal(call("now0"), 0);
 }
 
+/* Nobody can tell a client that has gone from one that has said all it has to say: it is waited for, but not for long. */
+static void test_who_says_no_more_is_soon_forgotten(void **state)
+{
+    ask("write0");
+    ask("wait0");
+    session_on_end(c.s, &w.time);
+    bw_pump(&w);
+    assert_int_equal(answer_at(&c, 1, NULL), 0);
+    bw_pass(&w, GROUP_HALF_CLOSED_MS - 1);
+    bw_serve(&c);
+    assert_false(c.closed);
+    bw_pass(&w, 2);
+    bw_serve(&c);
+    assert_true(c.closed && c.aborted);
+    bw_pump(&w);
+    assert_int_equal(requests(), 0);
+    bw_connect(&w, &c);
+}
+
 /* The answer and the cancel pass one another. */
 static void test_an_answer_that_comes_too_late(void **state)
 {
@@ -669,6 +688,7 @@ int main(void)
         CASE(test_time_and_views),
         BOTH(test_a_question_without_room_waits_with_those_behind_it),
         BOTH(test_who_goes_away_is_forgotten),
+        BOTH(test_who_says_no_more_is_soon_forgotten),
         BOTH(test_an_answer_that_comes_too_late),
         BOTH(test_a_cancel_without_letters),
         BOTH(test_a_replica_that_is_let_go_of),
