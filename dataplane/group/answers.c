@@ -3,7 +3,7 @@
  * Questions that were asked, and errors in every shape. An answer's body is written when it is known. When an error takes its place later
  * (its commitment takes too long, leadership is over, the append was refused), the error is written when it leaves, into the shape of the body.
  */
-#include "group/internal.h"
+#include "group/consumer_internal.h"
 
 struct groups_asked *asked_take(struct groups *g, const struct groups_question *q)
 {
@@ -115,6 +115,9 @@ static bool write_plain(struct wire_writer *w, int16_t api, int16_t v, const str
         leave_group_response_put_error_code(w, v, error);
         leave_group_response_open_members(w, v, 0);
         leave_group_response_end(w, v);
+        return true;
+    case KAFKA_API_CONSUMER_GROUP_HEARTBEAT:
+        consumer_write_heartbeat_error(w, v, error, NULL);
         return true;
     case KAFKA_API_OFFSET_DELETE:
         offset_delete_response_put_error_code(w, v, error);
@@ -282,6 +285,17 @@ bool groups_write_error(const struct groups_question *q, int16_t error, struct w
         struct leave_group_request in;
         return leave_group_request_read(&c, v, &in) && write_plain(w, q->api_key, v, &id, error);
     }
+    case KAFKA_API_CONSUMER_GROUP_HEARTBEAT: {
+        struct consumer_group_heartbeat_request in;
+        return consumer_group_heartbeat_request_read(&c, v, &in) && write_plain(w, q->api_key, v, &id, error);
+    }
+    case KAFKA_API_CONSUMER_GROUP_DESCRIBE: {
+        struct consumer_group_describe_request in;
+        if (!consumer_group_describe_request_read(&c, v, &in) || !name_at(in.group_ids, true, q->element, &id))
+            return false;
+        consumer_write_described_error(w, v, &id, error);
+        return true;
+    }
     case KAFKA_API_OFFSET_DELETE: {
         struct offset_delete_request in;
         return offset_delete_request_read(&c, v, &in) && write_plain(w, q->api_key, v, &id, error);
@@ -370,6 +384,12 @@ bool asked_write_late_error(struct groups *g, struct groups_asked *a)
             struct delete_groups_response_deletable_group_result e;
             (void)delete_groups_response_deletable_group_result_next(&l, a->version, &e);
             write_deleted(&w, a->version, &e.group_id, a->error);
+            break;
+        }
+        case KAFKA_API_CONSUMER_GROUP_DESCRIBE: {
+            struct consumer_group_describe_response_group e;
+            (void)consumer_group_describe_response_group_next(&l, a->version, &e);
+            consumer_write_described_error(&w, a->version, &e.group_id, a->error);
             break;
         }
         default: /* ListGroups: there are no elements then */

@@ -32,10 +32,10 @@ void assign_init(struct assign *a, enum assign_kind kind, const struct assign_pr
     *a = (struct assign){.problem = p, .at = *at, .kind = kind, .homogeneous = is_homogeneous(p)};
 }
 
-bool assign_step(struct assign *a, uint32_t budget)
+bool assign_step(struct assign *a, uint32_t *budget)
 {
-    while (!a->done && budget != 0)
-        a->done = a->kind == ASSIGN_RANGE ? assign_range_step(a, &budget) : assign_uniform_step(a, &budget);
+    while (!a->done && *budget != 0)
+        a->done = a->kind == ASSIGN_RANGE ? assign_range_step(a, budget) : assign_uniform_step(a, budget);
     if (a->done)
         TIDE_ASSERT_SLOW((assign_check(a), true));
     return a->done;

@@ -66,7 +66,7 @@ struct assign {
 
 void assign_init(struct assign *, enum assign_kind, const struct assign_problem *, const struct assign_memory *);
 /* True when it is done. */
-bool assign_step(struct assign *, uint32_t budget);
+bool assign_step(struct assign *, uint32_t *budget);
 void assign_check(const struct assign *);
 
 /* Of assign_range.c and assign_uniform.c. */

@@ -1347,8 +1347,14 @@ static void classic_check(const struct groups *g, const struct group *group)
     TIDE_ASSERT(c->unsynced == 0 || c->timer.place != 0);
 }
 
+static uint32_t member_count(const struct group *group)
+{
+    return group->classic.member_count;
+}
+
 const struct group_kind classic_kind = {
     .type = "Classic",
+    .members = member_count,
     .state = classic_state_name,
     .protocol_type = protocol_type,
     .is_empty = classic_is_empty,

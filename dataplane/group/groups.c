@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "group/internal.h"
+#include "group/consumer_internal.h"
 
 /* ---- keyed hash (SipHash-2-4): clients choose the names that go into the tables ------------------------ */
 
@@ -461,6 +461,10 @@ static groups_api api_of(int16_t key)
         return on_delete_group;
     case KAFKA_API_OFFSET_DELETE:
         return offsets_on_delete;
+    case KAFKA_API_CONSUMER_GROUP_HEARTBEAT:
+        return consumer_on_heartbeat;
+    case KAFKA_API_CONSUMER_GROUP_DESCRIBE:
+        return consumer_on_describe;
     default:
         return NULL;
     }
@@ -629,7 +633,7 @@ void groups_check(const struct groups *g)
         group->kind->check(g, group);
         offsets_check(g, group);
         count++;
-        members += group->classic.member_count;
+        members += group->kind->members(group);
         offsets += group->offset_count;
         TIDE_ASSERT(group->last_write == NULL || group->last_write->group == group);
         TIDE_ASSERT(!group->pinned);

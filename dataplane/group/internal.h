@@ -209,6 +209,7 @@ struct group_kind {
     void (*put_tombstones)(struct groups *, struct group *, struct group_batch *);
     void (*on_timer)(struct groups *, struct group *);
     void (*on_loaded)(struct groups *, struct group *);
+    uint32_t (*members)(const struct group *);
     bool (*has_members)(const struct group *); /* or anything else that lives without a record */
     void (*drop)(struct groups *, struct group *); /* all of it, before the group is freed */
     void (*check)(const struct groups *, const struct group *);

@@ -2,7 +2,7 @@
 /*
  * Batches of __consumer_offsets. What a live group changes and what a log is loaded from goes through one function, groups_apply.
  */
-#include "group/internal.h"
+#include "group/consumer_internal.h"
 
 #include "kafka/batch.h"
 #include "tidemark/bytes.h"
@@ -193,6 +193,11 @@ static enum tide_status apply_record(struct groups *g, struct wire_cursor *c)
         [GROUP_RECORD_LEGACY_OFFSET] = offsets_replay_legacy,
         [GROUP_RECORD_OFFSET] = offsets_replay,
         [GROUP_RECORD_GROUP] = classic_replay,
+        [CONSUMER_GROUP_METADATA] = consumer_replay_group,
+        [CONSUMER_MEMBER_METADATA] = consumer_replay_member,
+        [CONSUMER_TARGET_METADATA] = consumer_replay_target_epoch,
+        [CONSUMER_TARGET_MEMBER] = consumer_replay_target,
+        [CONSUMER_CURRENT] = consumer_replay_current,
     };
     struct wire_cursor key, value, record;
     int64_t len = get_varint(c, 32);

@@ -57,8 +57,9 @@ static void solve(enum assign_kind kind, uint32_t budget)
     memset(w.held, 0x5a, sizeof(w.held));
     memset(w.wanted, 0x5a, sizeof(w.wanted));
     memset(w.order, 0x5a, sizeof(w.order));
+    w.steps = 0;
     assign_init(&w.assign, kind, &w.problem, &at);
-    for (w.steps = 1; !assign_step(&w.assign, budget); w.steps++)
+    for (uint32_t left = budget; w.steps++, !assign_step(&w.assign, &left); left = budget)
         assert_true(w.steps < 10000000);
     assign_check(&w.assign);
     assert_false(w.assign.unlevel);

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside of the groups of KIP-848. Who owns what:
+ *   consumer.c            what a group knows; its records applied
+ *   consumer_records.c    records built, and written when there is memory for applying them
+ *   consumer_heartbeat.c  the one question of members
+ *   consumer_reconcile.c  from what a member has to what it shall have
+ *   consumer_run.c        what all shall have
+ *   consumer_kind.c       where this kind of group differs from the others; timers; ConsumerGroupDescribe
+ */
+#ifndef TIDEMARK_GROUP_CONSUMER_INTERNAL_H
+#define TIDEMARK_GROUP_CONSUMER_INTERNAL_H
+
+#include "group/consumer.h"
+#include "group/consumer_run.h"
+#include "group/internal.h"
+
+extern const struct group_kind consumer_kind;
+
+/* ---- consumer_records.c --------------------------------------------------------------------------- */
+void consumer_group_key(struct groups *, struct wire_writer *key, enum consumer_record, const struct consumer *);
+void consumer_member_key(struct groups *, struct wire_writer *key, enum consumer_record, const struct consumer *, struct consumer_text member);
+/* Its version. */
+void consumer_value(struct groups *, struct wire_writer *value);
+void consumer_put_epoch(struct groups *, struct group_batch *, const struct consumer *, int32_t epoch, int64_t hash);
+/* What a member has now. */
+struct consumer_current {
+    int32_t epoch, previous_epoch;
+    enum consumer_state state;
+    struct partition_set assigned, revoking;
+};
+void consumer_put_current(struct groups *, struct group_batch *, const struct consumer *, struct consumer_text member, const struct consumer_current *);
+void consumer_put_target(struct groups *, struct group_batch *, const struct consumer *, struct consumer_text member, const struct partition_set *);
+void consumer_put_gone(struct groups *, struct group_batch *, const struct consumer *, const struct consumer_member *);
+/* Memory that applying takes, at most. */
+size_t consumer_set_bytes(uint32_t count);
+size_t consumer_current_bytes(const struct consumer *, uint32_t count);
+/* group_write, if there are `memory` bytes for applying it; else COORDINATOR_NOT_AVAILABLE, and nothing has happened. */
+enum tide_status consumer_write(struct groups *, struct group *, struct group_batch *, size_t memory, int16_t *ret_error);
+
+/* ---- consumer_heartbeat.c -------------------------------------------------------------------------- */
+enum tide_status consumer_on_heartbeat(struct groups *, const struct groups_question *, struct groups_asked *);
+/* The answer of a member that is refused. `message` NULL: none. */
+void consumer_write_heartbeat_error(struct wire_writer *, int16_t version, int16_t error, const char *message);
+/* Takes a member out, whose time is up. As group_write. */
+enum tide_status consumer_fence(struct groups *, struct group *, struct consumer_member *, int16_t *ret_error);
+/* The next timer of the group. */
+void consumer_set_timer(struct groups *, struct group *);
+
+/* ---- consumer_reconcile.c --------------------------------------------------------------------------- */
+typedef struct wire_list consumer_owned; /* topic_partitions of a heartbeat; count -1: not told */
+bool consumer_owns_any(consumer_owned, int16_t version, const struct partition_set *);
+bool consumer_owns_only(consumer_owned, int16_t version, const struct partition_set *);
+/* TIDE_OK: `ret` is what the member shall have next (its sets are the caller's to free), TIDE_EXISTS: what it has. TIDE_FULL: the heap is full. */
+enum tide_status consumer_reconcile(const struct consumer *, const struct tide_view *, const struct consumer_member *, consumer_owned, int16_t version,
+                                    struct consumer_current *ret);
+
+/* ---- consumer_run.c --------------------------------------------------------------------------------- */
+static inline bool consumer_assign_is_due(const struct groups *g, const struct consumer *c)
+{
+    return c->member_count != 0 && c->epoch > c->assignment_epoch && g->now.now_ns >= c->assign_after_ns;
+}
+/* Goes on with the assignment, or begins one that is due. TIDE_AGAIN: there is more to do. */
+enum tide_status consumer_assign(struct groups *, struct group *, uint32_t budget);
+
+/* ---- consumer_kind.c -------------------------------------------------------------------------------- */
+/* What most members ask for, else the first of group.consumer.assignors. */
+enum assign_kind consumer_assignor(const struct consumer *);
+bool consumer_assignor_find(const struct consumer *, struct consumer_text name, enum assign_kind *ret);
+const char *consumer_assignor_name(enum assign_kind);
+enum tide_status consumer_on_describe(struct groups *, const struct groups_question *, struct groups_asked *);
+/* One element of ConsumerGroupDescribe that is an error. */
+void consumer_write_described_error(struct wire_writer *, int16_t version, const struct wire_bytes *id, int16_t error);
+enum tide_status consumer_replay_group(struct groups *, struct wire_cursor *key, struct wire_cursor *value);
+enum tide_status consumer_replay_member(struct groups *, struct wire_cursor *key, struct wire_cursor *value);
+enum tide_status consumer_replay_target_epoch(struct groups *, struct wire_cursor *key, struct wire_cursor *value);
+enum tide_status consumer_replay_target(struct groups *, struct wire_cursor *key, struct wire_cursor *value);
+enum tide_status consumer_replay_current(struct groups *, struct wire_cursor *key, struct wire_cursor *value);
+
+#endif

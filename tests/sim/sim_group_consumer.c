@@ -1,0 +1,684 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Groups of the consumer protocol (KIP-848) with members that behave as clients do: they join, live, take their time to give partitions
+ * up, pause, stop with and without a word, come back under another id, and ask again after a timeout; requests and answers get lost. The
+ * coordinator is loaded anew at any moment, with what was committed only; appends are refused or find no room; topics come, grow and go.
+ *
+ * Checked at every step:
+ *   S1  no two members that are in touch with the coordinator use the same partition (a member that was silent for a session, or takes
+ *       longer than its rebalance timeout to give something up, is out of it)
+ *   S2  the epoch that a member is told of does not fall while it is in the group
+ *   S3  a commit that is acknowledged is younger than the one that was acknowledged before it, whoever made it
+ *   groups_check, C1 among it; a coordinator that loads what another wrote knows what the other knew
+ * and at the end, when nothing has been lost for a while:
+ *   S4  every partition of a topic that someone wants is used by one of them, and the group is Stable
+ *   S5  the last acknowledged commit of every partition is there, or a younger one
+ *
+ *   --seeds N [--from S] [--verbose]    or, in the build that can leave rules out,    --mutants [--seeds N]
+ */
+#include <getopt.h>
+#include <inttypes.h>
+
+#include "../unit/consumer_world.h"
+#include "kafka/errors.h"
+#include "kafka/messages.h"
+#include "sim_mutants.h"
+#include "tidemark/random.h"
+
+enum {
+    CLIENTS = 8,
+    TOPICS = 3,
+    PARTITIONS = 12,
+    STEPS = 1500,
+    SESSION_MS = 45000,
+    REBALANCE_MS = 60000,
+    SLOW_MS = 90000, /* a client that takes too long to give something up */
+    ANSWER_MS = 6000, /* who waits longer asks again */
+};
+
+enum client_state { OUT, IN, LEAVING };
+
+struct question {
+    bool used;
+    bool is_commit;
+    struct client *client;
+    unsigned life; /* of the client, when it asked */
+    struct tide_rope body;
+    bool asked;
+    uint64_t at_ns; /* not before then */
+    uint64_t asked_ns;
+    /* a commit */
+    int topic;
+    int32_t partition;
+    int64_t offset;
+};
+
+struct client {
+    char id[16], instance[16];
+    unsigned number, life;
+    enum client_state state;
+    int epoch;
+    int leave_epoch;
+    bool tell_all;         /* the next heartbeat is a full one */
+    bool tell_owned;
+    unsigned topics;       /* a bit each */
+    struct world_set owned; /* what it uses and names */
+    struct world_set wanted;
+    bool revoking;
+    uint64_t revoking_since_ns, revoked_at_ns;
+    uint64_t beat_at_ns, paused_until_ns, heard_ns;
+    struct question *asking, *committing;
+};
+
+static struct sim {
+    struct tide_random random;
+    struct client clients[CLIENTS];
+    struct question questions[4 * CLIENTS];
+    int64_t acknowledged[TOPICS][WORLD_PARTITIONS];
+    int64_t offsets;
+    bool calm;
+    uint64_t digest;
+} sim;
+static struct world w;
+static bool verbose;
+static uint64_t seed_now;
+static struct {
+    uint64_t joins, handovers, reloads, fenced, commits, stale, lost, refused;
+} counts;
+
+static const char *const topic_names[TOPICS] = {"ta", "tb", "tc"};
+static char text[WORLD_TEXT];
+
+#define SAY(...)                                                                                   \
+    do {                                                                                           \
+        if (verbose) {                                                                             \
+            printf("%8.3f ", (double)w.now.now_ns / 1e9 - 1000);                                   \
+            printf(__VA_ARGS__);                                                                   \
+            printf("\n");                                                                          \
+        }                                                                                          \
+    } while (0)
+
+static _Noreturn void give_up(const char *what)
+{
+    if (w.committed == w.log_end)
+        world_describe(&w, "g", text);
+    fflush(stdout);
+    fprintf(stderr, "seed %" PRIu64 ": %s\n%s\n", seed_now, what, text);
+    for (unsigned i = 0; i < CLIENTS; i++)
+        fprintf(stderr, "  %s state %d epoch %d owned %s\n", sim.clients[i].id, sim.clients[i].state, sim.clients[i].epoch, world_set_text(&w, &sim.clients[i].owned, text));
+    fprintf(stderr, "again: sim_group_consumer --from %" PRIu64 " --seeds 1 --verbose\n", seed_now);
+    abort();
+}
+
+static bool hits(uint64_t one_in) { return !sim.calm && tide_random_hits(&sim.random, one_in); }
+static uint64_t below(uint64_t n) { return tide_random_below(&sim.random, n); }
+static uint64_t after_ms(uint64_t ms) { return w.now.now_ns + ms * TIDE_NS_PER_MS; }
+
+/* Topics may be gone: sets name them by their number in the world, which changes then. */
+static int topic_of(const char *name) { return world_topic_number(&w, name); }
+static int index_of(int topic)
+{
+    for (int i = 0; i < TOPICS; i++)
+        if (strcmp(w.topics[topic].name, topic_names[i]) == 0)
+            return i;
+    return -1;
+}
+
+/* ---- members -------------------------------------------------------------------------------------------- */
+
+static void born(struct client *c)
+{
+    unsigned number = (unsigned)(c - sim.clients), life = c->life + 1;
+    *c = (struct client){.number = number, .life = life, .topics = 1 + (unsigned)below((1 << TOPICS) - 1)};
+    (void)snprintf(c->id, sizeof(c->id), "m%u-%u", number, life);
+    if (number % 4 == 3)
+        (void)snprintf(c->instance, sizeof(c->instance), "i%u", number);
+}
+
+/* It has nothing any more. Questions that are out are nobody's. */
+static void forget(struct client *c)
+{
+    c->owned.count = c->wanted.count = 0;
+    c->revoking = false;
+}
+
+static void die(struct client *c)
+{
+    SAY("%s dies", c->id);
+    born(c);
+    c->beat_at_ns = after_ms(below(20000));
+}
+
+static bool has(const struct world_set *s, const struct world_set *of, uint32_t i) { return world_set_has(s, of->at[i].topic, of->at[i].partition); }
+
+static void settle_assignment(struct client *c)
+{
+    bool lost = false;
+    for (uint32_t i = 0; i < c->owned.count; i++)
+        lost |= !has(&c->wanted, &c->owned, i);
+    if (!lost) {
+        c->owned = c->wanted;
+        c->revoking = false;
+        c->tell_owned = true;
+        return;
+    }
+    if (!c->revoking) {
+        c->revoking = true;
+        c->revoking_since_ns = w.now.now_ns;
+        c->revoked_at_ns = after_ms(hits(30) ? SLOW_MS : below(sim.calm ? 10 : 15000));
+        counts.handovers++;
+    }
+}
+
+static void revoke_if_time(struct client *c)
+{
+    if (!c->revoking || w.now.now_ns < c->revoked_at_ns || w.now.now_ns < c->paused_until_ns)
+        return;
+    c->revoking = false;
+    c->owned = c->wanted; /* what is new in it begins only now */
+    c->tell_owned = true;
+    c->beat_at_ns = w.now.now_ns; /* tells at once */
+}
+
+static bool is_in_touch(const struct client *c)
+{
+    if (c->state == OUT || c->epoch <= 0)
+        return false;
+    if (w.now.now_ns >= c->heard_ns + (SESSION_MS - 100) * TIDE_NS_PER_MS)
+        return false;
+    return !c->revoking || w.now.now_ns < c->revoking_since_ns + (REBALANCE_MS - SESSION_MS) * TIDE_NS_PER_MS;
+}
+
+static void check_use(void) /* S1 */
+{
+    static const struct client *users[WORLD_TOPICS][WORLD_PARTITIONS];
+    memset(users, 0, sizeof(users));
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        const struct client *c = &sim.clients[i];
+        if (!is_in_touch(c))
+            continue;
+        for (uint32_t k = 0; k < c->owned.count; k++) {
+            const struct client **user = &users[c->owned.at[k].topic][c->owned.at[k].partition];
+            if (*user != NULL)
+                give_up("S1: two members use one partition");
+            *user = c;
+        }
+    }
+}
+
+/* ---- questions -------------------------------------------------------------------------------------------- */
+
+static struct question *new_question(struct client *c)
+{
+    for (size_t i = 0; i < TIDE_ARRAY_LEN(sim.questions); i++) {
+        struct question *q = &sim.questions[i];
+        if (q->used)
+            continue;
+        *q = (struct question){.used = true, .client = c, .life = c->life, .at_ns = w.now.now_ns, .asked_ns = w.now.now_ns};
+        return q;
+    }
+    give_up("no room for a question");
+}
+
+static void end_question(struct question *q)
+{
+    if (q->asked)
+        groups_cancel(w.groups, q);
+    tide_rope_clear(&q->body);
+    if (q->client->life == q->life && q->client->asking == q)
+        q->client->asking = NULL;
+    if (q->client->life == q->life && q->client->committing == q)
+        q->client->committing = NULL;
+    *q = (struct question){0};
+}
+
+static const char *names_of(const struct client *c)
+{
+    static char names[64];
+    names[0] = 0;
+    for (unsigned t = 0; t < TOPICS; t++)
+        if (c->topics & 1u << t) {
+            strcat(names, " ");
+            strcat(names, topic_names[t]);
+        }
+    return names;
+}
+
+static void ask_beat(struct client *c)
+{
+    bool all = c->tell_all || c->epoch == 0;
+    struct world_beat b = {.group = "g", .member = c->id, .instance = c->instance[0] != 0 ? c->instance : NULL, .epoch = c->epoch,
+                           .rebalance_ms = -1, .version = 1};
+    struct wire_writer body;
+    if (c->state == LEAVING) {
+        b.epoch = c->leave_epoch;
+    } else {
+        b.rebalance_ms = all ? REBALANCE_MS : -1;
+        b.topics = all || hits(40) ? names_of(c) : NULL;
+        b.owned = all || c->tell_owned ? &c->owned : NULL;
+    }
+    c->beat_at_ns = after_ms(5000);
+    wire_writer_init(&body, w.pool);
+    world_put_beat(&w, &body, &b);
+    struct question *q = c->asking = new_question(c);
+    q->body = body.out;
+    c->tell_owned = c->tell_all = false;
+    if (hits(20)) { /* lost on its way */
+        counts.lost++;
+        q->at_ns = UINT64_MAX;
+    }
+}
+
+static void on_beat_error(struct client *c, int16_t error)
+{
+    switch (error) {
+    case KAFKA_UNKNOWN_MEMBER_ID:
+    case KAFKA_FENCED_MEMBER_EPOCH:
+        counts.fenced++;
+        forget(c);
+        c->epoch = 0;
+        if (c->state == LEAVING) {
+            born(c);
+            c->beat_at_ns = after_ms(below(20000));
+        } else {
+            c->beat_at_ns = after_ms(below(1000));
+        }
+        break;
+    case KAFKA_FENCED_INSTANCE_ID:
+        die(c);
+        break;
+    case KAFKA_UNRELEASED_INSTANCE_ID: /* the one before has not come to its end */
+    case KAFKA_COORDINATOR_NOT_AVAILABLE:
+    case KAFKA_COORDINATOR_LOAD_IN_PROGRESS:
+    case KAFKA_NOT_COORDINATOR:
+        c->tell_all = true;
+        c->beat_at_ns = after_ms(100 + below(2000));
+        break;
+    default:
+        give_up("an error that no member should see");
+    }
+}
+
+static void on_beat(struct question *q, struct tide_rope *body)
+{
+    static struct world_answer r;
+    struct client *c = q->client;
+    bool is_mine = c->life == q->life && c->asking == q;
+    uint64_t asked_ns = q->asked_ns;
+    world_read_answer(&w, body, 1, &r);
+    q->asked = false;
+    end_question(q);
+    if (!is_mine)
+        return;
+    sim.digest = sim.digest * 31 + (uint64_t)r.error * 7 + (uint64_t)r.epoch;
+    if (r.error != 0) {
+        SAY("%s error %d", c->id, r.error);
+        on_beat_error(c, r.error);
+        return;
+    }
+    SAY("%s epoch %d assignment %s", c->id, r.epoch, r.has_assignment ? world_set_text(&w, &r.assignment, text) : "as before");
+    if (c->state == LEAVING) {
+        born(c);
+        c->beat_at_ns = after_ms(below(20000));
+        return;
+    }
+    if (c->state == OUT)
+        counts.joins++;
+    if (c->state == IN && r.epoch < c->epoch)
+        give_up("S2: an epoch fell");
+    c->state = IN;
+    c->epoch = r.epoch;
+    c->heard_ns = asked_ns;
+    if (r.has_assignment) {
+        c->wanted = r.assignment;
+        settle_assignment(c);
+    }
+}
+
+static void ask_commit(struct client *c)
+{
+    uint32_t n = (uint32_t)below(c->owned.count);
+    int16_t v = 9;
+    struct wire_writer b;
+    struct question *q = c->committing = new_question(c);
+    q->is_commit = true;
+    q->topic = index_of(c->owned.at[n].topic);
+    q->partition = c->owned.at[n].partition;
+    q->offset = ++sim.offsets;
+    wire_writer_init(&b, w.pool);
+    offset_commit_request_put_group_id(&b, v, "g", 1);
+    offset_commit_request_put_generation_id_or_member_epoch(&b, v, c->epoch);
+    offset_commit_request_put_member_id(&b, v, c->id, (uint32_t)strlen(c->id));
+    offset_commit_request_put_group_instance_id(&b, v, NULL, 0);
+    offset_commit_request_open_topics(&b, v, 1);
+    offset_commit_request_topic_put_name(&b, v, topic_names[q->topic], (uint32_t)strlen(topic_names[q->topic]));
+    offset_commit_request_topic_open_partitions(&b, v, 1);
+    offset_commit_request_partition_put_partition_index(&b, v, q->partition);
+    offset_commit_request_partition_put_committed_offset(&b, v, q->offset);
+    offset_commit_request_partition_put_committed_leader_epoch(&b, v, -1);
+    offset_commit_request_partition_put_committed_metadata(&b, v, "", 0);
+    offset_commit_request_partition_end(&b, v);
+    offset_commit_request_topic_end(&b, v);
+    offset_commit_request_end(&b, v);
+    q->body = b.out;
+    SAY("%s is going to commit %s-%d %" PRId64 " at epoch %d", c->id, topic_names[q->topic], q->partition, q->offset, c->epoch);
+    if (hits(6)) /* arrives when another may have the partition */
+        q->at_ns = after_ms(below(100000));
+}
+
+static void on_commit(struct question *q, struct tide_rope *body)
+{
+    struct offset_commit_response in;
+    struct offset_commit_response_topic t;
+    struct offset_commit_response_partition p;
+    struct wire_cursor c;
+    wire_cursor_init(&c, tide_rope_slice(body, 0, body->len));
+    bool read = offset_commit_response_read(&c, 9, &in) && offset_commit_response_topic_next(&in.topics, 9, &t) &&
+                offset_commit_response_partition_next(&t.partitions, 9, &p);
+    TIDE_ASSERT(read);
+    tide_rope_clear(body);
+    SAY("%s commits %s-%d %" PRId64 ": %d", q->client->id, topic_names[q->topic], q->partition, q->offset, p.error_code);
+    if (p.error_code == 0) {
+        counts.commits++;
+        if (q->offset <= sim.acknowledged[q->topic][q->partition])
+            give_up("S3: a commit went back");
+        sim.acknowledged[q->topic][q->partition] = q->offset;
+    } else {
+        counts.stale += p.error_code == KAFKA_STALE_MEMBER_EPOCH;
+        if (p.error_code != KAFKA_STALE_MEMBER_EPOCH && p.error_code != KAFKA_UNKNOWN_MEMBER_ID && p.error_code != KAFKA_COORDINATOR_NOT_AVAILABLE &&
+            p.error_code != KAFKA_NOT_COORDINATOR && p.error_code != KAFKA_UNKNOWN_TOPIC_OR_PARTITION && p.error_code != KAFKA_GROUP_ID_NOT_FOUND)
+            give_up("an error that no commit should see");
+    }
+    q->asked = false;
+    end_question(q);
+}
+
+static void deliver(void)
+{
+    for (size_t i = 0; i < TIDE_ARRAY_LEN(sim.questions); i++) {
+        struct question *q = &sim.questions[i];
+        if (!q->used)
+            continue;
+        if (!q->asked && q->at_ns <= w.now.now_ns) {
+            enum tide_status status = world_ask(&w, q->is_commit ? KAFKA_API_OFFSET_COMMIT : KAFKA_API_CONSUMER_GROUP_HEARTBEAT,
+                                                q->is_commit ? 9 : 1, -1, &q->body, q);
+            if (status == TIDE_BAD)
+                give_up("malformed");
+            q->asked = status == TIDE_OK;
+            q->asked_ns = w.now.now_ns;
+        }
+        /* A client that has waited long enough gives its question up. It may have been, or yet be, answered. */
+        if (!q->is_commit && w.now.now_ns > q->asked_ns + ANSWER_MS * TIDE_NS_PER_MS) {
+            struct client *c = q->client;
+            if (c->life == q->life && c->asking == q) {
+                c->tell_all = true;
+                c->beat_at_ns = w.now.now_ns;
+            }
+            end_question(q);
+        }
+    }
+}
+
+static void take_answers(void)
+{
+    struct tide_rope body;
+    void *cookie;
+    while (world_next_answer(&w, &cookie, &body)) {
+        struct question *q = cookie;
+        if (hits(20)) { /* the answer is lost */
+            counts.lost++;
+            tide_rope_clear(&body);
+            q->asked = false;
+            q->at_ns = UINT64_MAX;
+            if (q->is_commit)
+                end_question(q);
+            continue;
+        }
+        if (q->is_commit)
+            on_commit(q, &body);
+        else
+            on_beat(q, &body);
+    }
+}
+
+/* ---- what happens ------------------------------------------------------------------------------------------- */
+
+static void act(struct client *c)
+{
+    if (w.now.now_ns < c->paused_until_ns)
+        return;
+    revoke_if_time(c);
+    if (c->asking == NULL && w.now.now_ns >= c->beat_at_ns) {
+        if (c->state == IN && hits(60)) {
+            c->state = LEAVING;
+            c->leave_epoch = c->instance[0] != 0 && hits(2) ? -2 : -1;
+            forget(c);
+            SAY("%s leaves with %d", c->id, c->leave_epoch);
+        } else if (c->state == IN && hits(80)) {
+            c->topics = 1 + (unsigned)below((1 << TOPICS) - 1);
+            c->tell_all = true;
+        }
+        ask_beat(c);
+    }
+    if (c->state == IN && c->committing == NULL && c->owned.count != 0 && tide_random_hits(&sim.random, 4))
+        ask_commit(c);
+    if (hits(300))
+        die(c);
+    else if (c->state == IN && hits(200))
+        c->paused_until_ns = after_ms(below(120000));
+}
+
+/* Another coordinator, and what was not committed is gone. Whoever had asked hears nothing more. */
+static void reload(void)
+{
+    char before[WORLD_TEXT];
+    bool whole = w.committed == w.log_end;
+    if (whole)
+        world_describe(&w, "g", before);
+    for (size_t i = 0; i < TIDE_ARRAY_LEN(sim.questions); i++)
+        if (sim.questions[i].used && sim.questions[i].asked) {
+            groups_cancel(w.groups, &sim.questions[i]);
+            sim.questions[i].asked = false;
+            sim.questions[i].at_ns = UINT64_MAX;
+            if (sim.questions[i].is_commit)
+                end_question(&sim.questions[i]);
+        }
+    world_reload(&w, true);
+    counts.reloads++;
+    SAY("another coordinator");
+    if (whole) {
+        world_describe(&w, "g", text);
+        if (strcmp(before, text) != 0)
+            give_up("what was loaded is not what was written");
+    }
+}
+
+static void change_topics(void)
+{
+    unsigned t = (unsigned)below(TOPICS);
+    int n = topic_of(topic_names[t]);
+    if (n >= 0 && w.topics[n].partition_count < PARTITIONS)
+        world_topic(&w, topic_names[t], w.topics[n].partition_count + 1 + (uint32_t)below(3));
+}
+
+static void step(void)
+{
+    w.append_full = hits(15);
+    w.fail_append = hits(25) ? 1 : 0;
+    counts.refused += w.append_full || w.fail_append != 0;
+    w.now.now_ns += 1 + below(sim.calm ? 200 : 700) * TIDE_NS_PER_MS;
+    w.now.wall_ms = (int64_t)(w.now.now_ns / TIDE_NS_PER_MS);
+    for (unsigned i = 0; i < CLIENTS; i++)
+        act(&sim.clients[(i + sim.digest) % CLIENTS]);
+    deliver();
+    world_turn(&w);
+    w.append_full = false;
+    w.fail_append = 0;
+    if (!w.auto_commit && !hits(3))
+        world_commit(&w, w.committed + (int64_t)below((uint64_t)(w.log_end - w.committed) + 1));
+    take_answers();
+    if (hits(100))
+        reload();
+    if (hits(200))
+        change_topics();
+    groups_check(w.groups);
+    check_use();
+}
+
+/* ---- the end ---------------------------------------------------------------------------------------------------- */
+
+static void check_converged(void)
+{
+    unsigned wanted = 0;
+    for (unsigned i = 0; i < CLIENTS; i++)
+        if (sim.clients[i].state == IN)
+            wanted |= sim.clients[i].topics;
+    world_describe(&w, "g", text);
+    if (wanted != 0 && strncmp(text, "Stable ", 7) != 0)
+        give_up("S4: the group is not stable");
+    for (unsigned t = 0; t < TOPICS; t++) {
+        int n = topic_of(topic_names[t]);
+        for (uint32_t p = 0; (wanted & 1u << t) && p < w.topics[n].partition_count; p++) {
+            unsigned users = 0;
+            for (unsigned i = 0; i < CLIENTS; i++)
+                users += sim.clients[i].state == IN && world_set_has(&sim.clients[i].owned, n, (int32_t)p) && (sim.clients[i].topics & 1u << t);
+            if (users != 1)
+                give_up("S4: a partition is not used by one member");
+        }
+    }
+}
+
+static void check_offsets(void) /* S5 */
+{
+    struct offset_fetch_response_group group;
+    struct offset_fetch_response_topics topic;
+    struct offset_fetch_response_partitions p;
+    struct wire_writer b;
+    struct tide_rope answer;
+    void *cookie;
+    int16_t v = 9;
+    int64_t found[TOPICS][WORLD_PARTITIONS];
+    memset(found, 0, sizeof(found));
+    wire_writer_init(&b, w.pool);
+    offset_fetch_request_open_groups(&b, v, 1);
+    offset_fetch_request_group_put_group_id(&b, v, "g", 1);
+    offset_fetch_request_group_put_member_id(&b, v, NULL, 0);
+    offset_fetch_request_group_put_member_epoch(&b, v, -1);
+    offset_fetch_request_group_open_topics(&b, v, -1);
+    offset_fetch_request_group_end(&b, v);
+    offset_fetch_request_put_require_stable(&b, v, false);
+    offset_fetch_request_end(&b, v);
+    enum tide_status status = world_ask(&w, KAFKA_API_OFFSET_FETCH, v, 0, &b.out, &w);
+    TIDE_ASSERT(status == TIDE_OK);
+    wire_writer_abandon(&b);
+    bool answered = world_next_answer(&w, &cookie, &answer);
+    TIDE_ASSERT(answered && cookie == &w);
+    struct wire_list l = {.count = 1};
+    wire_cursor_init(&l.at, tide_rope_slice(&answer, 0, answer.len));
+    bool read = offset_fetch_response_group_next(&l, v, &group) && group.error_code == 0;
+    TIDE_ASSERT(read);
+    while (offset_fetch_response_topics_next(&group.topics, v, &topic)) {
+        char name[8];
+        (void)wire_bytes_copy(&topic.name, name, sizeof(name));
+        int t = index_of(topic_of(name));
+        while (offset_fetch_response_partitions_next(&topic.partitions, v, &p))
+            found[t][p.partition_index] = p.committed_offset;
+    }
+    tide_rope_clear(&answer);
+    for (unsigned t = 0; t < TOPICS; t++)
+        for (unsigned i = 0; i < PARTITIONS + 3; i++)
+            if (found[t][i] < sim.acknowledged[t][i])
+                give_up("S5: an acknowledged commit is lost");
+}
+
+static void calm_down(void)
+{
+    sim.calm = true;
+    w.auto_commit = true;
+    world_commit(&w, w.log_end);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        struct client *c = &sim.clients[i];
+        c->paused_until_ns = 0;
+        c->revoked_at_ns = TIDE_MIN(c->revoked_at_ns, w.now.now_ns);
+    }
+    for (size_t i = 0; i < TIDE_ARRAY_LEN(sim.questions); i++)
+        if (sim.questions[i].used && sim.questions[i].is_commit && !sim.questions[i].asked)
+            end_question(&sim.questions[i]);
+    /* Members that are gone time out; then a few rounds. */
+    for (unsigned i = 0; i < 1600; i++)
+        step();
+}
+
+static void run_seed(uint64_t seed)
+{
+    memset(&sim, 0, sizeof(sim));
+    seed_now = seed;
+    sim.random.state = seed * 0x9e3779b97f4a7c15ull + 1;
+    world_begin(&w, 16u << 20);
+    w.auto_commit = tide_random_hits(&sim.random, 3);
+    w.settings.group_consumer_assignment_interval_ms = tide_random_hits(&sim.random, 2) ? 0 : 1000;
+    for (unsigned t = 0; t < TOPICS; t++)
+        world_topic(&w, topic_names[t], 1 + (uint32_t)below(PARTITIONS));
+    unsigned clients = 2 + (unsigned)below(CLIENTS - 1);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        born(&sim.clients[i]);
+        sim.clients[i].beat_at_ns = i < clients ? after_ms(below(60000)) : UINT64_MAX;
+    }
+    for (unsigned i = 0; i < STEPS; i++)
+        step();
+    calm_down();
+    check_converged();
+    check_offsets();
+    world_reload(&w, false);
+    for (size_t i = 0; i < TIDE_ARRAY_LEN(sim.questions); i++)
+        if (sim.questions[i].used) {
+            sim.questions[i].asked = false;
+            end_question(&sim.questions[i]);
+        }
+    world_end(&w);
+}
+
+static int run(uint64_t from, uint64_t seeds, bool loud)
+{
+    uint64_t digest = 0;
+    verbose = loud;
+    for (uint64_t i = 0; i < seeds; i++) {
+        run_seed(from + i);
+        digest = digest * 31 + sim.digest;
+        if (sim_time_is_up())
+            seeds = i + 1;
+    }
+    printf("%" PRIu64 " seeds: %" PRIu64 " joins, %" PRIu64 " revocations, %" PRIu64 " coordinators, %" PRIu64 " fenced, %" PRIu64 " commits, %" PRIu64
+           " stale ones, %" PRIu64 " messages lost, %" PRIu64 " appends refused, digest %016" PRIx64 "\n",
+           seeds, counts.joins, counts.handovers, counts.reloads, counts.fenced, counts.commits, counts.stale, counts.lost, counts.refused, digest);
+    return seeds >= 20 && (counts.handovers == 0 || counts.reloads == 0 || counts.fenced == 0 || counts.stale == 0);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {{"seeds", required_argument, NULL, 's'}, {"from", required_argument, NULL, 'f'},
+                                            {"verbose", no_argument, NULL, 'v'},     {"mutants", no_argument, NULL, 'm'},
+                                            {NULL, 0, NULL, 0}};
+    uint64_t seeds = 100, from = 1;
+    bool loud = false, mutants = false;
+    int c;
+    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (c) {
+        case 's': seeds = strtoull(optarg, NULL, 10) * (sim_is_full() ? 20 : 1); break;
+        case 'f': from = strtoull(optarg, NULL, 10); break;
+        case 'v': loud = true; break;
+        case 'm': mutants = true; break;
+        default: return 2;
+        }
+    }
+    unit_eal();
+#ifdef TIDE_MUTANTS
+    static const enum tide_mutant list[] = {MUTANT_NONE, MUTANT_CONSUMER_REVOCATION, MUTANT_CONSUMER_OWNER, MUTANT_CONSUMER_COMMIT, MUTANT_CONSUMER_SUBSET};
+    if (mutants)
+        return sim_run_mutants(list, TIDE_ARRAY_LEN(list), from, seeds, run);
+#else
+    if (mutants)
+        return 2;
+#endif
+    return run(from, seeds, loud);
+}
