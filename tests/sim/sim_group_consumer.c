@@ -170,10 +170,18 @@ static void settle_assignment(struct client *c)
     }
 }
 
+/* It may have been fenced for it. */
+static bool is_late(const struct client *c)
+{
+    return c->revoking && w.now.now_ns >= c->revoking_since_ns + (REBALANCE_MS - SESSION_MS) * TIDE_NS_PER_MS;
+}
+
 static void revoke_if_time(struct client *c)
 {
     if (!c->revoking || w.now.now_ns < c->revoked_at_ns || w.now.now_ns < c->paused_until_ns)
         return;
+    if (is_late(c))
+        c->heard_ns = 0; /* until it hears that it was not */
     c->revoking = false;
     c->owned = c->wanted; /* what is new in it begins only now */
     c->tell_owned = true;
@@ -186,7 +194,7 @@ static bool is_in_touch(const struct client *c)
         return false;
     if (w.now.now_ns >= c->heard_ns + (SESSION_MS - 100) * TIDE_NS_PER_MS)
         return false;
-    return !c->revoking || w.now.now_ns < c->revoking_since_ns + (REBALANCE_MS - SESSION_MS) * TIDE_NS_PER_MS;
+    return !is_late(c);
 }
 
 static void check_use(void) /* S1 */
