@@ -70,6 +70,8 @@ enum {
     DISK_ENTRIES = 512,
     PORT_TRIES = 15,
     PORT_RETRY_MS = 200,
+    PORT_LOOK_MS = 50,
+    PORTS_USED = 2,
 };
 
 static int refuse(const char *what)
@@ -269,6 +271,7 @@ static bool open_ports(struct world *w, char *error, size_t size)
                                 .promiscuous = false,
                                 .accept_partial_checksum = s->data_rx_checksum_partial == DATA_RX_CHECKSUM_PARTIAL_ACCEPT,
                                 .no_offloads = s->data_offload == DATA_OFFLOAD_OFF,
+                                .stuck_ns = (uint64_t)s->data_port_stuck_ms * TIDE_NS_PER_MS,
                                 .log_line = log_line};
     config.device_count = split_devices(s->data_ports, devices_text, sizeof(devices_text), devices);
     for (uint32_t i = 0; i < w->core_count; i++)
@@ -344,7 +347,7 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
         return false;
     c.log_core = w->log_cores[i];
     c.receive_pool = nic_rx_pool(w->nic, 0);
-    c.net = (struct net_config){.mac = port.mac, .vlan = (uint16_t)s->data_vlan, .mtu = port.mtu,
+    c.net = (struct net_config){.mac = port.mac, .vlan = (uint16_t)s->data_vlan, .mtu = nic_mtu(w->nic),
                                 .ttl = (uint8_t)s->tcp_ttl, .dscp = (uint8_t)s->tcp_dscp, .announce = i == 0, .tx_pool = nic_tx_pool(w->nic)};
     if (!set_addresses(s, &c.net))
         return false;
@@ -352,13 +355,14 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
         struct rte_ether_addr groups[NET_GROUPS_MAX];
         c.orphans = w->orphans;
         c.orphan_count = w->orphan_count;
-        nic_hear_groups(w->nic, 0, groups, net_groups(&c.net, groups));
+        for (unsigned p = 0; p < nic_port_count(w->nic); p++)
+            nic_hear_groups(w->nic, p, groups, net_groups(&c.net, groups));
     }
     c.tcp = (struct tcp_config){.connections_max = (uint32_t)s->tcp_connections_max / w->core_count + 64,
                                 .syn_backlog = 1024,
                                 .receive_window_bytes = (uint32_t)s->tcp_receive_window_bytes,
                                 .send_buffer_bytes = (uint32_t)s->tcp_send_buffer_bytes,
-                                .mss = (uint16_t)(port.mtu - 40),
+                                .mss = (uint16_t)(nic_mtu(w->nic) - 40),
                                 .rto_min_us = (uint32_t)s->tcp_rto_min_us,
                                 .time_wait_ms = (uint32_t)s->tcp_time_wait_ms,
                                 .keepalive_ms = (uint32_t)s->tcp_keepalive_ms,
@@ -512,8 +516,8 @@ static bool make_data_plane(struct world *w, char *error, size_t size)
     w->nic_counters = calloc(w->core_count, sizeof(*w->nic_counters));
     if (w->nic_counters == NULL || !open_ports(w, error, size))
         return false;
-    if (nic_port_count(w->nic) != 1) {
-        snprintf(error, size, "data.ports: %u ports given; this version serves one", nic_port_count(w->nic));
+    if (nic_port_count(w->nic) > PORTS_USED) {
+        snprintf(error, size, "data.ports: %u ports given; one carries the data address, and one may stand by", nic_port_count(w->nic));
         return false;
     }
     warn_of_distance(w);
@@ -623,6 +627,23 @@ static void on_signal(uv_signal_t *signal, int number)
     uv_signal_stop(&w->sigint);
     control_stop(control_loop_control(w->control), mgmt_now_ns());
     control_loop_turn(w->control);
+}
+
+static void on_port_look(uv_timer_t *t)
+{
+    struct world *w = t->data;
+    struct tide_grace grace = tide_grace_over(w->publication.qsbr);
+    unsigned before = nic_active_port(w->nic);
+    nic_watch(w->nic, loop_now_ns(), &grace);
+    if (nic_active_port(w->nic) != before)
+        wake_cores(w); /* core 0 is to announce */
+}
+
+static void watch_ports(struct world *w)
+{
+    uv_timer_init(&w->loop, &w->port_look);
+    w->port_look.data = w;
+    uv_timer_start(&w->port_look, on_port_look, 0, PORT_LOOK_MS);
 }
 
 static void watch_signals(struct world *w)
@@ -825,6 +846,7 @@ static int run(struct world *w)
     }
     cores = true;
     watch_signals(w);
+    watch_ports(w);
     if (!start_control(w, error, sizeof(error))) {
         status = refuse(error);
         if (w->control == NULL)

@@ -121,6 +121,18 @@ static void group_gauges(FILE *f, const struct world *w)
     }
 }
 
+static void port(FILE *f, const struct world *w, unsigned p)
+{
+    struct nic_watch_report r;
+    nic_watch_report(w->nic, p, &r);
+    if (p == 0)
+        counter(f, "port_failovers", "times the data address moved to another port", r.failovers);
+    fprintf(f, "tidemark_link_up{port=\"%u\"} %d\ntidemark_port_active{port=\"%u\"} %d\ntidemark_port_in_use{port=\"%u\"} %d\n", p, nic_link_up(w->nic, p),
+            p, r.is_active, p, r.is_in);
+    fprintf(f, "tidemark_port_link_downs_total{port=\"%u\"} %lu\ntidemark_port_stucks_total{port=\"%u\"} %lu\n", p, r.downs, p, r.stucks);
+    fprintf(f, "tidemark_port_resets_total{port=\"%u\"} %lu\ntidemark_port_restarts_total{port=\"%u\"} %lu\n", p, r.resets, p, r.restarts);
+}
+
 static void gauges(FILE *f, const struct world *w)
 {
     struct control_gauges g;
@@ -167,7 +179,7 @@ static void gauges(FILE *f, const struct world *w)
     gauge(f, "metadata_commands", "metadata commands taken since the start", g.commands);
     gauge(f, "expect_failures", "expectations that did not hold", atomic_load(&tide_expect_failures));
     for (unsigned p = 0; p < nic_port_count(w->nic); p++)
-        fprintf(f, "tidemark_link_up{port=\"%u\"} %d\n", p, nic_link_up(w->nic, p));
+        port(f, w, p);
 }
 
 int metrics_render(void *arg, char **ret_text)
@@ -189,11 +201,11 @@ int health_render(void *arg, char **ret_text)
 {
     const struct world *w = arg;
     struct control_gauges g;
-    bool link = true;
+    bool link = false; /* of one port, if another stands by */
     bool well;
     control_gauges(control_loop_control(w->control), mgmt_now_ns(), &g);
     for (unsigned p = 0; p < nic_port_count(w->nic); p++)
-        link &= nic_link_up(w->nic, p);
+        link |= nic_link_up(w->nic, p);
     well = w->ready && link && g.replicas_failed == 0;
     if (asprintf(ret_text, "%s\n", well ? "ok" : !w->ready ? "starting" : !link ? "the data link is down" : "a replica has failed") < 0)
         return 500;

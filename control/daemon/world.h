@@ -46,6 +46,7 @@ struct world {
     uv_loop_t loop;
     uv_signal_t sigterm;
     uv_signal_t sigint;
+    uv_timer_t port_look;
     struct http *http;
     struct tide_uuid incarnation;
     struct cluster_config birth[CLUSTER_BIRTH_CONFIGS_MAX]; /* what a new cluster begins with */

@@ -605,6 +605,8 @@ unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io
 {
     c->did = 0;
     tide_count(&c->counters, COUNTER_turns);
+    if (io->port != c->net.config.port)
+        net_move(&c->net, t->now_ns, io->port, &io->mac);
     look_at_receive_pool(c, t);
     broker_begin_turn(c->broker, t, c->receive_low);
     completions(c, t, io);

@@ -44,6 +44,8 @@ struct core_io {
     unsigned done_count;
     struct tide_job *jobs_done[CORE_JOBS_MAX];
     unsigned jobs_done_count;
+    uint16_t port; /* that carries our addresses now, and its address; as in net_config unless it changed */
+    struct rte_ether_addr mac;
     /* out */
     struct rte_mbuf *tx[CORE_TX_MAX];
     unsigned tx_count;

@@ -81,6 +81,13 @@ static void ring_sleepers(struct loop *l)
 static void take_inputs(struct loop *l)
 {
     struct core_io *io = l->io;
+    unsigned port = nic_active_port(l->config.nic);
+    if (port != io->port) {
+        struct nic_port_info info;
+        nic_port_info(l->config.nic, port, &info);
+        io->port = (uint16_t)port;
+        io->mac = info.mac;
+    }
     io->rx_count = nic_rx(l->config.nic, l->self, io->rx, CORE_RX_MAX);
     io->done_count += disk_turn(l->config.disk, io->done + io->done_count, CORE_DONE_MAX - io->done_count);
     io->jobs_done_count = help_pool_take(l->config.helpers, l->self, io->jobs_done, CORE_JOBS_MAX);

@@ -31,6 +31,20 @@ void net_deinit(struct net *n)
     neighbour_deinit(&n->neighbours);
 }
 
+void net_move(struct net *n, uint64_t now_ns, uint16_t port, const struct rte_ether_addr *mac)
+{
+    n->config.port = port;
+    n->config.mac = *mac;
+    if (!n->config.announce)
+        return;
+    n->announced = 0;
+    n->announce_ns = now_ns;
+    if (!n->has6)
+        return;
+    n->announced6 = 1; /* the address was ours before: nothing to probe */
+    n->announce6_ns = now_ns;
+}
+
 bool net_tx_push(struct net *n, struct rte_mbuf *m)
 {
     if (n->tx_count == NET_TX_MAX) {

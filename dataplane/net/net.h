@@ -192,6 +192,10 @@ unsigned net_take_learned(struct net *n, struct net_neighbour *entries, unsigned
 /* [core] ICMP and ICMPv6 errors about our packets; the newest are lost when nobody takes them. */
 unsigned net_take_icmp_errors(struct net *n, struct net_icmp_error *errors, unsigned max);
 
+/* [core] The addresses move to another port of ours. Neighbours stay, since they are on the same network; they are told
+ * by announcements if this core announces. The link-local address stays what it was. Frames in the outbox go as they are. */
+void net_move(struct net *n, uint64_t now_ns, uint16_t port, const struct rte_ether_addr *mac);
+
 /* [core] Earliest time at which net_on_time has something to do. */
 uint64_t net_deadline_ns(const struct net *n);
 void net_on_time(struct net *n, uint64_t now_ns);

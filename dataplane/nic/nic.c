@@ -46,6 +46,11 @@ static unsigned rx_port(const struct nic *nic, unsigned index, unsigned queue,
                                     (uint16_t)TIDE_MIN(max, (unsigned)TIDE_BURST));
     if (got == 0)
         return 0;
+    if (index != nic_active_port(nic)) { /* what is sent to all is heard by the other port, too */
+        tide_count_many(c, COUNTER_rx_standby, got);
+        rte_pktmbuf_free_bulk(frames, got);
+        return 0;
+    }
     for (unsigned i = 0; i < got; i++) {
         struct rte_mbuf *m = frames[i];
         bytes += m->pkt_len;
@@ -66,7 +71,7 @@ unsigned nic_rx(struct nic *nic, unsigned queue, struct rte_mbuf **frames, unsig
     core->next_port = (first + 1) % nic->port_count;
     for (unsigned i = 0; i < nic->port_count && got < max; i++) {
         unsigned index = (first + i) % nic->port_count;
-        if (queue < nic->ports[index].plan.rx_queues)
+        if (queue < nic->ports[index].plan.rx_queues && !nic_is_out(&nic->ports[index]))
             got += rx_port(nic, index, queue, frames + got, max - got);
     }
     return got;
@@ -98,6 +103,7 @@ static unsigned send_run(const struct nic_port *p, unsigned queue, struct nic_ba
         bytes -= run[i]->pkt_len;
     b->head = (uint16_t)((b->head + sent) % NIC_BACKLOG);
     b->count = (uint16_t)(b->count - sent);
+    b->sent += sent;
     tide_count_many(c, COUNTER_tx_frames, sent);
     tide_count_many(c, COUNTER_tx_bytes, bytes);
     return sent;
@@ -109,6 +115,10 @@ static void flush_backlog(const struct nic_port *p, unsigned queue, struct tide_
     /* Two runs when the circle wraps; none more when the ring takes nothing. */
     while (b->count != 0 && send_run(p, queue, b, c) != 0)
         ;
+    if (b->count != 0 || tide_pub64_own(&b->waiting_pub) != 0) {
+        tide_pub64_set(&b->sent_pub, b->sent);
+        tide_pub64_set(&b->waiting_pub, b->count);
+    }
 }
 
 /* Moves what other cores gave us for this port into the backlog, as far as it has room. */
@@ -169,6 +179,11 @@ static enum tide_status take_frame(struct nic *nic, unsigned queue, struct rte_m
     struct tide_counters *c = nic->cores[queue].counters;
     struct nic_port *p = &nic->ports[m->port < nic->port_count ? m->port : 0];
     struct nic_backlog *b = p->backlogs[queue];
+    if (nic_is_out(p)) {
+        tide_count(c, COUNTER_tx_port_out);
+        rte_pktmbuf_free(m);
+        return TIDE_REFUSED;
+    }
     if (b != NULL ? backlog_room(b) == 0 : rte_ring_full(p->handover[queue]))
         return TIDE_FULL;
     enum tide_status s = make_ready(nic, p, c, &m);
@@ -187,7 +202,7 @@ static void flush_all(struct nic *nic, unsigned queue)
 {
     for (unsigned i = 0; i < nic->port_count; i++) {
         struct nic_port *p = &nic->ports[i];
-        if (p->backlogs[queue] == NULL)
+        if (p->backlogs[queue] == NULL || nic_is_out(p))
             continue;
         take_handover(p, queue, nic->config.queues);
         flush_backlog(p, queue, nic->cores[queue].counters);
@@ -215,6 +230,8 @@ unsigned nic_tx_room(const struct nic *nic, unsigned queue)
     for (unsigned i = 0; i < nic->port_count; i++) {
         const struct nic_port *p = &nic->ports[i];
         const struct nic_backlog *b = p->backlogs[queue];
+        if (nic_is_out(p))
+            continue; /* it takes all, and drops it */
         unsigned here = b != NULL ? backlog_room(b) : rte_ring_free_count(p->handover[queue]);
         room = TIDE_MIN(room, here);
     }
@@ -226,7 +243,7 @@ unsigned nic_tx_waiting(const struct nic *nic, unsigned queue)
     unsigned waiting = 0;
     for (unsigned i = 0; i < nic->port_count; i++) {
         const struct nic_port *p = &nic->ports[i];
-        if (p->backlogs[queue] == NULL)
+        if (p->backlogs[queue] == NULL || nic_is_out(p))
             continue;
         waiting += p->backlogs[queue]->count;
         for (unsigned q = p->plan.tx_queues; q < nic->config.queues; q++)
@@ -246,6 +263,11 @@ int nic_wait_fd(const struct nic *nic, unsigned port, unsigned queue)
     if (port >= nic->port_count || queue >= nic->ports[port].plan.rx_queues)
         return -1;
     return nic->ports[port].wait_fds[queue];
+}
+
+unsigned nic_active_port(const struct nic *nic)
+{
+    return (unsigned)tide_pub64_peek(&nic->active_pub);
 }
 
 unsigned nic_port_count(const struct nic *nic)

@@ -9,6 +9,9 @@
  * send through it go by a ring (one sender, one receiver) to core q % tx_queues, which sends them
  * in its own nic_tx.
  *
+ * One port carries the address at a time, and only its frames come up; the others stand by (port_watch.h). While a port is
+ * started anew no core touches it: what is to go through it is dropped and counted.
+ *
  * m->port of a received frame is the index of the port here (0 .. nic_port_count - 1), and the
  * same number in a frame handed to nic_tx chooses the port.
  *
@@ -28,6 +31,7 @@
 #include <rte_mempool.h>
 
 #include "tidemark/counters.h"
+#include "tidemark/grace.h"
 #include "tidemark/status.h"
 #include "tidemark/types.h"
 
@@ -86,6 +90,7 @@ struct nic_config {
     bool promiscuous;
     bool accept_partial_checksum; /* data.rx.checksum.partial=accept */
     bool no_offloads;             /* data.offload=off: sums and joining in software on every port */
+    uint64_t stuck_ns;            /* data.port.stuck.ms; 0: never */
     /* counters[q] is written by core q alone. All `queues` of them are given. */
     struct tide_counters *counters[TIDE_CORES_MAX];
     /* One line of the start-up log, without newline. NULL: stderr. */
@@ -166,6 +171,20 @@ struct nic_pools_report {
     } rx[2], tx; /* rx by enum pool_flavour; total 0: not used */
 };
 void nic_pools_report(const struct nic *nic, struct nic_pools_report *ret);
+
+/* [control] Looks after the ports: links, resets, rings that stand still, and which port carries the address. To be called
+ * some twenty times a second while the cores run; `grace` tells when they have passed quiet points. Logs what happens. */
+void nic_watch(struct nic *nic, uint64_t now_ns, const struct tide_grace *grace);
+/* [any] The port that carries the address; changed by nic_watch alone. */
+unsigned nic_active_port(const struct nic *nic);
+
+struct nic_watch_report {
+    bool is_active;
+    bool is_in; /* false: it is being started anew */
+    uint64_t downs, stucks, resets, restarts;
+    uint64_t failovers; /* of all ports */
+};
+void nic_watch_report(const struct nic *nic, unsigned port, struct nic_watch_report *ret); /* [control] */
 
 /* [start] Frames that never reached nic_rx, as the driver or its socket counts them. */
 struct nic_losses {

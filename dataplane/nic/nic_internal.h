@@ -5,26 +5,44 @@
 #ifndef TIDEMARK_NIC_NIC_INTERNAL_H
 #define TIDEMARK_NIC_NIC_INTERNAL_H
 
+#include <stdatomic.h>
+
 #include <rte_ring.h>
 
 #include "nic/nic.h"
 #include "nic/pool.h"
 #include "nic/port_caps.h"
+#include "nic/port_watch.h"
+#include "tidemark/published.h"
 
-/* Frames ready for one queue of one port, in a circle. Owned by the core of the queue. */
+/* Frames ready for one queue of one port, in a circle. Owned by the core of the queue.
+ *
+ * Published for nic_watch, which compares them over seconds: values of a moment ago are as good. Written only while frames wait, so a port
+ * that keeps up costs nothing. */
 struct nic_backlog {
     uint16_t head;
     uint16_t count;
+    uint64_t sent;
+    struct tide_pub64 waiting_pub;
+    struct tide_pub64 sent_pub;
     struct rte_mbuf *frames[NIC_BACKLOG];
 };
 
-/* Constant after nic_open, except what the rings and backlogs hold. */
+/* Constant after nic_open, except what the rings and backlogs hold, and what a restart by nic_watch makes anew while no core
+ * touches the port. */
 struct nic_port {
     uint16_t id; /* ethdev's number */
     bool is_configured;
     bool is_started;
     bool is_probed; /* the vdev was made by us */
     bool is_promiscuous;
+    _Atomic bool is_out;      /* [control] writes; the cores let the port alone while it is set */
+    _Atomic bool wants_reset; /* EAL's interrupt thread sets it, control takes it */
+    bool hears_events;
+    bool restart_failed;
+    uint64_t quiet; /* token of the grace period after is_out was set */
+    unsigned group_count;
+    struct rte_ether_addr groups[NIC_GROUPS_MAX]; /* to be heard again after a restart */
     int claim_fd;   /* of its kernel interface; -1: there is none, or an earlier port has it */
     struct port_device device;
     struct port_plan plan;
@@ -49,6 +67,8 @@ struct nic_core {
 struct nic {
     struct nic_config config;
     unsigned port_count;
+    struct tide_pub64 active_pub; /* the port that carries the address; an old value costs frames that TCP sends again */
+    struct port_watch watch;      /* of control */
     int xdp_object_fd; /* -1 when there is none */
     struct rte_mempool *rx_pools[POOL_FLAVOUR_COUNT];
     struct rte_mempool *tx_pool;
@@ -59,5 +79,16 @@ struct nic {
 /* [start] After the port was started: has it spread flows as the cores expect. Sets p->spreads; the text is for the log, ""
  * when nothing is to be spread. */
 void nic_rss_apply(struct nic_port *p, unsigned cores, char *text, size_t size);
+
+static inline bool nic_is_out(const struct nic_port *p)
+{
+    return atomic_load_explicit(&p->is_out, memory_order_acquire);
+}
+
+void nic_log_line(const struct nic *nic, const char *line);
+/* [control] Starts a port that no core touches anew, with a reset of the device if wanted. The text says what failed. */
+TIDE_MUST_USE enum tide_status nic_port_restart(struct nic *nic, unsigned index, bool with_reset, char *error_text, size_t size);
+void nic_watch_begin(struct nic *nic); /* [start] */
+void nic_watch_end(struct nic_port *p);
 
 #endif

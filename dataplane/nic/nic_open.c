@@ -51,7 +51,7 @@ __attribute__((format(printf, 2, 3))) static void say(struct complaint *c, const
         c->used = TIDE_MIN(c->used + (size_t)n, c->size - 1);
 }
 
-static void log_line(const struct nic *nic, const char *line)
+void nic_log_line(const struct nic *nic, const char *line)
 {
     if (nic->config.log_line != NULL)
         nic->config.log_line(nic->config.log_opaque, line);
@@ -417,7 +417,7 @@ static enum tide_status start_port(struct nic *nic, struct nic_port *p, struct c
 void nic_hear_groups(struct nic *nic, unsigned port, const struct rte_ether_addr *groups, unsigned count)
 {
     struct nic_port *p = &nic->ports[port];
-    struct rte_ether_addr list[NIC_GROUPS_MAX];
+    struct rte_ether_addr list[NIC_GROUPS_MAX] = {0};
     const char *how = "filters nothing";
     char line[160];
     TIDE_ASSERT(port < nic->port_count);
@@ -425,6 +425,8 @@ void nic_hear_groups(struct nic *nic, unsigned port, const struct rte_ether_addr
     if (count == 0)
         return;
     memcpy(list, groups, count * sizeof(list[0])); /* ethdev wants to be able to write */
+    memcpy(p->groups, list, sizeof(p->groups));
+    p->group_count = count;
     if (p->is_promiscuous)
         how = "promiscuous";
     else if (rte_eth_dev_set_mc_addr_list(p->id, list, count) == 0)
@@ -435,7 +437,7 @@ void nic_hear_groups(struct nic *nic, unsigned port, const struct rte_ether_addr
         how = "promiscuous, it knows no groups";
     p->is_promiscuous = rte_eth_promiscuous_get(p->id) == 1;
     snprintf(line, sizeof(line), "port %u: hears %u Ethernet groups for IPv6: %s", port, count, how);
-    log_line(nic, line);
+    nic_log_line(nic, line);
 }
 
 static void spread_flows(struct nic *nic, unsigned index)
@@ -447,7 +449,7 @@ static void spread_flows(struct nic *nic, unsigned index)
     if (what[0] == 0)
         return;
     snprintf(line, sizeof(line), "port %u %s: %s", index, p->device.name, what);
-    log_line(nic, line);
+    nic_log_line(nic, line);
 }
 
 static void log_port(const struct nic *nic, unsigned index)
@@ -469,7 +471,7 @@ static void log_port(const struct nic *nic, unsigned index)
              p->wait_fds[0] >= 0 ? "waits on a descriptor" : "no descriptor to wait on: polled",
              p->rx_pool->size, p->plan.data_room,
              p->plan.flavour == POOL_UMEM ? " in one array" : "");
-    log_line(nic, line);
+    nic_log_line(nic, line);
 }
 
 /* The XDP program of this build, as a file that the driver can open by name. NULL: there is none,
@@ -584,6 +586,28 @@ static enum tide_status open_ports(struct nic *nic, struct complaint *c)
     return s;
 }
 
+enum tide_status nic_port_restart(struct nic *nic, unsigned index, bool with_reset, char *error_text, size_t size)
+{
+    struct complaint c = {.text = error_text, .size = size};
+    struct nic_port *p = &nic->ports[index];
+    enum tide_status s = TIDE_OK;
+    if (p->is_started)
+        (void)rte_eth_dev_stop(p->id);
+    p->is_started = false;
+    if (with_reset && rte_eth_dev_reset(p->id) == 0) { /* where there is none, a start must do */
+        s = configure_port(nic, p, &c);
+        if (s == TIDE_OK)
+            s = set_up_queues(p, &c);
+    }
+    if (s == TIDE_OK)
+        s = start_port(nic, p, &c);
+    if (s != TIDE_OK)
+        return s;
+    spread_flows(nic, index);
+    nic_hear_groups(nic, index, p->groups, p->group_count);
+    return TIDE_OK;
+}
+
 static bool is_config_usable(const struct nic_config *c)
 {
     if (c->device_count == 0 || c->device_count > TIDE_PORTS_MAX)
@@ -628,6 +652,7 @@ enum tide_status nic_open(struct nic **ret, const struct nic_config *config, cha
         log_port(nic, i);
         spread_flows(nic, i);
     }
+    nic_watch_begin(nic);
     nic->config.devices = NULL; /* borrowed for this call only */
     *ret = nic;
     return TIDE_OK;
@@ -649,6 +674,7 @@ static void free_backlogs(struct nic_port *p)
 
 static void close_port(struct nic_port *p)
 {
+    nic_watch_end(p);
     free_backlogs(p);
     if (p->is_promiscuous) /* a kernel interface would keep it */
         (void)rte_eth_promiscuous_disable(p->id);

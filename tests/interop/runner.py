@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import struct
@@ -861,6 +862,85 @@ def bad_starts_are_refused_with_a_sentence(w):
     refused('nosuch0', w.config(data_ports='vdev:net_af_xdp0,iface=nosuch0', log_dirs=fresh))
     w.start()
     healthy(w)
+
+
+def port_metric(w, name, port):
+    return w.metrics().get(f'tidemark_port_{name}{{port="{port}"}}')
+
+
+def broker_neighbour(w):
+    """The hardware address under which the client knows the broker."""
+    found = re.search(r'lladdr ([0-9a-f:]+)', sh('ip', '-n', w.ns_client, 'neigh', 'show', BROKER).stdout)
+    return found.group(1) if found else None
+
+
+@case
+def a_second_port_takes_over(w):
+    """Its link goes: the address moves to the other port with an announcement, and connections that were open go on."""
+    w.stop()
+    with w.second_port() as (ports, ends):
+        w.settings = {'data_ports': ports, 'dpdk_memory_mb': 1400}
+        w.start()
+        w.topic('moves')
+        load = w.client_start('kcat', '-b', BOOT, '-P', '-t', 'moves', '-X', 'acks=all', '-X', 'enable.idempotence=true', stdin=subprocess.PIPE)
+        sent, known = 0, set()
+
+        def write(n):
+            nonlocal sent
+            load.stdin.write(''.join(f'{i}\n' for i in range(sent, sent + n)))
+            load.stdin.flush()
+            sent += n
+
+        write(2000)
+        wait_until(30, lambda: w.total('tidemark_produce_records_total') > 0, 'nothing arrives')
+        known.add(broker_neighbour(w))
+        for went, stays in ((0, 1), (1, 0)):
+            expect(port_metric(w, 'active', went) == 1, f'port {went} is not the active one')
+            sh('ip', '-n', w.ns_client, 'link', 'set', ends[went], 'down')
+            write(2000)
+            wait_until(30, lambda: port_metric(w, 'active', stays) == 1, f'port {stays} does not take over')  # pylint: disable=cell-var-from-loop
+            write(2000)
+            w.produce('moves_too', '/etc/hostname', '-X', 'acks=all')
+            known.add(broker_neighbour(w))
+            sh('ip', '-n', w.ns_client, 'link', 'set', ends[went], 'up')
+            wait_until(30, lambda: w.metrics()[f'tidemark_link_up{{port="{went}"}}'] == 1, 'the link does not come up')  # pylint: disable=cell-var-from-loop
+            expect(port_metric(w, 'active', stays) == 1, 'the address went back by itself')
+        load.stdin.close()
+        expect(load.wait(timeout=120) == 0, 'the producer failed')
+        got = w.consume('moves').splitlines()
+        expect(got == [str(i) for i in range(sent)], f'{len(got)} of {sent} records, or not in order')
+        expect(len(known) == 2, f'the client knew the broker as {known}')
+        expect(w.metrics()['tidemark_port_failovers_total'] == 2, 'not two failovers')
+        text = w.log.read_text()
+        for word in ('the link is down', 'the link is up', 'carries the data address from now on'):
+            expect(word in text, f'the log does not say: {word}')
+        w.stop()
+    w.settings = {}
+    w.start()
+
+
+@case
+def a_link_that_goes_and_comes(w):
+    """One port: counted, said, and survived by an open connection; nothing is left on the interface by any end."""
+    w.topic('cable')
+    w.produce('cable', '/etc/hostname', '-X', 'acks=all')
+    s = w.connect()
+    before = port_metric(w, 'link_downs_total', 0)
+    sh('ip', '-n', w.ns_client, 'link', 'set', w.dev_client, 'down')
+    wait_until(20, lambda: port_metric(w, 'link_downs_total', 0) == before + 1, 'nobody noticed')
+    expect(w.metrics()['tidemark_link_up{port="0"}'] == 0, 'the link is called up')
+    sh('ip', '-n', w.ns_client, 'link', 'set', w.dev_client, 'up')
+    wait_until(20, lambda: w.metrics()['tidemark_link_up{port="0"}'] == 1, 'the link stays down')
+    expect(ask(s, wire.frame(18, 0, b'')), 'the connection is gone')
+    s.close()
+    w.produce('cable', '/etc/hostname', '-X', 'acks=all')
+    w.kill()
+    w.start()
+    expect(len(w.consume('cable').splitlines()) == 2, 'records are missing')
+    w.stop()
+    left = sh('ip', '-n', w.ns_broker, '-d', 'link', 'show', w.dev_broker).stdout
+    expect('xdp' not in left and 'promiscuity 0' in left, f'left on the interface:\n{left}')
+    w.start()
 
 
 @case

@@ -62,16 +62,44 @@ class World:
     def _network(self):
         for ns in (self.ns_broker, self.ns_client):
             sh('ip', 'netns', 'add', ns)
-        sh('ip', 'link', 'add', self.dev_broker, 'numrxqueues', 1, 'numtxqueues', 1, 'type', 'veth',
-           'peer', 'name', self.dev_client, 'numrxqueues', 1, 'numtxqueues', 1)
-        for ns, dev in ((self.ns_broker, self.dev_broker), (self.ns_client, self.dev_client)):
-            sh('ip', 'link', 'set', dev, 'netns', ns)
+        for ns in (self.ns_broker, self.ns_client):
             sh('ip', 'netns', 'exec', ns, 'sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1')
             sh('ip', '-n', ns, 'link', 'set', 'lo', 'up')
-            sh('ip', '-n', ns, 'link', 'set', dev, 'up')
+        self.cable(self.dev_broker, self.dev_client)
         sh('ip', '-n', self.ns_client, 'addr', 'add', f'{CLIENT}/24', 'dev', self.dev_client)
+
+    def cable(self, near, far):
+        """Between broker and client; `far` is the client's end."""
+        sh('ip', 'link', 'add', near, 'numrxqueues', 1, 'numtxqueues', 1, 'type', 'veth', 'peer', 'name', far, 'numrxqueues', 1, 'numtxqueues', 1)
+        for ns, dev in ((self.ns_broker, near), (self.ns_client, far)):
+            sh('ip', 'link', 'set', dev, 'netns', ns)
+            sh('ip', '-n', ns, 'link', 'set', dev, 'up')
         # The kernel must send whole checksums and whole frames to a port without offloads.
-        sh('ip', 'netns', 'exec', self.ns_client, 'ethtool', '-K', self.dev_client, 'tx', 'off')
+        sh('ip', 'netns', 'exec', self.ns_client, 'ethtool', '-K', far, 'tx', 'off')
+
+    @contextlib.contextmanager
+    def second_port(self):
+        """A second cable between broker and client; the client has its address on a bridge over both. Gives the settings of two ports,
+        and the client's ends."""
+        near, far = f'tde{os.getpid() % 100000}', f'tdg{os.getpid() % 100000}'
+        first = self.port()
+        self.cable(near, far)
+        inside = ('ip', '-n', self.ns_client)
+        try:
+            sh(*inside, 'link', 'add', 'tbr', 'type', 'bridge')
+            sh(*inside, 'addr', 'del', f'{CLIENT}/24', 'dev', self.dev_client)
+            for dev in (self.dev_client, far):
+                sh(*inside, 'link', 'set', dev, 'master', 'tbr')
+            sh(*inside, 'link', 'set', 'tbr', 'up')
+            sh(*inside, 'addr', 'add', f'{CLIENT}/24', 'dev', 'tbr')
+            second = first.replace(self.dev_broker, near).replace('net_af_xdp0', 'net_af_xdp1').replace('net_af_packet0', 'net_af_packet1')
+            yield f'{first};{second}', (self.dev_client, far)
+        finally:
+            self.stop() if self.alive() else None
+            sh(*inside, 'link', 'del', 'tbr', check=False)
+            sh(*inside, 'link', 'del', far, check=False)
+            sh(*inside, 'link', 'set', self.dev_client, 'up', check=False)
+            sh(*inside, 'addr', 'add', f'{CLIENT}/24', 'dev', self.dev_client, check=False)
 
     def client_ipv6(self):
         """The client gets an IPv6 address; the broker's namespace has none, so nobody but the broker answers for it."""

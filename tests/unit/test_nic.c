@@ -806,6 +806,132 @@ static void a_port_with_rss_is_given_key_and_table(void **state)
     pools_are_whole();
 }
 
+static bool everybody_was_quiet;
+
+static uint64_t grace_begin(void *self)
+{
+    return 1;
+}
+
+static bool grace_passed(void *self, uint64_t token)
+{
+    return everybody_was_quiet;
+}
+
+static void send_some(struct nic *nic, unsigned port, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct rte_mbuf *m = tx_frame(100, 7, i);
+        m->port = (uint16_t)port;
+        assert_int_equal(nic_tx(nic, 0, &m, 1), 1);
+    }
+}
+
+/* The cores let a port alone before it is stopped, and it is used again once it runs. */
+static void a_port_that_wants_a_reset_is_started_anew(void **state)
+{
+    static const char *const devices[] = {"vdev:net_null1"};
+    struct nic_config c = ring_config(devices, 1);
+    struct tide_grace grace = {NULL, grace_begin, grace_passed};
+    char error[NIC_ERROR_TEXT];
+    struct nic *nic;
+    struct rte_mbuf *frames[TIDE_BURST];
+    struct nic_watch_report r;
+    assert_int_equal(nic_open(&nic, &c, error, sizeof(error)), TIDE_OK);
+    everybody_was_quiet = false;
+    nic_watch(nic, 1, &grace);
+    unsigned n = nic_rx(nic, 0, frames, TIDE_BURST);
+    assert_true(n != 0); /* it makes frames up */
+    rte_pktmbuf_free_bulk(frames, n);
+    atomic_store(&nic->ports[0].wants_reset, true);
+    nic_watch(nic, 2, &grace);
+    assert_non_null(strstr(logged, "its driver asks for a reset"));
+    assert_int_equal(nic_rx(nic, 0, frames, TIDE_BURST), 0);
+    send_some(nic, 0, 3);
+    assert_int_equal(counters[0].values[COUNTER_tx_port_out], 3);
+    assert_int_equal(nic_tx_waiting(nic, 0), 0);
+    nic_watch(nic, 3, &grace); /* a core may still be in a burst */
+    nic_watch_report(nic, 0, &r);
+    assert_false(r.is_in);
+    assert_int_equal(r.restarts, 0);
+    assert_true(nic->ports[0].is_started);
+    everybody_was_quiet = true;
+    nic_watch(nic, 4, &grace);
+    nic_watch_report(nic, 0, &r);
+    assert_true(r.is_in);
+    assert_int_equal(r.resets, 1);
+    assert_int_equal(r.restarts, 1);
+    n = nic_rx(nic, 0, frames, TIDE_BURST);
+    assert_true(n != 0);
+    rte_pktmbuf_free_bulk(frames, n);
+    send_some(nic, 0, 3);
+    assert_int_equal(counters[0].values[COUNTER_tx_port_out], 3);
+    assert_int_equal(counters[0].values[COUNTER_tx_frames], 3);
+    nic_close(nic);
+    pools_are_whole();
+}
+
+/* net_ring's ring is not emptied by anybody but us. */
+static void a_ring_that_nobody_empties_is_noticed(void **state)
+{
+    static const char *const devices[] = {"vdev:net_ring8"};
+    struct nic_config c = ring_config(devices, 1);
+    struct tide_grace grace = {NULL, grace_begin, grace_passed};
+    char error[NIC_ERROR_TEXT];
+    struct nic *nic;
+    struct nic_watch_report r;
+    c.stuck_ns = 10;
+    assert_int_equal(nic_open(&nic, &c, error, sizeof(error)), TIDE_OK);
+    everybody_was_quiet = false;
+    while (nic_tx_waiting(nic, 0) == 0)
+        send_some(nic, 0, 1);
+    nic_watch(nic, 1, &grace);
+    nic_watch(nic, 2, &grace);
+    nic_watch(nic, 11, &grace);
+    nic_watch_report(nic, 0, &r);
+    assert_int_equal(r.stucks, 0);
+    nic_watch(nic, 12, &grace);
+    nic_watch_report(nic, 0, &r);
+    assert_int_equal(r.stucks, 1);
+    assert_false(r.is_in);
+    nic_close(nic);
+    pools_are_whole();
+}
+
+/* The frames of a port that stands by are not ours; the port that carries the address is another once its link is gone. */
+static void a_second_port_stands_by(void **state)
+{
+    static const char *const devices[] = {"vdev:net_ring5", "vdev:net_ring6"};
+    struct nic_config c = ring_config(devices, 2);
+    struct tide_grace grace = {NULL, grace_begin, grace_passed};
+    char error[NIC_ERROR_TEXT];
+    struct nic *nic;
+    struct rte_mbuf *frames[TIDE_BURST];
+    struct nic_watch_report r;
+    assert_int_equal(nic_open(&nic, &c, error, sizeof(error)), TIDE_OK);
+    nic_watch(nic, 1, &grace);
+    send_some(nic, 0, 3);
+    send_some(nic, 1, 5);
+    assert_int_equal(nic_rx(nic, 0, frames, TIDE_BURST), 3);
+    rte_pktmbuf_free_bulk(frames, 3);
+    assert_int_equal(counters[0].values[COUNTER_rx_standby], 5);
+    assert_int_equal(rte_eth_dev_set_link_down(nic->ports[0].id), 0);
+    nic_watch(nic, 2, &grace);
+    assert_int_equal(nic_active_port(nic), 1);
+    assert_non_null(strstr(logged, "port 1 net_ring6: carries the data address"));
+    send_some(nic, 1, 5);
+    assert_int_equal(nic_rx(nic, 0, frames, TIDE_BURST), 5);
+    rte_pktmbuf_free_bulk(frames, 5);
+    assert_int_equal(rte_eth_dev_set_link_up(nic->ports[0].id), 0);
+    nic_watch(nic, 3, &grace);
+    assert_int_equal(nic_active_port(nic), 1);
+    nic_watch_report(nic, 0, &r);
+    assert_int_equal(r.downs, 1);
+    assert_int_equal(r.failovers, 1);
+    nic_close(nic);
+    pools_are_whole();
+}
+
 static void what_the_ring_refuses_waits_and_then_stays_the_callers(void **state)
 {
     static const char *const devices[] = {"vdev:net_ring2"};
@@ -975,6 +1101,9 @@ int main(void)
         cmocka_unit_test(a_port_takes_chains_and_gives_back_frames),
         cmocka_unit_test(tables_of_every_length_say_the_same),
         cmocka_unit_test(a_port_with_rss_is_given_key_and_table),
+        cmocka_unit_test(a_port_that_wants_a_reset_is_started_anew),
+        cmocka_unit_test(a_ring_that_nobody_empties_is_noticed),
+        cmocka_unit_test(a_second_port_stands_by),
         cmocka_unit_test(what_the_ring_refuses_waits_and_then_stays_the_callers),
         cmocka_unit_test(bad_and_partial_frames_do_not_come_up),
         cmocka_unit_test(a_core_without_a_queue_hands_over),
