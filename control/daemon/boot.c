@@ -44,6 +44,7 @@
 #include "edge/http.h"
 #include "edge/mgmt.h"
 #include "edge/notify.h"
+#include "log/buffers.h"
 #include "node/node.h"
 #include "raft/quorum_files.h"
 #include "nic/nic.h"
@@ -73,6 +74,8 @@ enum {
     PORT_LOOK_MS = 50,
     PORTS_USED = 2,
 };
+
+static_assert((int)TCP_OUTPUT_SEGMENTS_MAX + 1 <= (int)PORT_LARGE_SEGMENTS, "no large packet has to be copied together: it would fit no buffer");
 
 static int refuse(const char *what)
 {

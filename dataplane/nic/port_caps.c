@@ -74,7 +74,7 @@ enum tide_status port_plan_make(const struct port_caps *caps, const struct port_
         p.rx_offloads = p.tx_offloads = 0;
     if (strcmp(caps->driver, "net_tap") == 0) /* it gets the sums of chained packets wrong (22.11, seen on the wire) */
         p.tx_offloads &= ~(RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_TSO);
-    if ((p.tx_offloads & for_segments) != for_segments)
+    if ((p.tx_offloads & for_segments) != for_segments || (caps->tx_segments_max != 0 && caps->tx_segments_max < PORT_LARGE_SEGMENTS))
         p.tx_offloads &= ~RTE_ETH_TX_OFFLOAD_TCP_TSO;
     p.tx_segments_tcp = (p.tx_offloads & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0;
     p.rss_types = p.rx_queues > 1 ? caps->rss_offloads & rss : 0;

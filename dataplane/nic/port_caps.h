@@ -64,6 +64,7 @@ struct port_plan {
     bool one_segment;      /* a frame must be one direct mbuf: others are copied together */
 };
 
+enum { PORT_LARGE_SEGMENTS = 8 }; /* mbufs of a large TCP packet, its header among them; a card may count them per segment (i40e and ice: 8) */
 enum { PORT_TEXT = 512, PORT_AF_XDP_MTU_MAX = 3498, PORT_FRAME_OVERHEAD = 18 };
 
 /* TIDE_REFUSED when the port has no queue at all or cannot carry the smallest mtu. */

@@ -27,7 +27,7 @@ struct tcp_conn;
 
 enum tcp_limit {
     TCP_LISTENERS_MAX = 16,
-    TCP_OUTPUT_SEGMENTS_MAX = 8, /* payload pieces of one packet; smaller ones are copied together */
+    TCP_OUTPUT_SEGMENTS_MAX = 7, /* payload pieces of one packet: with its header as many as every port that cuts packets takes */
     TCP_HELD_MAX = 1024,         /* mbufs held out of order per connection */
     TCP_RUNS_MAX = 64,           /* gapless runs of them: the most that one packet makes us look through */
     TCP_RECORDS_MAX = 4096,      /* pieces in flight per connection whose fate is told apart */
