@@ -564,11 +564,15 @@ static void destroy_data_plane(struct world *w)
     if (w->helpers != NULL)
         help_pool_destroy(w->helpers);
     steer_destroy(w->steer);
-    for (uint32_t i = 0; i < w->core_count; i++)
-        if (w->log_cores[i] != NULL)
-            log_core_destroy(w->log_cores[i]);
+    /* Sent frames lie in the rings of the ports until these are closed, and lead into tail and read buffers. */
     if (w->nic != NULL)
         nic_close(w->nic);
+    for (uint32_t i = 0; i < w->core_count; i++) {
+        if (w->log_cores[i] == NULL)
+            continue;
+        TIDE_ASSERT(rte_mempool_full(w->log_cores[i]->leases));
+        log_core_destroy(w->log_cores[i]);
+    }
     for (uint32_t i = 0; i <= w->core_count; i++) {
         if (i < w->core_count) {
             rte_mempool_free(w->request_pools[i]);
