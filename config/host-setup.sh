@@ -194,10 +194,10 @@ reserve_hugepages() {
 
 # ---- the NIC ---------------------------------------------------------------------------------------------------------------------
 
-# Interfaces, and what they are a part of.
+# Interfaces, and what they are a part of. virtio has a bus of its own in between.
 interfaces_of() { # PCI_ADDRESS
     local n master
-    for n in "$ROOT/sys/bus/pci/devices/$1/net"/*; do
+    for n in "$ROOT/sys/bus/pci/devices/$1/net"/* "$ROOT/sys/bus/pci/devices/$1"/virtio*/net/*; do
         [ -e "$n" ] || continue
         printf '%s\n' "$(basename "$n")"
         master=$(link_name "/sys/class/net/$(basename "$n")/master")
@@ -274,7 +274,8 @@ check_iommu() { # PCI_ADDRESS
     say "WARNING:  ALL MEMORY of this machine. The kernel is tainted by it. Only in a virtual"
     say "WARNING:  machine that holds nothing but this broker."
     say "WARNING:  ############################################################################"
-    change /sys/module/vfio/parameters/enable_unsafe_noiommu_mode "$(read_file /sys/module/vfio/parameters/enable_unsafe_noiommu_mode)" Y "--noiommu"
+    change /sys/module/vfio/parameters/enable_unsafe_noiommu_mode "$(read_file /sys/module/vfio/parameters/enable_unsafe_noiommu_mode)" Y "--noiommu" ||
+        { refuse "this kernel cannot give a NIC away without an IOMMU (CONFIG_VFIO_NOIOMMU)"; return 1; }
 }
 
 give_group() { # PCI_ADDRESS: who may open it

@@ -37,6 +37,7 @@ class Machine:
             self.file(f'sys/devices/system/cpu/cpu{c}/node{node}/cpulist', '')
         self.file('sys/bus/pci/drivers/vfio-pci/unbind', '')
         self.file('sys/bus/pci/drivers_probe', '')
+        self.file('sys/module/vfio/parameters/enable_unsafe_noiommu_mode', 'N')
         self.nic('0000:01:00.0', 'igb', 'eno1', vendor='0x8086', device='0x1521', node=0, address='10.1.0.1', default=True)
 
     def file(self, path, text):
@@ -66,7 +67,7 @@ class Machine:
             self.iommu(pci, self.groups)
             self.groups += 1
         if name:
-            self.file(f'{d}/net/{name}/address', '52:54:00:00:00:01')
+            self.file(f'{d}/{"virtio3/" if driver == "virtio-pci" else ""}net/{name}/address', '52:54:00:00:00:01')
             self.interface(name, address, default, mtu, pci)
 
     def iommu(self, pci, group):

@@ -4,6 +4,7 @@
 import argparse
 import contextlib
 import ctypes
+import json
 import os
 import pathlib
 import re
@@ -213,6 +214,78 @@ def a_manager_that_does_not_watch_hears_no_watchdog(build):
             expect(manager.hears(0.5) is None, f'{env}: it is told, nevertheless')
             w.stop()
             manager.path.unlink()
+
+
+# ---- the doctor ---------------------------------------------------------------------------------------------------------------
+
+def doctor(w, **settings):
+    """Findings that keep a broker from starting, or harm."""
+    r = sh('ip', 'netns', 'exec', w.ns_broker, w.tools / 'control/tool/tidemark', 'doctor', '--json', '--config', w.config(**settings), check=False)
+    bad = [f for f in json.loads(r.stdout)['findings'] if f['needed'] or f['verdict'] == 'harmful']
+    expect((r.returncode != 0) == bool(bad), f'status {r.returncode}: {r.stdout}')
+    return [f['item'] for f in bad]
+
+
+def does_not_start(w, **settings):
+    try:
+        w.start(**settings)
+    except Failure:
+        w.process = None
+        return True
+    w.stop()
+    return False
+
+
+LISTENER = 'import socket, sys; s = socket.socket(); s.bind(("127.0.0.1", 9644)); s.listen(); print(flush=True); sys.stdin.read()'
+
+
+@case
+def what_the_doctor_says_the_broker_does(build):
+    for kind in KINDS:
+        with world(build, kind) as w:
+            w.data.mkdir()
+            expect(doctor(w) == [], f'{kind}: {doctor(w)}')
+            w.start()
+            expect(doctor(w) == [], f'{kind}, while a broker runs: {doctor(w)}')
+            w.stop()
+            expect(doctor(w, data_mtu=9000) == ['mtu'], doctor(w, data_mtu=9000))
+            listener = subprocess.Popen(['ip', 'netns', 'exec', w.ns_broker, sys.executable, '-c', LISTENER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            try:
+                listener.stdout.readline()
+                expect(doctor(w) == ['control.address'], doctor(w))
+                expect(does_not_start(w), 'it starts with a port that is taken')
+            finally:
+                listener.stdin.close()
+                listener.wait()
+            gone = w.dir / 'gone'
+            expect(doctor(w, log_dirs=gone) == ['log.dirs'], doctor(w, log_dirs=gone))
+            sh('ip', '-n', w.ns_broker, 'link', 'set', w.dev_broker, 'down')
+            expect(doctor(w) == ['link'], doctor(w))
+
+
+@case
+def hugepages_are_reserved_and_given_back(build):
+    """host-setup.sh on this very machine, with what is harmless."""
+    pages = pathlib.Path('/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages')
+    state = pathlib.Path('/run/tidemark/host-setup.state')
+    if not pages.exists() or state.exists() or not os.access(pages, os.W_OK):
+        return
+    with world(build, 'af_packet') as w:
+        before = pages.read_text()
+        free = int((pages.parent / 'free_hugepages').read_text())
+        config = w.config(dpdk_hugepages='on', dpdk_memory_mb=2 * (free + 16))
+        setup = ['bash', ROOT / 'config/host-setup.sh', '--config', config]
+        sh(*setup)
+        expect(pages.read_text() == before, 'print changes something')
+        try:
+            said = sh(*setup, '--apply', check=False)
+            if said.returncode == 0:
+                expect(int(pages.read_text()) == int(before) + 16, said.stdout)
+                expect('nr_hugepages: ' not in sh(*setup, '--apply').stdout, 'a second time it does more')
+        finally:
+            sh(*setup, '--undo')
+        expect(pages.read_text() == before, f'{before} before, {pages.read_text()} after')
+        expect(not state.exists(), 'the state is still there')
 
 
 # ---- what runs the cases -------------------------------------------------------------------------------------------------------

@@ -143,6 +143,14 @@ def so_is_one_that_is_part_of_a_bond_with_it():
 
 
 @case
+def so_is_a_virtio_nic():
+    with machine() as m:
+        m.nic(NIC, 'virtio-pci', 'ens5', address='10.3.0.1', default=True)
+        m.settings(data_ports=NIC)
+        assert setup(m)[0] == 1
+
+
+@case
 def and_one_of_ipv6():
     with machine() as m:
         m.nic(NIC, 'ice', 'ens5')
@@ -169,7 +177,6 @@ def the_only_address_is_refused():
 def without_an_iommu_only_when_told_so():
     with machine() as m:
         m.nic(NIC, 'virtio-pci', 'ens5', vendor='0x1af4', device='0x1041', iommu=False)
-        m.file('sys/module/vfio/parameters/enable_unsafe_noiommu_mode', 'N')
         m.settings(data_ports=NIC)
         status, said = setup(m, '--apply')
         assert status == 1 and 'no IOMMU' in said and 'intel_iommu=on' in said, said
@@ -179,6 +186,11 @@ def without_an_iommu_only_when_told_so():
         assert m.read('sys/module/vfio/parameters/enable_unsafe_noiommu_mode') == 'Y' and m.read('sys/bus/pci/drivers_probe') == NIC
         setup(m, '--undo')
         assert m.read('sys/module/vfio/parameters/enable_unsafe_noiommu_mode') == 'N'
+        m.file('sys/bus/pci/drivers_probe', '')
+        (m.root / 'sys/module/vfio/parameters/enable_unsafe_noiommu_mode').unlink()
+        (m.root / 'sys/module/vfio/parameters').rmdir()
+        status, said = setup(m, '--apply', '--noiommu')
+        assert status == 1 and 'CONFIG_VFIO_NOIOMMU' in said and m.read('sys/bus/pci/drivers_probe') == '', said
 
 
 @case
