@@ -9,6 +9,8 @@
  */
 #include "group/internal.h"
 
+#include "tidemark/mutant.h"
+
 #define TO(s) (1u << CLASSIC_##s)
 static const struct {
     const char *name;
@@ -578,6 +580,10 @@ void classic_on_member_timer(struct groups *g, struct group_member *m)
     }
     if (!m->pending && !m->fresh && (m->join != NULL || m->sync != NULL))
         return; /* it waits for us */
+    if (MUTANT(GROUP_SESSION)) {
+        touch(g, m);
+        return;
+    }
     remove_member(g, m);
     after_leave(g, group);
 }
@@ -1206,7 +1212,7 @@ static int16_t check_commit(struct groups *g, struct group *group, int16_t v, co
     if (in->generation_id_or_member_epoch < 0 && in->member_id.at.len == 0 && in->group_instance_id.null)
         return KAFKA_UNKNOWN_MEMBER_ID;
     error = look_up(g, group, &in->member_id, &in->group_instance_id, &m);
-    if (error == 0 && in->generation_id_or_member_epoch != c->generation)
+    if (error == 0 && in->generation_id_or_member_epoch != c->generation && !MUTANT(GROUP_GENERATION))
         error = KAFKA_ILLEGAL_GENERATION;
     if (error == 0 && c->state == CLASSIC_COMPLETING)
         error = KAFKA_REBALANCE_IN_PROGRESS; /* it owns nothing of this generation yet */

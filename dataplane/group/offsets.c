@@ -8,6 +8,8 @@
  */
 #include "group/internal.h"
 
+#include "tidemark/mutant.h"
+
 enum { OFFSETS_AT_FIRST = 4, VALUE_VERSION = 3, VALUE_VERSION_EXPIRES = 1, VALUE_VERSION_TOPIC_ID = 4 };
 
 /* ---- the tables ------------------------------------------------------------------------------------------- */
@@ -708,7 +710,7 @@ static uint32_t put_outdated(struct groups *g, struct group *group, struct group
         for (uint32_t i = 0; i < t->count && n < GROUP_TOMBSTONES_A_BATCH; i++) {
             const struct group_offset *o = &t->offsets[i];
             struct wire_writer key;
-            if (!is_gone(g, topic, o) && (subscribed || !is_expired(g, group, o)))
+            if (!is_gone(g, topic, o) && ((subscribed && !MUTANT(GROUP_EXPIRY)) || !is_expired(g, group, o)))
                 continue;
             put_key(g, &key, group, t->name->at, t->name->len, o->partition);
             group_batch_put(b, &key, NULL);
