@@ -153,6 +153,22 @@ static void look_at_pmd(struct doctor *d, const char *pmd)
     }
 }
 
+/* ---- the service -------------------------------------------------------------------------------------------------------- */
+
+/* The unit gives no capability; what this kind of port needs is in a drop-in. */
+static void look_at_drop_in(struct doctor *d, const char *kind)
+{
+    if (!d->has_unit)
+        return;
+    if (machine_has(&d->machine, "/etc/systemd/system/tidemark.service.d/%s.conf", kind))
+        doctor_good(d, "drop-in", "%s.conf", kind);
+    else
+        doctor_lacks(d, NEEDED, "drop-in",
+                     doctor_line(d, "sudo install -D -m 644 %s/tidemark/tidemark.service.d/%s.conf /etc/systemd/system/tidemark.service.d/%s.conf && sudo systemctl daemon-reload",
+                                 TIDEMARK_DATA, kind, kind),
+                     "the service has not what a port of this kind needs: no tidemark.service.d/%s.conf", kind);
+}
+
 /* ---- a NIC ------------------------------------------------------------------------------------------------------------------ */
 
 static void look_beside_kernel(struct doctor *d, const struct nic_found *n)
@@ -236,12 +252,14 @@ static void look_at_pci(struct doctor *d, const struct port_device *port)
         look_at_pmd(d, n.family->pmd);
     if (n.family != NULL && n.family->take == BESIDE_KERNEL) {
         look_beside_kernel(d, &n);
+        look_at_drop_in(d, "mlx5"); /* and mlx4 */
         return;
     }
     if (n.family != NULL && strcmp(n.family->pmd, "ice") == 0)
         look_at_ddp(d);
     look_at_iommu(d, &n);
     look_at_binding(d, &n);
+    look_at_drop_in(d, n.noiommu ? "vfio-noiommu" : "vfio");
 }
 
 /* ---- a virtual port ----------------------------------------------------------------------------------------------------------- */
@@ -341,6 +359,8 @@ static void look_at_vdev(struct doctor *d, const struct port_device *p)
     snprintf(pmd, sizeof(pmd), "%s", p->name + (strncmp(p->name, "net_", 4) == 0 ? 4 : 0));
     pmd[strcspn(pmd, "0123456789")] = 0;
     look_at_pmd(d, pmd);
+    if (strcmp(pmd, "af_xdp") == 0 || strcmp(pmd, "af_packet") == 0)
+        look_at_drop_in(d, pmd);
     if (p->interface[0] == 0)
         return;
     if (!machine_has(&d->machine, "/sys/class/net/%s", p->interface)) {

@@ -128,6 +128,20 @@ def the_capabilities_of_the_drop_ins_suffice(build):
 
 
 @case
+def a_system_that_is_read_only_suffices(build):
+    """What the unit protects: everything but the state directory, /sys and /proc/sys among it."""
+    for kind in KINDS:
+        with world(build, kind) as w:
+            as_service(w, drop_in(kind))
+            protect = (f'mount --make-rprivate / && mount --bind {w.dir} {w.dir} && mount -t tmpfs none /tmp && mount --bind /proc/sys /proc/sys && '
+                       'for at in / /sys /proc/sys; do mount -o remount,bind,ro $at; done && ! touch /var/tmp/x 2>/dev/null && exec "$@"')
+            w.wrapper = ['unshare', '--mount', 'sh', '-c', protect, 'sh', *w.wrapper]
+            w.start()
+            goes_round(w, 'read-only')
+            stops(w)
+
+
+@case
 def each_capability_of_the_drop_ins_is_needed(build):
     for kind in KINDS:
         caps = drop_in(kind)

@@ -11,6 +11,7 @@ from machine import machine, run_cases
 
 ROOT, TOOL, PREFIX = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]).resolve(), sys.argv[3].lstrip('/')
 NIC = '0000:81:00.0'
+DROP_INS = 'etc/systemd/system/tidemark.service.d'
 CASES = []
 
 
@@ -64,6 +65,8 @@ def ready(m, **settings):
     install(m)
     m.nic(NIC, 'vfio-pci', device='0x1592', node=1)
     m.file('lib/firmware/intel/ice/ddp/ice.pkg', '')
+    for kind in ('vfio', 'vfio-noiommu', 'af_xdp', 'af_packet'):
+        m.file(f'{DROP_INS}/{kind}.conf', '')
     m.file('sys/devices/system/node/node1/hugepages/hugepages-2048kB/free_hugepages', '512')
     m.file('sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages', '512')
     m.file('sys/devices/system/cpu/isolated', '4-5')
@@ -119,6 +122,7 @@ breaks('io_uring', 'missing', True, sysfs('proc/sys/kernel/io_uring_disabled', '
 breaks('user', 'missing', True, sysfs('etc/passwd', 'root:x:0:0::/root:/bin/bash'), 'useradd')
 breaks('driver', 'missing', True, lambda m: (m.root / 'usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0/librte_net_ice.so.23.0').unlink(), 'sudo apt install librte-net-ice23')
 breaks('ddp package', 'missing', True, lambda m: (m.root / 'lib/firmware/intel/ice/ddp/ice.pkg').unlink(), 'firmware')
+breaks('drop-in', 'missing', True, lambda m: (m.root / DROP_INS / 'vfio.conf').unlink(), f'/{PREFIX}/share/tidemark/tidemark.service.d/vfio.conf')
 breaks('binding', 'missing', True, lambda m: m.link(f'sys/bus/pci/devices/{NIC}/driver', '../../drivers/ice'), '--apply')
 breaks('binding', 'missing', False, lambda m: m.link(f'sys/bus/pci/devices/{NIC}/driver', '../../drivers/uio_pci_generic'), '--apply')
 breaks('iommu', 'missing', True, lambda m: (m.root / f'sys/bus/pci/devices/{NIC}/iommu_group').unlink(), 'intel_iommu=on')
@@ -281,6 +285,10 @@ def obey(m, line):
         r = subprocess.run(['bash', ROOT / 'config/host-setup.sh', '--root', m.root, *args], capture_output=True, text=True, check=False)
         assert r.returncode == 0, r.stdout + r.stderr
         settle(m)
+    elif line.startswith('sudo install -D'):
+        source, target = line.split(' && ')[0].split()[-2:]
+        assert source.startswith(f'/{PREFIX}/share/tidemark/') and (ROOT / 'config' / source.split('/tidemark/', 1)[1]).exists(), source
+        m.file(target.lstrip('/'), '')
     elif line.startswith('sudo install -d'):
         (m.root / line.split()[-1].lstrip('/')).mkdir(parents=True)
     elif line == 'sudo apt install firmware-misc-nonfree':
@@ -315,7 +323,7 @@ def walk(name, driver, settings, wanted, vendor='0x8086', device='0x1592', iommu
             text = m.read('etc/tidemark.conf')
             for w in wanted:
                 assert w in text, f'{w} not in {text}'
-            for w in ('useradd', 'install -d', *typed):
+            for w in ('useradd', 'install -d', 'install -D', *typed):
                 assert any(w in line for line in lines), lines
     CASES.append((f'from a bare machine: {name}', run))
 
