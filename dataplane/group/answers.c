@@ -293,7 +293,7 @@ bool groups_write_error(const struct groups_question *q, int16_t error, struct w
     }
     case KAFKA_API_CONSUMER_GROUP_DESCRIBE: {
         struct consumer_group_describe_request in;
-        if (!consumer_group_describe_request_read(&c, v, &in) || !name_at(in.group_ids, true, q->element, &id))
+        if (!consumer_group_describe_request_read(&c, v, &in) || !asked_name(in.group_ids, true, q->element, &id))
             return false;
         consumer_write_described_error(w, v, &id, error);
         return true;

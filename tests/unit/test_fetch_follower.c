@@ -25,7 +25,7 @@ static int begin(uint32_t cores)
     bw_connect(&w, &producer);
     correlation = 0;
     view = w.view;
-    topic = w.topic;
+    topic = w.topics[0];
     memcpy(partitions, w.partitions, sizeof(partitions));
     for (int32_t i = 0; i < 3; i++)
         brokers[i] = (struct view_broker){.id = i + 1, .endpoints = {{.host = "10.0.0.1", .port = 9092}}};
