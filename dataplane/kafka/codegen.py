@@ -295,8 +295,9 @@ def message_code(message):
         if name != message.name:
             body += [f'bool {name}_next(struct wire_list *l, int16_t v, struct {name} *ret)', '{', '    if (l->count <= 0)',
                      '        return false;', '    l->count--;', f'    {name}_get(&l->at, v, ret);', '    return true;', '}', '']
+    done = 'wire_taken' if message.name.endswith('_request') else 'wire_done'
     body += [f'bool {message.name}_read(struct wire_cursor *c, int16_t v, struct {message.name} *ret)', '{',
-             f'    {message.name}_get(c, v, ret);', '    return wire_done(c);', '}', '']
+             f'    {message.name}_get(c, v, ret);', f'    return {done}(c);', '}', '']
     return head, body
 
 

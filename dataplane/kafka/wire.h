@@ -113,6 +113,9 @@ void wire_tags_begin(struct wire_cursor *, struct wire_tags *);
 bool wire_tags_next(struct wire_cursor *, struct wire_tags *);
 /* True when nothing failed and nothing is left over. */
 static inline bool wire_done(const struct wire_cursor *c) { return !c->failed && c->left == 0; }
+/* The same of a request: what is behind it is not looked at. Kafka does not either, and librdkafka 2.0.2 writes ListGroups and
+ * OffsetFetch with bytes too many. */
+static inline bool wire_taken(const struct wire_cursor *c) { return !c->failed; }
 
 /* Copies at most cap - 1 bytes and a NUL. Returns the length before cutting. */
 uint32_t wire_bytes_copy(const struct wire_bytes *, char *to, uint32_t cap);

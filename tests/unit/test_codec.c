@@ -1118,6 +1118,7 @@ static void test_cut_at_every_byte(void **state)
             }
 }
 
+/* Kafka does not look at it, and librdkafka 2.0.2 writes some requests so. */
 static void test_one_byte_behind(void **state)
 {
     static uint8_t bytes[BYTES_MAX];
@@ -1126,8 +1127,8 @@ static void test_one_byte_behind(void **state)
             uint32_t len = written(&requests[i], v, 1, bytes);
             bytes[len] = 0;
             assert_true(reads(&requests[i], v, bytes, len, 0));
-            if (reads(&requests[i], v, bytes, len + 1, len / 2))
-                fail_msg("%s v%d taken with a byte behind", requests[i].name, v);
+            if (!reads(&requests[i], v, bytes, len + 1, len / 2))
+                fail_msg("%s v%d refused for a byte behind", requests[i].name, v);
         }
 }
 

@@ -132,6 +132,12 @@ static struct tide_rope spread(const uint8_t *bytes, uint32_t len, struct tide_r
     return rope;
 }
 
+static bool is_request(size_t i)
+{
+    const char *end = strrchr(vectors[i].name, '_');
+    return end != NULL && strcmp(end, "_request") == 0;
+}
+
 static bool read_spread(size_t i, const uint8_t *bytes, uint32_t len, struct tide_random *r, uint32_t piece_max)
 {
     struct tide_rope rope = spread(bytes, len, r, piece_max);
@@ -139,7 +145,7 @@ static bool read_spread(size_t i, const uint8_t *bytes, uint32_t len, struct tid
     bool good;
     wire_cursor_init(&c, tide_rope_slice(&rope, 0, rope.len));
     good = vectors[i].read(&c, vectors[i].version);
-    assert_int_equal(good, wire_done(&c));
+    assert_int_equal(good, is_request(i) ? wire_taken(&c) : wire_done(&c));
     tide_rope_clear(&rope);
     return good;
 }
@@ -203,6 +209,7 @@ static void test_cut_inside_of_an_mbuf(void **state)
     }
 }
 
+/* Of a request it is not looked at. */
 static void test_a_byte_behind(void **state)
 {
     static uint8_t bytes[BYTES_MAX];
@@ -210,7 +217,7 @@ static void test_a_byte_behind(void **state)
     for (size_t i = 0; i < TIDE_ARRAY_LEN(vectors); i++) {
         uint32_t len = from_hex(vectors[i].hex, bytes);
         bytes[len] = 0;
-        expect_read(i, bytes, len + 1, &r, BYTES_MAX, false);
+        expect_read(i, bytes, len + 1, &r, BYTES_MAX, is_request(i));
     }
 }
 
