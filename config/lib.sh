@@ -9,6 +9,7 @@ TIDE_BUILD_PACKAGES="build-essential meson ninja-build pkg-config python3 libdpd
   libmicrohttpd-dev libisal-dev libinih-dev libjemalloc-dev libcmocka-dev zlib1g-dev liblz4-dev libzstd-dev libxxhash-dev
   libsnappy-dev librdkafka-dev libcurl4-openssl-dev clang libbpf-dev linux-libc-dev libraft-dev"
 TIDE_RUN_PACKAGES="iproute2 ethtool kcat curl procps"
+TIDE_EMULATOR_PACKAGES="busybox-static cpio kmod e2fsprogs"
 TIDE_TEST_PACKAGES="python3-kafka libclang-rt-14-dev llvm-14 nodejs npm nftables e2fsprogs mount"
 # Plots of a report: one program without further libraries of its own.
 TIDE_BENCH_PACKAGES="gnuplot-nox"
@@ -128,6 +129,23 @@ install_qemu() {
         (install_versions $from "qemu-system-x86=$version") && return 0
     fi
     install_missing qemu-system-x86
+}
+
+# fetch_kernel DIR: the distribution's kernel and its modules, unpacked there and not installed. The one that is there stays.
+fetch_kernel() {
+    local dir=$1 package
+    [ ! -f "$dir/complete" ] || return 0
+    newest() { apt-cache depends linux-image-amd64 2>/dev/null | awk '$1 == "Depends:" { print $2; exit }'; }
+    rm -rf "$dir"
+    mkdir -p "$dir"
+    package=$(newest)
+    if [ -z "$package" ] || ! (cd "$dir" && apt-get download "$package" >/dev/null 2>&1); then
+        apt_update
+        package=$(newest)
+        (cd "$dir" && apt-get download "$package" >/dev/null 2>&1) || fail "could not get the kernel: $package"
+    fi
+    dpkg-deb -x "$dir"/linux-image-*.deb "$dir" && rm "$dir"/linux-image-*.deb && depmod -b "$dir" "$(ls "$dir/lib/modules")" &&
+        touch "$dir/complete"
 }
 
 # build_tree DIR [meson options...]: configures once, then builds everything that is wanted by default.

@@ -3,7 +3,7 @@
 # Builds and runs every test; the last line is `N passed, N failed, N skipped`.
 #
 #   tests/run.sh                   everything, once
-#   tests/run.sh --suite NAME      one of unit story tcp sim fuzz crash interop lint ops; may be repeated
+#   tests/run.sh --suite NAME      one of unit story tcp sim fuzz crash interop pci lint ops; may be repeated
 #   tests/run.sh --seconds N       time for each fuzz target, and processor time for each simulator that goes through seeds (default 20)
 #   tests/run.sh --sanitize KIND   address (with undefined) or thread: another build, in build-KIND
 #   tests/run.sh --werror          warnings are errors
@@ -12,7 +12,7 @@
 set -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../config/lib.sh"
 
-ALL_SUITES="unit story tcp sim fuzz lint ops interop crash"
+ALL_SUITES="unit story tcp sim fuzz lint ops interop pci crash"
 SUITES=
 TIDE_SECONDS=20
 SANITIZE=
@@ -171,8 +171,22 @@ process_suite() {
     count "$BUILD/$suite.out"
 }
 
+# The emulated machine. What it takes is installed; where it cannot be had, there is nothing to run on.
+pci_suite() {
+    local kernel=$TIDE_ROOT/build/pci/kernel
+    [ -z "$SANITIZE" ] || { say "suite pci: skipped, its machine has no room for sanitizers"; SKIPPED=$((SKIPPED + 1)); return; }
+    if [ $INSTALL = 1 ] && [ "$(id -u)" = 0 ]; then
+        (install_qemu && install_missing $TIDE_EMULATOR_PACKAGES && fetch_kernel "$kernel") || say "the emulated machine could not be had"
+    fi
+    if ! type qemu-system-x86_64 busybox cpio modprobe mkfs.ext4 >/dev/null 2>&1 || [ ! -f "$kernel/complete" ]; then
+        say "suite pci: skipped, no emulator or nothing to boot in it"; SKIPPED=$((SKIPPED + 1)); return
+    fi
+    process_suite pci --kernel "$kernel"
+}
+
 for s in $SUITES; do
     case $s in
+    pci) pci_suite ;;
     unit | story | tcp | sim | lint) meson_suite "$s" ;;
     fuzz) fuzz_suite ;;
     ops)

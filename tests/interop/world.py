@@ -37,6 +37,27 @@ def expect(holds, text):
         raise Failure(text)
 
 
+def inside(namespace, f):
+    """Runs f() in a thread that lives in that namespace."""
+    result = []
+
+    def run():
+        libc = __import__('ctypes').CDLL(None, use_errno=True)
+        try:
+            with open(f'/run/netns/{namespace}') as ns:
+                expect(libc.setns(ns.fileno(), 0x40000000) == 0, 'setns')
+            result.append(f())
+        except Exception as e:  # pylint: disable=broad-except
+            result.append(e)
+
+    t = threading.Thread(target=run)  # a namespace belongs to a thread
+    t.start()
+    t.join()
+    if isinstance(result[0], Exception):
+        raise result[0]
+    return result[0]
+
+
 class World:
     """Namespaces, a cable, a data directory and at most one broker. Always torn down."""
 
@@ -263,23 +284,7 @@ class World:
 
     def inside(self, f):
         """Runs f() in a thread that lives in the client namespace."""
-        result = []
-
-        def run():
-            libc = __import__('ctypes').CDLL(None, use_errno=True)
-            try:
-                with open(f'/run/netns/{self.ns_client}') as ns:
-                    expect(libc.setns(ns.fileno(), 0x40000000) == 0, 'setns')
-                result.append(f())
-            except Exception as e:  # pylint: disable=broad-except
-                result.append(e)
-
-        t = threading.Thread(target=run)  # a namespace belongs to a thread
-        t.start()
-        t.join()
-        if isinstance(result[0], Exception):
-            raise result[0]
-        return result[0]
+        return inside(self.ns_client, f)
 
     def lossy(self, percent):
         """The cable drops so many of the frames in both directions; 0: none any more."""
