@@ -10,10 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "tool/tool.h"
 
-enum { REQUEST_TIMEOUT_MS = 10000 };
+enum { REQUEST_TIMEOUT_MS = 10000, RETRY_MS = 200, RETRIES = 50 };
 
 struct options {
     const char *action;
@@ -47,35 +48,103 @@ static bool is_well(const char *name, const rd_kafka_error_t *e)
     return e == NULL || client_is_good(name, rd_kafka_error_code(e), rd_kafka_error_string(e));
 }
 
-const rd_kafka_ConsumerGroupDescription_t *group_look(rd_kafka_t *rk, const char *group, rd_kafka_event_t **ret)
+/* A coordinator that is being found, or reads its log, will answer soon. */
+static bool passes(const rd_kafka_error_t *e)
+{
+    switch (e != NULL ? rd_kafka_error_code(e) : RD_KAFKA_RESP_ERR_NO_ERROR) {
+    case RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS:
+    case RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE:
+    case RD_KAFKA_RESP_ERR_NOT_COORDINATOR: return true;
+    default: return false;
+    }
+}
+
+static void pause_ms(long ms)
+{
+    const struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    (void)nanosleep(&t, NULL);
+}
+
+static rd_kafka_event_t *ask_about(rd_kafka_t *rk, const char *group)
 {
     rd_kafka_AdminOptions_t *o = options_for(rk, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS);
     rd_kafka_queue_t *q = rd_kafka_queue_new(rk);
-    const rd_kafka_ConsumerGroupDescription_t **found;
-    size_t count = 0;
     rd_kafka_event_t *e;
     rd_kafka_DescribeConsumerGroups(rk, &group, 1, o, q);
     e = client_wait(q, group);
     rd_kafka_queue_destroy(q);
     rd_kafka_AdminOptions_destroy(o);
-    if (e == NULL)
-        return NULL;
-    found = rd_kafka_DescribeConsumerGroups_result_groups(rd_kafka_event_DescribeConsumerGroups_result(e), &count);
-    if (count == 1 && is_well(group, rd_kafka_ConsumerGroupDescription_error(found[0]))) {
-        *ret = e;
-        return found[0];
-    }
-    rd_kafka_event_destroy(e);
-    return NULL;
+    return e;
 }
 
+const rd_kafka_ConsumerGroupDescription_t *group_look(rd_kafka_t *rk, const char *group, rd_kafka_event_t **ret)
+{
+    for (int tries = 1;; tries++) {
+        rd_kafka_event_t *e = ask_about(rk, group);
+        const rd_kafka_ConsumerGroupDescription_t **found;
+        const rd_kafka_error_t *error;
+        size_t count = 0;
+        if (e == NULL)
+            return NULL;
+        found = rd_kafka_DescribeConsumerGroups_result_groups(rd_kafka_event_DescribeConsumerGroups_result(e), &count);
+        error = count == 1 ? rd_kafka_ConsumerGroupDescription_error(found[0]) : NULL;
+        if (count == 1 && (tries == RETRIES || !passes(error)) && is_well(group, error)) {
+            *ret = e;
+            return found[0];
+        }
+        if (count != 1 || tries == RETRIES || !passes(error)) {
+            rd_kafka_event_destroy(e);
+            return NULL;
+        }
+        rd_kafka_event_destroy(e);
+        pause_ms(RETRY_MS);
+    }
+}
+
+/* Every partition that there is. NULL after a message. */
+static rd_kafka_topic_partition_list_t *all_partitions(rd_kafka_t *rk)
+{
+    rd_kafka_topic_partition_list_t *list;
+    const rd_kafka_metadata_t *m;
+    rd_kafka_resp_err_t err = rd_kafka_metadata(rk, 1, NULL, &m, CLIENT_TIMEOUT_MS);
+    if (!client_is_good("metadata", err, rd_kafka_err2str(err)))
+        return NULL;
+    list = rd_kafka_topic_partition_list_new(m->topic_cnt);
+    for (int i = 0; i < m->topic_cnt; i++)
+        for (int k = 0; k < m->topics[i].partition_cnt; k++)
+            rd_kafka_topic_partition_list_add(list, m->topics[i].topic, m->topics[i].partitions[k].id);
+    rd_kafka_metadata_destroy(m);
+    return list;
+}
+
+static rd_kafka_topic_partition_list_t *committed_among(const rd_kafka_topic_partition_list_t *all)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(all->cnt);
+    for (int i = 0; i < all->cnt; i++) {
+        const rd_kafka_topic_partition_t *p = &all->elems[i];
+        rd_kafka_topic_partition_t *to;
+        if (p->err == RD_KAFKA_RESP_ERR_NO_ERROR && p->offset < 0)
+            continue;
+        to = rd_kafka_topic_partition_list_add(list, p->topic, p->partition);
+        to->offset = p->offset;
+        to->err = p->err;
+    }
+    return list;
+}
+
+/* Asked for by name: a broker that looks behind a request would refuse how version 2.0.2 of the library asks for all. */
 rd_kafka_topic_partition_list_t *group_committed(rd_kafka_t *rk, const char *group)
 {
-    rd_kafka_AdminOptions_t *o = options_for(rk, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
-    rd_kafka_ListConsumerGroupOffsets_t *ask = rd_kafka_ListConsumerGroupOffsets_new(group, NULL);
-    rd_kafka_queue_t *q = rd_kafka_queue_new(rk);
-    rd_kafka_topic_partition_list_t *list = NULL;
+    rd_kafka_topic_partition_list_t *all = all_partitions(rk), *list = NULL;
+    rd_kafka_AdminOptions_t *o;
+    rd_kafka_ListConsumerGroupOffsets_t *ask;
+    rd_kafka_queue_t *q;
     rd_kafka_event_t *e;
+    if (all == NULL || all->cnt == 0)
+        return all;
+    o = options_for(rk, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
+    ask = rd_kafka_ListConsumerGroupOffsets_new(group, all);
+    q = rd_kafka_queue_new(rk);
     rd_kafka_ListConsumerGroupOffsets(rk, &ask, 1, o, q);
     e = client_wait(q, group);
     if (e != NULL) {
@@ -83,12 +152,13 @@ rd_kafka_topic_partition_list_t *group_committed(rd_kafka_t *rk, const char *gro
         const rd_kafka_group_result_t **found =
             rd_kafka_ListConsumerGroupOffsets_result_groups(rd_kafka_event_ListConsumerGroupOffsets_result(e), &count);
         if (count == 1 && is_well(group, rd_kafka_group_result_error(found[0])))
-            list = rd_kafka_topic_partition_list_copy(rd_kafka_group_result_partitions(found[0]));
+            list = committed_among(rd_kafka_group_result_partitions(found[0]));
         rd_kafka_event_destroy(e);
     }
     rd_kafka_queue_destroy(q);
     rd_kafka_ListConsumerGroupOffsets_destroy(ask);
     rd_kafka_AdminOptions_destroy(o);
+    rd_kafka_topic_partition_list_destroy(all);
     return list;
 }
 
@@ -123,30 +193,48 @@ static int by_name(const void *a, const void *b)
                   rd_kafka_ConsumerGroupListing_group_id(*(const rd_kafka_ConsumerGroupListing_t *const *)b));
 }
 
-/* All groups of all brokers, by name, to `visit`. */
-static int each_group(rd_kafka_t *rk, int (*visit)(rd_kafka_t *, const rd_kafka_ConsumerGroupListing_t *))
+static rd_kafka_event_t *ask_for_all(rd_kafka_t *rk)
 {
     rd_kafka_AdminOptions_t *o = options_for(rk, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS);
     rd_kafka_queue_t *q = rd_kafka_queue_new(rk);
-    size_t count = 0, errors = 0;
-    int status = 0;
     rd_kafka_event_t *e;
     rd_kafka_ListConsumerGroups(rk, o, q);
     e = client_wait(q, "list");
-    if (e != NULL) {
-        const rd_kafka_ListConsumerGroups_result_t *r = rd_kafka_event_ListConsumerGroups_result(e);
-        const rd_kafka_error_t **failed = rd_kafka_ListConsumerGroups_result_errors(r, &errors);
-        const rd_kafka_ConsumerGroupListing_t **found = rd_kafka_ListConsumerGroups_result_valid(r, &count);
-        for (size_t i = 0; i < errors; i++) /* the others are shown all the same */
+    rd_kafka_queue_destroy(q);
+    rd_kafka_AdminOptions_destroy(o);
+    return e;
+}
+
+/* All groups of all brokers, by name, to `visit`. What one broker cannot tell does not hide what the others do. */
+static int each_group(rd_kafka_t *rk, int (*visit)(rd_kafka_t *, const rd_kafka_ConsumerGroupListing_t *))
+{
+    for (int tries = 1;; tries++) {
+        rd_kafka_event_t *e = ask_for_all(rk);
+        const rd_kafka_error_t **failed;
+        const rd_kafka_ConsumerGroupListing_t **found;
+        size_t count = 0, errors = 0;
+        bool again = false;
+        int status;
+        if (e == NULL)
+            return 1;
+        failed = rd_kafka_ListConsumerGroups_result_errors(rd_kafka_event_ListConsumerGroups_result(e), &errors);
+        found = rd_kafka_ListConsumerGroups_result_valid(rd_kafka_event_ListConsumerGroups_result(e), &count);
+        for (size_t i = 0; i < errors; i++)
+            again |= passes(failed[i]);
+        if (again && tries < RETRIES) {
+            rd_kafka_event_destroy(e);
+            pause_ms(RETRY_MS);
+            continue;
+        }
+        status = errors != 0;
+        for (size_t i = 0; i < errors; i++)
             (void)is_well("a broker", failed[i]);
         qsort(found, count, sizeof(found[0]), by_name);
         for (size_t i = 0; i < count; i++)
             status |= visit(rk, found[i]);
         rd_kafka_event_destroy(e);
+        return status;
     }
-    rd_kafka_queue_destroy(q);
-    rd_kafka_AdminOptions_destroy(o);
-    return e == NULL || errors != 0 ? 1 : status;
 }
 
 static int print_listing(rd_kafka_t *rk, const rd_kafka_ConsumerGroupListing_t *g)
@@ -250,6 +338,11 @@ static int describe(rd_kafka_t *rk, const char *group)
     int status;
     if (g == NULL)
         return 1;
+    if (rd_kafka_ConsumerGroupDescription_state(g) == RD_KAFKA_CONSUMER_GROUP_STATE_DEAD) {
+        fprintf(stderr, "tidemark: there is no group %s\n", group);
+        rd_kafka_event_destroy(e);
+        return 1;
+    }
     coordinator = rd_kafka_ConsumerGroupDescription_coordinator(g);
     printf("Group: %s\tState: %s\tAssignor: %s\tMembers: %zu\tCoordinator: %d\n", group,
            rd_kafka_consumer_group_state_name(rd_kafka_ConsumerGroupDescription_state(g)),
@@ -270,11 +363,17 @@ static int describe_listed(rd_kafka_t *rk, const rd_kafka_ConsumerGroupListing_t
 
 static int delete(rd_kafka_t *rk, const char *group)
 {
-    rd_kafka_AdminOptions_t *o = options_for(rk, RD_KAFKA_ADMIN_OP_DELETEGROUPS);
-    rd_kafka_DeleteGroup_t *g = rd_kafka_DeleteGroup_new(group);
-    rd_kafka_queue_t *q = rd_kafka_queue_new(rk);
+    rd_kafka_AdminOptions_t *o;
+    rd_kafka_DeleteGroup_t *g;
+    rd_kafka_queue_t *q;
     int status = 1;
     rd_kafka_event_t *e;
+    if (group_look(rk, group, &e) == NULL) /* until its coordinator answers */
+        return 1;
+    rd_kafka_event_destroy(e);
+    o = options_for(rk, RD_KAFKA_ADMIN_OP_DELETEGROUPS);
+    g = rd_kafka_DeleteGroup_new(group);
+    q = rd_kafka_queue_new(rk);
     rd_kafka_DeleteGroups(rk, &g, 1, o, q);
     e = client_wait(q, "delete");
     if (e != NULL) {
