@@ -19,7 +19,7 @@ import traceback
 sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).resolve().parents[1] / 'crash')]
 import admin_raw
 import group_history
-import groups
+import group_tool
 import sessions
 import wire
 from clients import Skip, debian_python, kafka_tools, kafkajs
@@ -339,7 +339,7 @@ def the_tool_alters_topics_and_settings(w):
         expect(w.client(tool, *args[:2], '--bootstrap', BOOT, *args[2:], check=False).returncode == 2, args)
 
 
-for raw_case in [*admin_raw.cases, *sessions.cases, *groups.cases]:
+for raw_case in [*admin_raw.cases, *sessions.cases, *group_tool.cases]:
     case(raw_case)
 
 
