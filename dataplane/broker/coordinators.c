@@ -256,26 +256,7 @@ static void give_up(struct broker *b, struct coordinator *c, struct tide_out *ou
     drop_groups(b, c, out);
 }
 
-/* For groups_log: the batch goes into the log as a producer's with acks=all, and the error becomes one that clients of
- * coordinators know (kafka-protocol 9.2). */
-static int16_t error_of(int16_t error)
-{
-    switch (error) {
-    case 0:
-        return 0;
-    case KAFKA_UNKNOWN_TOPIC_OR_PARTITION:
-    case KAFKA_NOT_ENOUGH_REPLICAS:
-    case KAFKA_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
-    case KAFKA_REQUEST_TIMED_OUT:
-        return KAFKA_COORDINATOR_NOT_AVAILABLE;
-    case KAFKA_NOT_LEADER_OR_FOLLOWER:
-    case KAFKA_KAFKA_STORAGE_ERROR:
-        return KAFKA_NOT_COORDINATOR;
-    default:
-        return KAFKA_UNKNOWN_SERVER_ERROR;
-    }
-}
-
+/* For groups_log: the batch goes into the log as a producer's with acks=all. */
 static enum tide_status append(void *context, struct tide_slice batch, int64_t *ret_end, int16_t *ret_error)
 {
     struct coordinator *c = context;
@@ -287,7 +268,7 @@ static enum tide_status append(void *context, struct tide_slice batch, int64_t *
     /* Who waits for the marks is told in the partition's turn: not within a call of the groups. */
     slot_dirty(b, partition_slot(c->partition));
     tide_count(b->counters, ret.error == 0 ? COUNTER_group_appends : COUNTER_group_append_errors);
-    *ret_error = error_of(ret.error);
+    *ret_error = ret.error;
     *ret_end = ret.end_offset;
     return TIDE_OK;
 }

@@ -15,6 +15,7 @@ enum {
     FETCH_VERSION = 11, PREFERRED_MS = 500,
     VALUE_MAX = 2500, IN_FLIGHT = 5, RETRY_MS = 20, ANSWER_MS = 2000, PRODUCER_ID = 42, RECORDS_MAX = 1 << 15,
     OTHER = 7, /* in a correlation id, where a partition's number is: not of a partition */
+    GROUP = 6,
 };
 
 #define trace(c, ...) (c)->config.trace((c)->config.arg, __VA_ARGS__)
@@ -173,6 +174,180 @@ void sim_client_create_topic(struct sim_client *c, uint64_t now_ns, unsigned bro
     c->create_at = (int)broker;
 }
 
+/* ---- the group ------------------------------------------------------------------------------------------------------ */
+
+static void send_commit(struct sim_client *c, struct sim_line *l)
+{
+    struct sim_group *g = &c->group;
+    struct wire_writer w;
+    const char *topic;
+    uint32_t topic_len;
+    put_topic(c, &topic, &topic_len);
+    wire_writer_init(&w, c->config.pools->client);
+    wire_frame_begin(&w);
+    kafka_request_header_write(&w, KAFKA_API_OFFSET_COMMIT, 2, correlation_of(false, GROUP, g->generation, 0), "sim", 3);
+    offset_commit_request_put_group_id(&w, 2, "g", 1);
+    offset_commit_request_put_generation_id_or_member_epoch(&w, 2, -1);
+    offset_commit_request_put_member_id(&w, 2, "", 0);
+    offset_commit_request_put_retention_time_ms(&w, 2, -1);
+    offset_commit_request_open_topics(&w, 2, 1);
+    offset_commit_request_topic_put_name(&w, 2, topic, topic_len);
+    offset_commit_request_topic_open_partitions(&w, 2, 1);
+    offset_commit_request_partition_put_partition_index(&w, 2, 0);
+    offset_commit_request_partition_put_committed_offset(&w, 2, g->asked);
+    offset_commit_request_partition_put_committed_metadata(&w, 2, "", 0);
+    send_request(c, l, &w);
+}
+
+static void send_offset_fetch(struct sim_client *c, struct sim_line *l)
+{
+    struct wire_writer w;
+    const char *topic;
+    uint32_t topic_len;
+    put_topic(c, &topic, &topic_len);
+    wire_writer_init(&w, c->config.pools->client);
+    wire_frame_begin(&w);
+    kafka_request_header_write(&w, KAFKA_API_OFFSET_FETCH, 2, correlation_of(true, GROUP, c->group.generation, 0), "sim", 3);
+    offset_fetch_request_put_group_id(&w, 2, "g", 1);
+    offset_fetch_request_open_topics(&w, 2, 1);
+    offset_fetch_request_topic_put_name(&w, 2, topic, topic_len);
+    offset_fetch_request_topic_open_partition_indexes(&w, 2, 1);
+    wire_put_i32(&w, 0);
+    send_request(c, l, &w);
+}
+
+static void send_find(struct sim_client *c, struct sim_line *l)
+{
+    struct wire_writer w;
+    wire_writer_init(&w, c->config.pools->client);
+    wire_frame_begin(&w);
+    kafka_request_header_write(&w, KAFKA_API_FIND_COORDINATOR, 0, correlation_of(false, GROUP, c->group.generation, 1), "sim", 3);
+    find_coordinator_request_put_key(&w, 0, "g", 1);
+    send_request(c, l, &w);
+}
+
+static void group_again(struct sim_client *c, uint64_t ms)
+{
+    c->group.at = -1;
+    c->group.at_ns = c->now_ns + ms * TIDE_NS_PER_MS;
+}
+
+/* Nobody knows what became of a commit that was not answered. */
+static void group_hang_up(struct sim_client *c)
+{
+    struct sim_group *g = &c->group;
+    if (!g->finds && !g->fetches && (g->strays == 0 || g->stray[g->strays - 1] != g->asked)) {
+        if (g->strays == TIDE_ARRAY_LEN(g->stray))
+            memmove(g->stray, g->stray + 1, --g->strays * sizeof(g->stray[0]));
+        g->stray[g->strays++] = g->asked;
+    }
+    g->generation++;
+    group_again(c, RETRY_MS);
+}
+
+static bool may_be_read(const struct sim_group *g, int64_t offset)
+{
+    if (offset >= g->acked && offset <= g->asked)
+        return true;
+    for (unsigned i = 0; i < g->strays; i++)
+        if (g->stray[i] == offset)
+            return true;
+    return false;
+}
+
+static bool is_passing(int16_t error)
+{
+    return error == KAFKA_NOT_COORDINATOR || error == KAFKA_COORDINATOR_NOT_AVAILABLE || error == KAFKA_COORDINATOR_LOAD_IN_PROGRESS;
+}
+
+static void on_offset(struct sim_client *c, struct wire_cursor *at)
+{
+    struct sim_group *g = &c->group;
+    struct offset_fetch_response in;
+    struct offset_fetch_response_topic t;
+    struct offset_fetch_response_partition p;
+    if (!offset_fetch_response_read(at, 2, &in))
+        fail(c, "a malformed answer to OffsetFetch");
+    trace(c, "client: offset of the group: error %d", in.error_code);
+    if (in.error_code != 0) {
+        if (!is_passing(in.error_code))
+            fail(c, "OffsetFetch is refused for good");
+        group_again(c, RETRY_MS);
+        return;
+    }
+    if (!offset_fetch_response_topic_next(&in.topics, 2, &t) || !offset_fetch_response_partition_next(&t.partitions, 2, &p))
+        fail(c, "a malformed answer to OffsetFetch");
+    trace(c, "client: offset of the group is %ld; acknowledged %ld", p.committed_offset, g->acked);
+    if (p.error_code != 0 || !may_be_read(g, p.committed_offset))
+        fail(c, "P1: a commit of a group that was acknowledged is lost");
+    g->read = p.committed_offset;
+    g->confirmed = g->acked + 1 == c->config.commits;
+    group_again(c, g->confirmed ? 1000 : 1 + (uint64_t)g->acked % 40);
+}
+
+static void on_committed(struct sim_client *c, struct wire_cursor *at)
+{
+    struct sim_group *g = &c->group;
+    struct offset_commit_response in;
+    struct offset_commit_response_topic t;
+    struct offset_commit_response_partition p;
+    if (!offset_commit_response_read(at, 2, &in) || !offset_commit_response_topic_next(&in.topics, 2, &t) ||
+        !offset_commit_response_partition_next(&t.partitions, 2, &p))
+        fail(c, "a malformed answer to OffsetCommit");
+    trace(c, "client: commit of %ld: error %d", g->asked, p.error_code);
+    if (p.error_code == 0)
+        g->acked = g->asked;
+    else if (!is_passing(p.error_code) && p.error_code != KAFKA_UNKNOWN_TOPIC_OR_PARTITION)
+        fail(c, "a commit is refused for good");
+    if (p.error_code != 0) { /* it may have been appended, and come to be committed (kafka-protocol 9.2) */
+        group_hang_up(c);
+        return;
+    }
+    group_again(c, 1 + (uint64_t)g->acked % 40);
+}
+
+static void group_on_answer(struct sim_client *c, uint32_t id, struct wire_cursor *at)
+{
+    struct sim_group *g = &c->group;
+    if ((g->generation & 0xfff) != (id >> 15 & 0xfff) || g->at < 0)
+        return;
+    if (g->finds)
+        group_again(c, RETRY_MS); /* whatever it says: the view is asked */
+    else if (g->fetches)
+        on_offset(c, at);
+    else
+        on_committed(c, at);
+}
+
+static void group_work(struct sim_client *c)
+{
+    struct sim_group *g = &c->group;
+    int coordinator;
+    if (c->config.coordinator == NULL || !c->created || g->at >= 0 || c->now_ns < g->at_ns)
+        return;
+    coordinator = c->config.coordinator(c->config.arg);
+    g->finds = coordinator == -2;
+    if (g->finds)
+        coordinator = (int)(g->generation % c->config.brokers);
+    if (coordinator < 0 || c->lines[coordinator].conn == NULL) {
+        group_again(c, RETRY_MS);
+        g->generation += g->finds;
+        return;
+    }
+    g->at = coordinator;
+    g->generation++;
+    /* A commit that was refused or not answered is tried again under the same number. */
+    g->fetches = !g->finds && (g->acked + 1 == c->config.commits || (g->acked >= 0 && g->acked == g->asked && g->read != g->acked));
+    if (!g->finds && !g->fetches)
+        g->asked = g->acked + 1;
+    if (g->finds)
+        send_find(c, &c->lines[coordinator]);
+    else if (g->fetches)
+        send_offset_fetch(c, &c->lines[coordinator]);
+    else
+        send_commit(c, &c->lines[coordinator]);
+}
+
 /* ---- what comes back ---------------------------------------------------------------------------------------------- */
 
 /* Everything that was not acknowledged is sent again, with the same sequences, to whoever leads then. */
@@ -195,6 +370,8 @@ static void hang_up(struct sim_client *c, unsigned b)
     l->again_ns = c->now_ns + RETRY_MS * TIDE_NS_PER_MS;
     if (c->create_at == (int)b)
         c->create_at = -1;
+    if (c->group.at == (int)b)
+        group_hang_up(c);
     for (unsigned p = 0; p < c->config.partitions; p++) {
         struct sim_producer *d = &c->producers[p];
         if (d->leader == (int)b)
@@ -407,10 +584,12 @@ static void take_responses(struct sim_client *c, unsigned b)
         id = load_be32(head + 4);
         p = id >> 27 & 7;
         wire_cursor_init(&at, tide_rope_slice(&l->in, 8, size - 4));
-        if (p >= c->config.partitions && p != OTHER)
+        if (p >= c->config.partitions && p != OTHER && p != GROUP)
             fail(c, "an answer to no question");
         if (p == OTHER)
             on_created(c, &at);
+        else if (p == GROUP)
+            group_on_answer(c, id, &at);
         else if (!(id >> 30))
             on_produced(c, p, id >> 15 & 0xfff, id & 0x7fff, &at);
         else if ((c->producers[p].fetch_generation & 0xfff) == (id >> 15 & 0xfff) && c->producers[p].fetch_from == (int)b)
@@ -424,7 +603,7 @@ static void take_responses(struct sim_client *c, unsigned b)
 
 static bool is_waiting(const struct sim_client *c, unsigned b)
 {
-    if (c->create_at == (int)b)
+    if (c->create_at == (int)b || c->group.at == (int)b)
         return true;
     for (unsigned p = 0; p < c->config.partitions; p++)
         if ((c->producers[p].leader == (int)b && c->producers[p].sent != c->producers[p].acked) || c->producers[p].fetch_from == (int)b)
@@ -517,6 +696,7 @@ void sim_client_turn(struct sim_client *c, uint64_t now_ns)
         keep_line(c, b);
     for (unsigned p = 0; p < c->config.partitions; p++)
         work(c, p);
+    group_work(c);
     send_frames(c);
 }
 
@@ -539,7 +719,7 @@ bool sim_client_is_done(const struct sim_client *c)
     for (unsigned p = 0; p < c->config.partitions; p++)
         if (!has_read_all(c, p))
             return false;
-    return true;
+    return c->config.coordinator == NULL || c->group.confirmed;
 }
 
 static void look_at_held(struct sim_client *c, unsigned p, const struct batch_record *rec)
@@ -598,7 +778,8 @@ void sim_client_init(struct sim_client *c, const struct sim_client_config *confi
     memset(c, 0, sizeof(*c));
     c->config = *config;
     c->now_ns = c->begin_ns = now_ns;
-    c->create_at = -1;
+    c->create_at = c->group.at = -1;
+    c->group.asked = c->group.acked = c->group.read = -1;
     TIDE_ASSERT(config->records < RECORDS_MAX);
     if (net_init(&c->net, &n, now_ns) != TIDE_OK || (c->stack = tcp_stack_create(&t)) == NULL)
         fail(c, "no memory for a client");

@@ -9,6 +9,9 @@
  *
  * The consumer may ask by fetch sessions (one per partition and broker), and may stand in the racks of followers: it goes where the
  * leader sends it (KIP-392), and back when that one refuses, or after a while. What it read there is compared at the end as well.
+ *
+ * Where it is told who coordinates, it also commits offsets for a group, 0, 1, 2, ..., one at a time, and asks for them: what
+ * was acknowledged is never gone, and nothing older comes back, except what was sent and not answered.
  */
 #ifndef TIDEMARK_TESTS_SIM_CLIENT_H
 #define TIDEMARK_TESTS_SIM_CLIENT_H
@@ -37,6 +40,8 @@ struct sim_client_config {
     uint64_t pace_ns; /* between two new records of a partition, so that faults come among them */
     void *arg;
     int (*leader)(void *arg, unsigned partition); /* as the client may know it, -1 nobody */
+    int (*coordinator)(void *arg); /* of its group, -1 nobody, -2 there is no topic for it; NULL: it has no group */
+    uint32_t commits;
     int64_t (*committed)(void *arg, unsigned partition); /* the highest mark of any leader so far */
     void (*fail)(void *arg, const char *what);    /* does not come back */
     void (*trace)(void *arg, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -62,6 +67,18 @@ struct sim_producer {
     int64_t seen_room;
 };
 
+struct sim_group {
+    int at;               /* broker that was asked, -1 none */
+    bool finds, fetches;  /* what it was asked; else a commit */
+    uint32_t generation;  /* of questions */
+    int64_t asked, acked; /* offset that is committed or was to be; acknowledged, -1 none */
+    int64_t stray[64];    /* sent and not answered: they may come yet */
+    unsigned strays;
+    int64_t read;         /* as last answered */
+    uint64_t at_ns;       /* the next question */
+    bool confirmed;       /* the last commit of all has been read */
+};
+
 struct sim_line {
     struct tcp_conn *conn;
     struct tide_rope in;
@@ -77,6 +94,7 @@ struct sim_client {
     struct sim_line lines[SIM_BROKERS_MAX];
     uint16_t port;
     struct sim_producer producers[SIM_PARTITIONS_MAX];
+    struct sim_group group;
     /* CreateTopics */
     int create_at; /* broker that was asked, -1 none */
     bool created;

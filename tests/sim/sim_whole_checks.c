@@ -8,13 +8,6 @@
 
 #include "partition/partition.h"
 
-#define TOPIC "t"
-
-static const struct cluster_topic *topic_of(const struct cluster *c)
-{
-    return cluster_find_topic(c, TOPIC);
-}
-
 /* ---- metadata -------------------------------------------------------------------------------------------------------- */
 
 static bool process_is(const struct whole *s, const struct machine *m)
@@ -70,15 +63,14 @@ static void look_at_partition(struct whole *s, const struct cluster_partition *n
 void checks_on_metadata(struct whole *s, struct machine *m)
 {
     const struct cluster *c = node_cluster(m->host->node);
-    const struct cluster_topic *t;
     if (cluster_index(c) <= s->newest)
         return;
     s->newest = cluster_index(c);
     cluster_check(c);
     look_at_brokers(s, c);
-    t = topic_of(c);
-    for (unsigned p = 0; t != NULL && p < s->partitions; p++)
-        look_at_partition(s, &t->partitions[p], p);
+    for (unsigned p = 0; p < s->places; p++)
+        if (whole_place(s, c, p) != NULL)
+            look_at_partition(s, whole_place(s, c, p), p);
 }
 
 /* ---- partitions ------------------------------------------------------------------------------------------------------- */
@@ -148,7 +140,7 @@ static bool is_with_its_core(const struct machine *m, unsigned p)
 void checks_on_turn(struct machine *m, uint32_t core)
 {
     struct whole *s = m->whole;
-    for (unsigned p = 0; p < s->partitions; p++) {
+    for (unsigned p = 0; p < s->places; p++) {
         if (!is_with_its_core(m, p) || partition_home(m->partitions[p]) != core)
             continue;
         look_at_replica(m, p);
@@ -169,7 +161,7 @@ bool whole_is_settled(const struct whole *s)
         if (!machine_runs(m) || node_member(m->host->node)->state != MEMBER_ACTIVE || cluster_index(node_cluster(m->host->node)) != s->newest)
             return false;
     }
-    for (unsigned p = 0; p < s->partitions; p++) {
+    for (unsigned p = 0; p < s->places; p++) {
         if (s->committed[p].isr != (1u << s->brokers) - 1)
             return false;
         for (unsigned b = 0; b < s->brokers; b++) {
@@ -184,6 +176,21 @@ bool whole_is_settled(const struct whole *s)
     return true;
 }
 
+/* P4 of what coordinators wrote. */
+static void compare_groups(struct whole *s)
+{
+    uint64_t first = 0, other;
+    for (unsigned b = 0; b < s->brokers; b++) {
+        struct machine *m = &s->machines[b];
+        if (!sim_machine_read(&m->data, m->partitions[s->partitions], 0, s->committed_end[s->partitions], &other, NULL, NULL))
+            whole_fail(s, "P4: a replica of the groups' log cannot be read");
+        if (b != 0 && other != first)
+            whole_fail(s, "P4: replicas of the groups' log hold different bytes");
+        first = other;
+    }
+    s->wire.digest = sim_mix(s->wire.digest, &first, sizeof(first));
+}
+
 /* P4, P1 and P5 once more, over all that is there. */
 void whole_compare(struct whole *s)
 {
@@ -195,6 +202,7 @@ void whole_compare(struct whole *s)
         first = sim_client_compare(&s->client, p, replicas, s->brokers, s->committed_end[p]);
         s->wire.digest = sim_mix(s->wire.digest, &first, sizeof(first));
     }
+    compare_groups(s);
     for (unsigned b = 1; b < s->brokers; b++)
         if (cluster_hash(node_cluster(s->machines[b].host->node)) != cluster_hash(node_cluster(s->machines[0].host->node)))
             whole_fail(s, "I2: brokers have different metadata");
@@ -213,11 +221,14 @@ void whole_tell(const struct whole *s)
                     cluster_index(node_cluster(m->host->node)), s->newest,
                     atomic_load(&m->data.publication.lease_until_ns) > whole_local(s, m) ? "held" : "over");
     }
-    for (unsigned p = 0; p < s->partitions; p++) {
+    fprintf(stderr, "  group: %ld acknowledged of %u, %ld asked, %ld read\n", s->client.group.acked + 1, s->client.config.commits, s->client.group.asked,
+            s->client.group.read);
+    for (unsigned p = 0; p < s->places; p++) {
         const struct committed *c = &s->committed[p];
+        bool groups = p == s->partitions;
         fprintf(stderr, "  partition %u (kind %d): leader %d epoch %d/%d isr %x; acknowledged %u of %u, committed %ld, read %ld\n", p,
-                (int)s->client.config.kinds[p], c->leader + 1, c->leader_epoch, c->partition_epoch, c->isr, s->client.producers[p].acked,
-                s->client.config.records, s->committed_end[p], s->client.producers[p].read);
+                groups ? -1 : (int)s->client.config.kinds[p], c->leader + 1, c->leader_epoch, c->partition_epoch, c->isr,
+                groups ? 0 : s->client.producers[p].acked, s->client.config.records, s->committed_end[p], groups ? 0 : s->client.producers[p].read);
         for (unsigned b = 0; b < s->brokers; b++) {
             const struct machine *m = &s->machines[b];
             struct partition_look l;

@@ -99,6 +99,7 @@ static struct partition *data_create(void *self, const struct control_replica *r
 {
     struct machine *m = self;
     struct partition_config c = sim_machine_partition(&m->data);
+    unsigned place = strcmp(r->topic, TIDE_OFFSETS_TOPIC) == 0 ? m->whole->partitions : (unsigned)r->index;
     c.topic = r->topic;
     c.topic_id = r->topic_id;
     c.index = r->index;
@@ -106,18 +107,25 @@ static struct partition *data_create(void *self, const struct control_replica *r
     c.home_core = r->home_core;
     c.dir = r->dir;
     c.topic_config = *r->config;
-    TIDE_ASSERT(r->index < SIM_PARTITIONS_MAX);
-    TIDE_ASSERT(m->partitions[r->index] == NULL);
-    m->partitions[r->index] = partition_create(&c);
-    m->high_epoch[r->index] = -1;
-    m->was_leader[r->index] = false;
-    return m->partitions[r->index];
+    TIDE_ASSERT(place < m->whole->places);
+    TIDE_ASSERT(m->partitions[place] == NULL);
+    m->partitions[place] = partition_create(&c);
+    m->high_epoch[place] = -1;
+    m->was_leader[place] = false;
+    return m->partitions[place];
+}
+
+const struct cluster_partition *whole_place(const struct whole *s, const struct cluster *c, unsigned place)
+{
+    bool groups = place == s->partitions;
+    const struct cluster_topic *t = cluster_find_topic(c, groups ? TIDE_OFFSETS_TOPIC : s->client.config.topic);
+    return t != NULL ? &t->partitions[groups ? 0 : place] : NULL;
 }
 
 static void data_destroy(struct partition *p)
 {
     for (unsigned b = 0; b < running->brokers; b++)
-        for (unsigned i = 0; i < SIM_PARTITIONS_MAX; i++)
+        for (unsigned i = 0; i < SIM_PLACES; i++)
             if (running->machines[b].partitions[i] == p)
                 running->machines[b].partitions[i] = NULL;
     partition_destroy(p);
@@ -318,7 +326,7 @@ void machine_halt(struct machine *m, enum sim_crash how)
     close_files(m);
     m->host->paused_until_ns = 0;
     host_crash(&s->w, m->host);
-    for (unsigned p = 0; p < SIM_PARTITIONS_MAX; p++)
+    for (unsigned p = 0; p < SIM_PLACES; p++)
         TIDE_ASSERT(m->partitions[p] == NULL);
 }
 
@@ -504,6 +512,17 @@ static int leader_of(void *self, unsigned p)
     return t != NULL && p < t->partition_count && t->partitions[p].leader > 0 ? t->partitions[p].leader - 1 : -1;
 }
 
+static int coordinator_of(void *self)
+{
+    struct whole *s = self;
+    const struct machine *m = &s->machines[below(s, s->brokers)];
+    const struct view_topic *t;
+    if (!machine_runs(m) || m->control->view == NULL)
+        return -1;
+    t = tide_view_topic(m->control->view, TIDE_OFFSETS_TOPIC, sizeof(TIDE_OFFSETS_TOPIC) - 1);
+    return t == NULL ? -2 : t->partitions[0].leader > 0 ? t->partitions[0].leader - 1 : -1;
+}
+
 static int64_t committed_of(void *self, unsigned p)
 {
     return ((struct whole *)self)->committed_end[p];
@@ -541,7 +560,8 @@ static void read_settings(struct machine *m)
                            "replication.reconnect.backoff.max.ms=200\nreplication.peers.max=16\nquorum.election.timeout.ms=%lu\n"
                            "metadata.snapshot.commands=%lu\nmetadata.log.trailing=%lu\nauto.create.topics.enable=false\n"
                            "controller.request.timeout.ms=200\nleader.imbalance.check.interval.seconds=2\n"
-                           "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector\nbroker.rack=%s\n",
+                           "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector\nbroker.rack=%s\n"
+                           "offsets.topic.num.partitions=1\noffsets.topic.min.insync.replicas=2\n",
                            m->id + 1, id, voters, m->id + 1, m->id + 1, SIM_KAFKA_PORT, DATA, s->core_count, SIM_PEER_PORT, s->session_ms,
                            300 + tide_random_below(&chance, 700), 100 + tide_random_below(&chance, 400),
                            tide_random_hits(&chance, 2) ? 30ul : 65536ul, tide_random_hits(&chance, 2) ? 16ul : 16384ul, rack);
@@ -556,7 +576,7 @@ static void read_settings(struct machine *m)
 static void make_client(struct whole *s, uint64_t faults_ns)
 {
     struct sim_client_config c = {.wire = &s->wire, .pools = s->pools, .brokers = s->brokers, .partitions = s->partitions, .topic = "t",
-                                  .records = 50 + (uint32_t)below(s, 150), .arg = s, .leader = leader_of, .committed = committed_of,
+                                  .records = 50 + (uint32_t)below(s, 150), .arg = s, .leader = leader_of, .committed = committed_of, .coordinator = coordinator_of, .commits = 20 + (uint32_t)below(s, 80),
                                   .fail = fail_of, .trace = trace_of};
     for (unsigned p = 0; p < s->partitions; p++)
         c.kinds[p] = (enum sim_producer_kind)below(s, 3);
@@ -605,7 +625,8 @@ void whole_init(struct whole *s, uint64_t seed, const struct sim_pools *pools)
         s->epochs[b] = -1;
         s->fenced[b] = true;
     }
-    for (unsigned p = 0; p < s->partitions; p++)
+    s->places = s->partitions + 1;
+    for (unsigned p = 0; p < s->places; p++)
         s->committed[p] = (struct committed){.leader = -1, .leader_epoch = -1, .partition_epoch = -1};
     make_client(s, 4 * TIDE_NS_PER_S);
 }

@@ -21,6 +21,9 @@
 
 struct whole;
 
+/* Replicas by place: those of the client's topic, then the one of __consumer_offsets. */
+enum { SIM_PLACES = SIM_PARTITIONS_MAX + 1 };
+
 struct machine {
     struct whole *whole;
     unsigned id; /* broker id - 1 */
@@ -34,7 +37,7 @@ struct machine {
     struct dirs *dirs;
     struct quorum_files *files;
     struct control *control;
-    struct partition *partitions[SIM_PARTITIONS_MAX];
+    struct partition *partitions[SIM_PLACES];
     struct sim_job jobs[SIM_JOBS_MAX]; /* of control; local time */
     unsigned job_count;
     bool online[SIM_CORES_MAX];
@@ -49,9 +52,9 @@ struct machine {
     bool ended, clean; /* as control said */
     uint64_t starts, failed_starts;
     /* as last looked at */
-    int64_t log_end[SIM_PARTITIONS_MAX], durable_end[SIM_PARTITIONS_MAX], high[SIM_PARTITIONS_MAX];
-    int32_t high_epoch[SIM_PARTITIONS_MAX];
-    bool was_leader[SIM_PARTITIONS_MAX];
+    int64_t log_end[SIM_PLACES], durable_end[SIM_PLACES], high[SIM_PLACES];
+    int32_t high_epoch[SIM_PLACES];
+    bool was_leader[SIM_PLACES];
 };
 
 /* The newest committed metadata that any broker has. */
@@ -69,6 +72,7 @@ struct whole {
     const struct sim_pools *pools;
     struct machine machines[SIM_BROKERS_MAX];
     unsigned brokers, voters, partitions;
+    unsigned places; /* partitions, and that of groups */
     uint32_t core_count;
     struct tide_uuid cluster_id;
     uint64_t seed, begin_ns, turns, control_turns;
@@ -76,12 +80,12 @@ struct whole {
     bool calm, trace;
     const char *what_fails; /* a mutant's name, for the line that shows it again; NULL */
     uint64_t newest; /* index */
-    struct committed committed[SIM_PARTITIONS_MAX];
-    int64_t committed_end[SIM_PARTITIONS_MAX];
+    struct committed committed[SIM_PLACES];
+    int64_t committed_end[SIM_PLACES];
     bool fenced[SIM_BROKERS_MAX];
     int64_t epochs[SIM_BROKERS_MAX];
     uint64_t fences, elections;
-    int leader_of_epoch[SIM_PARTITIONS_MAX][4096]; /* P8 */
+    int leader_of_epoch[SIM_PLACES][4096]; /* P8 */
 };
 
 void whole_init(struct whole *, uint64_t seed, const struct sim_pools *);
@@ -96,6 +100,8 @@ void machine_boot(struct machine *);
 void machine_halt(struct machine *, enum sim_crash);
 /* In good order: it ends by itself. */
 void machine_stop(struct machine *);
+/* What the metadata say of a place; NULL: nothing yet. */
+const struct cluster_partition *whole_place(const struct whole *, const struct cluster *, unsigned place);
 bool machine_runs(const struct machine *); /* it is there, and not paused */
 
 /* One step of everything. */
