@@ -8,6 +8,7 @@
  * Kafka's tools turn it into a name. */
 static const struct cluster_feature_range known[] = {
     {.name = CLUSTER_FEATURE_ELR, .min = 0, .max = 1},
+    {.name = CLUSTER_FEATURE_GROUP, .min = 0, .max = 1},
     {.name = CLUSTER_FEATURE_METADATA, .min = 25, .max = 25},
 };
 

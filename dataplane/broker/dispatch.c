@@ -23,6 +23,8 @@ const struct api_row api_rows[] = {
     {KAFKA_API_LIST_GROUPS, 0, 0, 5, 3, false, RESOURCE_CLUSTER, OP_DESCRIBE, groups_handle, "ListGroups"},
     {KAFKA_API_DELETE_GROUPS, 0, 0, 2, 2, false, RESOURCE_GROUP, OP_DELETE, groups_handle, "DeleteGroups"},
     {KAFKA_API_OFFSET_DELETE, 0, 0, 0, INT16_MAX, false, RESOURCE_GROUP, OP_DELETE, groups_handle, "OffsetDelete"},
+    {KAFKA_API_CONSUMER_GROUP_HEARTBEAT, 0, 0, 1, 0, false, RESOURCE_GROUP, OP_READ, groups_handle, "ConsumerGroupHeartbeat"},
+    {KAFKA_API_CONSUMER_GROUP_DESCRIBE, 0, 0, 1, 0, false, RESOURCE_GROUP, OP_DESCRIBE, groups_handle, "ConsumerGroupDescribe"},
     {KAFKA_API_API_VERSIONS, 0, 0, 4, 3, true, RESOURCE_NONE, OP_NONE, api_versions_handle, "ApiVersions"},
     {KAFKA_API_CREATE_TOPICS, 2, 2, 7, 5, false, RESOURCE_CLUSTER, OP_CREATE, ask_handle, "CreateTopics"},
     {KAFKA_API_DELETE_TOPICS, 1, 1, 6, 4, false, RESOURCE_TOPIC, OP_DELETE, ask_handle, "DeleteTopics"},

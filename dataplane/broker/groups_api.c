@@ -52,6 +52,8 @@ static const struct group_api group_apis[] = {
     {KAFKA_API_LIST_GROUPS, SHAPE_ALL, 0, 0, 1},
     {KAFKA_API_DELETE_GROUPS, SHAPE_NAMES, 0, INT16_MAX, 0},
     {KAFKA_API_OFFSET_DELETE, SHAPE_ONE, 0, 0, 0},
+    {KAFKA_API_CONSUMER_GROUP_HEARTBEAT, SHAPE_ONE, 0, 0, 0},
+    {KAFKA_API_CONSUMER_GROUP_DESCRIBE, SHAPE_NAMES, 0, 0, 0},
 };
 
 static const struct group_api *api_of(const struct request *r)
@@ -170,8 +172,15 @@ static bool read_list(struct request *r, struct wire_cursor *body, struct wire_l
     struct describe_groups_request describe;
     struct delete_groups_request delete;
     struct offset_fetch_request fetch;
+    struct consumer_group_describe_request consumers;
     *ret_flag = false;
     switch (r->api_key) {
+    case KAFKA_API_CONSUMER_GROUP_DESCRIBE:
+        if (!consumer_group_describe_request_read(body, v, &consumers))
+            return false;
+        *ret = consumers.group_ids;
+        *ret_flag = consumers.include_authorized_operations;
+        return true;
     case KAFKA_API_DESCRIBE_GROUPS:
         if (!describe_groups_request_read(body, v, &describe))
             return false;

@@ -851,6 +851,23 @@ static enum tide_status join_group(struct groups *g, struct join *j)
     return j->in.member_id.at.len == 0 ? join_new(g, j) : join_known(g, j);
 }
 
+/* A group of another kind that has no members changes its kind: its records go. It stays, for the member that is going to join. */
+static enum tide_status become_classic(struct groups *g, struct group *group, int16_t *ret_error)
+{
+    struct group_batch batch;
+    enum tide_status status;
+    *ret_error = KAFKA_INCONSISTENT_GROUP_PROTOCOL;
+    if (!group->kind->is_empty(group))
+        return TIDE_OK;
+    group_batch_begin(g, &batch);
+    group->kind->put_tombstones(g, group, &batch);
+    group->pinned = true;
+    status = group_write(g, group, &batch, ret_error);
+    group->pinned = false;
+    TIDE_ASSERT(status != TIDE_OK || *ret_error != 0 || group->kind == &classic_kind);
+    return status;
+}
+
 enum tide_status classic_on_join(struct groups *g, const struct groups_question *q, struct groups_asked *a)
 {
     struct join j = {.q = q, .a = a};
@@ -862,8 +879,11 @@ enum tide_status classic_on_join(struct groups *g, const struct groups_question 
     j.rebalance_ms = q->version == 0 || j.in.rebalance_timeout_ms < 0 ? j.in.session_timeout_ms : j.in.rebalance_timeout_ms;
     error = check_join(g, &j);
     j.group = groups_find(g, &j.in.group_id);
-    if (error == 0 && j.group != NULL && j.group->kind != &classic_kind)
-        error = KAFKA_INCONSISTENT_GROUP_PROTOCOL;
+    if (error == 0 && j.group != NULL && j.group->kind != &classic_kind) {
+        status = become_classic(g, j.group, &error);
+        if (status != TIDE_OK)
+            return status;
+    }
     if (error == 0 && j.group == NULL && j.in.member_id.at.len != 0)
         error = KAFKA_UNKNOWN_MEMBER_ID;
     if (error != 0)

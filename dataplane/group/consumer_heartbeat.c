@@ -403,6 +403,8 @@ static enum tide_status live(struct beat *b)
     enum assign_kind kind;
     if (error != 0)
         return refuse(b, error, NULL);
+    if (b->regex.len != 0)
+        return refuse(b, KAFKA_INVALID_REGULAR_EXPRESSION, "Regular expressions are not evaluated by this release.");
     if (b->assignor.at != NULL && !consumer_assignor_find(b->c, b->assignor, &kind))
         return refuse(b, KAFKA_UNSUPPORTED_ASSIGNOR, NULL);
     if (m == NULL && old == NULL && b->c->member_count >= (uint64_t)b->g->config.settings->group_consumer_max_size)

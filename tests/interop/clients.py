@@ -19,6 +19,21 @@ def debian_python():
     return p
 
 
+def confluent():
+    """A Python that has confluent-kafka with a librdkafka that speaks the consumer protocol (KIP-848)."""
+    where = ROOT / 'build' / 'confluent'
+    python = where / 'bin' / 'python3'
+    if not python.exists() or subprocess.run([python, '-c', 'import confluent_kafka'], capture_output=True, check=False).returncode != 0:
+        for command in (['python3', '-m', 'venv', where], [where / 'bin' / 'pip', 'install', '-q', 'confluent-kafka==2.12.2']):
+            try:
+                r = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=300, check=False)
+            except (OSError, subprocess.TimeoutExpired):
+                r = None
+            if r is None or r.returncode != 0:
+                raise Skip('confluent-kafka 2.12.2 cannot be had')
+    return python
+
+
 def kafkajs():
     """The directory that holds its node_modules."""
     where = ROOT / 'build' / 'node'

@@ -22,7 +22,7 @@ import group_history
 import group_tool
 import sessions
 import wire
-from clients import Skip, debian_python, kafka_tools, kafkajs
+from clients import Skip, confluent, debian_python, kafka_tools, kafkajs
 from world import BOOT, BOOT6, BROKER, BROKER6, CLIENT, PORT, Failure, ROOT, World, expect, sh
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -1269,7 +1269,8 @@ CRASH = ROOT / 'tests' / 'crash'
 GROUP_CLIENTS = {'eager': lambda w, *a: [w.tools / 'tests/crash/crash_group', BOOT, *a[:2], 'eager', 'default', a[2]],
                  'cooperative': lambda w, *a: [w.tools / 'tests/crash/crash_group', BOOT, *a[:2], 'cooperative', 'cooperative-sticky', a[2]],
                  'kafkajs': lambda w, *a: ['node', CRASH / 'kafkajs_group.js', kafkajs(), BOOT, *a],
-                 'kafka-python': lambda w, *a: [debian_python(), CRASH / 'kafka_python_group.py', BOOT, *a]}
+                 'kafka-python': lambda w, *a: [debian_python(), CRASH / 'kafka_python_group.py', BOOT, *a],
+                 'consumer': lambda w, *a: [confluent(), CRASH / 'confluent_group.py', BOOT, *a]}
 
 
 class Members:
@@ -1380,6 +1381,12 @@ def a_group_of_kafkajs(w):
 @case
 def a_group_of_kafka_python(w):
     group_life(w, 'kafka-python', nothing)
+
+
+@case
+def a_group_of_the_consumer_protocol(w):
+    confluent()
+    group_life(w, 'consumer', nothing)
 
 
 @case

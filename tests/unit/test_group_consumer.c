@@ -618,6 +618,91 @@ static void test_offset_commits(void **state)
     world_end(&w);
 }
 
+/* ---- classic groups ------------------------------------------------------------------------------------------------------ */
+
+static enum tide_status ask_classic(int16_t api, int16_t version, struct wire_writer *body)
+{
+    enum tide_status status = world_ask(&w, api, version, -1, &body->out, &w);
+    wire_writer_abandon(body);
+    return status;
+}
+
+/* A static member: it joins with one question. */
+static int classic_join(void)
+{
+    struct wire_writer b;
+    struct join_group_response in;
+    struct tide_rope answer;
+    struct wire_cursor c;
+    void *cookie;
+    int16_t v = 5;
+    wire_writer_init(&b, w.pool);
+    join_group_request_put_group_id(&b, v, "g", 1);
+    join_group_request_put_session_timeout_ms(&b, v, 10000);
+    join_group_request_put_rebalance_timeout_ms(&b, v, 10000);
+    join_group_request_put_member_id(&b, v, "", 0);
+    join_group_request_put_group_instance_id(&b, v, "classic", 7);
+    join_group_request_put_protocol_type(&b, v, "consumer", 8);
+    join_group_request_open_protocols(&b, v, 1);
+    join_group_request_protocol_put_name(&b, v, "range", 5);
+    join_group_request_protocol_put_metadata(&b, v, "", 0);
+    join_group_request_protocol_end(&b, v);
+    join_group_request_end(&b, v);
+    assert_int_equal(ask_classic(KAFKA_API_JOIN_GROUP, v, &b), TIDE_OK);
+    world_pass_ms(&w, 3100);
+    assert_true(world_next_answer(&w, &cookie, &answer));
+    wire_cursor_init(&c, tide_rope_slice(&answer, 0, answer.len));
+    assert_true(join_group_response_read(&c, v, &in));
+    int error = in.error_code;
+    tide_rope_clear(&answer);
+    return error;
+}
+
+/* A group without members is of the kind of whoever comes next; what was committed stays. */
+static void test_kinds(void **state)
+{
+    (void)state;
+    begin();
+    world_topic(&w, "t", 1);
+    assert_int_equal(commit_error("", -1, 9, "t", 0), 0);
+    join("a", "t");
+    expect(0, 1, "t:0");
+    assert_int_equal(classic_join(), KAFKA_INCONSISTENT_GROUP_PROTOCOL);
+    beat("a", -1, NULL, NULL);
+    w.fail_append = 1;
+    assert_int_equal(classic_join(), KAFKA_COORDINATOR_NOT_AVAILABLE);
+    expect_group("Empty 2/1");
+    assert_int_equal(classic_join(), 0);
+    expect_group("error 69");
+    join("a", "t");
+    expect(KAFKA_INCONSISTENT_GROUP_PROTOCOL, 0, NULL);
+    world_pass_ms(&w, 11000); /* it never synchronizes */
+    join("a", "t");
+    expect(0, 1, "t:0");
+    assert_int_equal(commit_error("a", 1, 9, "t", 0), 0);
+    world_reload(&w, false);
+    expect_group("Stable 1/1 | a 1 t:0 > t:0");
+    beat("a", 1, NULL, "t:0");
+    expect(0, 1, NULL);
+    world_end(&w);
+}
+
+static void test_regex(void **state)
+{
+    (void)state;
+    begin();
+    owned.count = 0;
+    world_topic(&w, "t", 1);
+    struct world_beat b = {.group = "g", .member = "a", .topics = "t", .regex = "t.*", .rebalance_ms = 1, .version = 1, .owned = &owned};
+    world_beat(&w, &b, &r);
+    expect(KAFKA_INVALID_REGULAR_EXPRESSION, 0, NULL);
+    assert_int_equal(w.batches, 0);
+    b.regex = ""; /* none */
+    world_beat(&w, &b, &r);
+    expect(0, 1, "t:0");
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -639,6 +724,8 @@ int main(void)
         cmocka_unit_test(test_heap_full),
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_offset_commits),
+        cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_regex),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
