@@ -34,6 +34,7 @@
 #include "daemon/conns_file.h"
 #include "daemon/metrics.h"
 #include "daemon/numa.h"
+#include "daemon/shared_port.h"
 #include "daemon/watchdog.h"
 #include "daemon/world.h"
 #include "disk/disk.h"
@@ -263,6 +264,19 @@ int boot_release(const struct tide_settings *s)
     return status;
 }
 
+/* The addresses of the data port. */
+static bool set_addresses(const struct tide_settings *s, struct net_config *ret)
+{
+    uint8_t ignored;
+    if (!parse_addr(s->data_address, &ret->addr, &ret->prefix_len))
+        return false;
+    if (s->data_gateway[0] != 0 && !parse_addr(s->data_gateway, &ret->gateway, &ignored))
+        return false;
+    if (s->data_address6[0] != 0 && !parse_addr(s->data_address6, &ret->addr6, &ret->prefix6_len))
+        return false;
+    return s->data_gateway6[0] == 0 || parse_addr(s->data_gateway6, &ret->gateway6, &ignored);
+}
+
 static bool open_ports(struct world *w, char *error, size_t size)
 {
     const struct tide_settings *s = w->settings;
@@ -279,6 +293,13 @@ static bool open_ports(struct world *w, char *error, size_t size)
     config.device_count = split_devices(s->data_ports, devices_text, sizeof(devices_text), devices);
     for (uint32_t i = 0; i < w->core_count; i++)
         config.counters[i] = &w->nic_counters[i];
+    config.take_default_route = s->data_port_take_default_route;
+    if (s->data_port_shared) {
+        struct net_config addresses = {0};
+        if (!set_addresses(s, &addresses) || !shared_port_claim(s, &addresses, &w->share, error, size))
+            return false;
+        config.share = &w->share;
+    }
     /* The socket of a process that was just killed is taken down a little later than the process. */
     for (unsigned tries = 0;; tries++) {
         enum tide_status status = nic_open(&w->nic, &config, error, size);
@@ -298,20 +319,7 @@ static struct rte_mempool *dense_pool(const char *name, uint32_t core, unsigned 
     return rte_pktmbuf_pool_create(full, count, 0, 0, (uint16_t)(room + RTE_PKTMBUF_HEADROOM), SOCKET_ID_ANY);
 }
 
-/* The addresses of the data port. */
-static bool set_addresses(const struct tide_settings *s, struct net_config *ret)
-{
-    uint8_t ignored;
-    if (!parse_addr(s->data_address, &ret->addr, &ret->prefix_len))
-        return false;
-    if (s->data_gateway[0] != 0 && !parse_addr(s->data_gateway, &ret->gateway, &ignored))
-        return false;
-    if (s->data_address6[0] != 0 && !parse_addr(s->data_address6, &ret->addr6, &ret->prefix6_len))
-        return false;
-    return s->data_gateway6[0] == 0 || parse_addr(s->data_gateway6, &ret->gateway6, &ignored);
-}
-
-static bool make_core(struct world *w, uint32_t i, const struct core_listener *listeners, unsigned listener_count)
+static bool make_core(struct world *w, uint32_t i, const struct core_listener *listeners, unsigned listener_count, char *error, size_t size)
 {
     const struct tide_settings *s = w->settings;
     struct log_core_config log = {.core = i,
@@ -354,10 +362,18 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
                                 .ttl = (uint8_t)s->tcp_ttl, .dscp = (uint8_t)s->tcp_dscp, .announce = i == 0, .tx_pool = nic_tx_pool(w->nic)};
     if (!set_addresses(s, &c.net))
         return false;
+    if (s->data_port_shared) {
+        if (!shared_port_join(w, &c.net, error, size))
+            return false;
+        c.kernel = (struct core_kernel *)w->shared;
+    }
+    w->net = c.net;
     if (i == 0) {
-        struct rte_ether_addr groups[NET_GROUPS_MAX];
         c.orphans = w->orphans;
         c.orphan_count = w->orphan_count;
+    }
+    if (i == 0 && !s->data_port_shared) {
+        struct rte_ether_addr groups[NET_GROUPS_MAX];
         for (unsigned p = 0; p < nic_port_count(w->nic); p++)
             nic_hear_groups(w->nic, p, groups, net_groups(&c.net, groups));
     }
@@ -548,7 +564,7 @@ static bool make_data_plane(struct world *w, char *error, size_t size)
     if (w->response_pools[w->core_count] == NULL || w->order_pool == NULL || (w->core_count > 1 && w->steer == NULL))
         return false;
     for (uint32_t i = 0; i < w->core_count; i++)
-        if (!make_core(w, i, listeners, listener_count))
+        if (!make_core(w, i, listeners, listener_count, error, size))
             return false;
     error[0] = 0;
     return true;
@@ -564,6 +580,7 @@ static void destroy_data_plane(struct world *w)
     if (w->helpers != NULL)
         help_pool_destroy(w->helpers);
     steer_destroy(w->steer);
+    shared_port_stop(w);
     /* Sent frames lie in the rings of the ports until these are closed, and lead into tail and read buffers. */
     if (w->nic != NULL)
         nic_close(w->nic);
@@ -854,7 +871,7 @@ static int run(struct world *w)
     cores = true;
     watch_signals(w);
     watch_ports(w);
-    if (!start_control(w, error, sizeof(error))) {
+    if (!start_control(w, error, sizeof(error)) || (w->shared != NULL && !shared_port_start(w, &w->net, error, sizeof(error)))) {
         status = refuse(error);
         if (w->control == NULL)
             goto out;

@@ -22,6 +22,7 @@
 #include "node/node.h"
 #include "raft/quorum_files.h"
 #include "nic/nic.h"
+#include "nic/share.h"
 
 struct world {
     const struct tide_settings *settings;
@@ -47,6 +48,9 @@ struct world {
     uv_signal_t sigterm;
     uv_signal_t sigint;
     uv_timer_t port_look;
+    struct shared_port *shared; /* NULL: the data ports are ours alone */
+    struct nic_share share;
+    struct net_config net;      /* as core 0 has it */
     struct http *http;
     struct tide_uuid incarnation;
     struct cluster_config birth[CLUSTER_BIRTH_CONFIGS_MAX]; /* what a new cluster begins with */

@@ -448,6 +448,11 @@ static enum tide_status check_addresses(const struct tide_settings *s, char *err
         snprintf(error, size, "data.gateway: '%.100s' is no IPv4 address; write data.gateway=10.0.0.254", s->data_gateway);
         return TIDE_BAD;
     }
+    if (s->data_port_shared && (s->data_gateway[0] != 0 || s->data_vlan != 0 || strchr(s->data_ports, ';') != NULL)) {
+        snprintf(error, size, "data.port.shared: %s", s->data_gateway[0] != 0 ? "leave data.gateway out, the kernel's routes are used"
+                 : s->data_vlan != 0 ? "it knows no VLAN; leave data.vlan out" : "one port can be shared, not two");
+        return TIDE_BAD;
+    }
     if (s->data_gateway6[0] != 0 && s->data_address6[0] == 0) {
         snprintf(error, size, "data.gateway6 is given, but data.address6 is not; without an address there is no IPv6");
         return TIDE_BAD;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include <rte_malloc.h>
+#include <rte_ring_elem.h>
 
 #include "log/buffers.h"
 #include "net/ip.h"
@@ -35,6 +36,7 @@ struct core {
     struct broker *broker;
     struct orphans orphans;
     struct core_gauges gauges;
+    uint64_t way; /* of the kernel, as it was last seen */
     bool receive_low;
     uint64_t slow_look_ns;
     uint64_t pool_look_ns;
@@ -71,6 +73,7 @@ struct core *core_create(const struct core_config *config)
     c->config.broker.counters = &c->counters;
     c->config.broker.settings = config->settings;
     c->config.tcp.counters = &c->counters;
+    c->way = config->kernel != NULL ? tide_pub64_peek(&config->kernel->way) : 0;
     if (config->core_count > 1 && c->config.broker.grace.begin == NULL && config->publication->qsbr != NULL)
         c->config.broker.grace = tide_grace_over(config->publication->qsbr);
     if (net_init(&c->net, &c->config.net, config->start_ns) != TIDE_OK) {
@@ -457,6 +460,24 @@ static void neighbours_out(struct core *c)
         broker_tell_neighbour(c->broker, &learned[i].addr, learned[i].mac.addr_bytes, learned[i].source);
 }
 
+/* Where the addresses are the kernel's: whom we look for goes to control, and its way out is ours. */
+static void ask_kernel(struct core *c)
+{
+    struct core_kernel *k = c->config.kernel;
+    struct tide_addr wanted[NET_LEARNED_MAX];
+    uint64_t way;
+    if (k == NULL)
+        return;
+    unsigned n = net_take_wanted(&c->net, wanted, NET_LEARNED_MAX);
+    if (n != 0 && rte_ring_mp_enqueue_burst_elem(k->wanted, wanted, sizeof(wanted[0]), n, NULL) != 0)
+        c->config.office->parties[c->config.number].rung |= 1ull << c->config.core_count;
+    way = tide_pub64_peek(&k->way);
+    if (way == c->way)
+        return;
+    c->way = way;
+    net_set_way(&c->net, (uint8_t)way, (uint32_t)(way >> 8));
+}
+
 static void on_neighbour(struct core *c, const struct tide_time *t, struct tide_mail *m)
 {
     struct net_neighbour n = {.addr = m->neighbour.addr, .source = m->neighbour.source};
@@ -625,6 +646,7 @@ unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io
     ready_sessions(c, t, &io->out);
     reset_slowest_reader(c, t);
     neighbours_out(c);
+    ask_kernel(c);
     transmit(c, t, io);
     if (c->did != 0)
         publish_gauges(c);

@@ -23,6 +23,7 @@
 #include "tidemark/counters.h"
 #include "tidemark/disk_op.h"
 #include "tidemark/mail.h"
+#include "tidemark/published.h"
 
 struct core;
 
@@ -58,6 +59,19 @@ struct core_listener {
     uint8_t family; /* 4 or 6: connections to that address of ours only; 0: to both */
 };
 
+/* Between the cores and control, where the addresses are the kernel's: whom the cores look for, and the way out. What is found comes as
+ * MAIL_NEIGHBOUR. */
+struct core_kernel {
+    struct rte_ring *wanted; /* of struct tide_addr; any core sends, control receives */
+    struct tide_pub64 way;   /* of control: core_way; an old one costs packets that go the old way a little longer */
+};
+enum { CORE_WANTED = 256 };
+
+static inline uint64_t core_way(uint8_t prefix_len, uint32_t gateway)
+{
+    return (uint64_t)gateway << 8 | prefix_len;
+}
+
 struct core_config {
     uint32_t number;
     uint32_t core_count;
@@ -74,6 +88,7 @@ struct core_config {
     uint16_t replication_port;       /* where peers come in; 0: none do */
     uint64_t start_ns;
     struct steer *steer;             /* NULL with one core */
+    struct core_kernel *kernel;      /* data.port.shared: how the kernel is asked for neighbours; NULL: we speak ARP ourselves */
     struct steer_ports source_ports; /* of connections that we open; 0: the limits above */
     const struct orphan *orphans;    /* those this core is to rouse; constant as long as it lives */
     uint32_t orphan_count;

@@ -120,7 +120,10 @@ void net_trim(struct rte_mbuf *m, uint32_t len)
 
 static void send_ask(struct net *n, const struct neighbour_ask *ask)
 {
-    if (tide_addr_is_v4(&ask->addr))
+    if (n->config.is_kernels) {
+        if (n->wanted_count < NET_LEARNED_MAX)
+            n->wanted[n->wanted_count++] = ask->addr;
+    } else if (tide_addr_is_v4(&ask->addr))
         net4_ask(n, ask);
     else
         net6_ask(n, ask);
@@ -164,9 +167,28 @@ unsigned net_take_learned(struct net *n, struct net_neighbour *entries, unsigned
 void net_neighbour_learn(struct net *n, uint64_t now_ns, const struct net_neighbour *entry)
 {
     bool known = tide_addr_is_v4(&entry->addr) ? net4_is_neighbour(n, &entry->addr) : net6_is_neighbour(n, &entry->addr);
+    if (n->config.is_kernels && !known)
+        return; /* the kernel has neighbours that are none of ours */
     if (!TIDE_EXPECT(known) || !TIDE_EXPECT(entry->source < NEIGHBOUR_SOURCE_COUNT))
         return;
     (void)net_learn(n, now_ns, &entry->addr, &entry->mac, (enum neighbour_source)entry->source);
+}
+
+unsigned net_take_wanted(struct net *n, struct tide_addr *addrs, unsigned max)
+{
+    unsigned taken = TIDE_MIN(max, n->wanted_count);
+    memcpy(addrs, n->wanted, taken * sizeof(addrs[0]));
+    n->wanted_count = (uint16_t)(n->wanted_count - taken);
+    memmove(n->wanted, n->wanted + taken, n->wanted_count * sizeof(n->wanted[0]));
+    return taken;
+}
+
+void net_set_way(struct net *n, uint8_t prefix_len, uint32_t gateway)
+{
+    TIDE_ASSERT(prefix_len <= 32);
+    n->config.prefix_len = prefix_len;
+    n->mask = prefix_len == 0 ? 0 : UINT32_MAX << (32 - prefix_len);
+    n->gateway = gateway;
 }
 
 void net_remember_icmp_error(struct net *n, const struct net_icmp_error *e)

@@ -65,6 +65,8 @@ struct net_config {
     uint8_t ttl;              /* of packets of TCP, in IPv6 the hop limit; 0: IP_TTL */
     uint8_t dscp;             /* of packets of TCP (RFC 2474 3) */
     bool announce;            /* this core announces the address; one per port is enough */
+    bool is_kernels;          /* the addresses are the kernel's as well, which alone speaks ARP and neighbour discovery: we
+                               * announce nothing, and whom we would ask for is told to net_take_wanted */
     struct rte_mempool *tx_pool;
     struct tide_counters *counters; /* of the core; never NULL */
 };
@@ -129,6 +131,8 @@ struct net {
     uint16_t icmp_error_count;
     struct rte_mbuf *tx[NET_TX_MAX];
     struct net_neighbour learned[NET_LEARNED_MAX];
+    uint16_t wanted_count;
+    struct tide_addr wanted[NET_LEARNED_MAX];
     struct net_icmp_error icmp_errors[NET_ICMP_ERRORS_MAX];
     struct neighbour_cache neighbours;
 };
@@ -188,6 +192,12 @@ void net_neighbour_learn(struct net *n, uint64_t now_ns, const struct net_neighb
 /* [core] What ARP and neighbour discovery taught this core, for its siblings. Bounded: when nobody takes
  * them the newest are lost, which costs a sibling a repeated request. */
 unsigned net_take_learned(struct net *n, struct net_neighbour *entries, unsigned max);
+
+/* [core] Neighbours that the kernel is to be asked for, when the addresses are its own. Bounded: what is lost is asked for
+ * again by the cache's timer. */
+unsigned net_take_wanted(struct net *n, struct tide_addr *addrs, unsigned max);
+/* [core] The kernel's way out has changed: another prefix, another gateway (0: none), in host order. */
+void net_set_way(struct net *n, uint8_t prefix_len, uint32_t gateway);
 
 /* [core] ICMP and ICMPv6 errors about our packets; the newest are lost when nobody takes them. */
 unsigned net_take_icmp_errors(struct net *n, struct net_icmp_error *errors, unsigned max);

@@ -288,6 +288,7 @@ void nic_port_info(const struct nic *nic, unsigned port, struct nic_port_info *r
         .rss = p->spreads,
     };
     snprintf(ret->name, sizeof(ret->name), "%s", p->device.name);
+    snprintf(ret->interface, sizeof(ret->interface), "%s", p->beside[0] != 0 ? p->beside : p->device.interface);
     snprintf(ret->driver, sizeof(ret->driver), "%s", p->driver);
 }
 

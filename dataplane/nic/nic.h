@@ -90,6 +90,8 @@ struct nic_config {
     bool promiscuous;
     bool accept_partial_checksum; /* data.rx.checksum.partial=accept */
     bool no_offloads;             /* data.offload=off: sums and joining in software on every port */
+    const struct nic_share *share; /* data.port.shared: what is ours of a port that the host uses, too; NULL: all. Outlives the nic */
+    bool take_default_route;      /* data.port.take.default.route */
     uint64_t stuck_ns;            /* data.port.stuck.ms; 0: never */
     /* counters[q] is written by core q alone. All `queues` of them are given. */
     struct tide_counters *counters[TIDE_CORES_MAX];
@@ -98,6 +100,7 @@ struct nic_config {
     void *log_opaque;
 };
 
+struct nic_share; /* share.h */
 struct nic;
 
 /* [start] Opens and starts all ports. TIDE_ABSENT: a device does not exist, TIDE_BAD: its string
@@ -139,6 +142,7 @@ int nic_wait_fd(const struct nic *nic, unsigned port, unsigned queue);
 
 struct nic_port_info {
     char name[64];
+    char interface[64]; /* the kernel's, where there is one beneath or beside it; else "" */
     char driver[64];
     struct rte_ether_addr mac;
     uint16_t mtu;

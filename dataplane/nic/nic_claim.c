@@ -20,7 +20,9 @@
 
 #include "tidemark/types.h"
 
-#define PROGRAM_NAME "xsk_redirect" /* the function in xsk_redirect.bpf.c */
+/* The functions in xsk_redirect.bpf.c and xsk_share.bpf.c. */
+#define PROGRAM_NAME "xsk_redirect"
+#define SHARE_NAME "xsk_share"
 static_assert(sizeof(PROGRAM_NAME) <= BPF_OBJ_NAME_LEN, "the kernel keeps the whole name");
 
 enum tide_status nic_claim(const char *interface, int *ret_fd, char *error_text, size_t size)
@@ -167,7 +169,7 @@ enum tide_status nic_claim_clear_xdp(const char *interface, char *error_text, si
     if (index == 0 || !query(index, &now) || now.mode == XDP_ATTACHED_NONE)
         return TIDE_OK; /* when there is more to it, the driver says so */
     program_name(now.id, name);
-    if (strcmp(name, PROGRAM_NAME) == 0 && detach(index, now.mode))
+    if ((strcmp(name, PROGRAM_NAME) == 0 || strcmp(name, SHARE_NAME) == 0) && detach(index, now.mode))
         return TIDE_OK;
     snprintf(error_text, size,
              "interface %s: the XDP program \"%s\" (id %u) is attached to it; remove it, for "

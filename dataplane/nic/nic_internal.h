@@ -47,6 +47,7 @@ struct nic_port {
     struct port_device device;
     struct port_plan plan;
     struct rte_ether_addr mac;
+    char beside[64]; /* the kernel's interface of a card that both use; "" */
     uint16_t reta_size;
     int node; /* of NUMA; -1: not known */
     bool spreads; /* key and table are ours, asked and answered */

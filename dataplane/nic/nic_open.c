@@ -17,9 +17,11 @@
 #include "nic/nic_claim.h"
 #include "nic/nic_internal.h"
 #include "nic/nic_socket.h"
+#include "nic/share.h"
 #include "tidemark/assert.h"
 #include "tidemark/rss.h"
 #include "xsk_redirect.h"
+#include "xsk_share.h"
 
 static_assert(POOL_FLAVOUR_COUNT == TIDE_ARRAY_LEN(((struct nic_pools_report *)0)->rx),
               "the report has a row for each flavour");
@@ -411,6 +413,8 @@ static enum tide_status start_port(struct nic *nic, struct nic_port *p, struct c
     p->is_started = true;
     if (nic->config.promiscuous) /* a wish: without it the port just hears less */
         p->is_promiscuous = rte_eth_promiscuous_enable(p->id) == 0;
+    if (nic->config.share != NULL && p->device.kind == PORT_PCI)
+        return share_rules(p->id, nic->config.share, p->plan.rx_queues, p->plan.rss_types, c->text, c->size);
     return TIDE_OK;
 }
 
@@ -445,6 +449,10 @@ static void spread_flows(struct nic *nic, unsigned index)
     struct nic_port *p = &nic->ports[index];
     char what[160];
     char line[PORT_NAME + 192];
+    if (p->beside[0] != 0) { /* the rules spread */
+        p->spreads = p->plan.rx_queues == nic->config.queues;
+        return;
+    }
     nic_rss_apply(p, nic->config.queues, what, sizeof(what));
     if (what[0] == 0)
         return;
@@ -474,6 +482,15 @@ static void log_port(const struct nic *nic, unsigned index)
     nic_log_line(nic, line);
 }
 
+static bool write_object(int fd, const struct nic_share *share)
+{
+    static uint8_t copy[sizeof(xsk_share_bytes)];
+    if (share == NULL)
+        return write(fd, xsk_redirect_bytes, xsk_redirect_size) == (ssize_t)xsk_redirect_size;
+    memcpy(copy, xsk_share_bytes, sizeof(copy));
+    return share_fill(copy, xsk_share_size, share) == TIDE_OK && write(fd, copy, xsk_share_size) == (ssize_t)xsk_share_size;
+}
+
 /* The XDP program of this build, as a file that the driver can open by name. NULL: there is none,
  * and the library's own is used. */
 static const char *xdp_object(struct nic *nic, char *path, size_t size)
@@ -481,15 +498,68 @@ static const char *xdp_object(struct nic *nic, char *path, size_t size)
     if (xsk_redirect_size == 0)
         return NULL;
     if (nic->xdp_object_fd < 0) {
-        nic->xdp_object_fd = memfd_create("xsk_redirect.o", MFD_CLOEXEC);
-        if (nic->xdp_object_fd < 0)
-            return NULL;
-        if (write(nic->xdp_object_fd, xsk_redirect_bytes, xsk_redirect_size) !=
-            (ssize_t)xsk_redirect_size)
+        nic->xdp_object_fd = memfd_create("xsk.o", MFD_CLOEXEC);
+        if (nic->xdp_object_fd < 0 || !write_object(nic->xdp_object_fd, nic->config.share))
             return NULL;
     }
     snprintf(path, size, "/proc/self/fd/%d", nic->xdp_object_fd);
     return path;
+}
+
+/* Receive queues that the kernel's interface has. */
+static unsigned kernel_queues(const char *interface)
+{
+    char path[128];
+    struct dirent *e;
+    unsigned n = 0;
+    snprintf(path, sizeof(path), "/sys/class/net/%s/queues", interface);
+    DIR *d = opendir(path);
+    while (d != NULL && (e = readdir(d)) != NULL)
+        n += strncmp(e->d_name, "rx-", 3) == 0;
+    if (d != NULL)
+        closedir(d);
+    return n;
+}
+
+static bool carries_default_route(const char *interface)
+{
+    static char routes[65536];
+    FILE *f = fopen("/proc/net/route", "re");
+    size_t n;
+    if (f == NULL)
+        return false;
+    n = fread(routes, 1, sizeof(routes) - 1, f);
+    routes[n] = 0;
+    fclose(f);
+    return share_is_default_route(routes, interface);
+}
+
+/* What is the host's stays the host's, unless somebody says otherwise. */
+static enum tide_status spare_the_host(const struct nic *nic, const struct nic_port *p, struct complaint *c)
+{
+    const char *interface = p->device.interface;
+    bool is_xdp = strncmp(p->device.name, "net_af_xdp", 10) == 0;
+    if (nic->config.share == NULL) {
+        if (!is_xdp || nic->config.take_default_route || !carries_default_route(interface))
+            return TIDE_OK;
+        say(c, "port %s: the default route of this host goes through %s, and a broker on it takes every frame: the host would be cut off. To share it, "
+               "set data.port.shared=true; to take it all the same, data.port.take.default.route=true", p->device.name, interface);
+        return TIDE_REFUSED;
+    }
+    if (!is_xdp) {
+        say(c, "port %s: data.port.shared needs net_af_xdp on a kernel interface, or a card whose driver leaves it to the kernel", p->device.name);
+        return TIDE_REFUSED;
+    }
+    if (xsk_share_size == 0) {
+        say(c, "port %s: data.port.shared: this build has no XDP program, since there was no clang when it was made", p->device.name);
+        return TIDE_REFUSED;
+    }
+    if (kernel_queues(interface) > 1) {
+        say(c, "port %s: data.port.shared: %s has %u receive queues, and what arrives at one that the broker does not read is refused by the kernel: "
+               "make it one, for example with: ethtool -L %s combined 1", p->device.name, interface, kernel_queues(interface), interface);
+        return TIDE_REFUSED;
+    }
+    return TIDE_OK;
 }
 
 /* True when another device of the configuration sits on the same kernel interface. */
@@ -521,7 +591,9 @@ static enum tide_status prepare_vdev(struct nic *nic, struct nic_port *p, struct
     char path[64];
     const char *object = NULL;
     enum tide_status s = TIDE_OK;
-    if (if_nametoindex(d->interface) != 0 && !is_interface_claimed(nic, d->interface))
+    if (if_nametoindex(d->interface) != 0)
+        s = spare_the_host(nic, p, c);
+    if (s == TIDE_OK && if_nametoindex(d->interface) != 0 && !is_interface_claimed(nic, d->interface))
         s = nic_claim(d->interface, &p->claim_fd, c->text, c->size);
     if (s != TIDE_OK)
         return s;
@@ -538,6 +610,20 @@ static enum tide_status prepare_vdev(struct nic *nic, struct nic_port *p, struct
     return TIDE_OK;
 }
 
+/* The kernel's interface of a card that its driver leaves to both. */
+static void find_beside(struct nic_port *p)
+{
+    char path[128];
+    struct dirent *e;
+    snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/net", p->device.name);
+    DIR *d = opendir(path);
+    while (d != NULL && (e = readdir(d)) != NULL)
+        if (e->d_name[0] != '.')
+            snprintf(p->beside, sizeof(p->beside), "%.63s", e->d_name);
+    if (d != NULL)
+        closedir(d);
+}
+
 static enum tide_status find_port(struct nic *nic, struct nic_port *p, const char *text,
                                   struct complaint *c)
 {
@@ -546,8 +632,13 @@ static enum tide_status find_port(struct nic *nic, struct nic_port *p, const cha
     enum tide_status s = port_device_parse(text, &p->device, c->text, c->size);
     if (s != TIDE_OK)
         return s;
-    if (p->device.kind == PORT_PCI)
-        return find_pci(p, c);
+    if (p->device.kind == PORT_PCI) {
+        s = find_pci(p, c);
+        if (s != TIDE_OK || nic->config.share == NULL)
+            return s;
+        find_beside(p);
+        return share_isolate(p->id, c->text, c->size);
+    }
     s = prepare_vdev(nic, p, c);
     if (s != TIDE_OK)
         return s;

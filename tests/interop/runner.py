@@ -944,6 +944,105 @@ def a_link_that_goes_and_comes(w):
     w.start()
 
 
+def only_af_xdp(w):
+    if w.vdev != 'af_xdp':
+        raise Skip('only of AF_XDP')
+
+
+def far_away(w, address='10.99.0.1'):
+    """Bytes of an answer of the broker to a client behind the client."""
+    def talk():
+        with socket.create_connection((BROKER, PORT), timeout=20, source_address=(address, 0)) as s:
+            s.settimeout(20)
+            return ask(s, wire.frame(18, 0, b''))
+    return w.inside(talk)
+
+
+def echo(w, s=None):
+    """Through the host's own service, on a connection that is there or a new one."""
+    def talk():
+        c = s or socket.create_connection((BROKER, 2222), timeout=20)
+        data, got = os.urandom(100000), b''
+        c.sendall(data)
+        while len(got) < len(data):
+            got += c.recv(65536)
+        expect(got == data, 'the host echoes something else')
+        return c
+    return w.inside(talk)
+
+
+@case
+def one_interface_for_the_host_and_the_broker(w):
+    """One address: port 9092 is the broker's; ping, the host's own service and the host's own connections are the kernel's."""
+    only_af_xdp(w)
+    inside = ('ip', '-n', w.ns_broker)
+    with w.shared_port():
+        until = time.monotonic() + 20
+        while 'LISTEN' not in sh('ip', 'netns', 'exec', w.ns_broker, 'ss', '-tln', 'sport', '=', 2222).stdout and time.monotonic() < until:
+            time.sleep(0.1)
+        open_before = echo(w)
+        w.start()
+        path = w.dir / 'in'
+        sent = lines(20000)
+        path.write_text(sent)
+        w.topic('together')
+        w.produce('together', path, '-X', 'acks=all')
+        expect(w.consume('together') == sent, 'differs')
+        echo(w, open_before)
+        for _ in range(3):
+            echo(w).close()
+        w.client(sys.executable, HERE / 'ping.py', BROKER, 3, 200)
+        # The host calls out, from ports of its own.
+        out = w.inside(lambda: socket.create_server((CLIENT, 3333)))
+        got = []
+        t = threading.Thread(target=lambda: got.append(out.accept()[0].recv(100)))
+        t.start()
+        sh('ip', 'netns', 'exec', w.ns_broker, sys.executable, '-c', f'import socket; socket.create_connection(("{CLIENT}", 3333), 20).sendall(b"from the host")')
+        t.join(20)
+        out.close()
+        expect(got == [b'from the host'], got)
+        m = w.metrics()
+        expect(w.total('tidemark_arp_in_total', m) == 0 and w.total('tidemark_icmp_echo_total', m) == 0 and w.total('tidemark_rx_unknown_total', m) == 0,
+               {k: v for k, v in m.items() if v and ('arp' in k or 'icmp' in k or 'rx_' in k)})
+        # Clients behind a router: the way there, and the router's hardware address, are what the kernel says; also when it changes.
+        sh('ip', '-n', w.ns_client, 'addr', 'replace', '10.99.0.1/32', 'dev', 'lo')
+        sh('ip', '-n', w.ns_client, 'addr', 'replace', '10.78.0.101/24', 'dev', w.dev_client)
+        sh(*inside, 'route', 'replace', 'default', 'via', CLIENT)
+        wait_until(20, lambda: 'way out is now prefix /24, gateway 10.78.0.100' in w.log.read_text(), 'the route is not taken over')
+        w.kill()  # nothing learned from frames is left
+        w.start()
+        expect(far_away(w), 'no answer to a client behind a router')
+        sh(*inside, 'route', 'replace', 'default', 'via', '10.78.0.101')
+        wait_until(20, lambda: 'gateway 10.78.0.101' in w.log.read_text(), 'the new router is not taken over')
+        expect(far_away(w), 'no answer through the new router')
+        w.stop()
+        echo(w, open_before).close()
+        expect('xdp' not in sh(*inside, 'link', 'show', w.dev_broker).stdout, 'the program is left behind')
+    w.start()
+
+
+@case
+def an_interface_of_the_host_is_spared(w):
+    """The default route goes through it: refused, unless told so. A shared port has conditions, each with a sentence."""
+    only_af_xdp(w)
+
+    def refused(word, **settings):
+        r = sh('ip', 'netns', 'exec', w.ns_broker, w.build / 'control/daemon/tidemarkd', '--config', w.config(**settings), check=False)
+        expect(r.returncode != 0 and word in r.stderr, f'"{word}" is not in:\n{r.stderr[-800:]}')
+
+    with w.shared_port():
+        sh('ip', '-n', w.ns_broker, 'route', 'replace', 'default', 'via', CLIENT)
+        refused('the host would be cut off. To share it, set data.port.shared=true')
+        refused('is not an address of', data_port_shared='true', data_address='10.78.0.7/24')
+        refused(f'which has: {BROKER}/24', data_port_shared='true', data_address='10.78.0.7/24', listeners='PLAINTEXT://10.78.0.7:9092')
+        refused('overlap the ports that this host takes', data_port_shared='true', data_source_port_first=50000)
+        refused('needs net_af_xdp', data_port_shared='true', data_ports=w.port().replace('net_af_xdp0', 'net_af_packet0').replace(',busy_budget=0', ''))
+        w.settings = {'data_port_take_default_route': 'true'}
+        w.start()
+        w.stop()
+    w.start()
+
+
 @case
 def two_data_cores(w):
     w.stop()

@@ -24,6 +24,18 @@ BOOT6 = f'[{BROKER6}]:{PORT}'
 BOOT = f'{BROKER}:{PORT}'
 
 
+SERVICE = """
+import socket, sys, threading
+def serve(c):
+    while (data := c.recv(65536)):
+        c.sendall(data)
+    c.close()
+with socket.create_server((sys.argv[1], 2222)) as s:
+    while True:
+        threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
+"""
+
+
 def sh(*args, check=True, timeout=60, **kw):
     return subprocess.run([str(a) for a in args], check=check, timeout=timeout, text=True, capture_output=True, **kw)
 
@@ -97,6 +109,29 @@ class World:
             sh('ip', '-n', ns, 'link', 'set', dev, 'up')
         # The kernel must send whole checksums and whole frames to a port without offloads.
         sh('ip', 'netns', 'exec', self.ns_client, 'ethtool', '-K', far, 'tx', 'off')
+
+    @contextlib.contextmanager
+    def shared_port(self, **settings):
+        """The broker's interface is the host's as well: it has the address, and a TCP service (echo on port 2222)."""
+        inside = ('ip', '-n', self.ns_broker)
+        service = None
+        try:
+            if self.alive():
+                self.stop()
+            sh(*inside, 'addr', 'add', f'{BROKER}/24', 'dev', self.dev_broker)
+            sh('ip', 'netns', 'exec', self.ns_broker, 'ethtool', '-K', self.dev_broker, 'tx', 'off')
+            service = subprocess.Popen(['ip', 'netns', 'exec', self.ns_broker, sys.executable, '-c', SERVICE, BROKER], stdin=subprocess.DEVNULL)
+            self.settings = {'data_port_shared': 'true', **settings}
+            yield
+        finally:
+            if self.alive():
+                self.stop()
+            if service is not None:
+                service.kill()
+                service.wait()
+            self.settings = {}
+            sh(*inside, 'route', 'del', 'default', check=False)
+            sh(*inside, 'addr', 'flush', 'dev', self.dev_broker, check=False)
 
     @contextlib.contextmanager
     def second_port(self):

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "edge/kernel_net.h"
+
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <linux/neighbour.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+
+enum { ANSWER = 65536, MAC = 6, REQUEST_ROOM = 64 };
+
+/* The mac may be used, old or not: the kernel checks it again when it is asked. */
+enum { USABLE = NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | NUD_PERMANENT | NUD_NOARP };
+
+struct request {
+    struct nlmsghdr header;
+    union {
+        struct ndmsg neighbour;
+        struct rtmsg route;
+        struct ifaddrmsg addr;
+        struct ifinfomsg link;
+    } body;
+    uint8_t attributes[REQUEST_ROOM];
+};
+
+struct kernel_net {
+    struct kernel_net_config config;
+    int index;
+    int fd;
+    bool is_dirty; /* routes, addresses or the link have changed */
+    struct kernel_way way;
+    uv_poll_t poll;
+    uint8_t answer[ANSWER];
+};
+
+static int open_socket(uint32_t groups, int flags)
+{
+    struct sockaddr_nl at = {.nl_family = AF_NETLINK, .nl_groups = groups};
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | flags, NETLINK_ROUTE);
+    if (fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof(at)) != 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static void begin(struct request *r, uint16_t type, uint16_t flags, size_t body)
+{
+    memset(r, 0, sizeof(*r));
+    r->header = (struct nlmsghdr){.nlmsg_len = (uint32_t)NLMSG_LENGTH(body), .nlmsg_type = type, .nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags)};
+}
+
+static void attribute(struct request *r, uint16_t type, const void *data, size_t len)
+{
+    struct rtattr *a = (struct rtattr *)((uint8_t *)r + NLMSG_ALIGN(r->header.nlmsg_len));
+    a->rta_type = type;
+    a->rta_len = (uint16_t)RTA_LENGTH(len);
+    memcpy(RTA_DATA(a), data, len);
+    r->header.nlmsg_len = (uint32_t)(NLMSG_ALIGN(r->header.nlmsg_len) + RTA_ALIGN(a->rta_len));
+}
+
+/* ---- reading all of a kind, at once ---------------------------------------------------------------------------------- */
+
+typedef void see_message(void *arg, const struct nlmsghdr *h);
+
+static bool dump(uint16_t type, uint8_t family, size_t body, see_message *see, void *arg)
+{
+    static _Alignas(struct nlmsghdr) uint8_t answer[ANSWER];
+    struct request r;
+    bool done = false;
+    int fd = open_socket(0, 0);
+    if (fd < 0)
+        return false;
+    begin(&r, type, NLM_F_DUMP, body);
+    r.body.route.rtm_family = family; /* the first byte of each of them */
+    bool good = send(fd, &r, r.header.nlmsg_len, 0) == (ssize_t)r.header.nlmsg_len;
+    while (good && !done) {
+        ssize_t n = recv(fd, answer, sizeof(answer), 0);
+        const struct nlmsghdr *h = (const struct nlmsghdr *)answer;
+        good = n > 0;
+        for (int left = (int)n; good && NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+            done |= h->nlmsg_type == NLMSG_DONE;
+            good = h->nlmsg_type != NLMSG_ERROR;
+            if (!done && good)
+                see(arg, h);
+        }
+    }
+    close(fd);
+    return good;
+}
+
+struct looking {
+    int index;
+    uint32_t addr; /* of the network's byte order */
+    bool found;
+    uint32_t best_metric;
+    struct kernel_way way;
+    char *others;
+    size_t size;
+};
+
+static const struct rtattr *find(const void *body, size_t body_len, const struct nlmsghdr *h, uint16_t type)
+{
+    const struct rtattr *a = (const struct rtattr *)((const uint8_t *)body + NLMSG_ALIGN(body_len));
+    int left = (int)NLMSG_PAYLOAD(h, body_len);
+    for (; RTA_OK(a, left); a = RTA_NEXT(a, left))
+        if ((a->rta_type & NLA_TYPE_MASK) == type)
+            return a;
+    return NULL;
+}
+
+static uint32_t word_of(const struct rtattr *a)
+{
+    uint32_t v = 0;
+    if (a != NULL && RTA_PAYLOAD(a) >= sizeof(v))
+        memcpy(&v, RTA_DATA(a), sizeof(v));
+    return v;
+}
+
+static void see_addr(void *arg, const struct nlmsghdr *h)
+{
+    struct looking *l = arg;
+    const struct ifaddrmsg *m = NLMSG_DATA(h);
+    char text[INET_ADDRSTRLEN];
+    if (h->nlmsg_type != RTM_NEWADDR || (int)m->ifa_index != l->index)
+        return;
+    uint32_t addr = word_of(find(m, sizeof(*m), h, IFA_LOCAL));
+    if (addr == l->addr) {
+        l->found = true;
+        l->way.prefix_len = m->ifa_prefixlen;
+    } else if (l->others != NULL && inet_ntop(AF_INET, &addr, text, sizeof(text)) != NULL) {
+        size_t used = strlen(l->others);
+        snprintf(l->others + used, l->size - used, " %s/%u", text, m->ifa_prefixlen);
+    }
+}
+
+static void see_route(void *arg, const struct nlmsghdr *h)
+{
+    struct looking *l = arg;
+    const struct rtmsg *m = NLMSG_DATA(h);
+    if (h->nlmsg_type != RTM_NEWROUTE || m->rtm_dst_len != 0 || m->rtm_table != RT_TABLE_MAIN || m->rtm_type != RTN_UNICAST)
+        return;
+    uint32_t gateway = word_of(find(m, sizeof(*m), h, RTA_GATEWAY));
+    uint32_t metric = word_of(find(m, sizeof(*m), h, RTA_PRIORITY));
+    if ((int)word_of(find(m, sizeof(*m), h, RTA_OIF)) != l->index || gateway == 0 || metric >= l->best_metric)
+        return;
+    l->best_metric = metric;
+    l->way.gateway = ntohl(gateway);
+}
+
+static void see_link(void *arg, const struct nlmsghdr *h)
+{
+    struct looking *l = arg;
+    const struct ifinfomsg *m = NLMSG_DATA(h);
+    if (h->nlmsg_type == RTM_NEWLINK && m->ifi_index == l->index)
+        l->way.mtu = word_of(find(m, sizeof(*m), h, IFLA_MTU));
+}
+
+static bool look(int index, const struct tide_addr *addr, char *others, size_t size, struct looking *ret)
+{
+    *ret = (struct looking){.index = index, .best_metric = UINT32_MAX, .others = others, .size = size};
+    memcpy(&ret->addr, addr->bytes + 12, sizeof(ret->addr));
+    return dump(RTM_GETADDR, AF_INET, sizeof(struct ifaddrmsg), see_addr, ret) && dump(RTM_GETROUTE, AF_INET, sizeof(struct rtmsg), see_route, ret) &&
+           dump(RTM_GETLINK, AF_UNSPEC, sizeof(struct ifinfomsg), see_link, ret);
+}
+
+enum tide_status kernel_net_look(const char *interface, const struct tide_addr *addr, struct kernel_way *ret, char *error, size_t size)
+{
+    char others[512] = "";
+    char text[INET_ADDRSTRLEN] = "";
+    struct looking l;
+    int index = (int)if_nametoindex(interface);
+    if (index == 0 || !look(index, addr, others, sizeof(others), &l)) {
+        snprintf(error, size, "data.port.shared: the kernel says nothing of interface %s", interface);
+        return TIDE_IO;
+    }
+    if (!l.found) {
+        inet_ntop(AF_INET, addr->bytes + 12, text, sizeof(text));
+        snprintf(error, size, "data.port.shared: data.address %s is not an address of %s, which has:%s; a shared port has the host's own address", text, interface,
+                 others[0] != 0 ? others : " none");
+        return TIDE_ABSENT;
+    }
+    *ret = l.way;
+    return TIDE_OK;
+}
+
+/* ---- being told ------------------------------------------------------------------------------------------------------ */
+
+static void see_neighbour(struct kernel_net *k, const struct nlmsghdr *h)
+{
+    const struct ndmsg *m = NLMSG_DATA(h);
+    const struct rtattr *to = find(m, sizeof(*m), h, NDA_DST);
+    const struct rtattr *mac = find(m, sizeof(*m), h, NDA_LLADDR);
+    struct tide_addr addr;
+    if (m->ndm_ifindex != k->index || (m->ndm_state & USABLE) == 0 || to == NULL || mac == NULL || RTA_PAYLOAD(mac) != MAC)
+        return;
+    if (m->ndm_family == AF_INET && RTA_PAYLOAD(to) == 4)
+        addr = tide_addr_v4(ntohl(word_of(to)));
+    else if (m->ndm_family == AF_INET6 && RTA_PAYLOAD(to) == sizeof(addr.bytes))
+        memcpy(addr.bytes, RTA_DATA(to), sizeof(addr.bytes));
+    else
+        return;
+    k->config.on_neighbour(k->config.arg, &addr, RTA_DATA(mac));
+}
+
+static void read_way(struct kernel_net *k)
+{
+    struct looking l;
+    k->is_dirty = false;
+    if (!look(k->index, &k->config.addr, NULL, 0, &l) || !l.found)
+        return; /* without its address nothing of ours goes anywhere; it is looked at again when it comes back */
+    if (l.way.prefix_len == k->way.prefix_len && l.way.gateway == k->way.gateway && l.way.mtu == k->way.mtu)
+        return;
+    k->way = l.way;
+    k->config.on_way(k->config.arg, &k->way);
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+    struct kernel_net *k = poll->data;
+    ssize_t n;
+    (void)status;
+    (void)events;
+    while ((n = recv(k->fd, k->answer, sizeof(k->answer), 0)) > 0) {
+        const struct nlmsghdr *h = (const struct nlmsghdr *)k->answer;
+        for (int left = (int)n; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+            if (h->nlmsg_type == RTM_NEWNEIGH)
+                see_neighbour(k, h);
+            else if (h->nlmsg_type != NLMSG_ERROR && h->nlmsg_type != NLMSG_DONE && h->nlmsg_type != RTM_DELNEIGH)
+                k->is_dirty = true;
+        }
+    }
+    if (k->is_dirty)
+        read_way(k);
+}
+
+struct kernel_net *kernel_net_start(uv_loop_t *loop, const struct kernel_net_config *config)
+{
+    struct kernel_net *k = calloc(1, sizeof(*k));
+    struct looking l;
+    if (k == NULL)
+        return NULL;
+    k->config = *config;
+    k->index = (int)if_nametoindex(config->interface);
+    k->fd = open_socket(RTMGRP_NEIGH | RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE, SOCK_NONBLOCK);
+    if (k->fd < 0 || uv_poll_init(loop, &k->poll, k->fd) != 0) {
+        if (k->fd >= 0)
+            close(k->fd);
+        free(k);
+        return NULL;
+    }
+    if (look(k->index, &config->addr, NULL, 0, &l))
+        k->way = l.way;
+    k->poll.data = k;
+    uv_poll_start(&k->poll, UV_READABLE, on_readable);
+    return k;
+}
+
+/* What it knows it tells; and it makes sure, or begins to look (NTF_USE). */
+void kernel_net_ask(struct kernel_net *k, const struct tide_addr *addr)
+{
+    bool v4 = tide_addr_is_v4(addr);
+    struct request r;
+    for (unsigned i = 0; i < 2; i++) {
+        begin(&r, i == 0 ? RTM_GETNEIGH : RTM_NEWNEIGH, i == 0 ? 0 : NLM_F_CREATE, sizeof(r.body.neighbour));
+        r.body.neighbour = (struct ndmsg){.ndm_family = v4 ? AF_INET : AF_INET6, .ndm_ifindex = k->index, .ndm_flags = i == 0 ? 0 : NTF_USE};
+        attribute(&r, NDA_DST, v4 ? addr->bytes + 12 : addr->bytes, v4 ? 4 : sizeof(addr->bytes));
+        (void)!send(k->fd, &r, r.header.nlmsg_len, MSG_DONTWAIT); /* a lost question is asked again */
+    }
+}
+
+static void on_closed(uv_handle_t *h)
+{
+    free(h->data);
+}
+
+void kernel_net_stop(struct kernel_net *k)
+{
+    if (k == NULL)
+        return;
+    uv_poll_stop(&k->poll);
+    close(k->fd);
+    uv_close((uv_handle_t *)&k->poll, on_closed);
+}
