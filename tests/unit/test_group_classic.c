@@ -2,6 +2,8 @@
 /* The classic protocol: states, members, timers. */
 #include "group_world.h"
 
+#include "tidemark/bytes.h"
+
 static struct group_world w;
 
 static int setup(void **state)
@@ -256,6 +258,67 @@ static void test_too_many_groups(void **state)
     group_world_pass(&w, 10000); /* nobody came with an id: it is as if they had never been */
     assert_string_equal(state_of("a"), "Dead");
     assert_int_equal(commit_error("d", NULL, -1), 0);
+}
+
+/* 100,000 names: so many groups as may be, and no trace of the others; at the end of their sessions none. */
+static void test_a_flood_of_names(void **state)
+{
+    char name[16];
+    unsigned taken = 0;
+    w.settings.group_groups_max = 500;
+    for (unsigned i = 0; i < 100000; i++) {
+        (void)snprintf(name, sizeof(name), "g%u", i);
+        struct wire_writer b;
+        struct groups_question q = {.api_key = KAFKA_API_JOIN_GROUP, .version = 4, .element = -1, .client_id = "c", .client_host = "h", .cookie = COOKIE(1)};
+        struct groups_answer a;
+        group_world_begin(&w, &b);
+        wire_put_string(&b, false, name, (uint32_t)strlen(name));
+        wire_put_i32(&b, 10000);
+        wire_put_i32(&b, 10000);
+        wire_put_string(&b, false, "", 0);
+        wire_put_string(&b, false, "t", 1);
+        wire_put_i32(&b, 1);
+        wire_put_string(&b, false, "p", 1);
+        wire_put_i32(&b, 0);
+        wire_cursor_init(&q.body, tide_rope_slice(&b.out, 0, b.out.len));
+        assert_int_equal(groups_ask(w.g, &w.now, &q), TIDE_OK);
+        assert_true(groups_next_answer(w.g, &a));
+        taken += load_be16(rte_pktmbuf_mtod(a.body.head, const uint8_t *) + 4) == KAFKA_MEMBER_ID_REQUIRED;
+        tide_rope_clear(&a.body);
+        wire_writer_abandon(&b);
+    }
+    groups_check(w.g);
+    assert_int_equal(taken, 500);
+    assert_int_equal(w.g->gauges.groups, 500);
+    group_world_pass(&w, 10000);
+    assert_int_equal(w.g->gauges.groups, 0);
+}
+
+static void test_eight_megabytes_of_metadata(void **state)
+{
+    static uint8_t piece[65000];
+    enum { PIECES = 130 };
+    struct wire_writer b;
+    struct join_got got;
+    size_t before = tide_heap_free_bytes(w.heap);
+    group_world_begin(&w, &b);
+    wire_put_string(&b, false, "g", 1);
+    wire_put_i32(&b, 10000);
+    wire_put_i32(&b, 10000);
+    wire_put_string(&b, false, "", 0);
+    wire_put_string(&b, false, "consumer", 8);
+    wire_put_i32(&b, 1);
+    wire_put_string(&b, false, "range", 5);
+    wire_put_i32(&b, (int32_t)(PIECES * sizeof(piece)));
+    for (unsigned i = 0; i < PIECES; i++) {
+        struct tide_rope r = {0};
+        tide_rope_push(&r, unit_exact_mbuf(w.pool, piece, sizeof(piece)));
+        wire_put_rope(&b, &r);
+    }
+    assert_int_equal(group_world_ask(&w, KAFKA_API_JOIN_GROUP, 4, -1, 1, &b), TIDE_OK);
+    group_world_joined(&w, 1, 4, &got);
+    assert_int_equal(got.error, KAFKA_INVALID_REQUEST);
+    assert_int_equal(tide_heap_free_bytes(w.heap), before);
 }
 
 static void test_sync_errors(void **state)
@@ -796,6 +859,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_follower_with_other_metadata, setup, teardown),
         cmocka_unit_test_setup_teardown(test_join_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_too_many_groups, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_flood_of_names, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_eight_megabytes_of_metadata, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sync_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_old_member_needs_no_id, setup, teardown),
         cmocka_unit_test_setup_teardown(test_votes, setup, teardown),
