@@ -14,7 +14,7 @@
 
 #include "tool/tool.h"
 
-enum { REQUEST_TIMEOUT_MS = 10000, RETRY_MS = 200, RETRIES = 50 };
+enum { REQUEST_TIMEOUT_MS = 10000, RETRY_MS = 200, PATIENCE_S = 30 };
 
 struct options {
     const char *action;
@@ -48,12 +48,13 @@ static bool is_well(const char *name, const rd_kafka_error_t *e)
     return e == NULL || client_is_good(name, rd_kafka_error_code(e), rd_kafka_error_string(e));
 }
 
-/* A coordinator that is being found, or reads its log, will answer soon. */
+/* A coordinator that is being found (the first use of groups makes their topic), or reads its log, will answer soon. */
 static bool passes(const rd_kafka_error_t *e)
 {
     switch (e != NULL ? rd_kafka_error_code(e) : RD_KAFKA_RESP_ERR_NO_ERROR) {
     case RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS:
     case RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE:
+    case RD_KAFKA_RESP_ERR__TIMED_OUT:
     case RD_KAFKA_RESP_ERR_NOT_COORDINATOR: return true;
     default: return false;
     }
@@ -79,8 +80,10 @@ static rd_kafka_event_t *ask_about(rd_kafka_t *rk, const char *group)
 
 const rd_kafka_ConsumerGroupDescription_t *group_look(rd_kafka_t *rk, const char *group, rd_kafka_event_t **ret)
 {
-    for (int tries = 1;; tries++) {
+    const time_t until = time(NULL) + PATIENCE_S;
+    for (;;) {
         rd_kafka_event_t *e = ask_about(rk, group);
+        bool again = time(NULL) < until;
         const rd_kafka_ConsumerGroupDescription_t **found;
         const rd_kafka_error_t *error;
         size_t count = 0;
@@ -88,15 +91,14 @@ const rd_kafka_ConsumerGroupDescription_t *group_look(rd_kafka_t *rk, const char
             return NULL;
         found = rd_kafka_DescribeConsumerGroups_result_groups(rd_kafka_event_DescribeConsumerGroups_result(e), &count);
         error = count == 1 ? rd_kafka_ConsumerGroupDescription_error(found[0]) : NULL;
-        if (count == 1 && (tries == RETRIES || !passes(error)) && is_well(group, error)) {
+        again &= passes(error);
+        if (count == 1 && !again && is_well(group, error)) {
             *ret = e;
             return found[0];
         }
-        if (count != 1 || tries == RETRIES || !passes(error)) {
-            rd_kafka_event_destroy(e);
-            return NULL;
-        }
         rd_kafka_event_destroy(e);
+        if (!again)
+            return NULL;
         pause_ms(RETRY_MS);
     }
 }
@@ -208,7 +210,8 @@ static rd_kafka_event_t *ask_for_all(rd_kafka_t *rk)
 /* All groups of all brokers, by name, to `visit`. What one broker cannot tell does not hide what the others do. */
 static int each_group(rd_kafka_t *rk, int (*visit)(rd_kafka_t *, const rd_kafka_ConsumerGroupListing_t *))
 {
-    for (int tries = 1;; tries++) {
+    const time_t until = time(NULL) + PATIENCE_S;
+    for (;;) {
         rd_kafka_event_t *e = ask_for_all(rk);
         const rd_kafka_error_t **failed;
         const rd_kafka_ConsumerGroupListing_t **found;
@@ -221,7 +224,7 @@ static int each_group(rd_kafka_t *rk, int (*visit)(rd_kafka_t *, const rd_kafka_
         found = rd_kafka_ListConsumerGroups_result_valid(rd_kafka_event_ListConsumerGroups_result(e), &count);
         for (size_t i = 0; i < errors; i++)
             again |= passes(failed[i]);
-        if (again && tries < RETRIES) {
+        if (again && time(NULL) < until) {
             rd_kafka_event_destroy(e);
             pause_ms(RETRY_MS);
             continue;

@@ -410,6 +410,7 @@ static enum tide_status on_delete_group(struct groups *g, const struct groups_qu
     delete_groups_response_deletable_group_result_end(&w, q->version);
     if (!asked_body(a, &w))
         return TIDE_FULL;
+    a->elements = 1;
     group->pinned = true; /* the last tombstone takes it away */
     while (group->durable || group->offset_count != 0) {
         struct group_batch b;

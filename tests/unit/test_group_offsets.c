@@ -326,7 +326,8 @@ static int16_t delete_group(const char *group)
     assert_int_equal(group_world_ask(&w, KAFKA_API_DELETE_GROUPS, 1, 1, 1, &b), TIDE_OK);
     group_world_commit(&w);
     struct groups_answer a = group_world_take(&w, 1);
-    struct wire_list l = {.count = 1};
+    struct wire_list l = {.count = a.elements};
+    assert_int_equal(a.elements, 1);
     wire_cursor_init(&l.at, tide_rope_slice(&a.body, 0, a.body.len));
     assert_true(delete_groups_response_deletable_group_result_next(&l, 1, &e));
     assert_true(wire_done(&l.at));
