@@ -264,7 +264,12 @@ struct group *groups_find(struct groups *, const struct wire_bytes *id);
 struct group *groups_add(struct groups *, const struct wire_bytes *id);
 /* Frees a group that has nothing. */
 void group_settle(struct groups *, struct group *);
-static inline uint64_t group_after_ms(const struct groups *g, int64_t ms) { return g->now.now_ns + (uint64_t)ms * TIDE_NS_PER_MS; }
+static inline uint64_t group_after_ms(const struct groups *g, int64_t ms)
+{
+    if ((uint64_t)ms > (TIDE_NEVER - g->now.now_ns) / TIDE_NS_PER_MS)
+        return TIDE_NEVER; /* an interval may be set to more than there is time */
+    return g->now.now_ns + (uint64_t)ms * TIDE_NS_PER_MS;
+}
 
 /* ---- answers.c ---------------------------------------------------------------------------------- */
 /* NULL: there is no room for a question. */

@@ -696,7 +696,7 @@ static bool is_expired(const struct groups *g, const struct group *group, const 
         return false;
     if (o->expire_ms >= 0)
         return g->now.wall_ms >= o->expire_ms;
-    return g->now.wall_ms - from >= retention;
+    return from <= g->now.wall_ms - retention; /* what a record says may be any number */
 }
 
 /* Tombstones for what has no right to be here. */
