@@ -30,6 +30,7 @@
 #include "control/control.h"
 #include "core/core.h"
 #include "core/loop.h"
+#include "daemon/capture_page.h"
 #include "daemon/cluster_pages.h"
 #include "daemon/conns_file.h"
 #include "daemon/metrics.h"
@@ -659,6 +660,7 @@ static void on_port_look(uv_timer_t *t)
     struct tide_grace grace = tide_grace_over(w->publication.qsbr);
     unsigned before = nic_active_port(w->nic);
     nic_watch(w->nic, loop_now_ns(), &grace);
+    capture_on_time(w, loop_now_ns());
     if (nic_active_port(w->nic) != before)
         wake_cores(w); /* core 0 is to announce */
 }
@@ -705,6 +707,7 @@ static bool start_control(struct world *w, char *error, size_t size)
         {.path = "/cluster/voters", .act = voters_act},
         {.path = "/cluster/config", .act = config_act},
         {.path = "/cluster/drain", .act = drain_act},
+        {.path = "/capture", .take = capture_take},
         {.path = "/conns", .ask = world_ask_for_conns, .is_ready = world_conns_are_ready, .render = conns_render},
     };
     struct http_pages http = {.pages = pages, .count = TIDE_ARRAY_LEN(pages), .arg = w};

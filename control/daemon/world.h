@@ -48,6 +48,8 @@ struct world {
     uv_signal_t sigterm;
     uv_signal_t sigint;
     uv_timer_t port_look;
+    uint64_t capture_id; /* of who captures; 0: nobody */
+    uint64_t capture_ns; /* when he last asked */
     struct shared_port *shared; /* NULL: the data ports are ours alone */
     struct nic_share share;
     struct net_config net;      /* as core 0 has it */

@@ -30,9 +30,9 @@ struct http {
     uv_timer_t look;  /* after those that wait */
 };
 
-static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, char *text, enum MHD_ResponseMemoryMode mode, const char *type)
+static enum MHD_Result reply_bytes(struct MHD_Connection *c, unsigned status, char *bytes, size_t len, enum MHD_ResponseMemoryMode mode, const char *type)
 {
-    struct MHD_Response *r = MHD_create_response_from_buffer(strlen(text), text, mode);
+    struct MHD_Response *r = MHD_create_response_from_buffer(len, bytes, mode);
     enum MHD_Result result;
     if (r == NULL)
         return MHD_NO;
@@ -40,6 +40,17 @@ static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, char *te
     result = MHD_queue_response(c, status, r);
     MHD_destroy_response(r);
     return result;
+}
+
+static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, char *text, enum MHD_ResponseMemoryMode mode, const char *type)
+{
+    return reply_bytes(c, status, text, strlen(text), mode, type);
+}
+
+/* It does something: not for a browser that follows a link. */
+static bool is_post(const struct http_page *page)
+{
+    return page != NULL && (page->act != NULL || page->take != NULL);
 }
 
 static const struct http_page *find(const struct http *h, const char *path)
@@ -95,7 +106,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
         *body_size = 0;
         return MHD_YES;
     }
-    if (strcmp(method, page != NULL && page->act != NULL ? "POST" : "GET") != 0)
+    if (strcmp(method, is_post(page) ? "POST" : "GET") != 0)
         return reply(c, MHD_HTTP_METHOD_NOT_ALLOWED, not_allowed, MHD_RESPMEM_PERSISTENT, "text/plain");
     if (page == NULL)
         return reply(c, MHD_HTTP_NOT_FOUND, not_found, MHD_RESPMEM_PERSISTENT, "text/plain");
@@ -103,6 +114,12 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
         *state = h; /* the next call is after the wait */
         wait_for(h, c, page);
         return MHD_YES;
+    }
+    if (page->take != NULL) {
+        struct http_query query = {c};
+        size_t len = 0;
+        status = page->take(h->pages.arg, &query, &text, &len);
+        return text == NULL ? MHD_NO : reply_bytes(c, (unsigned)status, text, len, MHD_RESPMEM_MUST_FREE, "application/octet-stream");
     }
     status = render(h, c, page, &text);
     if (text == NULL)

@@ -25,6 +25,8 @@ struct http_page {
     const char *path;
     /* A page that changes something: POST only, and neither ask nor render. */
     int (*act)(void *arg, const struct http_query *, char **ret_text);
+    /* As act, but what it answers is bytes. */
+    int (*take)(void *arg, const struct http_query *, char **ret_bytes, size_t *ret_len);
     void (*ask)(void *arg);
     bool (*is_ready)(void *arg);
     int (*render)(void *arg, char **ret_text); /* HTTP status; *ret_text is malloc'ed and becomes the caller's */

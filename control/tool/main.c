@@ -14,6 +14,7 @@ static const struct {
     {"config", tool_config, "describe or alter the settings of a topic or a broker"},
     {"cluster", tool_cluster, "the brokers of a cluster and the voters among them; drain one"},
     {"log", tool_log, "dump or verify a segment file"},
+    {"capture", tool_capture, "frames of a broker's data ports, for Wireshark"},
     {"conns", tool_conns, "the connections of a broker"},
     {"doctor", tool_doctor, "what this machine lacks, and what to do about it"},
 };

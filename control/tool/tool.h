@@ -10,6 +10,7 @@ int tool_topic(int argc, char **argv);
 int tool_group(int argc, char **argv);
 int tool_config(int argc, char **argv);
 int tool_cluster(int argc, char **argv);
+int tool_capture(int argc, char **argv);
 int tool_conns(int argc, char **argv);
 int tool_log(int argc, char **argv);
 int tool_doctor(int argc, char **argv);

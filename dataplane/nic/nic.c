@@ -35,7 +35,7 @@ static bool rx_accept(const struct nic *nic, const struct nic_port *p, struct ti
     return false;
 }
 
-static unsigned rx_port(const struct nic *nic, unsigned index, unsigned queue,
+static unsigned rx_port(struct nic *nic, unsigned index, unsigned queue,
                         struct rte_mbuf **frames, unsigned max)
 {
     const struct nic_port *p = &nic->ports[index];
@@ -46,6 +46,8 @@ static unsigned rx_port(const struct nic *nic, unsigned index, unsigned queue,
                                     (uint16_t)TIDE_MIN(max, (unsigned)TIDE_BURST));
     if (got == 0)
         return 0;
+    if (tap_is_on(&nic->tap))
+        tap_see(&nic->tap, queue, frames, got, (uint16_t)index, false);
     if (index != nic_active_port(nic)) { /* what is sent to all is heard by the other port, too */
         tide_count_many(c, COUNTER_rx_standby, got);
         rte_pktmbuf_free_bulk(frames, got);
@@ -90,7 +92,7 @@ static void backlog_push(struct nic_backlog *b, struct rte_mbuf *m)
 }
 
 /* Hands over one run of the circle that lies in one piece. Returns how many went. */
-static unsigned send_run(const struct nic_port *p, unsigned queue, struct nic_backlog *b,
+static unsigned send_run(struct nic *nic, const struct nic_port *p, unsigned queue, struct nic_backlog *b,
                          struct tide_counters *c)
 {
     struct rte_mbuf **run = &b->frames[b->head];
@@ -98,22 +100,27 @@ static unsigned send_run(const struct nic_port *p, unsigned queue, struct nic_ba
     uint64_t bytes = 0;
     for (unsigned i = 0; i < wanted; i++)
         bytes += run[i]->pkt_len;
+    if (tap_is_on(&nic->tap) && b->seen < wanted) { /* before the port has them: afterwards they may be gone */
+        tap_see(&nic->tap, queue, run + b->seen, wanted - b->seen, (uint16_t)(p - nic->ports), true);
+        b->seen = wanted;
+    }
     uint16_t sent = rte_eth_tx_burst(p->id, (uint16_t)queue, run, wanted);
     for (unsigned i = sent; i < wanted; i++)
         bytes -= run[i]->pkt_len;
     b->head = (uint16_t)((b->head + sent) % NIC_BACKLOG);
     b->count = (uint16_t)(b->count - sent);
+    b->seen = (uint16_t)(b->seen - TIDE_MIN(b->seen, sent));
     b->sent += sent;
     tide_count_many(c, COUNTER_tx_frames, sent);
     tide_count_many(c, COUNTER_tx_bytes, bytes);
     return sent;
 }
 
-static void flush_backlog(const struct nic_port *p, unsigned queue, struct tide_counters *c)
+static void flush_backlog(struct nic *nic, const struct nic_port *p, unsigned queue, struct tide_counters *c)
 {
     struct nic_backlog *b = p->backlogs[queue];
     /* Two runs when the circle wraps; none more when the ring takes nothing. */
-    while (b->count != 0 && send_run(p, queue, b, c) != 0)
+    while (b->count != 0 && send_run(nic, p, queue, b, c) != 0)
         ;
     if (b->count != 0 || tide_pub64_own(&b->waiting_pub) != 0) {
         tide_pub64_set(&b->sent_pub, b->sent);
@@ -205,7 +212,7 @@ static void flush_all(struct nic *nic, unsigned queue)
         if (p->backlogs[queue] == NULL || nic_is_out(p))
             continue;
         take_handover(p, queue, nic->config.queues);
-        flush_backlog(p, queue, nic->cores[queue].counters);
+        flush_backlog(nic, p, queue, nic->cores[queue].counters);
     }
 }
 

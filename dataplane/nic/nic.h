@@ -25,6 +25,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <rte_ether.h>
 #include <rte_mbuf.h>
@@ -101,6 +102,7 @@ struct nic_config {
 };
 
 struct nic_share; /* share.h */
+struct tap_wish;  /* tap.h */
 struct nic;
 
 /* [start] Opens and starts all ports. TIDE_ABSENT: a device does not exist, TIDE_BAD: its string
@@ -189,6 +191,12 @@ struct nic_watch_report {
     uint64_t failovers; /* of all ports */
 };
 void nic_watch_report(const struct nic *nic, unsigned port, struct nic_watch_report *ret); /* [control] */
+
+/* [control] Copies of the frames of all ports, for a capture (tap.h): begun, taken as pcapng blocks, ended. nic_capture_begin writes the
+ * beginning of the file. One at a time: TIDE_EXISTS; TIDE_FULL: no memory. */
+TIDE_MUST_USE enum tide_status nic_capture_begin(struct nic *nic, const struct tap_wish *wish, FILE *f);
+void nic_capture_take(struct nic *nic, FILE *f);
+void nic_capture_end(struct nic *nic);
 
 /* [start] Frames that never reached nic_rx, as the driver or its socket counts them. */
 struct nic_losses {

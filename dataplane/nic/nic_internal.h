@@ -13,6 +13,7 @@
 #include "nic/pool.h"
 #include "nic/port_caps.h"
 #include "nic/port_watch.h"
+#include "nic/tap.h"
 #include "tidemark/published.h"
 
 /* Frames ready for one queue of one port, in a circle. Owned by the core of the queue.
@@ -22,6 +23,7 @@
 struct nic_backlog {
     uint16_t head;
     uint16_t count;
+    uint16_t seen; /* of them, by the tap */
     uint64_t sent;
     struct tide_pub64 waiting_pub;
     struct tide_pub64 sent_pub;
@@ -70,6 +72,9 @@ struct nic {
     unsigned port_count;
     struct tide_pub64 active_pub; /* the port that carries the address; an old value costs frames that TCP sends again */
     struct port_watch watch;      /* of control */
+    struct tap tap;
+    bool tap_has_token;
+    uint64_t tap_quiet; /* token of the grace period after the tap was turned off */
     int xdp_object_fd; /* -1 when there is none */
     struct rte_mempool *rx_pools[POOL_FLAVOUR_COUNT];
     struct rte_mempool *tx_pool;

@@ -781,6 +781,10 @@ static void close_port(struct nic_port *p)
 
 void nic_close(struct nic *nic)
 {
+    if (nic->tap.state == TAP_ON)
+        tap_off(&nic->tap);
+    if (nic->tap.state == TAP_ENDING)
+        tap_on_quiet(&nic->tap); /* no core runs any more */
     for (unsigned i = 0; i < nic->port_count; i++)
         close_port(&nic->ports[i]);
     for (unsigned f = 0; f < POOL_FLAVOUR_COUNT; f++)

@@ -103,10 +103,47 @@ static void look_at(struct nic *nic, uint64_t now_ns, const struct tide_grace *g
         restart(nic, now_ns, index);
 }
 
+/* ---- captures ----------------------------------------------------------------------------------------------------------- */
+
+enum tide_status nic_capture_begin(struct nic *nic, const struct tap_wish *wish, FILE *f)
+{
+    const char *names[TIDE_PORTS_MAX];
+    enum tide_status s = tap_on(&nic->tap, nic->config.queues, wish);
+    if (s != TIDE_OK)
+        return s;
+    for (unsigned i = 0; i < nic->port_count; i++)
+        names[i] = nic->ports[i].device.name;
+    pcapng_begin(f, names, nic->port_count, nic->tap.wish.snap);
+    return TIDE_OK;
+}
+
+void nic_capture_take(struct nic *nic, FILE *f)
+{
+    tap_take(&nic->tap, f);
+}
+
+void nic_capture_end(struct nic *nic)
+{
+    tap_off(&nic->tap);
+    nic->tap_has_token = false;
+}
+
+static void end_tap(struct nic *nic, const struct tide_grace *grace)
+{
+    if (nic->tap.state != TAP_ENDING)
+        return;
+    if (!nic->tap_has_token)
+        nic->tap_quiet = grace->begin(grace->self);
+    nic->tap_has_token = true;
+    if (grace->passed(grace->self, nic->tap_quiet))
+        tap_on_quiet(&nic->tap);
+}
+
 void nic_watch(struct nic *nic, uint64_t now_ns, const struct tide_grace *grace)
 {
     for (unsigned i = 0; i < nic->port_count; i++)
         look_at(nic, now_ns, grace, i);
+    end_tap(nic, grace);
     if (port_watch_choose(&nic->watch)) {
         tide_pub64_set(&nic->active_pub, nic->watch.active);
         tell(nic, nic->watch.active, "carries the data address from now on");

@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -942,6 +943,82 @@ def a_link_that_goes_and_comes(w):
     left = sh('ip', '-n', w.ns_broker, '-d', 'link', 'show', w.dev_broker).stdout
     expect('xdp' not in left and 'promiscuity 0' in left, f'left on the interface:\n{left}')
     w.start()
+
+
+def pcapng(path):
+    """The packets of a capture: (interface, is_out, time in ns, bytes on the wire, bytes kept), and how many were lost."""
+    data, at, packets, lost, interfaces = path.read_bytes(), 0, [], 0, 0
+    expect(struct.unpack_from('<II', data, 0)[0] == 0x0a0d0d0a and struct.unpack_from('<I', data, 8)[0] == 0x1a2b3c4d, 'it is no pcapng')
+    while at < len(data):
+        kind, size = struct.unpack_from('<II', data, at)
+        expect(size % 4 == 0 and at + size <= len(data) and struct.unpack_from('<I', data, at + size - 4)[0] == size, f'block at {at} of {len(data)}')
+        if kind == 1:
+            interfaces += 1
+        elif kind == 6:
+            interface, high, low, kept, wire_len = struct.unpack_from('<IIIII', data, at + 8)
+            flags = struct.unpack_from('<I', data, at + 28 + (kept + 3 & ~3) + 4)[0]
+            expect(interface < interfaces and kept <= wire_len and flags in (1, 2), 'a packet makes no sense')
+            packets.append((interface, flags == 2, high << 32 | low, wire_len, data[at + 28:at + 28 + kept]))
+        elif kind == 5:
+            lost = struct.unpack_from('<Q', data, at + 24)[0]
+        at += size
+    return packets, lost
+
+
+@case
+def frames_are_captured(w):
+    """Both directions, in order of time, with what clients sent in them; of one connection if wanted; and nothing is left afterwards."""
+    out = w.dir / 'capture.pcapng'
+    tool = ['ip', 'netns', 'exec', w.ns_broker, str(w.tools / 'control/tool/tidemark'), 'capture', '--out', str(out)]
+
+    def capture(*args):
+        mark = w.log.read_text().count('a capture has begun')
+        p = subprocess.Popen([*tool, *args], stderr=subprocess.PIPE, text=True)
+        wait_until(20, lambda: w.log.read_text().count('a capture has begun') > mark, 'no capture begins')
+        return p
+
+    def ended(p):
+        p.send_signal(signal.SIGINT)
+        text = p.communicate(timeout=20)[1]
+        expect(p.returncode == 0, text)
+        return pcapng(out)
+
+    w.topic('seen')
+    p = capture('--snap', '4000')
+    path = w.dir / 'one'
+    path.write_text('a record that is looked for\n')
+    w.produce('seen', path, '-X', 'acks=all')
+    w.consume('seen')
+    second = sh(*tool[:-1], w.dir / 'other', check=False)
+    expect(second.returncode == 1 and 'another capture is running' in second.stderr, second.stderr)
+    packets, lost = ended(p)
+    expect(lost == 0, f'{lost} lost')
+    expect([t for _, _, t, _, _ in packets] == sorted(t for _, _, t, _, _ in packets), 'not in order of time')
+    for is_out in (False, True):
+        expect(any(o == is_out and b'a record that is looked for' in b for _, o, _, _, b in packets), f'the record is not seen, out: {is_out}')
+    if w.vdev == 'af_xdp':  # the others learn what the kernel sends, too
+        expect(all(len(b) == n for _, _, _, n, b in packets), 'frames are cut')
+
+    s, other = w.connect(), w.connect()
+    port = s.getsockname()[1]
+    p = capture('--conn', f'{CLIENT}:{port}', '--snap', '64')
+    for _ in range(3):
+        ask(other, wire.frame(18, 0, b''))
+        ask(s, wire.frame(18, 0, b''))
+    packets, _ = ended(p)
+    expect(len(packets) >= 6, f'{len(packets)} packets')
+    for _, o, _, n, b in packets:
+        expect(struct.unpack_from('>HH', b, 34)[0 if not o else 1] == port, 'a frame of another connection')
+        expect(len(b) == min(n, 64), 'more is kept than wanted')
+    s.close()
+    other.close()
+    p = capture()
+    p.kill()  # nobody takes any more: it ends by itself
+    p.wait()
+    wait_until(20, lambda: w.log.read_text().count('the capture has ended') == 3, 'a capture that was left does not end')
+    bad = sh(*tool, '--conn', 'nowhere', check=False)
+    expect(bad.returncode == 1 and 'conn is ADDRESS' in bad.stderr, bad.stderr)
+    healthy(w)
 
 
 def only_af_xdp(w):
