@@ -65,19 +65,36 @@ uint32_t steer_flow(const struct tide_addr *addr_a, uint16_t port_a, const struc
     return tide_rss_core(tide_rss_hash(addr_a, port_a, addr_b, port_b), core_count);
 }
 
+enum { SOURCE_PORT_TRIES = 16 * TIDE_RSS_BUCKETS }; /* every bucket has come by then */
+
+/* A bucket is of core (bucket mod count): cores of counts that share a divisor have no bucket in common unless they agree modulo it. */
+static bool can_meet(const struct steer_end *a, const struct steer_end *b)
+{
+    uint32_t divisor = a->core_count, rest = b->core_count;
+    while (rest != 0) {
+        uint32_t next = divisor % rest;
+        divisor = rest;
+        rest = next;
+    }
+    return a->core % divisor == b->core % divisor;
+}
+
 uint16_t steer_source_port(const struct steer_ports *ports, uint32_t random, const struct steer_end *here, const struct steer_end *there)
 {
     uint32_t count = ports->last - ports->first + 1u;
     uint16_t second = 0;
+    bool alone = there->core_count <= 1 || !can_meet(here, there);
     for (uint32_t i = 0; i < count; i++) {
         uint16_t port = (uint16_t)(ports->first + (random + i) % count);
         uint32_t hash = tide_rss_hash(&here->addr, port, &there->addr, there->port);
         if (tide_rss_core(hash, here->core_count) != here->core)
             continue;
-        if (there->core_count <= 1 || tide_rss_core(hash, there->core_count) == there->core)
+        if (alone || tide_rss_core(hash, there->core_count) == there->core)
             return port;
         if (second == 0)
             second = port;
+        if (i >= SOURCE_PORT_TRIES) /* no bucket is both cores' */
+            break;
     }
     return second;
 }

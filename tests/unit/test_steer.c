@@ -179,7 +179,7 @@ static void source_ports_steer_both_ends(void **state)
     unsigned met = 0, alone = 0;
     for (uint32_t n = 1; n <= TIDE_CORES_MAX; n++)
         for (uint32_t k = 1; k <= TIDE_CORES_MAX; k++)
-            for (uint32_t i = 0; i < n * k; i++) {
+            for (uint32_t i = (uint32_t)tide_random_below(&r, 5); i < n * k; i += 1 + (n * k > 16) * 4) { /* of many pairs some */
                 struct tide_addr peer = tide_addr_v4((uint32_t)tide_random_u64(&r));
                 struct steer_end here = {tide_addr_v4(0x0a000001), 0, i % n, n}, there = {peer, 9093, i / n, k};
                 uint32_t divisor = common_divisor(n, k);
@@ -195,8 +195,8 @@ static void source_ports_steer_both_ends(void **state)
                 met += lands;
                 alone += !lands;
             }
-    assert_true(met > 2000);
-    assert_true(alone > 1000);
+    assert_true(met > 1000);
+    assert_true(alone > 500);
     struct steer_end here = {tide_addr_v4(0x0a000001), 0, 1, 2}, there = {tide_addr_v4(0x0a000002), 9093, 0, 0};
     assert_int_not_equal(steer_source_port(&ports, 0, &here, &there), 0); /* how many cores it has is not known */
     here.core = 2;                                                         /* there is no such core */
