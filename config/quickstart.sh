@@ -263,11 +263,26 @@ demonstrate() {
         compare_acks "$boot"
         kill_the_leader "$boot"
     fi
+    consume_in_a_group "$boot"
+}
+
+# A group reads what is there, and its next member only what came since: what was read stands in __consumer_offsets.
+consume_in_a_group() {
+    local boot=$1 topic=group.$(date +%s) round
+    make_topic "$boot" "$topic" 3
+    for round in first second; do
+        seq -f "%06.0f, the $round time" 1 3000 >"$STATE/sent"
+        client kcat -b "$boot" -P -t "$topic" -X acks=all -l "$STATE/sent" 2>/dev/null || fail "producing for a group failed"
+        client timeout 120 kcat -b "$boot" -G "$topic" -X auto.offset.reset=earliest -e -q "$topic" 2>/dev/null | sort >"$STATE/got" || fail "the group did not come to the end"
+        cmp -s "$STATE/sent" "$STATE/got" || fail "what the group was given the $round time differs from what was produced: compare $STATE/sent and $STATE/got"
+        say "a member of group $topic consumed $(wc -l <"$STATE/got") records, the $round time: exactly those that were new"
+    done
+    rm -f "$STATE/sent" "$STATE/got"
 }
 
 # Its leader hears of it when its own control does; what comes before is refused, and with acks=0 nobody sends it again.
 make_topic() {
-    client "$TIDE_ROOT/build/control/tool/tidemark" topic create --bootstrap "$1" --topic "$2" --partitions 1 --replication-factor ${#BROKERS[@]}
+    client "$TIDE_ROOT/build/control/tool/tidemark" topic create --bootstrap "$1" --topic "$2" --partitions "${3:-1}" --replication-factor ${#BROKERS[@]}
     wait_for 20 client kcat -b "$1" -Q -t "$2:0:-1" || fail "topic $2 has no leader that answers; the brokers' logs are in $STATE"
 }
 
@@ -344,6 +359,7 @@ up() {
     say "  sudo ip netns exec $CLIENT kcat -b $boot -L"
     say "  echo hello | sudo ip netns exec $CLIENT kcat -b $boot -P -t greetings"
     say "  sudo ip netns exec $CLIENT kcat -b $boot -C -t greetings -o beginning -e"
+    say "  sudo ip netns exec $CLIENT kcat -b $boot -G my-group -X auto.offset.reset=earliest greetings"
     say "  sudo ip netns exec tm-b1 curl -s http://127.0.0.1:9644/metrics"
     say "and when you have seen enough:  sudo config/quickstart.sh --down"
 }

@@ -209,6 +209,7 @@ for s in $SUITES; do
             process_suite crash --brokers 3 --stock --vdev af_packet --rounds 3
             process_suite crash --brokers 3 --vdev af_xdp --faults kill-all-in-every-order --rounds 1
         fi
+        RUNNER=groups.py process_suite crash $([ $FULL = 1 ] && echo --full)
         RUNNER=quorum.py process_suite crash $([ $FULL = 1 ] && echo --full)
         ;;
     esac

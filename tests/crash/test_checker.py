@@ -10,6 +10,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import checker
+import group_history
 import history
 import segments
 
@@ -291,6 +292,28 @@ class Histories(unittest.TestCase):
             self.assertEqual(found, [('kill', ms) for ms in pause], fault)
         self.assertEqual(checker.spread([]), 'none')
         self.assertEqual(checker.spread([5, 1, 3]), 'median 3, 95th percentile 5, longest 5 ms')
+
+    def test_groups(self):
+        """One member, then another; what each line of a history brings about."""
+        clean = ['assigned 0 1', 'got 0 0 2 a', 'got 0 1 3 a', 'committed 0 2 4', 'revoked 0 5']
+        after = ['assigned 0 6', 'got 0 2 7 a']
+        looks = ['stands 0 -1 0 1', 'stands 0 2 5 6', 'stands 0 3 8 9']
+        records = {(0, 0), (0, 1), (0, 2)}
+
+        def judged(first, second, watch, wanted=records):
+            group = group_history.Group('g')
+            for name, lines in (('a', first), ('b', second), ('w', watch)):
+                group_history.take(group, name, ''.join(f'{line}\n' for line in lines) + 'got 0 9')  # the last line is not whole
+            return [text.split(':')[1].split(' ')[1] for text in group_history.check(group, wanted)]
+
+        self.assertEqual(judged(clean, after, looks), [])
+        self.assertEqual(judged(clean, ['assigned 0 3', 'got 0 1 5 a', *after], looks), [])  # it asked before the commit
+        self.assertEqual(judged(clean, ['assigned 0 6', 'got 0 1 7 a', 'got 0 2 8 a'], looks), ['b'])
+        self.assertEqual(judged(clean, after, looks, records | {(0, 3), (1, 0)}), ['2'])
+        self.assertEqual(judged(clean, after, ['stands 0 1 5 6']), ['the'])             # less than was committed
+        self.assertEqual(judged(clean, after, [*looks, 'stands 0 2 10 11']), ['the'])    # less than was seen
+        self.assertEqual(judged([*clean, 'error of a kind'], after, looks), ['a'])
+        self.assertEqual(group_history.Steps([(5, 1), (2, 7)]).before(6), 7)
 
 
 if __name__ == '__main__':
