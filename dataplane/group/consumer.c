@@ -340,8 +340,8 @@ void consumer_deinit(struct consumer *c)
 static enum tide_status apply_group(struct consumer *c, struct wire_cursor *value, int16_t version)
 {
     struct consumer_group_metadata_value v = {0};
-    if (value != NULL && !consumer_group_metadata_value_read(value, version, &v))
-        return TIDE_BAD;
+    if (value != NULL && (!consumer_group_metadata_value_read(value, version, &v) || v.epoch < 0 || v.epoch == INT32_MAX))
+        return TIDE_BAD; /* epochs of ours are not so many */
     c->epoch = v.epoch;
     c->metadata_hash = v.metadata_hash;
     return TIDE_OK;
@@ -350,7 +350,7 @@ static enum tide_status apply_group(struct consumer *c, struct wire_cursor *valu
 static enum tide_status apply_target_epoch(struct consumer *c, struct wire_cursor *value, int16_t version)
 {
     struct consumer_group_target_assignment_metadata_value v = {0};
-    if (value != NULL && !consumer_group_target_assignment_metadata_value_read(value, version, &v))
+    if (value != NULL && (!consumer_group_target_assignment_metadata_value_read(value, version, &v) || v.assignment_epoch < 0))
         return TIDE_BAD;
     c->assignment_epoch = v.assignment_epoch;
     c->assignment_ms = v.assignment_timestamp;

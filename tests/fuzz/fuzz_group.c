@@ -65,7 +65,9 @@ static void begin(void)
         settings = (struct tide_settings){
             .group_min_session_timeout_ms = 1, .group_max_session_timeout_ms = 1800000, .group_initial_rebalance_delay_ms = 100, .group_max_size = 20,
             .group_member_metadata_max_bytes = 2000, .group_groups_max = 20, .group_offsets_max = 40, .offsets_retention_minutes = 1,
-            .offsets_retention_check_interval_ms = 5000, .offsets_commit_timeout_ms = 1000, .offset_metadata_max_bytes = 100};
+            .offsets_retention_check_interval_ms = 5000, .offsets_commit_timeout_ms = 1000, .offset_metadata_max_bytes = 100,
+            .group_consumer_session_timeout_ms = 10000, .group_consumer_heartbeat_interval_ms = 1000, .group_consumer_max_size = 20,
+            .group_consumer_assignors = "uniform,range", .group_consumer_assignment_interval_ms = 500};
         topics[0] = (struct view_topic){.id = {{1}}, .name = "t", .name_len = 1, .partition_count = PARTITIONS, .partitions = partitions};
         tide_view_index(topics, 1, 4, by_name, by_id);
     }
@@ -100,7 +102,8 @@ static void ask(struct input *in)
 {
     static const struct {
         int16_t key, low, high;
-    } apis[] = {{8, 2, 9}, {9, 1, 9}, {11, 0, 9}, {12, 0, 4}, {13, 0, 5}, {14, 0, 5}, {15, 0, 6}, {16, 0, 5}, {42, 0, 2}, {47, 0, 0}, {10, 0, 5}};
+    } apis[] = {{8, 2, 9}, {9, 1, 9}, {11, 0, 9}, {12, 0, 4}, {13, 0, 5}, {14, 0, 5}, {15, 0, 6}, {16, 0, 5}, {42, 0, 2}, {47, 0, 0}, {10, 0, 5},
+                {68, 0, 1}, {69, 0, 1}};
     uint8_t api = byte(in) % (uint8_t)TIDE_ARRAY_LEN(apis), version = byte(in), head = byte(in);
     struct groups_question q = {.api_key = apis[api].key, .client_id = "c", .client_host = "/h", .view = &view, .cookie = (void *)++cookie,
                                 .element = (int32_t)(head >> 5) - 1};
@@ -188,6 +191,7 @@ static void step(struct input *in)
         view.topic_count = view.topic_count == 1 && byte(in) % 4 == 0 ? 0 : 1;
         view.hash_mask = view.topic_count == 1 ? 3 : 0;
         view.by_name = view.topic_count == 1 ? by_name : no_names;
+        view.by_id = view.topic_count == 1 ? by_id : no_names;
         break;
     default:
         if (what == 0xff)

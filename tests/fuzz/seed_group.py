@@ -8,7 +8,8 @@ import struct
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 APIS = {name: i for i, name in enumerate(("offset_commit", "offset_fetch", "join_group", "heartbeat", "leave_group", "sync_group", "describe_groups",
-                                          "list_groups", "delete_groups", "offset_delete"))}
+                                          "list_groups", "delete_groups", "offset_delete", "find_coordinator", "consumer_group_heartbeat",
+                                          "consumer_group_describe"))}
 LOW = {"offset_commit": 2, "offset_fetch": 1}
 LOADED, COMMITTED = bytes([0x80]), bytes([0xc4])
 
@@ -42,6 +43,38 @@ def join(member=b"", version=3, instance=None):
     return ask("join_group", version, body + text(b"consumer") + struct.pack(">i", 1) + text(b"range") + struct.pack(">i", 1) + b"s")
 
 
+ID = bytes([1]) + bytes(15)
+
+
+def short(s):
+    return b"\0" if s is None else bytes([len(s) + 1]) + s
+
+
+def parts(*numbers):
+    """A list of topics with one topic, or none."""
+    return b"\1" if not numbers else b"\2" + ID + bytes([len(numbers) + 1]) + b"".join(struct.pack(">i", n) for n in numbers) + b"\0"
+
+
+def beat(member, epoch, owned=b"\0", topics=b"\2" + short(b"t"), instance=None, assignor=None):
+    body = short(b"g") + short(member) + struct.pack(">i", epoch) + short(instance) + short(None)
+    body += struct.pack(">i", 1000 if epoch == 0 else -1) + (topics if epoch == 0 else b"\0") + short(None) + short(assignor) + owned + b"\0"
+    return ask("consumer_group_heartbeat", 1, body)
+
+
+def of_member(kind, member, value):
+    return record(struct.pack(">h", kind) + text(b"g") + text(member), value if value is None else b"\0\0" + value)
+
+
+def consumers():
+    """The records of a group with two members, the second of which waits for what the first has."""
+    metadata = short(None) + short(None) + short(b"c") + short(b"/h") + b"\2" + short(b"t") + short(None) + struct.pack(">i", 1000) + short(None) + b"\0"
+    has = struct.pack(">iib", 1, 0, 0)
+    return (record(struct.pack(">h", 3) + text(b"g"), b"\0\0" + struct.pack(">i", 2) + b"\0") + of_member(5, b"a", metadata) + of_member(5, b"b", metadata) +
+            of_member(7, b"a", parts(0, 1) + b"\0") + of_member(7, b"b", parts(2, 3) + b"\0") +
+            record(struct.pack(">h", 6) + text(b"g"), b"\0\0" + struct.pack(">i", 2) + b"\0") +
+            of_member(8, b"a", has + parts(0, 1, 2, 3) + parts() + b"\0"))
+
+
 def main():
     where = os.path.join(HERE, "corpus", "group")
     os.makedirs(where, exist_ok=True)
@@ -58,6 +91,13 @@ def main():
     seeds["late"] = LOADED + commit + fetch + passes(11) + fetch + COMMITTED + b"\xff" + LOADED
     seeds["refused"] = LOADED + bytes([0xc6, 2, 1]) + commit + join() + passes(8) + passes(10) + bytes([0xc6, 0, 0]) + passes(10)
     seeds["group"] = OFFSET + GROUP + LOADED + ask("heartbeat", 0, text(b"g") + struct.pack(">i", 1) + text(b"m")) + join(b"m") + passes(11)
+    seeds["consumers"] = (LOADED + beat(b"a", 0, parts()) + COMMITTED + beat(b"b", 0, parts()) + passes(10) + beat(b"a", 1, parts(0, 1, 2, 3)) +
+                          beat(b"a", 1, parts(0, 1)) + beat(b"b", 1, parts()) + beat(b"b", 2, parts()) + COMMITTED + beat(b"a", -1) + passes(14))
+    seeds["consumers_static"] = (LOADED + beat(b"a", 0, parts(), instance=b"i", assignor=b"range") + beat(b"a", -2, instance=b"i") +
+                                 beat(b"b", 0, parts(), instance=b"i") + COMMITTED + passes(13) + passes(14))
+    seeds["consumers_loaded"] = consumers() + LOADED + beat(b"a", 1, parts(0, 1)) + beat(b"b", 0, parts()) + COMMITTED + passes(14)
+    seeds["consumers_contradict"] = (consumers() + of_member(8, b"b", struct.pack(">iib", 2, 1, 9) + parts(2, 2, 7) + parts(2) + b"\0") +
+                                     of_member(7, b"c", parts(5) + b"\0") + LOADED + beat(b"b", 0, parts()) + passes(14))
     for name, data in seeds.items():
         with open(os.path.join(where, name), "wb") as f:
             f.write(data)
