@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/shared_port.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,8 @@
 #include "net/neighbour.h"
 
 enum { ASK_MS = 10 };
+
+static_assert((int)SHARE_PORTS > (int)TIDE_LISTENERS_MAX, "replication.port and every listener have a place");
 
 struct shared_port {
     struct core_kernel cores; /* first: given to the cores */

@@ -345,7 +345,7 @@ static void look_at_xdp(struct doctor *d, const struct port_device *p)
         doctor_lacks(d, NEEDED, "af_xdp", doctor_line(d, "sudo sed -i s/net_af_xdp/net_af_packet/ %s", d->config), "this kernel has no AF_XDP");
     if (fd >= 0)
         close(fd);
-    if (is_way_in(&d->machine, p->interface))
+    if (is_way_in(&d->machine, p->interface) && !d->settings.data_port_shared && !d->settings.data_port_take_default_route)
         doctor_harms(d, NEEDED, "port", doctor_line(d, "sudoedit %s  # data.ports: another interface, or net_af_packet", d->config),
                      "%s carries the default route, and AF_XDP takes every frame: this machine would be cut off", p->interface);
     if (queues > cores)

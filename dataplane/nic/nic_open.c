@@ -229,6 +229,32 @@ static struct port_wish wish_of(const struct nic *nic)
     };
 }
 
+/* Receive queues that the kernel's interface has. */
+static unsigned kernel_queues(const char *interface)
+{
+    char path[128];
+    struct dirent *e;
+    unsigned n = 0;
+    snprintf(path, sizeof(path), "/sys/class/net/%s/queues", interface);
+    DIR *d = opendir(path);
+    while (d != NULL && (e = readdir(d)) != NULL)
+        n += strncmp(e->d_name, "rx-", 3) == 0;
+    if (d != NULL)
+        closedir(d);
+    return n;
+}
+
+/* What arrives at a queue that we do not read is the kernel's, which knows nothing of our connections and resets them. */
+static enum tide_status reads_all_queues(const struct nic *nic, const struct nic_port *p, struct complaint *c)
+{
+    unsigned there = nic->config.share != NULL && p->device.interface[0] != 0 ? kernel_queues(p->device.interface) : 0;
+    if (there <= p->plan.rx_queues)
+        return TIDE_OK;
+    say(c, "port %s: data.port.shared: %s has %u receive queues, the broker reads %u, and what arrives at another is refused by the kernel: "
+           "ethtool -L %s combined %u", p->device.name, p->device.interface, there, p->plan.rx_queues, p->device.interface, p->plan.rx_queues);
+    return TIDE_REFUSED;
+}
+
 static enum tide_status configure_port(struct nic *nic, struct nic_port *p, struct complaint *c)
 {
     struct rte_eth_dev_info info;
@@ -245,6 +271,8 @@ static enum tide_status configure_port(struct nic *nic, struct nic_port *p, stru
             p->device.name, caps.driver, caps.max_rx_queues, caps.max_tx_queues, caps.max_mtu);
         return TIDE_REFUSED;
     }
+    if (reads_all_queues(nic, p, c) != TIDE_OK)
+        return TIDE_REFUSED;
     snprintf(p->driver, sizeof(p->driver), "%s", caps.driver);
     p->reta_size = caps.reta_size;
     p->node = node_of(p);
@@ -506,21 +534,6 @@ static const char *xdp_object(struct nic *nic, char *path, size_t size)
     return path;
 }
 
-/* Receive queues that the kernel's interface has. */
-static unsigned kernel_queues(const char *interface)
-{
-    char path[128];
-    struct dirent *e;
-    unsigned n = 0;
-    snprintf(path, sizeof(path), "/sys/class/net/%s/queues", interface);
-    DIR *d = opendir(path);
-    while (d != NULL && (e = readdir(d)) != NULL)
-        n += strncmp(e->d_name, "rx-", 3) == 0;
-    if (d != NULL)
-        closedir(d);
-    return n;
-}
-
 static bool carries_default_route(const char *interface)
 {
     static char routes[65536];
@@ -552,11 +565,6 @@ static enum tide_status spare_the_host(const struct nic *nic, const struct nic_p
     }
     if (xsk_share_size == 0) {
         say(c, "port %s: data.port.shared: this build has no XDP program, since there was no clang when it was made", p->device.name);
-        return TIDE_REFUSED;
-    }
-    if (kernel_queues(interface) > 1) {
-        say(c, "port %s: data.port.shared: %s has %u receive queues, and what arrives at one that the broker does not read is refused by the kernel: "
-               "make it one, for example with: ethtool -L %s combined 1", p->device.name, interface, kernel_queues(interface), interface);
         return TIDE_REFUSED;
     }
     return TIDE_OK;
