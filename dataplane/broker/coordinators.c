@@ -86,7 +86,7 @@ void coordinators_forget(struct broker *b)
         forget_reading(b, c);
         if (c->groups != NULL)
             forget_groups(c);
-        c->parked_head = NULL;
+        c->parked_head = c->held = NULL;
         c->state = COORDINATOR_NONE;
     }
     link_init(&all->all);
@@ -122,7 +122,37 @@ static void refuse(struct broker *b, struct tide_mail *m, int16_t error, struct 
     send_back(b, m, out);
 }
 
+static void hold(struct coordinator *c, struct tide_mail *m)
+{
+    m->group.state = MAIL_GROUP_HELD;
+    m->group.held_before = NULL;
+    m->group.held_next = c->held;
+    if (c->held != NULL)
+        c->held->group.held_before = m;
+    c->held = m;
+}
+
+static void unhold(struct coordinator *c, struct tide_mail *m)
+{
+    if (m->group.held_before != NULL)
+        m->group.held_before->group.held_next = m->group.held_next;
+    else
+        c->held = m->group.held_next;
+    if (m->group.held_next != NULL)
+        m->group.held_next->group.held_before = m->group.held_before;
+    m->group.state = MAIL_GROUP_SENT;
+}
+
 static void list_on(struct broker *b, struct tide_mail *m, struct tide_out *out);
+
+/* Its coordinator is none any more. */
+static void turn_away(struct broker *b, struct tide_mail *m, struct tide_out *out)
+{
+    if (m->group.partition != NULL)
+        refuse(b, m, KAFKA_NOT_COORDINATOR, out);
+    else
+        list_on(b, m, out); /* another broker lists its groups */
+}
 
 /* Answers that may leave. A question that an answer brings about is asked here as well, and answered by the same loop. */
 static void let_go(struct broker *b, struct coordinator *c, unsigned max, struct tide_out *out)
@@ -136,6 +166,7 @@ static void let_go(struct broker *b, struct coordinator *c, unsigned max, struct
     while (n < max && groups_next_answer(c->groups, &a)) {
         struct tide_mail *m = a.cookie;
         n++;
+        unhold(c, m);
         tide_rope_join(&m->group.answer, &a.body);
         m->group.elements += a.elements;
         if (m->group.partition != NULL) {
@@ -143,7 +174,6 @@ static void let_go(struct broker *b, struct coordinator *c, unsigned max, struct
         } else {
             if (a.error != KAFKA_NOT_COORDINATOR) /* it has moved: another broker lists its groups */
                 m->group.error = a.error;
-            m->group.state = MAIL_GROUP_SENT;
             if (b->coordinators->listing != m)
                 list_on(b, m, out);
         }
@@ -222,6 +252,10 @@ static void drop_groups(struct broker *b, struct coordinator *c, struct tide_out
     let_go(b, c, UINT32_MAX, out);
     groups_destroy(c->groups);
     c->groups = NULL;
+    while ((m = c->held) != NULL) { /* there was no memory to write them an answer */
+        unhold(c, m);
+        turn_away(b, m, out);
+    }
 }
 
 /* It holds read buffers, or is about to. */
@@ -489,8 +523,10 @@ static enum tide_status ask(struct broker *b, struct coordinator *c, struct tide
 {
     struct groups_question q = question_of(b, m);
     enum tide_status status;
-    m->group.state = MAIL_GROUP_HELD;
+    hold(c, m);
     status = groups_ask(c->groups, &b->time, &q);
+    if (status != TIDE_OK)
+        unhold(c, m);
     tide_count(b->counters, status == TIDE_OK ? COUNTER_group_questions : COUNTER_group_waits);
     return status;
 }
@@ -595,10 +631,12 @@ void coordinators_on_cancel(struct broker *b, struct tide_mail *m, struct tide_o
         return; /* it is on its way back, or will be soon */
     b->coordinators->out = out;
     tide_count(b->counters, COUNTER_group_cancels);
-    if (m->group.state == MAIL_GROUP_PARKED)
+    if (m->group.state == MAIL_GROUP_PARKED) {
         unpark(c, m);
-    else
+    } else {
         groups_cancel(c->groups, m);
+        unhold(c, m);
+    }
     refuse(b, m, KAFKA_NOT_COORDINATOR, out);
 }
 
@@ -634,10 +672,11 @@ static unsigned retry_lists(struct broker *b, struct tide_out *out)
 
 static unsigned turn_active(struct broker *b, struct coordinator *c, bool view_changed, struct tide_out *out)
 {
+    bool due = view_changed || groups_deadline_ns(c->groups) <= b->time.now_ns;
     unsigned did = 0;
-    if (!may_act(b, c))
+    if ((!due && c->held == NULL && c->parked_head == NULL) || !may_act(b, c))
         return 0;
-    if (view_changed || groups_deadline_ns(c->groups) <= b->time.now_ns) {
+    if (due) {
         groups_turn(c->groups, &b->time, b->view);
         did++;
     }
@@ -710,10 +749,10 @@ uint64_t coordinators_deadline_ns(const struct broker *b)
             soonest = TIDE_MIN(soonest, b->time.now_ns + TIDE_NS_PER_MS);
         else if (c->state == COORDINATOR_BROKEN)
             soonest = TIDE_MIN(soonest, c->retry_ns);
-        else if (c->state == COORDINATOR_COMMITTING || (c->state == COORDINATOR_ACTIVE && !may_act(b, c)))
+        else if (c->state == COORDINATOR_COMMITTING)
             soonest = TIDE_MIN(soonest, b->time.now_ns + COORDINATOR_LEASE_MS * TIDE_NS_PER_MS); /* a lease comes back without a sound */
-        else if (c->state == COORDINATOR_ACTIVE)
-            soonest = TIDE_MIN(soonest, groups_deadline_ns(c->groups));
+        else if (c->state == COORDINATOR_ACTIVE) /* what is overdue waits for the lease */
+            soonest = TIDE_MIN(soonest, TIDE_MAX(groups_deadline_ns(c->groups), b->time.now_ns + TIDE_NS_PER_MS));
     }
     return soonest;
 }
@@ -744,6 +783,7 @@ void coordinators_check(const struct broker *b)
         if (c->state != COORDINATOR_ENDING)
             TIDE_ASSERT(b->home[slot_of(b, c)].partition == c->partition); /* C2 */
         TIDE_ASSERT(c->parked_head == NULL || c->state == COORDINATOR_ACTIVE); /* C3 */
+        TIDE_ASSERT(c->held == NULL || c->state == COORDINATOR_ACTIVE);        /* C3 */
         reading += c->state != COORDINATOR_ENDING && is_reading(c);
         if (c->groups != NULL)
             groups_check(c->groups);

@@ -21,7 +21,7 @@
  * Invariants (coordinators_check):
  *   C1  there are groups exactly in LOADING, COMMITTING and ACTIVE.
  *   C2  a coordinator that is not NONE or ENDING belongs to the partition that is at home in its slot.
- *   C3  letters are parked at a coordinator only while it is ACTIVE.
+ *   C3  letters are parked at a coordinator, or held by it, only while it is ACTIVE.
  */
 #ifndef TIDEMARK_BROKER_COORDINATORS_H
 #define TIDEMARK_BROKER_COORDINATORS_H
@@ -65,6 +65,7 @@ struct coordinator {
     int64_t load_at, load_end;
     uint64_t began_ns, retry_ns;
     struct tide_mail *parked_head, *parked_tail;
+    struct tide_mail *held;  /* letters whose questions its groups have */
 };
 
 struct coordinators {

@@ -111,6 +111,7 @@ struct mail_group {
     void *request;            /* the sender's */
     void *entry;
     uint32_t next_slot;       /* the home core's: the first whose coordinator was not asked */
+    struct tide_mail *held_before, *held_next; /* the home core's: others that the same coordinator has */
     /* result */
     bool malformed;
     int16_t error;            /* there is no coordinator that could answer; of ListGroups: for the whole response */

@@ -192,6 +192,25 @@ static void test_a_deposed_coordinator_answers_nothing_good(void **state)
     assert_int_equal(state_of(0), COORDINATOR_NONE);
 }
 
+/* Also when there is no memory for the coordinator's own answers. */
+static void test_a_deposed_coordinator_without_memory(void **state)
+{
+    struct wire_cursor body;
+    int32_t found;
+    ask("wait0");
+    fake_groups.silent = true;
+    bw_send_bytes(&c, bytes, bw_raw(bytes, KAFKA_API_LIST_GROUPS, 1, ++correlation, NULL, 0));
+    bw_pump(&w);
+    bw_become(&w, BW_PARTITIONS, 2, BW_EPOCH + 1);
+    assert_int_equal(answer_at(&c, 1, NULL), KAFKA_NOT_COORDINATOR);
+    fake_groups.silent = false;
+    bw_pass(&w, 1);
+    assert_true(bw_next(&c, &found, &body));
+    assert_int_equal(wire_get_i32(&body), 0);
+    assert_int_equal(wire_get_i16(&body), 0);
+    assert_int_equal(wire_get_i32(&body), BW_PARTITIONS - 1);
+}
+
 static void test_a_new_epoch_reads_what_was_written(void **state)
 {
     for (unsigned i = 0; i < 3; i++)
@@ -678,6 +697,7 @@ int main(void)
         BOTH(test_order),
         BOTH(test_an_answer_waits_for_the_disk),
         BOTH(test_a_deposed_coordinator_answers_nothing_good),
+        BOTH(test_a_deposed_coordinator_without_memory),
         CASE(test_a_new_epoch_reads_what_was_written),
         BOTH(test_without_the_lease),
         CASE(test_errors_of_appends),
