@@ -11,7 +11,7 @@
 
 enum {
     BYTES_MAX = 16384,
-    VERSIONS = 350, /* of all messages together */
+    VERSIONS = 357, /* of all messages together */
     DAMAGES = 64,
 };
 
@@ -34,6 +34,13 @@ READ(consumer_group_describe_request)
 READ(consumer_group_describe_response)
 READ(consumer_group_heartbeat_request)
 READ(consumer_group_heartbeat_response)
+READ(consumer_group_current_member_assignment_value)
+READ(consumer_group_member_key)
+READ(consumer_group_member_metadata_value)
+READ(consumer_group_metadata_key)
+READ(consumer_group_metadata_value)
+READ(consumer_group_target_assignment_member_value)
+READ(consumer_group_target_assignment_metadata_value)
 READ(create_partitions_request)
 READ(create_partitions_response)
 READ(create_topics_request)
