@@ -244,7 +244,8 @@ def main():
         print('\n'.join(name for name, _, _ in CASES))
         return 0
     begin = time.monotonic()
-    m = Machine(o.build, o.kernel or pathlib.Path(o.build) / 'pci/kernel', o.tools)
+    kernel = o.kernel or pathlib.Path(o.build) / 'pci/kernel'
+    m = Machine(o.build, kernel, o.tools)
     passed = failed = skipped = 0
     m.boot()
     print(f'up after {time.monotonic() - begin:.1f} s, {m.cpu():.1f} s of processor', flush=True)
@@ -263,7 +264,7 @@ def main():
         except Exception as e:  # pylint: disable=broad-except
             failed += 1
             print(f'FAILED {name}: {e if isinstance(e, Failure) else traceback.format_exc()}')
-            print(f'again: sudo {" ".join(sys.argv)} --only {name}')
+            print(f"again: sudo {sys.argv[0]} --build {o.build} --kernel {kernel} --only '{name}'")
             try:
                 print(m.log(60))
                 m.run('kill -KILL $broker; wait $broker', check=False)
