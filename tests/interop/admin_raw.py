@@ -417,7 +417,7 @@ def admin_hostile(w):
         'configs max': (44, 0, i32(1) + i8(2) + text('x') + i32(huge)), 'null resources': (44, 0, i32(-1) + i8(0)),
         'names': (19, 4, array([topic_body('')] * 1001) + i32(1) + i8(0)), 'partitions': (37, 1, array([text('') + i32(1) + i32(-1)] * 10001) + i32(1) + i8(0)),
         'elections': (43, 1, i8(0) + array([text('t') + array([i32(i) for i in range(10002)])]) + i32(1)),
-        'trailing': (44, 0, i32(0) + i8(0) + b'more'), 'short': (33, 1, i32(1) + i8(2)),
+        'short': (33, 1, i32(1) + i8(2)),
     }
     flexible = {
         'cursor cut': (75, 0, b'\1' + i32(1) + b'\1\5ab'), 'varint': (45, 0, i32(1) + b'\xff' * 6), 'count': (46, 0, i32(1) + b'\xff\xff\xff\xff\x0f'),
