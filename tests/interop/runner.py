@@ -1652,7 +1652,7 @@ def internal_topics_are_not_for_clients(w):
     expect(error == 17, f'a record in __consumer_offsets: error {error}')
     s.close()
     used = sum(f.stat().st_blocks * 512 for d in w.data.glob('__consumer_offsets-*') for f in d.iterdir())
-    expect(len(list(w.data.glob('__consumer_offsets-*'))) == 50 and used < 50 << 20, f'fifty partitions use {used >> 20} MiB')
+    expect(len(list(w.data.glob('__consumer_offsets-*'))) == 50 and used < 8 << 20, f'fifty partitions use {used >> 20} MiB')
 
 
 def wait_until(seconds, holds, text):
