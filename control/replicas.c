@@ -31,6 +31,7 @@ enum {
     RETRY_FIRST_MS = 100,
     RETRY_MOST_MS = 30000,
     CALM_MS = 60000,
+    LAST_ONE_TRIES = 5, /* to open a log that nobody else has, before the cluster is told that it is lost: three seconds */
     AGAIN = 2, /* a log that fails after so many tries in a row does so because of its directory */
 };
 
@@ -768,13 +769,26 @@ void replicas_stop(struct control *c)
             leave(c, c->replicas[i], false);
 }
 
+/* Nobody else has what was acknowledged of it. */
+static bool is_the_last(const struct control *c, const struct replica *r)
+{
+    const struct cluster_partition *p = cluster_find_partition(c->config.cluster, &r->topic_id, r->index);
+    return holds_acknowledged(c, r) && p->isr_count + p->elr_count == 1;
+}
+
+/* What cannot be opened counts as lost when the broker registers. That is soon said, and only slow if others have it; of the last one it
+ * would end in an unclean election, so its disk is given some time. */
+static bool is_to_be_opened(const struct control *c, const struct replica *r)
+{
+    uint32_t tries = !c->recovered && is_the_last(c, r) ? LAST_ONE_TRIES : 1;
+    return r->state == REPLICA_ADOPTING || ((r->state == REPLICA_OPENING || (r->state == REPLICA_FAILED && tries > 1)) && r->tries < tries);
+}
+
 bool replicas_recovered(const struct control *c)
 {
-    for (uint32_t i = 0; i < c->replica_end; i++) {
-        const struct replica *r = c->replicas[i];
-        if (r != NULL && ((r->state == REPLICA_OPENING && r->tries == 0) || r->state == REPLICA_ADOPTING))
+    for (uint32_t i = 0; i < c->replica_end; i++)
+        if (c->replicas[i] != NULL && is_to_be_opened(c, c->replicas[i]))
             return false;
-    }
     return true;
 }
 

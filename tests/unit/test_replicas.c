@@ -886,6 +886,38 @@ static void test_what_cannot_be_opened_is_lost(void **state)
     wait_ms(200);
 }
 
+/* It would be led again by an unclean election only. */
+static void test_the_last_one_is_given_time(void **state)
+{
+    struct cluster_partition_ref ref;
+    (void)state;
+    w.open_result = -EIO;
+    make(1, (const int32_t[]){1});
+    assert_false(replicas_recovered(&w.c));
+    wait_ms(100);
+    assert_false(replicas_recovered(&w.c));
+    w.open_result = 0;
+    wait_ms(200);
+    assert_true(replicas_recovered(&w.c));
+    assert_int_equal(replicas_lost(&w.c, &ref, 1), 0);
+}
+
+static void test_the_last_one_is_not_waited_for_for_ever(void **state)
+{
+    struct cluster_partition_ref ref;
+    (void)state;
+    w.open_result = -EIO;
+    make(1, (const int32_t[]){1});
+    for (uint64_t ms = 100; ms <= 1600; ms *= 2) {
+        assert_false(replicas_recovered(&w.c));
+        wait_ms(ms);
+    }
+    assert_true(replicas_recovered(&w.c));
+    assert_int_equal(replicas_lost(&w.c, &ref, 1), 1);
+    w.open_result = 0;
+    wait_ms(3200);
+}
+
 static void test_what_was_served_and_is_gone_is_lost(void **state)
 {
     (void)state;
@@ -1115,6 +1147,8 @@ int main(void)
         CASE(test_what_is_whole_is_not_lost),
         CASE(test_what_ends_early_is_lost),
         CASE(test_what_cannot_be_opened_is_lost),
+        CASE(test_the_last_one_is_given_time),
+        CASE(test_the_last_one_is_not_waited_for_for_ever),
         CASE(test_what_was_served_and_is_gone_is_lost),
         CASE(test_what_was_on_another_disk_is_lost),
         CASE(test_what_was_on_another_disk_is_lost_at_the_next_start_too),
