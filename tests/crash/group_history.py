@@ -49,18 +49,23 @@ def load(directory, name):
     return group
 
 
+ANSWER_MS = 5000
+
+
 class Steps:
-    """The highest of values that came by and by, as of a time."""
+    """What a client was told last of its commits, as of a time. A client may take back itself what it committed: librdkafka sends a commit
+    of its timer again when its coordinator has gone, behind the one that it sent on its way out."""
 
     def __init__(self, pairs):
-        self.times, self.values = [], []
-        for time, value in sorted(pairs):
-            self.times.append(time)
-            self.values.append(max(value, self.values[-1]) if self.values else value)
+        pairs = sorted(pairs)
+        self.times, self.values = [time for time, _ in pairs], [value for _, value in pairs]
 
     def before(self, time):
         at = bisect.bisect_left(self.times, time)
         return self.values[at - 1] if at else -1
+
+    def has_between(self, begin, end, value):
+        return value in self.values[bisect.bisect_left(self.times, begin):bisect.bisect_right(self.times, end)]
 
 
 def skipped(group, records):
@@ -96,12 +101,15 @@ def moved_back(group):
     for partition, offset, time in group.committed:
         commits[partition].append((time, offset))
     steps = {p: Steps(pairs) for p, pairs in commits.items()}
-    found, highest = [], {}
+    found, last = [], {}
     for partition, offset, begin, _ in sorted(group.stands, key=lambda s: s[2]):
-        floor = max(highest.get(partition, -1), steps[partition].before(begin) if partition in steps else -1)
-        if offset < floor:
+        known = steps.get(partition, Steps([]))
+        time, stood = last.get(partition, (begin, -1))
+        # An answer may come after what it tells of was seen.
+        if offset < max(known.before(begin), stood) and not known.has_between(time if offset < stood else begin, begin + ANSWER_MS, offset):
+            floor = max(known.before(begin), stood)
             found.append(f'{group.name}: the offset of partition {partition} was {offset} at {begin:.0f}, after {floor} had been committed')
-        highest[partition] = max(highest.get(partition, -1), offset)
+        last[partition] = (begin, offset)
     return found
 
 

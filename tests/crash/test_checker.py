@@ -313,7 +313,11 @@ class Histories(unittest.TestCase):
         self.assertEqual(judged(clean, after, ['stands 0 1 5 6']), ['the'])             # less than was committed
         self.assertEqual(judged(clean, after, [*looks, 'stands 0 2 10 11']), ['the'])    # less than was seen
         self.assertEqual(judged([*clean, 'error of a kind'], after, looks), ['a'])
-        self.assertEqual(group_history.Steps([(5, 1), (2, 7)]).before(6), 7)
+        back = ['assigned 0 1', 'got 0 0 2 a', 'got 0 1 3 a', 'committed 0 2 4', 'committed 0 1 4.5', 'revoked 0 5']  # by the client itself
+        self.assertEqual(judged(back, ['assigned 0 6', 'got 0 1 7 a', 'got 0 2 8 a'], ['stands 0 2 4 4', 'stands 0 1 5 6']), [])
+        self.assertEqual(judged(back, after, ['stands 0 2 4.2 4.3', 'stands 0 1 4.4 6']), [])
+        self.assertEqual(judged(back, after, ['stands 0 1 4.7 4.8', 'stands 0 0 5 6']), ['the'])
+        self.assertEqual(group_history.Steps([(5, 1), (2, 7)]).before(6), 1)
 
 
 if __name__ == '__main__':
