@@ -62,6 +62,7 @@ struct committed {
     int32_t leader; /* broker number, -1 */
     int32_t leader_epoch, partition_epoch;
     uint32_t isr; /* bit per broker */
+    uint32_t replicas;
     uint64_t led_since_ns; /* leader_epoch stands */
 };
 
