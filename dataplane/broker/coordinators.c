@@ -39,6 +39,13 @@ static struct coordinator *of(const struct broker *b, const struct partition *p)
     return &b->coordinators->by_slot[partition_slot(p)];
 }
 
+/* Something happens to one of them: the next turn looks at all. A core that has none, or waits for its clients only, pays nothing. */
+static void enter(struct broker *b, struct tide_out *out)
+{
+    b->coordinators->out = out;
+    b->coordinators->wake_ns = 0;
+}
+
 bool coordinators_create(struct broker *b)
 {
     struct coordinators *all = calloc(1, sizeof(*all));
@@ -344,10 +351,13 @@ void coordinators_look(struct broker *b, struct partition *p, struct tide_out *o
     if (c->state == COORDINATOR_NONE && !is_of_groups(p))
         return;
     b->coordinators->out = out;
-    if (c->state != COORDINATOR_NONE && (c->partition != p || !leads(c)))
+    if (c->state != COORDINATOR_NONE && (c->partition != p || !leads(c))) {
+        enter(b, out);
         end(b, c, out);
+    }
     if (c->state != COORDINATOR_NONE || h->release != NULL || !partition_has_started(p))
         return;
+    enter(b, out);
     partition_look(p, &look);
     begin(b, c, p, look.leader_epoch, out);
 }
@@ -355,9 +365,10 @@ void coordinators_look(struct broker *b, struct partition *p, struct tide_out *o
 void coordinators_on_release(struct broker *b, struct partition *p, struct tide_out *out)
 {
     struct coordinator *c = of(b, p);
-    b->coordinators->out = out;
-    if (c->partition == p)
-        end(b, c, out);
+    if (c->partition != p)
+        return;
+    enter(b, out);
+    end(b, c, out);
 }
 
 /* ---- loading ------------------------------------------------------------------------------------------ */
@@ -384,7 +395,7 @@ void coordinators_on_moved(struct broker *b, uint32_t slot, struct tide_out *out
     struct coordinator *c = &b->coordinators->by_slot[slot];
     if (c->state != COORDINATOR_COMMITTING && c->state != COORDINATOR_ACTIVE)
         return;
-    b->coordinators->out = out;
+    enter(b, out);
     on_marks(b, c);
     if (may_act(b, c))
         let_go(b, c, COORDINATOR_ANSWERS_MAX, out);
@@ -492,6 +503,7 @@ void coordinators_on_disk(struct broker *b, uint32_t slot, const struct disk_don
     if (!TIDE_EXPECT(c != NULL && c->reading && c->read.disk_id == done->id))
         return;
     p = c->partition;
+    b->coordinators->wake_ns = 0;
     c->reading = false;
     log_read_on_disk(&c->read, done);
     if (c->state == COORDINATOR_ENDING) {
@@ -608,7 +620,7 @@ void coordinators_on_question(struct broker *b, struct tide_mail *m, struct tide
     struct partition *p = m->group.partition;
     struct coordinator *c;
     int16_t error;
-    b->coordinators->out = out;
+    enter(b, out);
     if (p == NULL) {
         list_on(b, m, out);
         return;
@@ -629,7 +641,7 @@ void coordinators_on_cancel(struct broker *b, struct tide_mail *m, struct tide_o
     struct coordinator *c = m->group.partition != NULL ? of(b, m->group.partition) : NULL;
     if (c == NULL || m->group.state == MAIL_GROUP_ANSWERED || m->group.state == MAIL_GROUP_SENT)
         return; /* it is on its way back, or will be soon */
-    b->coordinators->out = out;
+    enter(b, out);
     tide_count(b->counters, COUNTER_group_cancels);
     if (m->group.state == MAIL_GROUP_PARKED) {
         unpark(c, m);
@@ -688,8 +700,10 @@ static unsigned turn_active(struct broker *b, struct coordinator *c, bool view_c
 static void count_groups(struct broker *b)
 {
     struct coordinators *all = b->coordinators;
-    if (b->time.now_ns < all->gauges_ns)
+    if (b->time.now_ns < all->gauges_ns) {
+        all->wake_ns = TIDE_MIN(all->wake_ns, all->gauges_ns);
         return;
+    }
     all->gauges_ns = b->time.now_ns + COORDINATOR_GAUGES_MS * TIDE_NS_PER_MS;
     all->gauges = (struct groups_gauges){0};
     all->active = all->loading = 0;
@@ -709,14 +723,32 @@ static void count_groups(struct broker *b)
     }
 }
 
+/* 0: in every turn, for a pool, a buffer, others that are read, or an answer. */
+static uint64_t next_look(const struct broker *b, const struct coordinator *c)
+{
+    uint64_t now = b->time.now_ns;
+    switch (c->state) {
+    case COORDINATOR_LOADING:
+        return c->reading ? TIDE_NEVER : 0;
+    case COORDINATOR_COMMITTING: /* a lease comes back without a sound */
+        return now + COORDINATOR_LEASE_MS * TIDE_NS_PER_MS;
+    case COORDINATOR_BROKEN:
+        return c->retry_ns;
+    case COORDINATOR_ACTIVE: /* what is overdue waits for the lease */
+        return c->held != NULL || c->parked_head != NULL ? 0 : TIDE_MAX(groups_deadline_ns(c->groups), now + TIDE_NS_PER_MS);
+    default:
+        return TIDE_NEVER;
+    }
+}
+
 unsigned coordinators_turn(struct broker *b, struct tide_out *out)
 {
     struct coordinators *all = b->coordinators;
     bool view_changed = b->view != NULL && (b->view != all->seen || b->view->version != all->seen_version);
     unsigned did = 0;
-    count_groups(b);
-    if (link_is_empty(&all->all) && all->lists == NULL)
+    if (!view_changed && b->time.now_ns < all->wake_ns)
         return 0;
+    all->wake_ns = TIDE_NEVER;
     all->out = out;
     if (all->lists != NULL)
         did += retry_lists(b, out);
@@ -730,7 +762,11 @@ unsigned coordinators_turn(struct broker *b, struct tide_out *out)
             begin(b, c, c->partition, c->leader_epoch, out);
         else if (c->state == COORDINATOR_ACTIVE)
             did += turn_active(b, c, view_changed, out);
+        all->wake_ns = TIDE_MIN(all->wake_ns, next_look(b, c));
     }
+    if (all->lists != NULL)
+        all->wake_ns = 0;
+    count_groups(b);
     if (b->view != NULL) {
         all->seen = b->view;
         all->seen_version = b->view->version;
@@ -741,18 +777,18 @@ unsigned coordinators_turn(struct broker *b, struct tide_out *out)
 uint64_t coordinators_deadline_ns(const struct broker *b)
 {
     const struct coordinators *all = b->coordinators;
-    uint64_t soonest = all->lists != NULL ? b->time.now_ns + TIDE_NS_PER_MS : TIDE_NEVER;
+    uint64_t soonest = TIDE_NEVER;
+    if (all->wake_ns != 0)
+        return all->wake_ns;
+    if (all->lists != NULL)
+        return b->time.now_ns + TIDE_NS_PER_MS;
     for (const struct link *l = all->all.next; l != &all->all; l = l->next) {
         const struct coordinator *c = LINK_OF(const struct coordinator, in_all, l);
         bool waits = (c->state == COORDINATOR_LOADING && !c->reading) || c->parked_head != NULL || c->more;
-        if (waits) /* for a pool, a buffer or others that are read */
-            soonest = TIDE_MIN(soonest, b->time.now_ns + TIDE_NS_PER_MS);
-        else if (c->state == COORDINATOR_BROKEN)
-            soonest = TIDE_MIN(soonest, c->retry_ns);
-        else if (c->state == COORDINATOR_COMMITTING)
-            soonest = TIDE_MIN(soonest, b->time.now_ns + COORDINATOR_LEASE_MS * TIDE_NS_PER_MS); /* a lease comes back without a sound */
-        else if (c->state == COORDINATOR_ACTIVE) /* what is overdue waits for the lease */
-            soonest = TIDE_MIN(soonest, TIDE_MAX(groups_deadline_ns(c->groups), b->time.now_ns + TIDE_NS_PER_MS));
+        uint64_t at = waits ? b->time.now_ns + TIDE_NS_PER_MS : next_look(b, c);
+        if (at == 0) /* letters are held: what answers them is an event, or the time */
+            at = TIDE_MAX(groups_deadline_ns(c->groups), b->time.now_ns + TIDE_NS_PER_MS);
+        soonest = TIDE_MIN(soonest, at);
     }
     return soonest;
 }

@@ -78,6 +78,7 @@ struct coordinators {
     struct tide_out *out;    /* of the call that is under way: appends go there */
     const struct tide_view *seen;
     uint64_t seen_version;
+    uint64_t wake_ns;        /* when a turn has something to do for one of them, if nothing happens before; 0: every turn */
     uint32_t reading;        /* that have a read begun, or bytes of one */
     uint64_t gauges_ns;
     struct groups_gauges gauges;
