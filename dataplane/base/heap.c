@@ -82,14 +82,31 @@ void tide_heap_destroy(struct tide_heap *h)
         (void)munmap(h, h->map_bytes);
 }
 
-void *tide_heap_take(struct tide_heap *h, size_t bytes)
+static uint32_t order_of(const struct tide_heap *h, size_t bytes)
 {
-    uint32_t order = 0, have;
-    uint32_t unit;
+    uint32_t order = 0;
     while (order <= h->top && (size_t)LEAST << order < bytes)
         order++;
-    for (have = order; have <= h->top && h->first[have] == 0; have++)
-        ;
+    return order;
+}
+
+/* The least order, from this one on, of which a block is free. */
+static uint32_t order_free(const struct tide_heap *h, uint32_t order)
+{
+    while (order <= h->top && h->first[order] == 0)
+        order++;
+    return order;
+}
+
+bool tide_heap_has(const struct tide_heap *h, size_t bytes)
+{
+    return order_free(h, order_of(h, bytes)) <= h->top;
+}
+
+void *tide_heap_take(struct tide_heap *h, size_t bytes)
+{
+    uint32_t order = order_of(h, bytes), have = order_free(h, order);
+    uint32_t unit;
     if (have > h->top)
         return NULL;
     unit = h->first[have] - 1;

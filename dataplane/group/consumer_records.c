@@ -121,20 +121,13 @@ size_t consumer_current_bytes(const struct consumer *c, uint32_t count)
 }
 
 /*
- * Applying must not fail. What it takes is taken from the heap as one block first and given back at once: what the block had room for
- * fits in there again, in blocks of powers of two and in any order, when it is four times as long (twice for rounding up,
- * twice because the largest free block of what is left is more than half of that).
+ * Applying must not fail: there must be one free block for all it takes. That fits in there in blocks of powers of two and in any
+ * order when the block is four times as long (twice for rounding up, twice because the largest free block of what is left is more
+ * than half of that).
  */
-static bool is_there_room(struct tide_heap *heap, size_t memory)
-{
-    void *block = tide_heap_take(heap, 4 * memory);
-    tide_heap_give(heap, block);
-    return block != NULL;
-}
-
 enum tide_status consumer_write(struct groups *g, struct group *group, struct group_batch *b, size_t memory, int16_t *ret_error)
 {
-    if (!is_there_room(g->config.heap, memory + 4096)) {
+    if (!tide_heap_has(g->config.heap, 4 * (memory + 4096))) {
         group_batch_abandon(g, b);
         *ret_error = KAFKA_COORDINATOR_NOT_AVAILABLE;
         return TIDE_OK;

@@ -21,6 +21,8 @@ struct tide_heap *tide_heap_create(size_t bytes);
 void tide_heap_destroy(struct tide_heap *);
 /* Zeroed. NULL: no block of that size is free. */
 void *tide_heap_take(struct tide_heap *, size_t bytes);
+/* Would a block of that size be given now? */
+bool tide_heap_has(const struct tide_heap *, size_t bytes);
 /* NULL is nothing. */
 void tide_heap_give(struct tide_heap *, void *);
 size_t tide_heap_free_bytes(const struct tide_heap *);

@@ -14,8 +14,12 @@ static void test_sizes(void **state)
     assert_null(tide_heap_create(31));
     assert_null(tide_heap_take(h, 65537));
     assert_null(tide_heap_take(h, SIZE_MAX));
+    assert_true(tide_heap_has(h, 65536));
+    assert_false(tide_heap_has(h, 65537));
+    assert_false(tide_heap_has(h, SIZE_MAX));
     void *whole = tide_heap_take(h, 65536);
     assert_non_null(whole);
+    assert_false(tide_heap_has(h, 0));
     assert_null(tide_heap_take(h, 0));
     tide_heap_check(h);
     tide_heap_give(h, whole);
@@ -39,6 +43,8 @@ static void test_full_of_the_smallest(void **state)
     for (unsigned i = 0; i < BLOCKS_MAX; i += 2)
         tide_heap_give(h, blocks[i]);
     assert_int_equal(tide_heap_free_bytes(h), BYTES / 2);
+    assert_true(tide_heap_has(h, LEAST));
+    assert_false(tide_heap_has(h, LEAST + 1));
     assert_null(tide_heap_take(h, LEAST + 1));
     tide_heap_check(h);
     for (unsigned i = 1; i < BLOCKS_MAX; i += 2)
