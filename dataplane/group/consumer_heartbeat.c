@@ -448,7 +448,7 @@ enum tide_status consumer_fence(struct groups *g, struct group *group, struct co
     group_batch_begin(g, &batch);
     consumer_put_gone(g, &batch, c, m);
     consumer_put_epoch(g, &batch, c, c->epoch + 1, hash_without(g, c, m));
-    return consumer_write(g, group, &batch, 0, ret_error);
+    return group_write(g, group, &batch, ret_error); /* takes nothing, and gives back: also when the heap is full */
 }
 
 static enum tide_status leave(struct beat *b, struct consumer_member *m)

@@ -519,6 +519,28 @@ static void test_heap_full(void **state)
     }
 }
 
+/* When hardly anything is free nobody comes in, but who goes gives back what it has. */
+static void test_leaves_full_heap(void **state)
+{
+    static void *blocks[256];
+    unsigned n = 0;
+    (void)state;
+    world_begin(&w, 1 << 20);
+    world_topic(&w, "t", 4);
+    join("a", "t");
+    assert_int_equal(r.error, 0);
+    while (tide_heap_has(w.heap, 4096))
+        blocks[n++] = tide_heap_take(w.heap, 4096);
+    join("b", "t");
+    assert_int_equal(r.error, KAFKA_COORDINATOR_NOT_AVAILABLE);
+    beat("a", -1, NULL, NULL);
+    assert_int_equal(r.error, 0);
+    expect_group("Empty 2/1");
+    while (n != 0)
+        tide_heap_give(w.heap, blocks[--n]);
+    world_end(&w);
+}
+
 /* ---- in the middle of much ------------------------------------------------------------------------------------------- */
 
 /* A large group is assigned over several turns, and members change meanwhile. */
@@ -722,6 +744,7 @@ int main(void)
         cmocka_unit_test(test_commitment),
         cmocka_unit_test(test_append_refused),
         cmocka_unit_test(test_heap_full),
+        cmocka_unit_test(test_leaves_full_heap),
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_offset_commits),
         cmocka_unit_test(test_kinds),
