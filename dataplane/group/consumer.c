@@ -43,12 +43,14 @@ static bool find_topic(const struct consumer *c, const char *name, uint32_t len,
     return false;
 }
 
-/* A place for a pointer more in an array of `count` with room for `*room`. */
-static bool make_room(struct tide_heap *heap, void **array, uint32_t count, uint32_t *room)
+/* Places for `more` pointers in an array of `count` with room for `*room`. */
+static bool make_room(struct tide_heap *heap, void **array, uint32_t count, uint32_t more, uint32_t *room)
 {
-    if (count < *room)
+    uint32_t wanted = *room == 0 ? 4 : *room;
+    while (wanted < count + more)
+        wanted *= 2;
+    if (wanted == *room)
         return true;
-    uint32_t wanted = *room == 0 ? 4 : 2 * *room;
     void **to = tide_heap_take(heap, (size_t)wanted * sizeof(*to));
     if (to == NULL)
         return false;
@@ -60,45 +62,31 @@ static bool make_room(struct tide_heap *heap, void **array, uint32_t count, uint
     return true;
 }
 
-static struct consumer_topic *use_topic(struct consumer *c, const char *name, uint32_t len)
+static struct consumer_topic *new_topic(struct consumer *c, const char *name, uint32_t len)
 {
-    uint32_t at;
-    if (find_topic(c, name, len, &at)) {
-        c->topics[at]->users++;
-        return c->topics[at];
-    }
     struct consumer_topic *t = tide_heap_take(c->heap, sizeof(*t) + len);
     if (t == NULL)
         return NULL;
-    if (!make_room(c->heap, (void **)&c->topics, c->topic_count, &c->topic_room)) {
-        tide_heap_give(c->heap, t);
-        return NULL;
-    }
-    *t = (struct consumer_topic){.users = 1, .number = ASSIGN_NOBODY, .name_len = (uint16_t)len};
+    *t = (struct consumer_topic){.number = ASSIGN_NOBODY, .name_len = (uint16_t)len};
     memcpy(t->name, name, len);
-    memmove(c->topics + at + 1, c->topics + at, (c->topic_count - at) * sizeof(struct consumer_topic *));
-    c->topics[at] = t;
-    c->topic_count++;
-    c->view_version = 0; /* what it is is looked up next time */
     return t;
-}
-
-static void drop_topic(struct consumer *c, struct consumer_topic *t)
-{
-    uint32_t at;
-    if (--t->users != 0)
-        return;
-    TIDE_ASSERT(find_topic(c, t->name, t->name_len, &at));
-    c->topic_count--;
-    memmove(c->topics + at, c->topics + at + 1, (c->topic_count - at) * sizeof(struct consumer_topic *));
-    tide_heap_give(c->heap, t);
-    c->view_version = 0;
 }
 
 static void drop_topics(struct consumer *c, struct consumer_topic **topics, uint32_t count)
 {
+    uint32_t unused = 0, kept = 0;
     for (uint32_t i = 0; i < count; i++)
-        drop_topic(c, topics[i]);
+        unused += --topics[i]->users == 0;
+    for (uint32_t i = 0; unused != 0 && i < c->topic_count; i++) {
+        if (c->topics[i]->users != 0)
+            c->topics[kept++] = c->topics[i];
+        else
+            tide_heap_give(c->heap, c->topics[i]);
+    }
+    if (unused != 0) {
+        c->topic_count = kept;
+        c->view_version = 0;
+    }
     tide_heap_give(c->heap, topics);
 }
 
@@ -108,12 +96,65 @@ static int compare_topics(const void *a, const void *b)
     return compare_text(x->name, x->name_len, y->name, y->name_len);
 }
 
-/* Takes the topics of the list, each once, in order. */
-static enum tide_status use_topics(struct consumer *c, struct wire_list list, struct consumer_topic ***ret, uint32_t *ret_count)
+/* The topics of the list, those that are new (without users) among them. False: the heap is full. */
+static bool read_topics(struct consumer *c, struct wire_list list, struct consumer_topic **topics, uint32_t *ret_count)
 {
     struct wire_bytes name;
     char text[TIDE_TOPIC_NAME_MAX + 1];
-    uint32_t count = 0, kept = 0;
+    while (wire_list_next_string(&list, true, &name)) {
+        uint32_t at, len = wire_bytes_copy(&name, text, sizeof(text));
+        if (len == 0 || len > TIDE_TOPIC_NAME_MAX)
+            continue; /* no topic has such a name */
+        topics[*ret_count] = find_topic(c, text, len, &at) ? c->topics[at] : new_topic(c, text, len);
+        if (topics[*ret_count] == NULL)
+            return false;
+        ++*ret_count;
+    }
+    return true;
+}
+
+static void give_new(struct consumer *c, struct consumer_topic **topics, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (topics[i]->users == 0)
+            tide_heap_give(c->heap, topics[i]);
+    tide_heap_give(c->heap, topics);
+}
+
+/* Each once, in order. How many. */
+static uint32_t sort_topics(struct consumer *c, struct consumer_topic **topics, uint32_t count)
+{
+    uint32_t kept = 0;
+    group_sort(topics, count, sizeof(struct consumer_topic *), compare_topics);
+    for (uint32_t i = 0; i < count; i++) {
+        if (kept == 0 || compare_topics(&topics[kept - 1], &topics[i]) != 0)
+            topics[kept++] = topics[i];
+        else if (topics[i]->users == 0)
+            tide_heap_give(c->heap, topics[i]); /* named twice, and made twice */
+    }
+    return kept;
+}
+
+/* Uses them; the new ones come among those of the group in one pass, from the end. */
+static void merge_topics(struct consumer *c, struct consumer_topic **topics, uint32_t count, uint32_t fresh)
+{
+    uint32_t from = c->topic_count, to = from + fresh;
+    c->topic_count = to;
+    for (uint32_t i = count; i-- != 0;) {
+        if (topics[i]->users++ != 0)
+            continue;
+        while (from != 0 && compare_topics(&c->topics[from - 1], &topics[i]) > 0)
+            c->topics[--to] = c->topics[--from];
+        c->topics[--to] = topics[i];
+    }
+    if (fresh != 0)
+        c->view_version = 0; /* what they are is looked up next time */
+}
+
+/* Takes the topics of the list, each once, in order. */
+static enum tide_status use_topics(struct consumer *c, struct wire_list list, struct consumer_topic ***ret, uint32_t *ret_count)
+{
+    uint32_t count = 0, fresh = 0;
     *ret = NULL;
     *ret_count = 0;
     if (list.count <= 0)
@@ -121,26 +162,20 @@ static enum tide_status use_topics(struct consumer *c, struct wire_list list, st
     struct consumer_topic **topics = tide_heap_take(c->heap, (size_t)list.count * sizeof(*topics));
     if (topics == NULL)
         return TIDE_FULL;
-    while (wire_list_next_string(&list, true, &name)) {
-        uint32_t len = wire_bytes_copy(&name, text, sizeof(text));
-        if (len == 0 || len > TIDE_TOPIC_NAME_MAX)
-            continue; /* no topic has such a name */
-        topics[count] = use_topic(c, text, len);
-        if (topics[count] == NULL) {
-            drop_topics(c, topics, count);
-            return TIDE_FULL;
-        }
-        count++;
+    if (!read_topics(c, list, topics, &count)) {
+        give_new(c, topics, count);
+        return TIDE_FULL;
     }
-    group_sort(topics, count, sizeof(struct consumer_topic *), compare_topics);
-    for (uint32_t i = 0; i < count; i++) {
-        if (kept != 0 && topics[kept - 1] == topics[i])
-            topics[i]->users--;
-        else
-            topics[kept++] = topics[i];
+    count = sort_topics(c, topics, count);
+    for (uint32_t i = 0; i < count; i++)
+        fresh += topics[i]->users == 0;
+    if (!make_room(c->heap, (void **)&c->topics, c->topic_count, fresh, &c->topic_room)) {
+        give_new(c, topics, count);
+        return TIDE_FULL;
     }
+    merge_topics(c, topics, count, fresh);
     *ret = topics;
-    *ret_count = kept;
+    *ret_count = count;
     return TIDE_OK;
 }
 
@@ -266,7 +301,7 @@ static struct consumer_member *make_member(struct consumer *c, struct consumer_t
     struct consumer_member *m = tide_heap_take(c->heap, sizeof(*m) + id.len + 1);
     if (m == NULL)
         return NULL;
-    if (!make_room(c->heap, (void **)&c->members, c->member_count, &c->member_room)) {
+    if (!make_room(c->heap, (void **)&c->members, c->member_count, 1, &c->member_room)) {
         tide_heap_give(c->heap, m);
         return NULL;
     }

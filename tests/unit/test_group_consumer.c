@@ -519,6 +519,26 @@ static void test_heap_full(void **state)
     }
 }
 
+/* Names in any order, some twice, known ones between new ones: each is one topic, as long as somebody wants it. */
+static void test_names_in_disorder(void **state)
+{
+    (void)state;
+    begin();
+    for (unsigned i = 0; i < 5; i++)
+        world_topic(&w, (const char *[]){"p", "q", "r", "s", "t"}[i], 1);
+    join("a", "t q t q");
+    join("b", "s p t r s p q");
+    beat("a", -1, NULL, NULL);
+    assert_int_equal(r.error, 0);
+    join("b", "t s r q p");
+    world_pass_ms(&w, 2000);
+    join("b", "t s r q p");
+    assert_int_equal(r.error, 0);
+    assert_string_equal(world_set_text(&w, &r.assignment, text), "p:0 q:0 r:0 s:0 t:0");
+    world_reload(&w, false);
+    world_end(&w);
+}
+
 /* When hardly anything is free nobody comes in, but who goes gives back what it has. */
 static void test_leaves_full_heap(void **state)
 {
@@ -744,6 +764,7 @@ int main(void)
         cmocka_unit_test(test_commitment),
         cmocka_unit_test(test_append_refused),
         cmocka_unit_test(test_heap_full),
+        cmocka_unit_test(test_names_in_disorder),
         cmocka_unit_test(test_leaves_full_heap),
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_offset_commits),
