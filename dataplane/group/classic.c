@@ -9,6 +9,7 @@
  */
 #include "group/internal.h"
 
+#include "tidemark/bytes.h"
 #include "tidemark/mutant.h"
 
 #define TO(s) (1u << CLASSIC_##s)
@@ -1252,43 +1253,54 @@ static bool is_consumer_protocol(const struct classic *c)
     return c->protocol_type != NULL && c->protocol_type->len == sizeof(consumer) - 1 && memcmp(c->protocol_type->at, consumer, sizeof(consumer) - 1) == 0;
 }
 
-/* Is the topic in this subscription? TIDE_BAD: its bytes are not understood. */
-static enum tide_status subscribes(const struct group_protocol *p, const struct group_text *topic)
+/* False: the bytes of the subscription are not understood. */
+static bool mark_names(const struct groups *g, const struct group *group, const struct group_protocol *p)
 {
     const uint8_t *at = p->metadata, *end = at + p->metadata_len;
     uint32_t count;
     if (p->metadata_len < 6)
-        return TIDE_BAD;
-    count = (uint32_t)at[2] << 24 | (uint32_t)at[3] << 16 | (uint32_t)at[4] << 8 | at[5]; /* ConsumerProtocolSubscription: version, topics, ... */
+        return false;
+    count = load_be32(at + 2); /* ConsumerProtocolSubscription: version, topics, ... */
     at += 6;
     while (count-- != 0) {
+        struct group_topic *t;
         uint32_t len;
         if (end - at < 2)
-            return TIDE_BAD;
-        len = (uint32_t)at[0] << 8 | at[1];
+            return false;
+        len = load_be16(at);
         at += 2;
         if (len > (uint32_t)(end - at))
-            return TIDE_BAD;
-        if (len == topic->len && memcmp(at, topic->at, len) == 0)
-            return TIDE_OK;
+            return false;
+        t = offsets_find_topic(g, group, at, len);
+        if (t != NULL)
+            t->subscribed = true;
         at += len;
     }
-    return TIDE_ABSENT;
+    return true;
+}
+
+static void mark_all(struct group *group, bool subscribed)
+{
+    struct group_topic *t;
+    TAILQ_FOREACH (t, &group->topics, in_group)
+        t->subscribed = subscribed;
 }
 
 /* Whose bytes are not understood is taken to be subscribed to everything. */
-static bool is_subscribed(const struct group *group, const struct group_text *topic)
+static void mark_subscribed(const struct groups *g, struct group *group)
 {
     const struct classic *c = &group->classic;
     const struct group_member *m;
+    mark_all(group, false);
     if (!is_consumer_protocol(c))
-        return false;
+        return;
     TAILQ_FOREACH (m, &c->members, in_group) {
         struct group_protocol p;
-        if (c->protocol == NULL || !protocols_find(m->protocols, c->protocol->at, c->protocol->len, &p) || subscribes(&p, topic) != TIDE_ABSENT)
-            return true;
+        if (c->protocol == NULL || !protocols_find(m->protocols, c->protocol->at, c->protocol->len, &p) || !mark_names(g, group, &p)) {
+            mark_all(group, true);
+            return;
+        }
     }
-    return false;
 }
 
 static bool age_from(const struct group *group, const struct group_offset *o, int64_t *ret_ms)
@@ -1386,7 +1398,7 @@ const struct group_kind classic_kind = {
     .is_empty = classic_is_empty,
     .check_commit = check_commit,
     .check_fetch = check_fetch,
-    .is_subscribed = is_subscribed,
+    .mark_subscribed = mark_subscribed,
     .age_from = age_from,
     .check_delete_offsets = check_delete_offsets,
     .put_tombstones = put_tombstones,

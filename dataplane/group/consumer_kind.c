@@ -265,9 +265,11 @@ static int16_t check_fetch(struct groups *g, struct group *group, const struct w
     return m->epoch == member_epoch ? 0 : KAFKA_STALE_MEMBER_EPOCH;
 }
 
-static bool is_subscribed(const struct group *group, const struct group_text *topic)
+static void mark_subscribed(const struct groups *g, struct group *group)
 {
-    return consumer_wants(group->consumer, (struct consumer_text){topic->at, topic->len});
+    struct group_topic *t;
+    TAILQ_FOREACH (t, &group->topics, in_group)
+        t->subscribed = consumer_wants(group->consumer, (struct consumer_text){t->name->at, t->name->len});
 }
 
 static bool age_from(const struct group *group, const struct group_offset *o, int64_t *ret_ms)
@@ -317,7 +319,7 @@ const struct group_kind consumer_kind = {
     .is_empty = is_empty,
     .check_commit = check_commit,
     .check_fetch = check_fetch,
-    .is_subscribed = is_subscribed,
+    .mark_subscribed = mark_subscribed,
     .age_from = age_from,
     .check_delete_offsets = check_delete_offsets,
     .put_tombstones = put_tombstones,

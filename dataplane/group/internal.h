@@ -115,6 +115,7 @@ struct group_topic {
     struct group_node node;
     struct group *group;
     struct group_text *name;
+    bool subscribed; /* by a member, when that was last asked for */
     uint32_t count, room;
     struct group_offset *offsets;
 };
@@ -201,7 +202,8 @@ struct group_kind {
     /* A Kafka error. Whoever commits lives. */
     int16_t (*check_commit)(struct groups *, struct group *, int16_t version, const struct offset_commit_request *);
     int16_t (*check_fetch)(struct groups *, struct group *, const struct wire_bytes *member_id, int32_t member_epoch);
-    bool (*is_subscribed)(const struct group *, const struct group_text *topic);
+    /* Which topics of the group's offsets do its members subscribe to? One walk over what they subscribe to. */
+    void (*mark_subscribed)(const struct groups *, struct group *);
     /* May offsets expire, and from which time on do they age? False: not now. */
     bool (*age_from)(const struct group *, const struct group_offset *, int64_t *ret_ms);
     int16_t (*check_delete_offsets)(const struct group *);
@@ -374,6 +376,8 @@ enum tide_status offsets_replay_legacy(struct groups *, struct wire_cursor *key,
 /* Tombstones for up to `max` offsets that are there. How many. */
 uint32_t offsets_put_tombstones(struct groups *, struct group *, struct group_batch *, uint32_t max);
 void offsets_drop(struct groups *, struct group *);
+/* NULL: there are none of that topic. */
+struct group_topic *offsets_find_topic(const struct groups *, const struct group *, const void *name, uint32_t len);
 /* Looks at a bounded number of offsets. */
 void offsets_sweep(struct groups *, uint64_t now_ns);
 void offsets_check(const struct groups *, const struct group *);

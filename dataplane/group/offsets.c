@@ -25,6 +25,17 @@ static struct group_topic *find_topic(const struct groups *g, const struct group
     return NULL;
 }
 
+struct group_topic *offsets_find_topic(const struct groups *g, const struct group *group, const void *name, uint32_t len)
+{
+    uint64_t hash = group_hash_bytes(g, group->node.hash, name, len);
+    for (struct group_node *n = group_table_first(&g->topics, hash); n != NULL; n = n->next) {
+        struct group_topic *t = GROUP_OF(n, struct group_topic, node);
+        if (n->hash == hash && t->group == group && t->name->len == len && memcmp(t->name->at, name, len) == 0)
+            return t;
+    }
+    return NULL;
+}
+
 static struct group_topic *add_topic(struct groups *g, struct group *group, const struct wire_bytes *name)
 {
     struct group_topic *t = tide_heap_take(g->config.heap, sizeof(*t));
@@ -599,16 +610,16 @@ enum tide_status offsets_on_fetch(struct groups *g, const struct groups_question
 
 /* ---- OffsetDelete ---------------------------------------------------------------------------------------------- */
 
-static int16_t delete_one(struct groups *g, struct group *group, struct group_batch *b, const struct wire_bytes *name, int32_t partition)
+/* `t` is what the group has of the topic, or NULL. */
+static int16_t delete_one(struct groups *g, struct group *group, struct group_batch *b, const struct group_topic *t, const struct view_topic *topic,
+                          int32_t partition)
 {
-    const struct group_topic *t = find_topic(g, group, name);
-    const struct view_topic *topic = topic_in_view(g, name);
     struct wire_writer key;
     if (topic == NULL && t == NULL)
         return KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
     if (t == NULL || find_offset(t, partition) == NULL)
         return topic == NULL || tide_view_partition(topic, partition) == NULL ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION : 0;
-    if (group->kind->is_subscribed(group, t->name))
+    if (t->subscribed)
         return KAFKA_GROUP_SUBSCRIBED_TO_TOPIC;
     put_key(g, &key, group, t->name->at, t->name->len, partition);
     group_batch_put(b, &key, NULL);
@@ -620,16 +631,19 @@ static bool write_delete(struct groups *g, struct group *group, struct wire_list
     struct offset_delete_request_topic t;
     struct offset_delete_request_partition p;
     struct wire_writer w;
+    group->kind->mark_subscribed(g, group);
     wire_writer_init(&w, g->config.pool);
     offset_delete_response_put_error_code(&w, 0, 0);
     offset_delete_response_put_throttle_time_ms(&w, 0, 0);
     offset_delete_response_open_topics(&w, 0, topics.count);
     while (offset_delete_request_topic_next(&topics, 0, &t)) {
+        const struct group_topic *there = find_topic(g, group, &t.name);
+        const struct view_topic *topic = topic_in_view(g, &t.name);
         offset_delete_response_topic_put_name_slice(&w, 0, &t.name);
         offset_delete_response_topic_open_partitions(&w, 0, t.partitions.count);
         while (offset_delete_request_partition_next(&t.partitions, 0, &p)) {
             offset_delete_response_partition_put_partition_index(&w, 0, p.partition_index);
-            offset_delete_response_partition_put_error_code(&w, 0, delete_one(g, group, b, &t.name, p.partition_index));
+            offset_delete_response_partition_put_error_code(&w, 0, delete_one(g, group, b, there, topic, p.partition_index));
             offset_delete_response_partition_end(&w, 0);
         }
         offset_delete_response_topic_end(&w, 0);
@@ -699,18 +713,24 @@ static bool is_expired(const struct groups *g, const struct group *group, const 
     return from <= g->now.wall_ms - retention; /* what a record says may be any number */
 }
 
-/* Tombstones for what has no right to be here. */
+/* Tombstones for what has no right to be here. What members subscribe to is looked at when something is old enough. */
 static uint32_t put_outdated(struct groups *g, struct group *group, struct group_batch *b)
 {
     const struct group_topic *t;
     uint32_t n = 0;
+    bool marked = false;
     TAILQ_FOREACH (t, &group->topics, in_group) {
         const struct view_topic *topic = g->view != NULL ? tide_view_topic(g->view, t->name->at, t->name->len) : NULL;
-        bool subscribed = group->kind->is_subscribed(group, t->name);
         for (uint32_t i = 0; i < t->count && n < GROUP_TOMBSTONES_A_BATCH; i++) {
             const struct group_offset *o = &t->offsets[i];
             struct wire_writer key;
-            if (!is_gone(g, topic, o) && ((subscribed && !MUTANT(GROUP_EXPIRY)) || !is_expired(g, group, o)))
+            bool gone = is_gone(g, topic, o);
+            if (!gone && !is_expired(g, group, o))
+                continue;
+            if (!gone && !marked)
+                group->kind->mark_subscribed(g, group);
+            marked |= !gone;
+            if (!gone && t->subscribed && !MUTANT(GROUP_EXPIRY))
                 continue;
             put_key(g, &key, group, t->name->at, t->name->len, o->partition);
             group_batch_put(b, &key, NULL);
