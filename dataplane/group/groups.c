@@ -389,6 +389,16 @@ static enum tide_status on_list(struct groups *g, const struct groups_question *
     return TIDE_OK;
 }
 
+/* One batch of tombstones. As group_write. */
+static enum tide_status delete_some(struct groups *g, struct group *group, int16_t *ret_error)
+{
+    struct group_batch b;
+    group_batch_begin(g, &b);
+    if (offsets_put_tombstones(g, group, &b, GROUP_TOMBSTONES_A_BATCH) == group->offset_count && group->durable)
+        group->kind->put_tombstones(g, group, &b);
+    return group_write(g, group, &b, ret_error);
+}
+
 static enum tide_status on_delete_group(struct groups *g, const struct groups_question *q, struct groups_asked *a)
 {
     struct delete_groups_request in;
@@ -412,20 +422,13 @@ static enum tide_status on_delete_group(struct groups *g, const struct groups_qu
         return TIDE_FULL;
     a->elements = 1;
     group->pinned = true; /* the last tombstone takes it away */
-    while (group->durable || group->offset_count != 0) {
-        struct group_batch b;
-        group_batch_begin(g, &b);
-        if (offsets_put_tombstones(g, group, &b, GROUP_TOMBSTONES_A_BATCH) == group->offset_count && group->durable)
-            group->kind->put_tombstones(g, group, &b);
-        if (group_write(g, group, &b, &error) != TIDE_OK) {
+    for (unsigned n = 0; error == 0 && (group->durable || group->offset_count != 0); n++)
+        if (n == GROUP_DELETIONS_A_CALL || delete_some(g, group, &error) != TIDE_OK) {
             group->pinned = false;
             tide_rope_clear(&a->body);
             a->written = false;
             return TIDE_FULL; /* what is gone is gone; asked again, the rest follows */
         }
-        if (error != 0)
-            break;
-    }
     a->error = error;
     asked_finish(g, group, a);
     group->pinned = false;

@@ -32,6 +32,7 @@ enum group_limit {
     GROUP_TIMERS_A_TURN = 256,
     GROUP_SWEEP_A_TURN = 4096,    /* offsets that a turn looks at */
     GROUP_TOMBSTONES_A_BATCH = 256,
+    GROUP_DELETIONS_A_CALL = 4,   /* batches; what is left of a group goes when it is asked again */
     GROUP_RETRY_MS = 100,         /* a timer's change that was refused is tried again after so long */
     GROUP_NEW_MEMBER_MS = 300000, /* a member that waits for its first generation is forgotten after so long */
 };

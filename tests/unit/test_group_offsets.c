@@ -373,6 +373,63 @@ static void test_delete_groups(void **state)
     assert_int_equal(w.g->gauges.offsets, 0);
 }
 
+/* More offsets than a topic of this world has partitions. */
+static void write_offsets(const char *id, int32_t from, int32_t count)
+{
+    struct group_batch batch;
+    struct group *group = TAILQ_FIRST(&w.g->all);
+    int16_t error;
+    group_batch_begin(w.g, &batch);
+    for (int32_t p = from; p < from + count; p++) {
+        struct wire_writer key, value;
+        group_key_begin(w.g, &key, GROUP_RECORD_OFFSET);
+        offset_commit_key_put_group(&key, 0, id, (uint32_t)strlen(id));
+        offset_commit_key_put_topic(&key, 0, "events", 6);
+        offset_commit_key_put_partition(&key, 0, p);
+        offset_commit_key_end(&key, 0);
+        wire_writer_init(&value, w.pool);
+        wire_put_i16(&value, 3);
+        offset_commit_value_put_offset(&value, 3, 1);
+        offset_commit_value_put_leader_epoch(&value, 3, -1);
+        offset_commit_value_put_metadata(&value, 3, "", 0);
+        offset_commit_value_put_commit_timestamp(&value, 3, w.now.wall_ms);
+        offset_commit_value_end(&value, 3, &(struct offset_commit_value_tags){0});
+        group_batch_put(&batch, &key, &value);
+    }
+    assert_int_equal(group_write(w.g, group, &batch, &error), TIDE_OK);
+    assert_int_equal(error, 0);
+}
+
+/* A large group goes in more than one call, and its last answer says that it is gone. */
+static void test_delete_large_group(void **state)
+{
+    enum { OFFSETS = 3000 };
+    struct wire_writer b;
+    unsigned calls = 1;
+    assert_int_equal(simple("g", "events", 0, 5), 0);
+    for (int32_t p = 0; p < OFFSETS; p += 200)
+        write_offsets("g", p, 200);
+    assert_int_equal(w.g->gauges.offsets, OFFSETS);
+    for (;; calls++) {
+        uint32_t appends = w.appends;
+        group_world_begin(&w, &b);
+        wire_put_i32(&b, 1);
+        text(&b, "g");
+        enum tide_status status = group_world_ask(&w, KAFKA_API_DELETE_GROUPS, 1, 0, 1, &b);
+        assert_in_range(w.appends - appends, 1, GROUP_DELETIONS_A_CALL);
+        if (status == TIDE_OK)
+            break;
+        assert_int_equal(status, TIDE_FULL);
+        assert_false(group_world_has(&w, 1));
+    }
+    assert_int_equal(calls, (OFFSETS / GROUP_TOMBSTONES_A_BATCH + GROUP_DELETIONS_A_CALL) / GROUP_DELETIONS_A_CALL);
+    group_world_commit(&w);
+    assert_true(group_world_has(&w, 1));
+    assert_int_equal(w.g->gauges.groups, 0);
+    group_world_reload(&w);
+    assert_int_equal(w.g->gauges.offsets, 0);
+}
+
 static int16_t delete_offset(const char *group, const char *topic, int32_t partition, int16_t *ret_top)
 {
     struct wire_writer b;
@@ -661,6 +718,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_topic_is_deleted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_topic_is_made_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(test_delete_groups, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_delete_large_group, setup, teardown),
         cmocka_unit_test_setup_teardown(test_offset_delete, setup, teardown),
         cmocka_unit_test_setup_teardown(test_list, setup, teardown),
         cmocka_unit_test_setup_teardown(test_describe, setup, teardown),
