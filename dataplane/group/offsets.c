@@ -247,7 +247,7 @@ uint32_t offsets_put_tombstones(struct groups *g, struct group *group, struct gr
     const struct group_topic *t;
     uint32_t n = 0;
     TAILQ_FOREACH (t, &group->topics, in_group)
-        for (uint32_t i = 0; i < t->count && n < max; i++) {
+        for (uint32_t i = t->count; i-- != 0 && n < max;) { /* from the end: what is behind one that goes has to move */
             struct wire_writer key;
             if (t->offsets[i].offset < 0)
                 continue;
@@ -721,7 +721,7 @@ static uint32_t put_outdated(struct groups *g, struct group *group, struct group
     bool marked = false;
     TAILQ_FOREACH (t, &group->topics, in_group) {
         const struct view_topic *topic = g->view != NULL ? tide_view_topic(g->view, t->name->at, t->name->len) : NULL;
-        for (uint32_t i = 0; i < t->count && n < GROUP_TOMBSTONES_A_BATCH; i++) {
+        for (uint32_t i = t->count; i-- != 0 && n < GROUP_TOMBSTONES_A_BATCH;) { /* from the end, as above */
             const struct group_offset *o = &t->offsets[i];
             struct wire_writer key;
             bool gone = is_gone(g, topic, o);
