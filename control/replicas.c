@@ -31,7 +31,7 @@ enum {
     RETRY_FIRST_MS = 100,
     RETRY_MOST_MS = 30000,
     CALM_MS = 60000,
-    LAST_ONE_TRIES = 5, /* to open a log that nobody else has, before the cluster is told that it is lost: three seconds */
+    LAST_ONE_TRIES = 5, /* to open a log again that nobody else has, before the cluster is told that it is lost: three seconds */
     AGAIN = 2, /* a log that fails after so many tries in a row does so because of its directory */
 };
 
@@ -210,7 +210,7 @@ static bool lost_a_directory(const struct control *c)
     return false;
 }
 
-/* Its files are not there, cannot be read, or end before what was committed. One that never came to have files, since
+/* Its files are not there, cannot be read (one that is being tried again could not so far), or end before what was committed. One that never came to have files, since
  * the broker was killed right after the topic was made, has lost nothing: were all of them called lost, nobody could ever lead.
  * The same again when the broker was killed before it could tell: what was opened meanwhile is there now, and empty, but no
  * mark was written (note_mark), and the cluster still knows the directory that is gone. */
@@ -219,7 +219,7 @@ static bool has_lost(const struct control *c, const struct replica *r, bool dire
     bool known = marks_find(&c->marks, &r->topic_id, r->index) != -1;
     if (!known && directory_is_gone)
         return true;
-    return (r->was_absent && known) || r->state == REPLICA_FAILED || r->ends_early;
+    return (r->was_absent && known) || r->state == REPLICA_FAILED || r->state == REPLICA_OPENING || r->ends_early;
 }
 
 uint32_t replicas_lost(const struct control *c, struct cluster_partition_ref *ret, uint32_t max)
@@ -780,8 +780,13 @@ static bool is_the_last(const struct control *c, const struct replica *r)
  * would end in an unclean election, so its disk is given some time. */
 static bool is_to_be_opened(const struct control *c, const struct replica *r)
 {
-    uint32_t tries = !c->recovered && is_the_last(c, r) ? LAST_ONE_TRIES : 1;
-    return r->state == REPLICA_ADOPTING || ((r->state == REPLICA_OPENING || (r->state == REPLICA_FAILED && tries > 1)) && r->tries < tries);
+    bool patient = !c->recovered && is_the_last(c, r);
+    switch (r->state) {
+    case REPLICA_ADOPTING: return true;
+    case REPLICA_OPENING: return r->tries == 0 || (patient && r->tries <= LAST_ONE_TRIES);
+    case REPLICA_FAILED: return patient && r->tries < LAST_ONE_TRIES;
+    default: return false;
+    }
 }
 
 bool replicas_recovered(const struct control *c)

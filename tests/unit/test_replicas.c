@@ -886,6 +886,28 @@ static void test_what_cannot_be_opened_is_lost(void **state)
     wait_ms(200);
 }
 
+/* The time of the next try comes, and it is under way. */
+static void try_again(uint64_t ms)
+{
+    w.c.now_ns += ms * TIDE_NS_PER_MS;
+    (void)replicas_tick(&w.c);
+    assert_int_equal(state_now(), REPLICA_OPENING);
+}
+
+static void test_what_is_being_tried_again_is_lost(void **state)
+{
+    struct cluster_partition_ref ref;
+    (void)state;
+    w.open_result = -EIO;
+    make(3, (const int32_t[]){2, 1, 3});
+    try_again(100);
+    assert_true(replicas_recovered(&w.c)); /* a disk that makes nothing but tries keeps nobody from registering */
+    assert_int_equal(replicas_lost(&w.c, &ref, 1), 1);
+    w.open_result = 0;
+    turn();
+    wait_ms(200);
+}
+
 /* It would be led again by an unclean election only. */
 static void test_the_last_one_is_given_time(void **state)
 {
@@ -908,10 +930,13 @@ static void test_the_last_one_is_not_waited_for_for_ever(void **state)
     (void)state;
     w.open_result = -EIO;
     make(1, (const int32_t[]){1});
-    for (uint64_t ms = 100; ms <= 1600; ms *= 2) {
+    for (uint64_t ms = 100; ms <= 800; ms *= 2) {
         assert_false(replicas_recovered(&w.c));
         wait_ms(ms);
     }
+    try_again(1600);
+    assert_false(replicas_recovered(&w.c));
+    turn();
     assert_true(replicas_recovered(&w.c));
     assert_int_equal(replicas_lost(&w.c, &ref, 1), 1);
     w.open_result = 0;
@@ -1147,6 +1172,7 @@ int main(void)
         CASE(test_what_is_whole_is_not_lost),
         CASE(test_what_ends_early_is_lost),
         CASE(test_what_cannot_be_opened_is_lost),
+        CASE(test_what_is_being_tried_again_is_lost),
         CASE(test_the_last_one_is_given_time),
         CASE(test_the_last_one_is_not_waited_for_for_ever),
         CASE(test_what_was_served_and_is_gone_is_lost),
