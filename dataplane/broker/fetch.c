@@ -9,7 +9,7 @@
  * A request of a session (fetch_session.h) names what changed; what is asked is laid out from the session,
  * whole, and goes the same way. What was answered is written down in the session once the response
  * is complete. A session may end, or be asked again, while a request of it is parked: the request finds out
- * by the session's id and epoch before it answers.
+ * by the session's id and stamp before it answers.
  *
  * Readers may come to a follower (KIP-392), from version 11 on: it serves what lies below its own high watermark, in
  * an epoch in which its log agreed with the leader's, while it is in the ISR and has its lease. Otherwise it answers
@@ -133,7 +133,7 @@ static void open_session(struct broker *b, struct request *r)
         }
     }
     r->fetch.session_id = fetch_session_id(s);
-    r->fetch.session_epoch = fetch_session_epoch(s);
+    r->fetch.session_stamp = fetch_session_stamp(s);
 }
 
 /* What the request changes of its session. Doing it twice is doing it once. False: no room for what is new. */
@@ -210,7 +210,7 @@ static enum tide_status go_on(struct broker *b, struct request *r, struct fetch_
     tide_count(b->counters, COUNTER_fetch_incremental);
     r->fetch.incremental = true;
     r->fetch.session_id = fetch_session_id(s);
-    r->fetch.session_epoch = fetch_session_epoch(s);
+    r->fetch.session_stamp = fetch_session_stamp(s);
     return TIDE_OK;
 }
 
@@ -241,11 +241,11 @@ static enum tide_status take(struct broker *b, struct request *r, const struct f
     return TIDE_OK;
 }
 
-/* The session, if no other request of it was taken since. *ret_overtaken: one was. */
+/* The session, if no other request of it was taken since, or has changed it and waits for memory. *ret_overtaken: one has. */
 static struct fetch_session *session_of(struct broker *b, const struct request *r, bool *ret_overtaken)
 {
     struct fetch_session *s = fetch_session_find(b->fetch_sessions, r->fetch.session_id);
-    *ret_overtaken = s != NULL && fetch_session_epoch(s) != r->fetch.session_epoch;
+    *ret_overtaken = s != NULL && fetch_session_stamp(s) != r->fetch.session_stamp;
     return *ret_overtaken ? NULL : s;
 }
 

@@ -24,6 +24,7 @@ struct fetch_session {
     uint32_t first, last;            /* partitions */
     uint32_t older, newer;           /* sessions by last use; free ones by `newer` */
     uint32_t in_bucket;
+    uint64_t stamp;
     uint64_t made_ns, used_ns;
 };
 
@@ -49,6 +50,7 @@ struct fetch_sessions {
     uint32_t session_free, topic_free, partition_free;             /* lists of those that are free again */
     uint32_t session_count, topic_count, partition_count;
     uint32_t oldest, newest;
+    uint64_t stamp;                                                /* the last one */
     uint32_t session_mask, topic_mask, partition_mask;
     uint32_t *session_buckets, *topic_buckets, *partition_buckets;
 };
@@ -321,8 +323,10 @@ void fetch_session_forget(struct fetch_sessions *all, struct fetch_session *s, c
 {
     uint32_t topic = find_topic(all, number_of(all, s), k);
     uint32_t i = topic != NONE ? find_partition(all, topic, index) : NONE;
-    if (i != NONE)
-        remove_partition(all, s, i);
+    if (i == NONE)
+        return;
+    remove_partition(all, s, i);
+    s->stamp = ++all->stamp;
 }
 
 /* ---- sessions ----------------------------------------------------------------------------------------------- */
@@ -330,6 +334,7 @@ void fetch_session_forget(struct fetch_sessions *all, struct fetch_session *s, c
 int32_t fetch_session_id(const struct fetch_session *s) { return s->id; }
 int32_t fetch_session_epoch(const struct fetch_session *s) { return s->epoch; }
 bool fetch_session_is_by_id(const struct fetch_session *s) { return s->by_id; }
+uint64_t fetch_session_stamp(const struct fetch_session *s) { return s->stamp; }
 uint32_t fetch_session_size(const struct fetch_session *s) { return s->size; }
 
 static void use(struct fetch_sessions *all, struct fetch_session *s, uint64_t now_ns)
@@ -424,7 +429,7 @@ struct fetch_session *fetch_session_open(struct fetch_sessions *all, uint64_t no
     else
         i = ++all->session_fresh;
     s = &all->sessions[i];
-    *s = (struct fetch_session){.id = new_id(all), .epoch = FIRST_EPOCH, .by_id = by_id, .made_ns = now_ns};
+    *s = (struct fetch_session){.id = new_id(all), .epoch = FIRST_EPOCH, .by_id = by_id, .stamp = ++all->stamp, .made_ns = now_ns};
     bucket = bucket_of_session(all, s->id);
     s->in_bucket = *bucket;
     *bucket = i;
@@ -441,6 +446,7 @@ int32_t fetch_session_epoch_after(int32_t epoch)
 void fetch_session_taken(struct fetch_sessions *all, struct fetch_session *s, uint64_t now_ns)
 {
     s->epoch = fetch_session_epoch_after(s->epoch);
+    s->stamp = ++all->stamp;
     unuse(all, s);
     use(all, s, now_ns);
 }

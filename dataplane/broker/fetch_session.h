@@ -74,6 +74,8 @@ int32_t fetch_session_id(const struct fetch_session *);
 int32_t fetch_session_epoch(const struct fetch_session *);
 bool fetch_session_is_by_id(const struct fetch_session *);
 uint32_t fetch_session_size(const struct fetch_session *);
+/* As long as it is the same one, the session is, no request of it was taken, and its partitions are where they were. */
+uint64_t fetch_session_stamp(const struct fetch_session *);
 
 /* Adds the partition at the end of the order, or changes what is asked of it where it stands. NULL: no room. */
 struct fetch_session_partition *fetch_session_put(struct fetch_sessions *, struct fetch_session *, const struct fetch_topic_key *,

@@ -114,7 +114,7 @@ struct request {
             int16_t error;
             bool incremental;      /* only what is news is answered */
             int32_t session_id;    /* 0: none */
-            int32_t session_epoch; /* which it has since this request was taken */
+            uint64_t session_stamp; /* which it has since this request was taken */
         } fetch;
         struct {
             uint32_t topics;

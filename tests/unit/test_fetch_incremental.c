@@ -346,6 +346,28 @@ static void test_overtaken_while_it_waits(void **state)
     told_is("0:0");
 }
 
+/* Also by one that has changed the session, and finds no memory to go on: what the first one names may be somebody else's place. */
+static void test_overtaken_by_one_without_memory(void **state)
+{
+    static struct rte_mbuf *all[1 << 14];
+    unsigned n = 0;
+    int32_t id = open_session(BY_NAME);
+    produce(1, 10);
+    int32_t sent = send_by(&c, (struct bw_ask){.session_id = id, .session_epoch = 1, .max_wait_ms = 5000, .min_bytes = 1 << 20});
+    while (n < sizeof(all) / sizeof(all[0]) && (all[n] = rte_pktmbuf_alloc(bw_request_pool)) != NULL)
+        n++;
+    int32_t second = send_by(&other, (struct bw_ask){.session_id = id, .session_epoch = 2, .forget_count = 1, .forget = {1}});
+    bw_silent(&other);
+    bw_pass(&w, 5000);
+    bw_answer(&c, sent, BY_NAME, &a);
+    assert_int_equal(a.error, KAFKA_INVALID_FETCH_SESSION_EPOCH);
+    rte_pktmbuf_free_bulk(all, n);
+    bw_pass(&w, 2);
+    bw_answer(&other, second, BY_NAME, &a);
+    assert_int_equal(a.error, 0);
+    told_is("");
+}
+
 /* Its session is gone: it answers all it was asked, and the next one is refused. */
 static void test_closed_while_it_waits(void **state)
 {
@@ -495,6 +517,7 @@ int main(void)
         TEST(test_a_long_poll_of_a_session),
         TEST_TWO(test_a_long_poll_of_a_session),
         TEST(test_overtaken_while_it_waits),
+        TEST(test_overtaken_by_one_without_memory),
         TEST(test_closed_while_it_waits),
         TEST(test_over_another_connection),
         TEST(test_no_slots),
