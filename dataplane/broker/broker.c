@@ -883,7 +883,7 @@ static unsigned run_retry(struct broker *b, struct tide_out *out)
         struct request *r = LINK_OF(struct request, in_retry, mine.next);
         link_remove(&r->in_retry);
         (void)dispatch_again(r, out);
-        did += !link_is_listed(&r->in_retry);
+        did += !link_is_listed(&r->in_retry) || r->goes_on;
     }
     return did;
 }

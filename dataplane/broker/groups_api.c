@@ -17,8 +17,10 @@
 #include <stdio.h>
 
 enum {
-    QUESTIONS_OUT_MAX = 16,  /* of one request at a time */
-    MAILS_KEPT_PART = 4,     /* a quarter of the letters is not for questions, which may stay away for long */
+    QUESTIONS_OUT_MAX = 16,     /* of one request at a time, those whose answers are not joined included */
+    TURN_STEPS_MAX = 64,        /* questions asked and answers joined before others have their turn, */
+    TURN_BYTES_MAX = 256 << 10, /* and bytes of those answers */
+    MAILS_KEPT_PART = 4,        /* a quarter of the letters is not for questions, which may stay away for long */
     HOST_MAX = INET6_ADDRSTRLEN + 2,
     KEY_GROUP = 0,
     KEY_TRANSACTION = 1,
@@ -333,7 +335,6 @@ static void send_letter(struct broker *b, struct request *r, struct group_entry 
 
 static void ask(struct broker *b, struct request *r, struct group_entry *e, struct tide_out *out)
 {
-    uint64_t lease = atomic_load_explicit(&b->config.publication->lease_until_ns, memory_order_acquire);
     const struct view_partition *vp;
     struct tide_slice id;
     if (shape_of(r) == SHAPE_ALL) {
@@ -345,7 +346,7 @@ static void ask(struct broker *b, struct request *r, struct group_entry *e, stru
         return;
     }
     vp = place_of(b, id);
-    if (vp != NULL && vp->local != NULL && vp->leader == b->view->self && b->time.now_ns < lease) {
+    if (vp != NULL && vp->local != NULL && vp->leader == b->view->self && has_lease(b)) {
         send_letter(b, r, e, vp->local, vp->home_core, out);
         return;
     }
@@ -445,37 +446,55 @@ static enum tide_status respond(struct broker *b, struct request *r)
     return response_end(r, &w);
 }
 
-/* Asks what may be asked, joins what is there; responds at the end. */
+/* Few answers wait to be joined: one of a few bytes has a block of its own until then. */
+static bool may_ask(const struct broker *b, const struct request *r)
+{
+    return r->group.asked != r->group.count && r->group.asked - r->group.joined_count < QUESTIONS_OUT_MAX &&
+           (r->group.out == 0 || b->unsent_count == 0) && has_letters(b);
+}
+
+static void ask_next(struct broker *b, struct request *r, struct tide_out *out)
+{
+    struct group_entry *e = next_entry(r, &r->group.asked_at);
+    r->group.asked++;
+    ask(b, r, e, out);
+}
+
+/* TIDE_AGAIN: the next answer is not there yet. */
+static enum tide_status join_next(struct broker *b, struct request *r)
+{
+    struct work_at next = r->group.joined_at;
+    struct group_entry *e;
+    enum tide_status status;
+    if (r->group.joined_count == r->group.asked)
+        return TIDE_AGAIN;
+    e = next_entry(r, &next);
+    status = e->done ? join(b, r, e) : TIDE_AGAIN;
+    if (status == TIDE_OK) {
+        r->group.joined_at = next;
+        r->group.joined_count++;
+    }
+    return status;
+}
+
+/* Asks what may be asked, joins what is there; responds at the end. Many groups take several turns, also when every answer is there at
+ * once: each may be as large as a group is. */
 static void proceed(struct broker *b, struct request *r, struct tide_out *out)
 {
     enum tide_status status = TIDE_OK;
-    struct group_entry *e;
+    uint32_t bytes_before = r->group.joined.len;
+    unsigned steps = 0;
     if (r->group.proceeding || r->state != REQUEST_OPEN || r->session == NULL)
         return;
     r->group.proceeding = true;
-    while (!r->group.ended && status == TIDE_OK) {
-        struct work_at next = r->group.asked_at;
-        bool room = r->group.out < QUESTIONS_OUT_MAX && (r->group.out == 0 || b->unsent_count == 0) && has_letters(b);
-        if (r->group.asked < r->group.count && room) {
-            e = next_entry(r, &next);
-            r->group.asked_at = next;
-            r->group.asked++;
-            ask(b, r, e, out);
-            continue;
-        }
-        next = r->group.joined_at;
-        if (r->group.joined_count == r->group.asked)
-            break;
-        e = next_entry(r, &next);
-        if (!e->done)
-            break;
-        status = join(b, r, e);
-        if (status == TIDE_OK) {
-            r->group.joined_at = next;
-            r->group.joined_count++;
-        }
+    while (!r->group.ended && status == TIDE_OK && steps++ < TURN_STEPS_MAX && r->group.joined.len - bytes_before < TURN_BYTES_MAX) {
+        if (may_ask(b, r))
+            ask_next(b, r, out);
+        else
+            status = join_next(b, r);
     }
     r->group.proceeding = false;
+    r->goes_on = status == TIDE_OK;
     if (status == TIDE_BAD)
         give_up(r);
     if (r->group.out != 0) /* also when it has ended: letters name its memory */

@@ -87,6 +87,7 @@ struct request {
     uint32_t outstanding; /* letters, jobs and disk reads that will come back */
     bool silent;          /* no response is due (acks=0) */
     bool close_after;     /* close the connection when this one's turn comes */
+    bool goes_on;         /* in broker->retry because it has done enough for one turn, not for want of anything */
     struct work work;
     struct tide_rope frame;    /* a copy of the request, for control and for running it again */
     struct tide_rope response; /* whole frame, size included, once DONE */

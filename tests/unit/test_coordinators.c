@@ -503,9 +503,10 @@ static void test_a_list_is_answered_in_its_order(void **state)
     described(NULL, NULL, 0);
 }
 
-/* More than may be out at a time. */
+/* More than may be out at a time, or be asked in one turn; and what was answered does not wait in blocks of its own. */
 static void test_a_long_list(void **state)
 {
+    unsigned blocks = rte_mempool_avail_count(bw_response_pool);
     const char *names[200];
     int errors[200] = {0};
     int32_t partitions[200];
@@ -515,6 +516,11 @@ static void test_a_long_list(void **state)
         partitions[i] = i * 7 % 4;
     }
     bw_send_bytes(&c, bytes, describe(bytes, names, 200));
+    for (unsigned asked = 0, now; (now = fake_groups.asked) != 200; asked = now) {
+        assert_in_range(now - asked, 0, 64);
+        assert_in_range(blocks - rte_mempool_avail_count(bw_response_pool), 0, 20);
+        assert_true(bw_turn(&w));
+    }
     bw_pump(&w);
     described(errors, partitions, 200);
 }
