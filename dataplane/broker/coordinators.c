@@ -456,23 +456,24 @@ static enum tide_status read_on(struct broker *b, struct coordinator *c, struct 
 /* A slice. True when something was done. */
 static bool load_some(struct broker *b, struct coordinator *c, struct tide_out *out)
 {
-    int64_t done = 0;
+    int64_t *left = &b->coordinators->load_left;
+    int64_t before_all = *left;
     enum tide_status status = TIDE_OK;
-    while (status == TIDE_OK && done < COORDINATOR_LOAD_TURN_BYTES && c->load_at < c->load_end) {
+    while (status == TIDE_OK && *left > 0 && c->load_at < c->load_end) {
         uint32_t before = c->loaded.len;
         if (before == 0) {
             status = read_on(b, c, out);
             continue;
         }
         status = replay(b, c);
-        done += before - c->loaded.len;
+        *left -= before - c->loaded.len;
         if (status == TIDE_FULL) {
             give_up(b, c, out);
             return true;
         }
     }
     if (status == TIDE_AGAIN || status == TIDE_FULL)
-        return status == TIDE_AGAIN || done != 0;
+        return status == TIDE_AGAIN || *left != before_all;
     if (status != TIDE_OK) {
         give_up(b, c, out);
     } else if (c->load_at >= c->load_end) {
@@ -750,6 +751,7 @@ unsigned coordinators_turn(struct broker *b, struct tide_out *out)
         return 0;
     all->wake_ns = TIDE_NEVER;
     all->out = out;
+    all->load_left = COORDINATOR_LOAD_TURN_BYTES;
     if (all->lists != NULL)
         did += retry_lists(b, out);
     for (struct link *l = all->all.next, *next = l->next; l != &all->all; l = next, next = l->next) {

@@ -33,7 +33,7 @@
 enum coordinators_limit {
     COORDINATOR_LOADS_MAX = 4,                 /* partitions read at a time */
     COORDINATOR_LOAD_READ_BYTES = 256 << 10,   /* asked of the log at once */
-    COORDINATOR_LOAD_TURN_BYTES = 128 << 10,   /* replayed per turn */
+    COORDINATOR_LOAD_TURN_BYTES = 128 << 10,   /* replayed per turn, by all of them */
     COORDINATOR_ANSWERS_MAX = 256,             /* let go at once */
     COORDINATOR_RETRY_MS = 1000,
     COORDINATOR_LEASE_MS = 10,                 /* how often one without a lease looks whether it has it again */
@@ -80,6 +80,7 @@ struct coordinators {
     uint64_t seen_version;
     uint64_t wake_ns;        /* when a turn has something to do for one of them, if nothing happens before; 0: every turn */
     uint32_t reading;        /* that have a read begun, or bytes of one */
+    int64_t load_left;       /* bytes that may still be replayed in this turn */
     uint64_t gauges_ns;
     struct groups_gauges gauges;
     uint32_t active, loading; /* counted then */

@@ -275,6 +275,25 @@ static void test_it_reads_from_the_disk(void **state)
     assert_int_equal(call("now0"), 0);
 }
 
+/* However many are read at a time, a turn of the core is as long. */
+static void test_what_is_replayed_in_a_turn(void **state)
+{
+    unsigned most = 0;
+    fill();
+    fill();
+    for (uint32_t i = 0; i < 2; i++)
+        bw_become(&w, BW_PARTITIONS + i, 2, BW_EPOCH + 1);
+    w.hold_disk = true;
+    for (uint32_t i = 0; i < 2; i++)
+        bw_become(&w, BW_PARTITIONS + i, 1, BW_EPOCH + 2);
+    assert_true(state_of(0) == COORDINATOR_LOADING && state_of(1) == COORDINATOR_LOADING);
+    w.hold_disk = false;
+    for (unsigned before = 0; bw_turn(&w); before = fake_groups.replayed)
+        most = TIDE_MAX(most, fake_groups.replayed - before);
+    assert_int_equal(fake_groups.replayed, 180);
+    assert_in_range(most, 2, COORDINATOR_LOAD_TURN_BYTES / 10000 + 1);
+}
+
 static void test_while_it_reads(void **state)
 {
     fill();
@@ -708,6 +727,7 @@ int main(void)
         BOTH(test_without_the_lease),
         CASE(test_errors_of_appends),
         CASE(test_it_reads_from_the_disk),
+        CASE(test_what_is_replayed_in_a_turn),
         BOTH(test_while_it_reads),
         CASE(test_a_log_that_cannot_be_read),
         CASE(test_a_heap_that_is_full),
