@@ -11,6 +11,7 @@ enum {
     NONE = 0, /* places are numbered from 1 */
     CORE_BITS = 5,
     FIRST_EPOCH = 1,
+    LOOKED_AT_MAX = 64, /* sessions, when one has to go: who finds no room asks with each fetch */
 };
 static_assert(1 << CORE_BITS >= TIDE_CORES_MAX, "an id carries the number of its core");
 
@@ -380,7 +381,8 @@ void fetch_session_close(struct fetch_sessions *all, struct fetch_session *s)
 static struct fetch_session *smallest_of_age(struct fetch_sessions *all, uint64_t now_ns)
 {
     struct fetch_session *least = NULL;
-    for (uint32_t i = all->oldest; i != NONE; i = all->sessions[i].newer) {
+    uint32_t left = LOOKED_AT_MAX;
+    for (uint32_t i = all->oldest; i != NONE && left-- != 0; i = all->sessions[i].newer) {
         struct fetch_session *s = &all->sessions[i];
         if (now_ns - s->made_ns >= STALE_NS && (least == NULL || s->size < least->size))
             least = s;

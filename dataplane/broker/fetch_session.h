@@ -13,7 +13,8 @@
  * with full requests), or ends (it hears that it is not known).
  *
  * For a new one goes the session that was idle longest, if that is STALE_NS or more; else, if there are too
- * many sessions, the smallest of those that are older than STALE_NS, if it is smaller than the new one.
+ * many sessions, the smallest of those that are older than STALE_NS, if it is smaller than the new one. Only the
+ * LOOKED_AT_MAX that were idle longest are looked at, since a client that found no room asks again with each fetch.
  *
  * Invariants (fetch_sessions_check):
  *   S1  a partition is in one session, of one topic of it, and found there by that topic and its index.

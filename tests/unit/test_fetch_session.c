@@ -186,6 +186,22 @@ static void test_eviction(void **state)
     assert_int_equal(sized(122 * SECOND, 5), 0);
 }
 
+/* Who has to go is not looked for among all of them: a fetch that finds no room costs no more with a thousand sessions. */
+static void test_eviction_looks_at_few(void **state)
+{
+    enum { SESSIONS = 100, LOOKED_AT = 64 };
+    int32_t id[SESSIONS];
+    begin(SESSIONS, 1000);
+    for (uint32_t i = 0; i < SESSIONS; i++)
+        id[i] = sized(0, i == LOOKED_AT ? 1 : 2);
+    for (uint32_t i = 0; i < SESSIONS; i++)
+        fetch_session_taken(all, fetch_session_find(all, id[i]), 100 * SECOND + i);
+    assert_int_equal(sized(130 * SECOND, 2), 0); /* the smaller one is behind them */
+    fetch_session_taken(all, fetch_session_find(all, id[0]), 130 * SECOND);
+    assert_true(sized(130 * SECOND, 2) != 0);
+    assert_null(fetch_session_find(all, id[LOOKED_AT]));
+}
+
 /* Anything at all, against a list of what there should be. */
 static void test_random(void **state)
 {
@@ -238,7 +254,8 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_order), TEST(test_ids_and_epochs), TEST(test_keys), TEST(test_no_room), TEST(test_eviction), TEST(test_random),
+        TEST(test_order), TEST(test_ids_and_epochs), TEST(test_keys), TEST(test_no_room), TEST(test_eviction),
+        TEST(test_eviction_looks_at_few), TEST(test_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
