@@ -186,13 +186,14 @@ static enum tide_status take_frame(struct nic *nic, unsigned queue, struct rte_m
     struct tide_counters *c = nic->cores[queue].counters;
     struct nic_port *p = &nic->ports[m->port < nic->port_count ? m->port : 0];
     struct nic_backlog *b = p->backlogs[queue];
-    if (nic_is_out(p)) {
-        tide_count(c, COUNTER_tx_port_out);
+    bool is_out = nic_is_out(p);
+    if (is_out || (b != NULL ? backlog_room(b) == 0 : rte_ring_full(p->handover[queue]))) {
+        if (!is_out && p == &nic->ports[nic_active_port(nic)])
+            return TIDE_FULL;
+        tide_count(c, COUNTER_tx_port_out); /* who waited for this port would hold up what goes to the active one */
         rte_pktmbuf_free(m);
         return TIDE_REFUSED;
     }
-    if (b != NULL ? backlog_room(b) == 0 : rte_ring_full(p->handover[queue]))
-        return TIDE_FULL;
     enum tide_status s = make_ready(nic, p, c, &m);
     if (s != TIDE_OK)
         return s;
@@ -229,20 +230,6 @@ unsigned nic_tx(struct nic *nic, unsigned queue, struct rte_mbuf **frames, unsig
         flush_all(nic, queue);
     }
     return taken;
-}
-
-unsigned nic_tx_room(const struct nic *nic, unsigned queue)
-{
-    unsigned room = NIC_BACKLOG;
-    for (unsigned i = 0; i < nic->port_count; i++) {
-        const struct nic_port *p = &nic->ports[i];
-        const struct nic_backlog *b = p->backlogs[queue];
-        if (nic_is_out(p))
-            continue; /* it takes all, and drops it */
-        unsigned here = b != NULL ? backlog_room(b) : rte_ring_free_count(p->handover[queue]);
-        room = TIDE_MIN(room, here);
-    }
-    return room;
 }
 
 unsigned nic_tx_waiting(const struct nic *nic, unsigned queue)

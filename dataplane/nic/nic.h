@@ -3,14 +3,14 @@
  * The ports: the only caller of ethdev and EAL.
  *
  * One struct nic per process. Opening, closing and reports belong to the thread that started EAL;
- * nic_rx, nic_tx, nic_tx_room and nic_tx_waiting with a queue number belong to the core of that
+ * nic_rx, nic_tx and nic_tx_waiting with a queue number belong to the core of that
  * number. Cores and queues have the same numbers: core q owns queue q of every port. A port with
  * fewer queues than cores is received from by its first cores only; the frames that other cores
  * send through it go by a ring (one sender, one receiver) to core q % tx_queues, which sends them
  * in its own nic_tx.
  *
  * One port carries the address at a time, and only its frames come up; the others stand by (port_watch.h). While a port is
- * started anew no core touches it: what is to go through it is dropped and counted.
+ * started anew no core touches it: what is to go through it is dropped and counted, as is what finds no room at one that stands by.
  *
  * m->port of a received frame is the index of the port here (0 .. nic_port_count - 1), and the
  * same number in a frame handed to nic_tx chooses the port.
@@ -127,12 +127,11 @@ unsigned nic_rx(struct nic *nic, unsigned queue, struct rte_mbuf **frames, unsig
 /* [core] Takes frames[0 .. returned); the rest stays the caller's. A frame taken is sent, or waits
  * in the backlog of its port, and is tried again by every later call: call it once a turn, also
  * with count 0. That call moves what cores without a queue have handed over, too. A frame is not
- * taken when the backlog of its port is full or when no mbuf is left to copy it into; it is taken,
- * freed and counted (tx_refused) when its port cannot carry it at all. */
+ * taken when its port carries the address and has a full backlog, or when no mbuf is left to copy it into; it is taken,
+ * freed and counted (tx_port_out) when another port is full or its port is out, and (tx_refused) when its port
+ * cannot carry it at all. */
 unsigned nic_tx(struct nic *nic, unsigned queue, struct rte_mbuf **frames, unsigned count);
 
-/* [core] So many frames the backlogs have room for, whichever port they go to. */
-unsigned nic_tx_room(const struct nic *nic, unsigned queue);
 /* [core] Frames in the backlogs and hand-over rings of this core: do not sleep long while > 0. */
 unsigned nic_tx_waiting(const struct nic *nic, unsigned queue);
 /* The core that sends for core `queue` on that port: itself, or the one to wake after nic_tx. */
