@@ -2,6 +2,7 @@
 #include "edge/kernel_net.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <net/if.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -14,7 +15,7 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 
-enum { ANSWER = 65536, MAC = 6, REQUEST_ROOM = 64 };
+enum { ANSWER = 65536, MAC = 6, REQUEST_ROOM = 64, READS_PER_LOOK = 16 };
 
 /* The mac may be used, old or not: the kernel checks it again when it is asked. */
 enum { USABLE = NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | NUD_PERMANENT | NUD_NOARP };
@@ -222,23 +223,56 @@ static void read_way(struct kernel_net *k)
     k->config.on_way(k->config.arg, &k->way);
 }
 
+/* Does it change our address, our link, or a default route? A host has others of all of them, and reading anew walks all its routes. */
+static bool is_about_way(const struct kernel_net *k, const struct nlmsghdr *h)
+{
+    switch (h->nlmsg_type) {
+    case RTM_NEWLINK:
+    case RTM_DELLINK:
+        return ((const struct ifinfomsg *)NLMSG_DATA(h))->ifi_index == k->index;
+    case RTM_NEWADDR:
+    case RTM_DELADDR:
+        return (int)((const struct ifaddrmsg *)NLMSG_DATA(h))->ifa_index == k->index;
+    case RTM_NEWROUTE:
+    case RTM_DELROUTE:
+        return ((const struct rtmsg *)NLMSG_DATA(h))->rtm_dst_len == 0;
+    default:
+        return false;
+    }
+}
+
+static void see(struct kernel_net *k, ssize_t n)
+{
+    const struct nlmsghdr *h = (const struct nlmsghdr *)k->answer;
+    for (int left = (int)n; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+        if (h->nlmsg_type == RTM_NEWNEIGH)
+            see_neighbour(k, h);
+        k->is_dirty |= is_about_way(k, h);
+    }
+}
+
+/* A socket that held too little says so once, by ENOBUFS, and loses more until it is empty: only then is what was lost read anew. libuv ends
+ * a poll that tells of it. */
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
     struct kernel_net *k = poll->data;
-    ssize_t n;
-    (void)status;
     (void)events;
-    while ((n = recv(k->fd, k->answer, sizeof(k->answer), 0)) > 0) {
-        const struct nlmsghdr *h = (const struct nlmsghdr *)k->answer;
-        for (int left = (int)n; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
-            if (h->nlmsg_type == RTM_NEWNEIGH)
-                see_neighbour(k, h);
-            else if (h->nlmsg_type != NLMSG_ERROR && h->nlmsg_type != NLMSG_DONE && h->nlmsg_type != RTM_DELNEIGH)
-                k->is_dirty = true;
+    if (status < 0) {
+        k->is_dirty = true;
+        uv_poll_start(&k->poll, UV_READABLE, on_readable);
+    }
+    for (unsigned i = 0; i < READS_PER_LOOK; i++) {
+        ssize_t n = recv(k->fd, k->answer, sizeof(k->answer), 0);
+        if (n > 0) {
+            see(k, n);
+        } else if (n < 0 && errno == ENOBUFS) {
+            k->is_dirty = true;
+        } else {
+            if (k->is_dirty)
+                read_way(k);
+            return;
         }
     }
-    if (k->is_dirty)
-        read_way(k);
 }
 
 struct kernel_net *kernel_net_start(uv_loop_t *loop, const struct kernel_net_config *config)
