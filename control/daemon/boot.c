@@ -581,7 +581,6 @@ static void destroy_data_plane(struct world *w)
     if (w->helpers != NULL)
         help_pool_destroy(w->helpers);
     steer_destroy(w->steer);
-    shared_port_stop(w);
     /* Sent frames lie in the rings of the ports until these are closed, and lead into tail and read buffers. */
     if (w->nic != NULL)
         nic_close(w->nic);
@@ -890,11 +889,14 @@ static int run(struct world *w)
         status = w->clean && dirs_mark_clean(w->dirs, node_member(w->node)->epoch) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     control_log("stopped%s", status == EXIT_SUCCESS ? "" : ", not cleanly");
 out:
+    uv_timer_stop(&w->port_look); /* both look at what goes now, and closing handles below turns the loop */
+    uv_timer_stop(&w->watchdog.timer);
     if (cores)
         stop_cores(w);
     if (w->control != NULL)
         control_loop_destroy(w->control);
     http_stop(w->http);
+    shared_port_stop(w);
     destroy_data_plane(w);
     return status;
 }

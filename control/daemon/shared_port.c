@@ -143,9 +143,9 @@ void shared_port_stop(struct world *w)
     if (w->shared == NULL)
         return;
     if (w->shared->net != NULL) {
-        uv_timer_stop(&w->shared->timer);
+        uv_close((uv_handle_t *)&w->shared->timer, NULL);
         kernel_net_stop(w->shared->net);
-        uv_run(&w->loop, UV_RUN_NOWAIT); /* the close */
+        uv_run(&w->loop, UV_RUN_NOWAIT); /* closes both, which the loop has in its list */
     }
     rte_ring_free(w->shared->cores.wanted);
     rte_free(w->shared);

@@ -469,8 +469,8 @@ static void ask_kernel(struct core *c)
     if (k == NULL)
         return;
     unsigned n = net_take_wanted(&c->net, wanted, NET_LEARNED_MAX);
-    if (n != 0 && rte_ring_mp_enqueue_burst_elem(k->wanted, wanted, sizeof(wanted[0]), n, NULL) != 0)
-        c->config.office->parties[c->config.number].rung |= 1ull << c->config.core_count;
+    if (n != 0) /* control looks a hundred times a second; whom there is no room for is wanted again */
+        (void)rte_ring_mp_enqueue_burst_elem(k->wanted, wanted, sizeof(wanted[0]), n, NULL);
     way = tide_pub64_peek(&k->way);
     if (way == c->way)
         return;
