@@ -55,12 +55,13 @@ static int say(char **ret, size_t *ret_len, int status, const char *text)
 static bool read_wish(const struct http_query *q, struct tap_wish *ret)
 {
     const char *snap = http_query(q, "snap"), *conn = http_query(q, "conn");
-    char *end = NULL;
     *ret = (struct tap_wish){.snap = SNAP_DEFAULT};
     if (snap != NULL) {
-        ret->snap = (uint32_t)strtoul(snap, &end, 10);
-        if (*end != 0 || ret->snap < 64 || ret->snap > TAP_SNAP_MAX)
+        char *end;
+        unsigned long n = strtoul(snap, &end, 10);
+        if (*end != 0 || n < 64 || n > TAP_SNAP_MAX)
             return false;
+        ret->snap = (uint32_t)n;
     }
     return conn == NULL || parse_conn(conn, ret);
 }

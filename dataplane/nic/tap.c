@@ -63,7 +63,7 @@ static bool is_end(const struct tap_wish *w, const struct tide_addr *addr, uint1
     return memcmp(addr, &w->addr, sizeof(*addr)) == 0 && (w->port == 0 || w->port == port);
 }
 
-/* Frames that are no plain TCP or UDP have no ports, and match by address alone. */
+/* Ports are looked for where TCP and UDP have them. Where a frame ends before, none are known, and only a wish without a port fits. */
 static bool is_wished(const struct tap_wish *w, const struct rte_mbuf *m)
 {
     const uint8_t *p = rte_pktmbuf_mtod(m, const uint8_t *);

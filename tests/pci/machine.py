@@ -176,7 +176,8 @@ class Machine:
                    '-qmp', f'unix:{self.dir / "qmp"},server=on,wait=off',
                    '-kernel', self.image.kernel, '-initrd', self.image.initrd,
                    '-append', 'console=ttyS0 quiet intel_iommu=on iommu=nopt panic=1 mitigations=off no_timer_check hugepages=384']
-        self.process = subprocess.Popen(['ip', 'netns', 'exec', self.ns, *[str(c) for c in command]], stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen(['setpriv', '--pdeathsig', 'KILL',  # whoever kills the runner ends the emulator
+                                         'ip', 'netns', 'exec', self.ns, *[str(c) for c in command]], stdin=subprocess.DEVNULL,
                                         stdout=open(self.dir / 'emulator.log', 'wb'), stderr=subprocess.STDOUT)
         self.line = socket.socket(socket.AF_UNIX)
         self.line.settimeout(BOOT_SECONDS)
