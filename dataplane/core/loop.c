@@ -137,14 +137,15 @@ static void fall_asleep(struct loop *l)
     uint64_t now = loop_now_ns();
     uint64_t until = TIDE_MIN(core_deadline_ns(l->config.core), now + WAIT_MAX_MS * TIDE_NS_PER_MS);
     uint32_t tags = 0;
+    bool frames_wait = nic_tx_waiting(l->config.nic, l->self) != 0; /* for a ring, which may take none for as long as a cable is out */
 
-    if (l->port_without_fd || io->tx_count != 0 || io->out.op_count != 0 || io->out.job_count != 0)
+    if (l->port_without_fd || frames_wait || io->tx_count != 0 || io->out.op_count != 0 || io->out.job_count != 0)
         until = TIDE_MIN(until, now + NO_FD_WAIT_NS);
     if (until <= now)
         return;
     atomic_store_explicit(&me->asleep, 1, memory_order_relaxed);
     tide_fence(); /* pairs with ring_sleepers */
-    if (!core_has_mail(l->config.core) && nic_tx_waiting(l->config.nic, l->self) == 0) {
+    if (!core_has_mail(l->config.core) && (frames_wait || nic_tx_waiting(l->config.nic, l->self) == 0)) {
         rte_rcu_qsbr_thread_offline(l->config.qsbr, l->self);
         tide_count(core_counters(l->config.core), COUNTER_idle_waits);
         io->done_count = disk_wait(l->config.disk, until - now, io->done, CORE_DONE_MAX, &tags);
