@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What `meson install` puts where, and that the installed files name one another.   install.sh BUILD PREFIX TIDEMARKD TOOL
+# What `meson install` puts where, and that the installed files name one another.   install.sh BUILD PREFIX
 set -eu
 build=$1 prefix=$2
 made=$(mktemp -d)
@@ -16,7 +16,7 @@ for f in share/tidemark/tidemark.conf lib/systemd/system/tidemark.service lib/sy
 done
 bin/tidemarkd --config share/tidemark/tidemark.conf --check >/dev/null
 bin/tidemark --version >/dev/null
-bash -n libexec/tidemark/host-setup.sh
+libexec/tidemark/host-setup.sh --help >/dev/null
 # every path of ours in a unit is there
 for f in lib/systemd/system/*.service share/tidemark/tidemark.service.d/*.conf; do
     for path in $(sed -n 's/^Exec[A-Za-z]*=[+-]*\([^ ]*\).*/\1/p' "$f"); do
