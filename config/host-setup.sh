@@ -67,7 +67,8 @@ joined() { local IFS=,; printf '%s' "$*"; }
 
 # ---- what is kept for --undo ----------------------------------------------------------------------------------------------
 
-STATE_NAME=/run/tidemark/host-setup.state
+# Root's own: /run/tidemark belongs to the service's user, and goes when the service stops.
+STATE_NAME=/run/tidemark-host-setup.state
 
 is_kept() { [ -f "$ROOT$STATE_NAME" ] && grep -qF "$1	" "$ROOT$STATE_NAME"; }
 
@@ -108,17 +109,19 @@ undo() {
     local kind path old
     [ -f "$ROOT$STATE_NAME" ] || { say "nothing was changed, so there is nothing to undo"; return 0; }
     while IFS=$'\t' read -r kind path old; do
-        case $kind in
-        file)
+        case "$kind $path" in
+        *..* | *[[:space:]]*[[:space:]]*) say "left out: $kind $path, which --apply did not write" ;;
+        file\ /sys/* | file\ /proc/*)
             say "back:     $path: ${old:-nothing}"
             put "$path" "$old" || say "          the kernel does not take it"
             ;;
-        bound) # a PCI device; old: the driver it had, or nothing
+        bound\ ????:??:??.?) # a PCI device; old: the driver it had, or nothing
             say "back:     $path: driver ${old:-none}"
             put "/sys/bus/pci/devices/$path/driver_override" "" || true
             put /sys/bus/pci/drivers/vfio-pci/unbind "$path" || true
-            [ -z "$old" ] || put "/sys/bus/pci/drivers/$old/bind" "$path" || put /sys/bus/pci/drivers_probe "$path" || say "          $old does not take it"
+            [ -z "$old" ] || put "/sys/bus/pci/drivers/${old##*/}/bind" "$path" || put /sys/bus/pci/drivers_probe "$path" || say "          $old does not take it"
             ;;
+        *) say "left out: $kind $path, which --apply did not write" ;;
         esac
     done < <(tac "$ROOT$STATE_NAME")
     rm -f "$ROOT$STATE_NAME"

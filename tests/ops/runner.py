@@ -281,7 +281,7 @@ def what_the_doctor_says_the_broker_does(build):
 def hugepages_are_reserved_and_given_back(build):
     """host-setup.sh on this very machine, with what is harmless."""
     pages = pathlib.Path('/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages')
-    state = pathlib.Path('/run/tidemark/host-setup.state')
+    state = pathlib.Path('/run/tidemark-host-setup.state')
     if not pages.exists() or state.exists() or not os.access(pages, os.W_OK):
         return
     with world(build, 'af_packet') as w:

@@ -80,6 +80,32 @@ def apply_does_what_was_printed_and_undo_takes_it_back():
         assert 'nothing to undo' in setup(m, '--undo')[1]
 
 
+STATE = 'run/tidemark-host-setup.state'
+
+
+@case
+def undo_goes_the_way_back():
+    with machine() as m:
+        m.nic(NIC, 'virtio-pci', 'ens5', vendor='0x1af4', device='0x1041', iommu=False)
+        m.settings(data_ports=NIC)
+        setup(m, '--apply', '--noiommu')
+        kept = [line.split('\t')[1] for line in m.read(STATE).splitlines()]
+        back = re.findall(r'^back: +(\S+):', setup(m, '--undo')[1], re.M)
+        # The NIC is out of vfio's hands before vfio is told to want an IOMMU again.
+        assert len(kept) == 3 and back == kept[::-1] and back.index(NIC) < back.index(next(k for k in kept if 'noiommu' in k)), (kept, back)
+
+
+@case
+def a_state_that_apply_did_not_write():
+    with machine() as m:
+        m.file('sys/kernel/a', 'new')
+        before = m.snapshot()
+        m.file(STATE, 'file\t/etc/passwd\troot\nfile\t/sys/../etc/passwd\troot\nbound\t../../x\tice\nbound\t0000:01:00.0/..\tice\n'
+               'nonsense\n\nfile\t/sys/kernel/a\told\nfile')
+        assert setup(m, '--undo')[1].count('left out:') == 7
+        assert changed(before, m.snapshot()) == {'sys/kernel/a': 'old'}
+
+
 def settle(m):
     """What a kernel makes of what was written."""
     m.link(f'sys/bus/pci/devices/{NIC}/driver', '../../drivers/vfio-pci')
@@ -92,15 +118,15 @@ def a_second_apply_finds_everything_done_and_the_first_state_counts():
         server(m)
         setup(m, '--apply')
         settle(m)
-        state = m.read('run/tidemark/host-setup.state')
+        state = m.read(STATE)
         status, said = setup(m, '--apply')
         assert status == 0 and 'change:' not in said, said
-        assert m.read('run/tidemark/host-setup.state') == state
+        assert m.read(STATE) == state
         m.file(PAGES.format(1).replace('nr_', 'free_'), '0')  # our broker took them
         assert 'change:' not in setup(m, '--apply')[1]
         m.irq(40, '0-7')  # irqbalance
         assert 'change:   /proc/irq/40' in setup(m, '--apply')[1]
-        assert m.read('run/tidemark/host-setup.state') == state
+        assert m.read(STATE) == state
         setup(m, '--undo')
         assert m.read(PAGES.format(1)) == '0' and m.read('proc/irq/40/smp_affinity_list') == '0-7'
 
@@ -254,7 +280,7 @@ def a_kernel_that_refuses_is_believed():
         (m.root / 'proc/irq/41').mkdir(exist_ok=True)
         status, said = setup(m, '--apply')
         assert status == 0 and 'does not take it' in said, said
-        assert '/proc/irq/40' not in m.read('run/tidemark/host-setup.state')
+        assert '/proc/irq/40' not in m.read(STATE)
 
 
 @case
