@@ -207,16 +207,9 @@ static void lcore_map(const struct tide_settings *s, char *text, size_t size)
 {
     long cpus = sysconf(_SC_NPROCESSORS_CONF);
     size_t at = (size_t)snprintf(text, size, "0@(0-%ld)", cpus - 1);
-    const char *list = s->data_cores;
-    for (int i = 0; i < s->data_core_count && at < size; i++) {
-        char *end;
-        long cpu = strtol(list, &end, 10);
-        if (end == list)
-            at += (size_t)snprintf(text + at, size - at, ",%d@(0-%ld)", i + 1, cpus - 1);
-        else
-            at += (size_t)snprintf(text + at, size - at, ",%d@%ld", i + 1, cpu);
-        list = *end == ',' ? end + 1 : end;
-    }
+    for (unsigned i = 0; i < s->data_core_count && at < size; i++)
+        at += (size_t)(i < s->data_cpu_count ? snprintf(text + at, size - at, ",%u@%u", i + 1, s->data_cpu[i])
+                                             : snprintf(text + at, size - at, ",%u@(0-%ld)", i + 1, cpus - 1));
 }
 
 static int start_eal(const struct tide_settings *s)

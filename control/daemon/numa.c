@@ -65,11 +65,11 @@ static int read_node(const char *path)
     return node;
 }
 
-static int node_of_cpu(long cpu)
+static int node_of_cpu(unsigned cpu)
 {
     char path[PATH];
     for (int node = 0; node < NUMA_NODES_MAX; node++) {
-        snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/cpu%ld", node, cpu);
+        snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/cpu%u", node, cpu);
         if (access(path, F_OK) == 0)
             return node;
     }
@@ -106,14 +106,10 @@ static unsigned count_nodes(void)
 
 static void read_cores(const struct tide_settings *s, struct numa_machine *ret)
 {
-    const char *list = s->data_cores;
-    for (int i = 0; i < s->data_core_count; i++) {
-        struct numa_thing *t = &ret->cores[ret->core_count++];
-        char *end;
-        long cpu = strtol(list, &end, 10);
-        t->node = end != list ? node_of_cpu(cpu) : NUMA_UNKNOWN;
-        snprintf(t->name, sizeof(t->name), "CPU %ld", cpu);
-        list = *end == ',' ? end + 1 : end;
+    for (ret->core_count = 0; ret->core_count < s->data_cpu_count; ret->core_count++) {
+        struct numa_thing *t = &ret->cores[ret->core_count];
+        t->node = node_of_cpu(s->data_cpu[ret->core_count]);
+        snprintf(t->name, sizeof(t->name), "CPU %u", s->data_cpu[ret->core_count]);
     }
 }
 

@@ -26,7 +26,7 @@ struct numa_machine {
     unsigned node_count; /* of the machine */
     unsigned port_count, core_count, drive_count;
     struct numa_thing ports[TIDE_PORTS_MAX];
-    struct numa_thing cores[TIDE_CORES_MAX]; /* data.cores; a core that floats: NUMA_UNKNOWN */
+    struct numa_thing cores[TIDE_CORES_MAX]; /* those of data.cores; the others float */
     struct numa_thing drives[TIDE_LOG_DIRS_MAX];
     struct numa_thing memory; /* packet buffers */
 };

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -653,13 +654,55 @@ static enum tide_status derive_selector(struct tide_settings *s, char *error, si
     return TIDE_BAD;
 }
 
+static enum tide_status derive_cores(struct tide_settings *s, char *error, size_t size)
+{
+    char *end;
+    s->data_cpu_count = 0;
+    for (const char *at = s->data_cores; *at != 0; at = end + (*end == ',')) {
+        long cpu = strtol(at, &end, 10);
+        if (end == at || cpu < 0 || cpu >= CPU_SETSIZE || (*end != 0 && *end != ',')) {
+            snprintf(error, size, "data.cores: '%.100s' is no list of CPUs; write data.cores=2,3", s->data_cores);
+            return TIDE_BAD;
+        }
+        if (s->data_cpu_count == (uint64_t)s->data_core_count) {
+            snprintf(error, size, "data.cores names more CPUs than data.core.count has cores, which is %lld", (long long)s->data_core_count);
+            return TIDE_BAD;
+        }
+        s->data_cpu[s->data_cpu_count++] = (uint16_t)cpu;
+    }
+    return TIDE_OK;
+}
+
+static enum tide_status check_groups(const struct tide_settings *s, char *error, size_t size)
+{
+    if (s->group_min_session_timeout_ms > s->group_max_session_timeout_ms) {
+        snprintf(error, size, "group.min.session.timeout.ms (%lld) exceeds group.max.session.timeout.ms (%lld)",
+                 (long long)s->group_min_session_timeout_ms, (long long)s->group_max_session_timeout_ms);
+        return TIDE_BAD;
+    }
+    if (s->group_consumer_heartbeat_interval_ms >= s->group_consumer_session_timeout_ms) {
+        snprintf(error, size, "group.consumer.heartbeat.interval.ms (%lld) is not below group.consumer.session.timeout.ms (%lld)",
+                 (long long)s->group_consumer_heartbeat_interval_ms, (long long)s->group_consumer_session_timeout_ms);
+        return TIDE_BAD;
+    }
+    for (const char *at = s->group_consumer_assignors; *(at += strspn(at, " ,")) != 0;) {
+        size_t len = strcspn(at, " ,");
+        if (!(len == 7 && memcmp(at, "uniform", len) == 0) && !(len == 5 && memcmp(at, "range", len) == 0)) {
+            snprintf(error, size, "group.consumer.assignors: '%.*s' is none; write uniform,range, or one of them", (int)(len < 100 ? len : 100), at);
+            return TIDE_BAD;
+        }
+        at += len;
+    }
+    return TIDE_OK;
+}
+
 enum tide_status settings_check(struct tide_settings *s, char *error, size_t size)
 {
     if (s->node_id < 0) {
         snprintf(error, size, "node.id is missing; give this broker a number, as node.id=1");
         return TIDE_BAD;
     }
-    if (settings_derive_log_dirs(s, error, size) != TIDE_OK || derive_selector(s, error, size) != TIDE_OK)
+    if (settings_derive_log_dirs(s, error, size) != TIDE_OK || derive_selector(s, error, size) != TIDE_OK || derive_cores(s, error, size) != TIDE_OK)
         return TIDE_BAD;
     if (s->data_address[0] == 0 || strchr(s->data_address, '/') == NULL) {
         snprintf(error, size, "data.address is missing or has no prefix length; write data.address=10.0.0.1/24");
@@ -685,7 +728,7 @@ enum tide_status settings_check(struct tide_settings *s, char *error, size_t siz
                  (long long)s->min_compaction_lag_ms, (long long)s->max_compaction_lag_ms);
         return TIDE_BAD;
     }
-    if (settings_derive_quorum(s, error, size) != TIDE_OK || derive_listeners(s, error, size) != TIDE_OK)
+    if (check_groups(s, error, size) != TIDE_OK || settings_derive_quorum(s, error, size) != TIDE_OK || derive_listeners(s, error, size) != TIDE_OK)
         return TIDE_BAD;
     return derive_advertised(s, error, size);
 }

@@ -204,7 +204,8 @@ static void look_at_settings(struct doctor *d)
     }
     doctor_good(d, "settings", "%s: broker %d, data.ports=%s", d->config, (int)d->settings.node_id, d->settings.data_ports);
     split_ports(d);
-    (void)cpus_parse(d->settings.data_cores, &d->cores);
+    for (uint32_t i = 0; i < d->settings.data_cpu_count; i++)
+        CPU_SET(d->settings.data_cpu[i], &d->cores);
 }
 
 static int usage(FILE *f, int status)

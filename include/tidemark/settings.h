@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "tidemark/types.h"
+
 enum {
     SETTING_TEXT_MAX = 1024,
     SETTINGS_LISTENERS_MAX = 8,
@@ -104,6 +106,8 @@ struct tide_settings {
     uint16_t controller_port;
     uint32_t allow_count;
     struct settings_network allow[TIDE_ALLOW_MAX];
+    uint32_t data_cpu_count; /* of data.cores: core i runs on data_cpu[i], those without one float */
+    uint16_t data_cpu[TIDE_CORES_MAX];
     bool rack_aware; /* replica.selector.class sends readers to a replica in their rack */
     uint64_t given[4]; /* bit per row: the file has it */
 };
