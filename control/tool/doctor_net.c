@@ -10,6 +10,7 @@
 #include <sys/timex.h>
 #include <unistd.h>
 
+#include "nic/share.h"
 #include "tool/doctor.h"
 
 enum { CONNECT_MS = 1000 };
@@ -31,7 +32,12 @@ static void look_at_address(struct doctor *d)
     if (inet_pton(AF_INET, text, &a) != 1)
         return;
     local = machine_is_local(&d->machine, ntohl(a.s_addr));
-    if (local && !is_driver(d, "net_af_xdp"))
+    if (d->settings.data_port_shared && !local)
+        doctor_lacks(d, NEEDED, "data.address", doctor_line(d, "sudoedit %s  # data.address: the address of %s", d->config, d->ports[0].interface),
+                     "data.port.shared is set, and %s is not this host's own address", text);
+    else if (d->settings.data_port_shared)
+        doctor_good(d, "data.address", "%s, the host's own, shared with it", d->settings.data_address);
+    else if (local && !is_driver(d, "net_af_xdp"))
         doctor_harms(d, NEEDED, "data.address", doctor_line(d, "sudo ip addr del %s dev %s", d->settings.data_address, d->ports[0].interface[0] != 0 ? d->ports[0].interface : "INTERFACE"),
                      "the kernel has %s, too: it would reset the broker's connections", text);
     else if (!local && is_driver(d, "net_af_xdp"))
@@ -39,6 +45,20 @@ static void look_at_address(struct doctor *d)
                      "the kernel does not have %s: clients of a broker that is killed are not reset", text);
     else
         doctor_good(d, "data.address", "%s%s", d->settings.data_address, local ? ", which the kernel takes over when no broker runs" : ", which the kernel does not know");
+}
+
+/* Ports that our own connections come from on an address that the host's come from, too. */
+static void look_at_source_ports(struct doctor *d)
+{
+    char range[64];
+    uint16_t first = (uint16_t)d->settings.data_source_port_first, last = (uint16_t)d->settings.data_source_port_last;
+    if (!d->settings.data_port_shared || !machine_line(&d->machine, range, sizeof(range), "/proc/sys/net/ipv4/ip_local_port_range"))
+        return;
+    if (share_ports_collide(range, first, last))
+        doctor_lacks(d, NEEDED, "source ports", doctor_line(d, "sudoedit %s  # data.source.port.first and last: outside of net.ipv4.ip_local_port_range", d->config),
+                     "%u to %u are also the host's (%s)", first, last, range);
+    else
+        doctor_good(d, "source ports", "%u to %u are not the host's", first, last);
 }
 
 static void look_at_taken(struct doctor *d, const char *setting, uint16_t port)
@@ -125,6 +145,7 @@ void doctor_look_at_network(struct doctor *d)
 {
     if (d->configured) {
         look_at_address(d);
+        look_at_source_ports(d);
         look_at_taken_ports(d);
         look_at_voters(d);
     }

@@ -346,7 +346,7 @@ static void look_at_xdp(struct doctor *d, const struct port_device *p)
     if (fd >= 0)
         close(fd);
     if (is_way_in(&d->machine, p->interface) && !d->settings.data_port_shared && !d->settings.data_port_take_default_route)
-        doctor_harms(d, NEEDED, "port", doctor_line(d, "sudoedit %s  # data.ports: another interface, or net_af_packet", d->config),
+        doctor_harms(d, NEEDED, "port", doctor_line(d, "sudoedit %s  # data.ports: another interface; or data.port.shared=true", d->config),
                      "%s carries the default route, and AF_XDP takes every frame: this machine would be cut off", p->interface);
     if (queues > cores)
         doctor_harms(d, NEEDED, "queues", doctor_line(d, "sudo ethtool -L %s combined %u", p->interface, cores), "%s has %u receive queues for %u data cores: what comes in on the others is lost", p->interface, queues, cores);
@@ -415,6 +415,7 @@ static void print_port(FILE *f, const struct nic_found *n)
     switch (worth(n)) {
     case WORTH_SHARING:
         fprintf(f, "# The only NIC, which this machine is reached by: the broker listens beside the kernel, slowly. Good for a look.\n"
+                   "# The same at the host's own address, without copies: vdev:net_af_xdp0 and data.port.shared=true.\n"
                    "data.ports=vdev:net_af_packet0,iface=%s\n", n->interface);
         break;
     case WORTH_XDP:

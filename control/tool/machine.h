@@ -41,7 +41,7 @@ bool machine_has_default_route(const struct machine *, const char *interface);
 bool machine_is_local(const struct machine *, uint32_t address);
 /* An address of the interface with its prefix length; false: it has none. */
 bool machine_address(const struct machine *, const char *interface, uint32_t *ret_address, unsigned *ret_prefix);
-/* Does somebody listen on that TCP port, on this address or on all? */
+/* Does somebody listen on that TCP port, on whatever address? */
 bool machine_listens(const struct machine *, uint16_t port);
 /* The process of that name on this network, 0: none. */
 int machine_process(const struct machine *, const char *name);

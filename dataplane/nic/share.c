@@ -47,12 +47,6 @@ bool share_is_default_route(const char *routes, const char *interface)
     return false;
 }
 
-bool share_ports_collide(const char *range, uint16_t first, uint16_t last)
-{
-    unsigned low, high;
-    return sscanf(range, "%u %u", &low, &high) == 2 && low <= last && first <= high;
-}
-
 /* ---- cards whose driver leaves the kernel's alone ------------------------------------------------------------------- */
 
 enum tide_status share_isolate(uint16_t port, char *error_text, size_t size)

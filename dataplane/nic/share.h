@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "nic/share_layout.h"
 #include "tidemark/status.h"
@@ -28,7 +29,11 @@ TIDE_MUST_USE enum tide_status share_fill(uint8_t *object, size_t size, const st
 bool share_is_default_route(const char *routes, const char *interface);
 
 /* The text of .../ip_local_port_range: has the kernel ports of its own there? */
-bool share_ports_collide(const char *range, uint16_t first, uint16_t last);
+static inline bool share_ports_collide(const char *range, uint16_t first, uint16_t last)
+{
+    unsigned low, high;
+    return sscanf(range, "%u %u", &low, &high) == 2 && low <= last && first <= high;
+}
 
 /* [start] Before a card is configured: the kernel keeps everything that no rule takes. TIDE_REFUSED: its driver cannot. */
 TIDE_MUST_USE enum tide_status share_isolate(uint16_t port, char *error_text, size_t size);

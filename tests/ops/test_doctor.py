@@ -149,6 +149,8 @@ breaks('memlock', 'missing', False, lambda m: [m.file('proc/self/status', 'CapEf
 breaks('open files', 'missing', False, sysfs('proc/self/limits', 'Max open files            1024                 4096                 files'), 'nofile')
 breaks('data.address', 'harmful', True, sysfs('proc/net/fib_trie', 'Local:\n   |-- 10.0.0.1\n      /32 host LOCAL'), 'ip addr del 10.0.0.1/24')
 breaks('control.address', 'harmful', True, sysfs('proc/net/tcp', '  sl  local_address rem_address   st\n   0: 0100007F:25AC 00000000:0000 0A 0'), 'ss -lntp')
+for text in ('4-5', '4,5,6'):
+    breaks('settings', 'missing', True, None, 'sudoedit', data_cores=text)
 breaks('data.cores', 'missing', True, sysfs('sys/devices/system/cpu/online', '0-4'), 'sudoedit')
 breaks('cpus', 'harmful', False, lambda m: [m.file('sys/devices/system/cpu/online', '4-5')], 'core.idle=wait')
 breaks('clock source', 'missing', False, sysfs('sys/devices/system/clocksource/clocksource0/current_clocksource', 'hpet'))
@@ -203,6 +205,23 @@ def ports_of_the_kernel():
             bad = [(f['item'], f['verdict'], f['needed']) for f in r.findings if f['verdict'] != 'ok']
             assert bad == ([(item, verdict, needed)] if item else []), f'{port} {item}: {[f for f in r.findings if f["verdict"] != "ok"]}'
             assert not item or mend in r.of(item, verdict).get('mend', ''), r.of(item)
+
+
+@case
+def a_port_that_the_host_shares():
+    for how, item in ((None, None),
+                      (lambda m: m.file('proc/net/fib_trie', ''), 'data.address'),
+                      (lambda m: m.file('proc/sys/net/ipv4/ip_local_port_range', '32768\t61000'), 'source ports')):
+        with machine() as m:
+            virtual(m, data_port_shared='true')
+            m.interface('ens9', '10.0.0.1', default=True)
+            m.file('proc/sys/net/ipv4/ip_local_port_range', '32768\t60999')
+            if how:
+                how(m)
+            r = Report(m)
+            bad = [(f['item'], f['verdict'], f['needed']) for f in r.findings if f['verdict'] != 'ok']
+            assert bad == ([(item, 'missing', True)] if item else []), f'{item}: {bad}'
+            assert item or r.of('data.address')['found'].endswith('shared with it')
 
 
 @case
@@ -343,7 +362,7 @@ walk('a virtual machine without one', 'virtio', {'data_ports': NIC}, (), vendor=
 def a_machine_with_one_nic_shares_it():
     with machine() as m:
         status, text = doctor(m, '--suggest')
-        assert status == 0 and 'vdev:net_af_packet0,iface=eno1' in text and 'CHANGE' in text and '10.1.0.1' not in text, text
+        assert status == 0 and 'vdev:net_af_packet0,iface=eno1' in text and 'CHANGE' in text and 'data.port.shared=true' in text and '10.1.0.1' not in text, text
 
 
 @case
