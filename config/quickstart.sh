@@ -243,7 +243,7 @@ start_brokers() {
     done
 }
 
-client() { ip netns exec $CLIENT timeout 60 "$@"; }
+client() { ip netns exec $CLIENT timeout -k 10 60 "$@"; }
 
 demonstrate() {
     local boot=$1 acks topic=quickstart.$(date +%s) count=10000 seconds
@@ -273,7 +273,7 @@ consume_in_a_group() {
     for round in first second; do
         seq -f "%06.0f, the $round time" 1 3000 >"$STATE/sent"
         client kcat -b "$boot" -P -t "$topic" -X acks=all -l "$STATE/sent" 2>/dev/null || fail "producing for a group failed"
-        client timeout 120 kcat -b "$boot" -G "$topic" -X auto.offset.reset=earliest -e -q "$topic" 2>/dev/null | sort >"$STATE/got" || fail "the group did not come to the end"
+        client kcat -b "$boot" -G "$topic" -X auto.offset.reset=earliest -e -q "$topic" 2>/dev/null | sort >"$STATE/got" || fail "the group did not come to the end"
         cmp -s "$STATE/sent" "$STATE/got" || fail "what the group was given the $round time differs from what was produced: compare $STATE/sent and $STATE/got"
         say "a member of group $topic consumed $(wc -l <"$STATE/got") records, the $round time: exactly those that were new"
     done
