@@ -17,27 +17,22 @@ import threading
 import time
 import traceback
 
-sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).resolve().parents[1] / 'crash')]
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import admin_raw
-import group_history
 import group_tool
+import members
 import sessions
 import wire
-from clients import Skip, confluent, debian_python, kafka_tools, kafkajs
-from world import BOOT, BOOT6, BROKER, BROKER6, CLIENT, PORT, Failure, ROOT, World, expect, sh
+from clients import Skip, debian_python, kafka_tools, kafkajs
+from world import BOOT, BOOT6, BROKER, BROKER6, CLIENT, PORT, Failure, FULL, ROOT, World, expect, lines, sh, wait_until
 
 HERE = pathlib.Path(__file__).resolve().parent
 CASES = []
-FULL = os.environ.get('TIDE_FULL') == '1'
 
 
 def case(f):
     CASES.append(f)
     return f
-
-
-def lines(n, word='line'):
-    return ''.join(f'{word} {i:07d}\n' for i in range(n))
 
 
 # ---- librdkafka ----------------------------------------------------------------------------------------------------
@@ -346,30 +341,25 @@ for raw_case in [*admin_raw.cases, *sessions.cases, *group_tool.cases]:
 
 # ---- idempotence -----------------------------------------------------------------------------------------------------
 
-def ask(s, data):
-    s.sendall(data)
-    return wire.receive(s)
-
-
 @case
 def a_retried_batch_is_answered_with_its_first_offset(w):
     w.topic('dup')
     s = w.connect()
     batches = [wire.batch([b'%d' % i], pid=777, epoch=0, seq=i) for i in range(6)]
     for i, b in enumerate(batches):
-        expect(wire.produce_result(ask(s, wire.produce('dup', b)), 'dup') == (0, i), f'batch {i}')
+        expect(wire.produce_result(wire.ask(s, wire.produce('dup', b)), 'dup') == (0, i), f'batch {i}')
     for i in range(1, 6):  # the window of five
-        expect(wire.produce_result(ask(s, wire.produce('dup', batches[i])), 'dup') == (0, i), f'retry of batch {i}')
+        expect(wire.produce_result(wire.ask(s, wire.produce('dup', batches[i])), 'dup') == (0, i), f'retry of batch {i}')
     time.sleep(1.1)  # in the first second of an epoch a gap is told as a refusal that will pass
-    expect(wire.produce_result(ask(s, wire.produce('dup', batches[0])), 'dup')[0] == 45, 'older than the window')
-    expect(wire.produce_result(ask(s, wire.produce('dup', wire.batch([b'x'], pid=777, epoch=0, seq=9))), 'dup')[0] == 45, 'a gap')
+    expect(wire.produce_result(wire.ask(s, wire.produce('dup', batches[0])), 'dup')[0] == 45, 'older than the window')
+    expect(wire.produce_result(wire.ask(s, wire.produce('dup', wire.batch([b'x'], pid=777, epoch=0, seq=9))), 'dup')[0] == 45, 'a gap')
     w.kill()
     w.start()
     s = w.connect()
     for i in range(2, 6):
-        expect(wire.produce_result(ask(s, wire.produce('dup', batches[i])), 'dup') == (0, i), f'retry of batch {i} after a crash')
-    expect(wire.produce_result(ask(s, wire.produce('dup', wire.batch([b'n'], pid=777, epoch=1, seq=0))), 'dup') == (0, 6), 'a new epoch')
-    expect(wire.produce_result(ask(s, wire.produce('dup', wire.batch([b'o'], pid=777, epoch=0, seq=6))), 'dup')[0] == 47, 'the old epoch')
+        expect(wire.produce_result(wire.ask(s, wire.produce('dup', batches[i])), 'dup') == (0, i), f'retry of batch {i} after a crash')
+    expect(wire.produce_result(wire.ask(s, wire.produce('dup', wire.batch([b'n'], pid=777, epoch=1, seq=0))), 'dup') == (0, 6), 'a new epoch')
+    expect(wire.produce_result(wire.ask(s, wire.produce('dup', wire.batch([b'o'], pid=777, epoch=0, seq=6))), 'dup')[0] == 47, 'the old epoch')
     expect(len(w.consume('dup').split()) == 7, 'duplicates in the log')
 
 
@@ -462,14 +452,14 @@ def bad_batches_get_their_error(w):
     ]
     s = w.connect()
     for name, data, error in table:
-        got = wire.produce_result(ask(s, wire.produce('bad', data)), 'bad')[0]
+        got = wire.produce_result(wire.ask(s, wire.produce('bad', data)), 'bad')[0]
         expect(got == error, f'{name}: error {got} instead of {error}')
-    expect(wire.produce_result(ask(s, wire.produce('bad', good, acks=2)), 'bad')[0] == 21, 'acks=2')
-    expect(wire.produce_result(ask(s, wire.produce('bad', good, partition=9)), 'bad')[0] == 3, 'partition')
-    expect(wire.produce_result(ask(s, wire.produce('absent', good)), 'absent')[0] == 3, 'topic')
-    expect(wire.produce_result(ask(s, wire.produce('bad', good)), 'bad') == (0, 0), 'the good one')
+    expect(wire.produce_result(wire.ask(s, wire.produce('bad', good, acks=2)), 'bad')[0] == 21, 'acks=2')
+    expect(wire.produce_result(wire.ask(s, wire.produce('bad', good, partition=9)), 'bad')[0] == 3, 'partition')
+    expect(wire.produce_result(wire.ask(s, wire.produce('absent', good)), 'absent')[0] == 3, 'topic')
+    expect(wire.produce_result(wire.ask(s, wire.produce('bad', good)), 'bad') == (0, 0), 'the good one')
     packed = wire.batch([b'three'], attributes=1, records=gzip.compress(wire.record(0, b'three'), mtime=0))
-    expect(wire.produce_result(ask(s, wire.produce('bad', packed)), 'bad') == (0, 2), 'the good compressed one')
+    expect(wire.produce_result(wire.ask(s, wire.produce('bad', packed)), 'bad') == (0, 2), 'the good compressed one')
     s.sendall(wire.produce('bad', bytes(flipped), acks=0))
     s.settimeout(5)
     expect(closed(s), 'acks=0 with an error must close')
@@ -479,10 +469,10 @@ def bad_batches_get_their_error(w):
 @case
 def api_versions_of_an_unknown_version(w):
     s = w.connect()
-    response = ask(s, wire.frame(18, 77, b'\1\2\3'))
+    response = wire.ask(s, wire.frame(18, 77, b'\1\2\3'))
     correlation, error, count, key, low, high = struct.unpack_from('>ihihhh', response)
     expect((error, count, key, low) == (35, 1, 18, 0) and high >= 3, response)
-    response = ask(s, wire.frame(18, 0, b''))
+    response = wire.ask(s, wire.frame(18, 0, b''))
     expect(struct.unpack_from('>h', response, 4)[0] == 0, 'the connection goes on')
 
 
@@ -609,7 +599,7 @@ def idle_connections_are_closed(w):
     w.settings = {'connections_max_idle_ms': 1500}
     w.start()
     s = w.connect()
-    expect(ask(s, wire.frame(18, 0, b'')) is not None, 'no answer')
+    expect(wire.ask(s, wire.frame(18, 0, b'')) is not None, 'no answer')
     s.settimeout(10)
     began = time.monotonic()
     expect(closed(s) and time.monotonic() - began > 1, 'closed too early or not at all')
@@ -631,11 +621,11 @@ def idle_connections_are_closed(w):
 @case
 def metadata_of_many_empty_names(w):
     s = w.connect()
-    response = ask(s, wire.frame(3, 1, struct.pack('>i', 10000) + wire.text('') * 10000))
+    response = wire.ask(s, wire.frame(3, 1, struct.pack('>i', 10000) + wire.text('') * 10000))
     expect(response is not None and response.count(struct.pack('>hh', 17, 0)) >= 10000, 'each gets INVALID_TOPIC_EXCEPTION')
-    expect(ask(w.connect(), wire.frame(3, 1, struct.pack('>i', 10001) + wire.text('') * 10001)) is None, 'more than one request may list')
+    expect(wire.ask(w.connect(), wire.frame(3, 1, struct.pack('>i', 10001) + wire.text('') * 10001)) is None, 'more than one request may list')
     for name in ('..', '.', 'a' * 250, 'sp ace', 'nul\0', '\xff'):
-        response = ask(s, wire.frame(3, 1, struct.pack('>i', 1) + wire.text(name)))
+        response = wire.ask(s, wire.frame(3, 1, struct.pack('>i', 1) + wire.text(name)))
         expect(response is not None and struct.pack('>h', 17) in response, f'{name!r}')
     healthy(w)
 
@@ -680,7 +670,7 @@ def nothing_is_sent_again_for_a_peer_that_delays_its_acks(w):
     request = wire.frame(18, 0, b'')
     for _ in range(count):
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
-        expect(ask(s, request) is not None, 'no answer')
+        expect(wire.ask(s, request) is not None, 'no answer')
         time.sleep(0.1)
     row = listed(w, s)
     expect(row['resent'] == '0', row)
@@ -693,7 +683,7 @@ def nothing_is_sent_again_for_a_peer_that_delays_its_acks(w):
 @case
 def connections_are_listed(w):
     s = w.connect()
-    expect(ask(s, wire.frame(18, 0, b'')) is not None, 'no answer')
+    expect(wire.ask(s, wire.frame(18, 0, b'')) is not None, 'no answer')
     row = listed(w, s)
     expect(row['state'] == 'ESTABLISHED' and 'sack' in row['options'] and int(row['bytes_in']) > 0, row)
     r = sh('ip', 'netns', 'exec', w.ns_broker, w.tools / 'control/tool/tidemark', 'conns', '--control', '127.0.0.1:1', check=False)
@@ -932,7 +922,7 @@ def a_link_that_goes_and_comes(w):
     expect(w.metrics()['tidemark_link_up{port="0"}'] == 0, 'the link is called up')
     sh('ip', '-n', w.ns_client, 'link', 'set', w.dev_client, 'up')
     wait_until(20, lambda: w.metrics()['tidemark_link_up{port="0"}'] == 1, 'the link stays down')
-    expect(ask(s, wire.frame(18, 0, b'')), 'the connection is gone')
+    expect(wire.ask(s, wire.frame(18, 0, b'')), 'the connection is gone')
     s.close()
     w.produce('cable', '/etc/hostname', '-X', 'acks=all')
     w.kill()
@@ -1002,8 +992,8 @@ def frames_are_captured(w):
     port = s.getsockname()[1]
     p = capture('--conn', f'{CLIENT}:{port}', '--snap', '64')
     for _ in range(3):
-        ask(other, wire.frame(18, 0, b''))
-        ask(s, wire.frame(18, 0, b''))
+        wire.ask(other, wire.frame(18, 0, b''))
+        wire.ask(s, wire.frame(18, 0, b''))
     packets, _ = ended(p)
     expect(len(packets) >= 6, f'{len(packets)} packets')
     for _, o, _, n, b in packets:
@@ -1030,7 +1020,7 @@ def far_away(w, address='10.99.0.1'):
     def talk():
         with socket.create_connection((BROKER, PORT), timeout=20, source_address=(address, 0)) as s:
             s.settimeout(20)
-            return ask(s, wire.frame(18, 0, b''))
+            return wire.ask(s, wire.frame(18, 0, b''))
     return w.inside(talk)
 
 
@@ -1138,7 +1128,7 @@ def two_data_cores(w):
     s = w.connect() # one connection, partitions at home on both cores
     for p in range(8):
         w.produce('wide', path, '-p', p, '-X', 'acks=all')  # chance may have left it empty so far
-        error, low = wire.delete_records_result(ask(s, wire.delete_records('wide', 1, p)), 'wide')
+        error, low = wire.delete_records_result(wire.ask(s, wire.delete_records('wide', 1, p)), 'wide')
         expect((error, low) == (0, 1), f'records of partition {p} are not deleted: {error} {low}')
     s.close()
     left = w.consume('wide').splitlines()
@@ -1213,7 +1203,7 @@ def records_are_deleted(w):
     s = w.connect()
 
     def delete(offset, topic='trimmed', partition=0, **kw):
-        return wire.delete_records_result(ask(s, wire.delete_records(topic, offset, partition, **kw)), topic)
+        return wire.delete_records_result(wire.ask(s, wire.delete_records(topic, offset, partition, **kw)), topic)
 
     expect(delete(1000) == (0, 1000), 'the first thousand')
     expect(delete(500) == (0, 1000), 'it does not fall')
@@ -1436,231 +1426,11 @@ def kafkas_own_dump_tool_reads_closed_files(w):
     expect(w.consume('dumped') == sent, 'differs')
 
 
+for group_case in members.cases:
+    case(group_case)
+
+
 # ---- disks that fail ------------------------------------------------------------------------------------------------------
-
-# ---- groups ------------------------------------------------------------------------------------------------------------
-
-CRASH = ROOT / 'tests' / 'crash'
-GROUP_CLIENTS = {'eager': lambda w, *a: [w.tools / 'tests/crash/crash_group', BOOT, *a[:2], 'eager', 'default', a[2]],
-                 'cooperative': lambda w, *a: [w.tools / 'tests/crash/crash_group', BOOT, *a[:2], 'cooperative', 'cooperative-sticky', a[2]],
-                 'kafkajs': lambda w, *a: ['node', CRASH / 'kafkajs_group.js', kafkajs(), BOOT, *a],
-                 'kafka-python': lambda w, *a: [debian_python(), CRASH / 'kafka_python_group.py', BOOT, *a],
-                 'consumer': lambda w, *a: [confluent(), CRASH / 'confluent_group.py', BOOT, *a]}
-
-
-class Members:
-    """Of one group, of one kind of client, over a topic of four partitions."""
-
-    def __init__(self, w, kind, name):
-        self.w, self.kind, self.name, self.topic = w, kind, name, f'of-{name}'
-        self.dir, self.number, self.alive, self.sent = w.dir / f'members-{name}', 0, [], 0
-        self.dir.mkdir()
-        w.topic(self.topic, partitions=4)
-
-    def join(self):
-        self.number += 1
-        command = GROUP_CLIENTS[self.kind](self.w, self.name, self.topic, self.dir / f'{self.name}.{self.number}.group')
-        self.alive.append(self.w.client_start(*command, stdin=subprocess.PIPE))
-
-    def leave(self):
-        p = self.alive.pop(0)
-        out, err = p.communicate(timeout=60)
-        expect(p.returncode == 0, f'{self.kind}: status {p.returncode}: {out[-300:]}{err[-600:]}')
-
-    def history(self):
-        return group_history.load(self.dir, self.name)
-
-    def produce(self, count):
-        path = self.w.dir / 'in'
-        path.write_text(''.join(f'{self.sent + i}\n' for i in range(count)))
-        self.sent += count
-        self.w.produce(self.topic, path, '-X', 'acks=all')
-
-    def records(self):
-        """All there are, by partition and offset."""
-        found = self.w.consume(self.topic, '-f', '%p %o\n').split('\n')
-        return {tuple(int(n) for n in r.split()) for r in found if r}
-
-    def reads_all(self):
-        records = self.records()
-        expect(len(records) == self.sent, f'{len(records)} of {self.sent}')
-        wait_until(60, lambda: not group_history.skipped(self.history(), records), f'{self.kind}: {group_history.skipped(self.history(), records)}')
-
-    def is_right(self):
-        found = group_history.check(self.history(), self.records())
-        expect(not found, '\n'.join(found))
-
-    def repeats(self):
-        got = self.history().got
-        return len(got) - len({(p, o) for _, p, o, _ in got})
-
-    def holders(self):
-        """Which members get records."""
-        return {m for m, *_ in self.history().got}
-
-    def close(self):
-        for p in self.alive:
-            p.kill()
-            p.communicate()
-
-
-def group_life(w, kind, again):
-    """Two members share; one leaves; all leave; what was committed is not read again by those who come later, whatever `again` does."""
-    g = Members(w, kind, f'{kind}-{again.__name__}')
-    try:
-        g.produce(1000)
-        g.join()
-        g.reads_all()
-        g.join()
-        until = time.monotonic() + 60
-        while len(g.holders()) < 2 and time.monotonic() < until:
-            g.produce(400)
-            time.sleep(0.5)
-        expect(len(g.holders()) == 2, f'{kind}: the second member is given nothing')
-        g.reads_all()
-        g.leave()
-        g.produce(400)
-        g.reads_all()
-        g.leave()
-        before = g.repeats()
-        again()
-        g.produce(400)
-        g.join()
-        g.reads_all()
-        g.leave()
-        g.is_right()
-        expect(g.repeats() == before, f'{kind}: {g.repeats() - before} records were read again that had been committed')
-    finally:
-        g.close()
-
-
-def nothing():
-    pass
-
-
-@case
-def a_group_of_librdkafka(w):
-    group_life(w, 'eager', nothing)
-
-
-@case
-def a_group_of_librdkafka_that_rebalances_step_by_step(w):
-    group_life(w, 'cooperative', nothing)
-
-
-@case
-def a_group_of_kafkajs(w):
-    group_life(w, 'kafkajs', nothing)
-
-
-@case
-def a_group_of_kafka_python(w):
-    group_life(w, 'kafka-python', nothing)
-
-
-@case
-def a_group_of_the_consumer_protocol(w):
-    confluent()
-    group_life(w, 'consumer', nothing)
-
-
-@case
-def offsets_survive_the_broker(w):
-    def stopped():
-        w.stop()
-        w.start()
-
-    def killed():
-        w.kill()
-        w.start()
-
-    group_life(w, 'eager', stopped)
-    group_life(w, 'kafkajs', killed)
-
-
-@case
-def a_group_of_kcat(w):
-    w.topic('of-kcat', partitions=3)
-    path, sent = w.dir / 'in', lines(3000)
-    path.write_text(sent)
-    w.produce('of-kcat', path, '-X', 'acks=all')
-    read = ('kcat', '-b', BOOT, '-X', 'auto.offset.reset=earliest', '-e', '-q', '-G', 'kcats', 'of-kcat')
-    got = w.client(*read).stdout
-    expect(sorted(got.splitlines()) == sorted(sent.splitlines()), f'{len(got.splitlines())} of 3000')
-    more = lines(300, 'more')
-    path.write_text(more)
-    w.produce('of-kcat', path, '-X', 'acks=all')
-    got = w.client(*read).stdout
-    expect(sorted(got.splitlines()) == sorted(more.splitlines()), f'{len(got.splitlines())} of 300 more')
-
-
-@case
-def a_member_goes_on_through_restarts(w):
-    """Nobody leaves: the broker goes and comes back, and its groups with it."""
-    members = [Members(w, kind, f'on-{kind}') for kind in GROUP_CLIENTS]
-    try:
-        for g in members:
-            g.produce(400)
-            g.join()
-            g.join()
-        for g in members:
-            g.reads_all()
-        for end in (w.stop, w.kill):
-            end()
-            w.start()
-            for g in members:
-                g.produce(400)
-            for g in members:
-                g.reads_all()
-        for g in members:
-            g.leave()
-            g.leave()
-            g.is_right()
-    finally:
-        for g in members:
-            g.close()
-
-
-@case
-def joins_that_are_abandoned(w):
-    """Whoever joins and goes away does not keep a request for as long as a rebalance may take."""
-    def join(group):
-        body = wire.text(group) + struct.pack('>ii', 300000, 0x7fffffff) + wire.text('') + wire.text('consumer')
-        body += struct.pack('>i', 1) + wire.text('range') + struct.pack('>i', 4) + b'\0\0\0\0'
-        return wire.frame(11, 1, body)
-
-    w.client('kcat', '-b', BOOT, '-X', 'auto.offset.reset=earliest', '-e', '-q', '-G', 'warm', 'of-kcat', check=False)
-    before = w.settle()['tidemark_pool_free{pool="mail",core="0"}']
-    count = 10000 if FULL else 2000
-    for i in range(count):
-        s = w.connect()
-        s.sendall(join(f'abandoned-{i % 100}'))
-        if i % 20 == 0:
-            time.sleep(0.001)
-        s.close()
-    m = w.settle(30)
-    expect(m['tidemark_requests_in_progress'] == 0, f'{m["tidemark_requests_in_progress"]} requests are kept')
-    expect(m['tidemark_pool_free{pool="mail",core="0"}'] == before, 'letters are missing')
-    expect(w.total('tidemark_group_cancels_total', m) > count / 2, f'{w.total("tidemark_group_cancels_total", m)} were waited for')
-
-
-@case
-def internal_topics_are_not_for_clients(w):
-    w.client('kcat', '-b', BOOT, '-X', 'auto.offset.reset=earliest', '-e', '-q', '-G', 'inside', 'of-kcat', check=False)
-    s = w.connect()
-    error, _ = wire.produce_result(ask(s, wire.produce('__consumer_offsets', wire.batch([b'x']))), '__consumer_offsets')
-    expect(error == 17, f'a record in __consumer_offsets: error {error}')
-    s.close()
-    used = sum(f.stat().st_blocks * 512 for d in w.data.glob('__consumer_offsets-*') for f in d.iterdir())
-    expect(len(list(w.data.glob('__consumer_offsets-*'))) == 50 and used < 8 << 20, f'fifty partitions use {used >> 20} MiB')
-
-
-def wait_until(seconds, holds, text):
-    end = time.monotonic() + seconds
-    while not holds():
-        expect(time.monotonic() < end, text)
-        time.sleep(0.1)
-
 
 def health(w):
     return sh('ip', 'netns', 'exec', w.ns_broker, 'curl', '-s', '-m', 5, 'http://127.0.0.1:9644/healthz').stdout.strip()
@@ -1771,7 +1541,7 @@ def a_full_disk_refuses_and_recovers(w):
         s = w.connect()
         errors = []  # what was a megabyte too much may have room for half of one
         while len(errors) < 5 and (not errors or errors[-1] == 0):
-            errors.append(wire.produce_result(ask(s, wire.produce('full', wire.batch([b'z' * 500000]))), 'full')[0])
+            errors.append(wire.produce_result(wire.ask(s, wire.produce('full', wire.batch([b'z' * 500000]))), 'full')[0])
         s.close()
         expect(errors[-1] == 56, f'a full disk is answered with {errors}')
         before = w.consume('full')

@@ -81,6 +81,11 @@ def receive(s):
         return None
 
 
+def ask(s, data):
+    s.sendall(data)
+    return receive(s)
+
+
 def read(s, n):
     out = b''
     while len(out) < n:

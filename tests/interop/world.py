@@ -22,6 +22,7 @@ BROKER6 = 'fd78::1'
 CLIENT6 = 'fd78::100'
 BOOT6 = f'[{BROKER6}]:{PORT}'
 BOOT = f'{BROKER}:{PORT}'
+FULL = os.environ.get('TIDE_FULL') == '1'
 
 
 SERVICE = """
@@ -47,6 +48,17 @@ class Failure(Exception):
 def expect(holds, text):
     if not holds:
         raise Failure(text)
+
+
+def wait_until(seconds, holds, text):
+    end = time.monotonic() + seconds
+    while not holds():
+        expect(time.monotonic() < end, text)
+        time.sleep(0.1)
+
+
+def lines(n, word='line'):
+    return ''.join(f'{word} {i:07d}\n' for i in range(n))
 
 
 def inside(namespace, f):
