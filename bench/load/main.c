@@ -137,7 +137,6 @@ static bool start_together(void)
             return false;
         if (clock_ns(CLOCK_MONOTONIC) > until) {
             fprintf(stderr, "tidemark-load: not everybody is connected within setup.s=%lu\n", run.options.setup_s);
-            stopped = 1;
             return false;
         }
         usleep(1000);
@@ -189,6 +188,8 @@ static int measure(void)
         begun++;
     stopped |= begun < run.count;
     bool started = start_together();
+    if (!started)
+        stopped = 1; /* those that wait for one that failed end, too */
     load_report_begin(&r);
     for (unsigned i = 0; i < begun; i++)
         (void)pthread_join(run.threads[i].id, NULL);
