@@ -99,10 +99,12 @@ static bool port_next(struct load_transport *t, struct load_event *ret)
         l->up |= (e.bits & TCP_EVENT_WRITABLE) != 0;
         if (e.bits & TCP_EVENT_READABLE)
             ret->bits |= LOAD_READABLE;
-        if (e.bits & (TCP_EVENT_PEER_CLOSED | TCP_EVENT_GONE))
+        if (e.bits & TCP_EVENT_PEER_CLOSED)
             ret->bits |= LOAD_DOWN;
-        if (e.bits & TCP_EVENT_GONE)
+        if (e.bits & TCP_EVENT_GONE) { /* and nothing is asked of it any more, whatever came before */
             l->conn = NULL;
+            ret->bits = LOAD_DOWN;
+        }
         return true;
     }
     return false;
