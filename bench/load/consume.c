@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is read back. */
-#include <stdlib.h>
-
 #include "bench/load/internal.h"
 #include "kafka/batch.h"
 #include "kafka/errors.h"
-#include "tidemark/assert.h"
 
 void worker_ask_fetch(struct load_worker *w, struct load_client *c)
 {
@@ -38,7 +35,6 @@ static void on_record(struct load_worker *w, const struct batch_record *rec)
     case CONTENT_MORE: return;
     case CONTENT_DUPLICATE: w->result.duplicates++; return;
     case CONTENT_DAMAGED: w->result.damaged++; return;
-    case CONTENT_FOREIGN: w->result.foreign++; return;
     case CONTENT_DISORDER: w->result.disorder++; break;
     case CONTENT_FIRST: break;
     }
@@ -63,7 +59,8 @@ static size_t on_batch(struct load_worker *w, struct load_client *c, const uint8
     batch_header_parse(p, &h);
     if (h.batch_length < BATCH_LENGTH_MIN || batch_size(&h) > left)
         return 0;
-    bool good = h.magic == 2 && h.last_offset_delta >= 0 && batch_crc_update(0, p + BATCH_ATTRIBUTES, batch_size(&h) - BATCH_ATTRIBUTES) == h.crc;
+    bool counted = h.base_offset >= 0 && h.last_offset_delta >= 0 && h.base_offset < INT64_MAX - h.last_offset_delta;
+    bool good = h.magic == 2 && counted && batch_crc_update(0, p + BATCH_ATTRIBUTES, batch_size(&h) - BATCH_ATTRIBUTES) == h.crc;
     if (!good)
         w->result.damaged++;
     if (good && batch_codec_of(&h) == CODEC_NONE && !(h.attributes & BATCH_CONTROL)) {
@@ -102,12 +99,6 @@ void worker_on_fetched(struct load_worker *w, struct load_client *c, struct wire
         if (worker_leader_is_elsewhere(error))
             worker_client_lost(w, c);
         return;
-    }
-    if (records.len > w->scratch_size) {
-        free(w->scratch);
-        w->scratch_size = records.len;
-        w->scratch = malloc(w->scratch_size);
-        TIDE_ASSERT(w->scratch != NULL); /* bounded by LOAD_FRAME_MAX */
     }
     tide_slice_copy(records, w->scratch);
     w->result.bytes += records.len;

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CONTENT_HEAD = 32, CONTENT_NUMBER_MAX = INT32_MAX };
+enum { CONTENT_HEAD = 32 };
 
 /* One for all producers of a worker: the template of a batch, of which only what differs is written anew. */
 struct content {
@@ -58,7 +58,6 @@ enum content_verdict {
     CONTENT_MORE,      /* a further one of it */
     CONTENT_DUPLICATE, /* seen before */
     CONTENT_DISORDER,  /* the first record of a batch behind a later one; a sample, too */
-    CONTENT_FOREIGN,   /* of another run, or nothing of ours */
     CONTENT_DAMAGED,   /* ours, and not as it was sent */
 };
 /* Who sent it; false: foreign. */

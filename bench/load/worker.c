@@ -374,7 +374,8 @@ bool load_worker_init(struct load_worker *w, const struct load_options *o, struc
     w->clients = calloc(lines, sizeof(*w->clients));
     w->client_of_producer = calloc(o->producers, sizeof(uint32_t));
     w->metadata = calloc(1, sizeof(*w->metadata));
-    if (w->clients == NULL || w->client_of_producer == NULL || w->metadata == NULL || !load_result_init(&w->result, o))
+    w->scratch = o->consume ? malloc(LOAD_FRAME_MAX) : NULL;
+    if (w->clients == NULL || w->client_of_producer == NULL || w->metadata == NULL || (o->consume && w->scratch == NULL) || !load_result_init(&w->result, o))
         return false;
     double share = 0;
     for (uint32_t i = 0; i < o->producers; i++)

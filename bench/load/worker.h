@@ -135,7 +135,6 @@ struct load_worker {
     uint64_t start_ns; /* 0: not started */
     int64_t start_wall_ms;
     uint64_t warmup_ns, end_ns; /* from the start */
-    bool stopped;
     struct load_schedule schedule;
     bool schedule_over;
 
@@ -154,8 +153,7 @@ struct load_worker {
     struct load_request *requests, *free;
     uint64_t request_count, waiting, in_flight;
     struct content content;
-    uint8_t *scratch; /* a fetched answer in one piece */
-    size_t scratch_size;
+    uint8_t *scratch; /* a fetched answer in one piece: LOAD_FRAME_MAX, of which only what came is touched */
 
     struct load_result result;
     char error[LOAD_ERROR_MAX]; /* setup has failed */

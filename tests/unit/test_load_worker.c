@@ -46,6 +46,7 @@ static struct world {
     int16_t newest;                   /* highest version of everything; codec's own limit if lower */
     unsigned nonsense;                /* so many answers to come are replaced */
     unsigned nonsense_kind;
+    int64_t wild_base;                /* the offset that the first batch of one answer claims; 0: its own */
     bool dead_lost;                   /* what broker 1 had and did not answer is lost */
     bool ordered;                     /* brokers check the sequences of the one producer */
     int32_t next_sequence;
@@ -145,6 +146,10 @@ static void on_fetch(struct wire_cursor *c, int16_t v, unsigned broker, struct w
     assert_true(v < 13 || tide_uuid_equal(&t.topic_id, &id));
     put_batches(&r, p.fetch_offset);
     *ret_empty = r.len == 0;
+    if (r.len != 0 && world.wild_base != 0) {
+        store_be64(rte_pktmbuf_mtod(r.head, uint8_t *), (uint64_t)world.wild_base);
+        world.wild_base = 0;
+    }
     fetch_response_put_throttle_time_ms(w, v, 0);
     fetch_response_put_error_code(w, v, 0);
     fetch_response_put_session_id(w, v, 0);
@@ -702,6 +707,20 @@ static void test_nonsense_ends_a_connection(void **state)
     assert_int_equal(r->duplicates, world.produced - 1000);
 }
 
+/* Offsets lie outside the CRC. */
+static void test_an_offset_without_a_next_one(void **state)
+{
+    set("duration.s", "1");
+    make_ready();
+    world.wild_base = INT64_MAX;
+    const struct load_result *r = go();
+    assert_int_equal(r->damaged, 1);
+    assert_int_equal(r->acked, 1000);
+    assert_int_equal(r->records, 999);
+    assert_int_equal(r->missing, 1); /* the reader went on with those behind it */
+    assert_int_equal(r->duplicates + r->disorder, 0);
+}
+
 static int begin_0(void **state) { *state = (void *)0; return begin(state); }
 static int begin_1(void **state) { *state = (void *)1; return begin(state); }
 static int begin_2(void **state) { *state = (void *)2; return begin(state); }
@@ -768,6 +787,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_nonsense_ends_a_connection, begin_2, end),
         cmocka_unit_test_setup_teardown(test_nonsense_ends_a_connection, begin_3, end),
         cmocka_unit_test_setup_teardown(test_nonsense_ends_a_connection, begin_4, end),
+        test(test_an_offset_without_a_next_one),
         test(test_acks_of_nobody),
         test(test_producer_ids_and_many_producers),
     };
