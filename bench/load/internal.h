@@ -34,6 +34,8 @@ const struct load_address *worker_address_for_control(struct load_worker *);
 
 /* produce.c */
 void worker_admit(struct load_worker *);
+/* What was due until now and is not admitted never will be. */
+void worker_admit_nothing(struct load_worker *);
 void worker_pump(struct load_worker *, struct load_client *);
 void worker_on_produced(struct load_worker *, struct load_client *, struct wire_cursor *);
 /* All of the queue is to be sent again. */

@@ -139,24 +139,41 @@ void worker_pump(struct load_worker *w, struct load_client *c)
             return;
 }
 
+/* The next one of the schedule is counted, whatever becomes of it. Returns whose it is. */
+static struct load_client *take_due(struct load_worker *w, uint64_t since, uint64_t *ret_due)
+{
+    uint64_t due = load_schedule_next_ns(&w->schedule), lag = since - due;
+    struct load_interval *i = load_result_interval(&w->result, due);
+    w->result.due++;
+    w->result.measured_due += worker_is_measured(w, due);
+    w->result.late += lag > w->options->lag_us * 1000;
+    i->due++;
+    i->lag_max_ns = TIDE_MAX(i->lag_max_ns, lag);
+    if (worker_is_measured(w, due))
+        load_hist_add(&w->result.lag, lag);
+    *ret_due = due;
+    return &w->clients[1 + load_schedule_take(&w->schedule) % w->producer_count];
+}
+
+void worker_admit_nothing(struct load_worker *w)
+{
+    uint64_t since = w->now_ns - w->start_ns, due;
+    if (w->start_ns == 0 || w->now_ns < w->start_ns)
+        return;
+    for (; load_schedule_next_ns(&w->schedule) <= since; w->result.not_sent++)
+        (void)take_due(w, since, &due);
+}
+
 /* What the schedule asks for until now. */
 void worker_admit(struct load_worker *w)
 {
-    uint64_t since = w->now_ns - w->start_ns;
+    uint64_t since = w->now_ns - w->start_ns, due;
     if (w->start_ns == 0 || w->now_ns < w->start_ns)
         return;
     for (unsigned n = 0; n < ADMITS_PER_TURN && load_schedule_next_ns(&w->schedule) <= since; n++) {
-        uint64_t due = load_schedule_next_ns(&w->schedule), lag = since - due;
-        struct load_client *c = &w->clients[1 + load_schedule_take(&w->schedule) % w->producer_count];
+        struct load_client *c = take_due(w, since, &due);
         struct load_interval *i = load_result_interval(&w->result, due);
         struct load_request *r = w->free;
-        w->result.due++;
-        w->result.measured_due += worker_is_measured(w, due);
-        w->result.late += lag > w->options->lag_us * 1000;
-        i->due++;
-        i->lag_max_ns = TIDE_MAX(i->lag_max_ns, lag);
-        if (worker_is_measured(w, due))
-            load_hist_add(&w->result.lag, lag);
         if (r == NULL || c->next_number == c->fate.bound) {
             w->result.not_sent++;
             continue;

@@ -59,7 +59,7 @@ void load_report_judge(struct load_report *r)
     if ((double)x->late > o->lag_share * (double)x->due)
         reason(r, "late: %lu of %lu requests were noticed more than %lu us after they were due (bound: a share of %g)", x->late, x->due, o->lag_us, o->lag_share);
     if (x->not_sent != 0)
-        reason(r, "not sent: %lu requests found no room (outstanding.max=%lu)", x->not_sent, o->outstanding_max);
+        reason(r, "not sent: %lu requests found no room (outstanding.max=%lu), or the run was over before we came to them", x->not_sent, o->outstanding_max);
     if (x->waiting_max > o->queue_max)
         reason(r, "queue: %lu requests waited to be sent (bound: queue.max=%lu)", x->waiting_max, o->queue_max);
     if (x->failed > o->failed_max)

@@ -425,16 +425,17 @@ void load_worker_start(struct load_worker *w, uint64_t start_ns, int64_t wall_ms
 bool load_worker_done(struct load_worker *w)
 {
     uint64_t end_ns = w->start_ns + w->end_ns;
-    if (w->start_ns == 0 || w->now_ns < end_ns || load_schedule_next_ns(&w->schedule) != TIDE_NEVER)
+    if (w->start_ns == 0 || w->now_ns < end_ns)
         return false;
     if (w->now_ns >= end_ns + (uint64_t)(w->options->drain_s * 1e9))
         return true;
-    return w->waiting + w->in_flight == 0 && worker_missing(w) == 0;
+    return load_schedule_next_ns(&w->schedule) == TIDE_NEVER && w->waiting + w->in_flight == 0 && worker_missing(w) == 0;
 }
 
 void load_worker_finish(struct load_worker *w)
 {
     w->result.missing = worker_missing(w);
+    worker_admit_nothing(w);
     for (uint32_t i = 1; i <= w->producer_count; i++) {
         worker_give_up(w, &w->clients[i].flight);
         worker_give_up(w, &w->clients[i].waiting);

@@ -39,7 +39,7 @@ enum { LOAD_ADDRESSES_MAX = 16, LOAD_ERROR_CODES = 160, LOAD_FRAME_MAX = 64 << 2
 #define LOAD_COUNTERS(X)                                               \
     X(due, "that the schedule asked for")                              \
     X(late, "noticed later than lag.us after they were due")           \
-    X(not_sent, "found no room (outstanding.max)")                     \
+    X(not_sent, "found no room (outstanding.max) or time")             \
     X(sent, "sent for the first time")                                 \
     X(resent, "sent again")                                            \
     X(acked, "acknowledged; with acks=0 handed over")                  \

@@ -37,6 +37,7 @@ static struct world {
     struct load_transport base;
     uint64_t now_ns;
     uint64_t took_ns;                 /* a broker's answer */
+    uint64_t turn_ns;                 /* a turn of the worker takes so long, at least */
     uint64_t stall_from, stall_until; /* on the world's clock: no answer comes in between */
     uint64_t dead_from;               /* broker 1 dies */
     bool silent;                      /* and nobody is told */
@@ -379,11 +380,11 @@ static bool w_next(struct load_transport *t, struct load_event *ret)
 
 static void w_turn(struct load_transport *t, uint64_t until_ns)
 {
-    uint64_t next = until_ns;
+    uint64_t next = until_ns, least = world.now_ns + world.turn_ns;
     for (uint32_t n = 0; n < LINES; n++)
         if (world.lines[n].open && world.lines[n].count != 0)
             next = TIDE_MIN(next, world.lines[n].answers[world.lines[n].first].due_ns);
-    world.now_ns = TIDE_MAX(world.now_ns, next);
+    world.now_ns = TIDE_MAX(least, next);
 }
 
 static void w_destroy(struct load_transport *t) { (void)t; }
@@ -721,6 +722,20 @@ static void test_an_offset_without_a_next_one(void **state)
     assert_int_equal(r->duplicates + r->disorder, 0);
 }
 
+static void test_a_schedule_nobody_can_keep_ends_in_time(void **state)
+{
+    set("rate", "1000000");
+    set("duration.s", "0.1");
+    set("drain.s", "0.05");
+    uint64_t start = make_ready();
+    world.turn_ns = MS;
+    const struct load_result *r = go();
+    expect_near("end", (double)(world.now_ns - start) / 1e6, 150, 2);
+    assert_int_equal(r->due, 100000);
+    assert_true(r->not_sent > 50000);
+    assert_int_equal(r->acked + r->not_sent + r->unanswered, 100000);
+}
+
 static int begin_0(void **state) { *state = (void *)0; return begin(state); }
 static int begin_1(void **state) { *state = (void *)1; return begin(state); }
 static int begin_2(void **state) { *state = (void *)2; return begin(state); }
@@ -788,6 +803,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_nonsense_ends_a_connection, begin_3, end),
         cmocka_unit_test_setup_teardown(test_nonsense_ends_a_connection, begin_4, end),
         test(test_an_offset_without_a_next_one),
+        test(test_a_schedule_nobody_can_keep_ends_in_time),
         test(test_acks_of_nobody),
         test(test_producer_ids_and_many_producers),
     };
