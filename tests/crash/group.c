@@ -8,31 +8,21 @@
  * STRATEGY is a partition.assignment.strategy of librdkafka, or default: then nothing is set but where a group without offsets
  * begins. The library commits by itself, every five seconds and when it gives partitions up.
  */
-#include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <librdkafka/rdkafka.h>
+#include "client.h"
 
 enum { POLL_MS = 100, WATCH_MS = 100, ASK_MS = 5000 };
 
 static FILE *out;
 static const char *topic;
 
-static double now_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
-}
-
 static void each(const char *what, const rd_kafka_topic_partition_list_t *list)
 {
     for (int i = 0; i < list->cnt; i++)
-        fprintf(out, "%s %d %.3f\n", what, list->elems[i].partition, now_ms());
+        fprintf(out, "%s %d %.3f\n", what, list->elems[i].partition, client_now_ms());
     fflush(out);
 }
 
@@ -61,7 +51,7 @@ static void on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_pa
     (void)opaque;
     for (int i = 0; err == 0 && i < list->cnt; i++)
         if (list->elems[i].err == 0 && list->elems[i].offset >= 0)
-            fprintf(out, "committed %d %ld %.3f\n", list->elems[i].partition, (long)list->elems[i].offset, now_ms());
+            fprintf(out, "committed %d %ld %.3f\n", list->elems[i].partition, (long)list->elems[i].offset, client_now_ms());
 }
 
 static void on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
@@ -73,66 +63,32 @@ static void on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
         fprintf(out, "error %s\n", text);
 }
 
-static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
-{
-    (void)rk;
-    (void)level;
-    if (getenv("TIDE_CLIENT_DEBUG") != NULL)
-        fprintf(out, "# %.3f %s %s\n", now_ms(), facility, text);
-}
-
-static void set(rd_kafka_conf_t *c, const char *name, const char *value)
-{
-    char error[256];
-    if (rd_kafka_conf_set(c, name, value, error, sizeof(error)) != RD_KAFKA_CONF_OK) {
-        fprintf(stderr, "%s\n", error);
-        exit(2);
-    }
-}
-
 static rd_kafka_t *open_member(const char *boot, const char *group, const char *name, const char *strategy)
 {
     rd_kafka_conf_t *c = rd_kafka_conf_new();
-    char error[256];
-    set(c, "bootstrap.servers", boot);
-    set(c, "group.id", group);
-    set(c, "client.id", name);
-    set(c, "auto.offset.reset", "earliest");
+    client_set(c, "bootstrap.servers", boot);
+    client_set(c, "group.id", group);
+    client_set(c, "client.id", name);
+    client_set(c, "auto.offset.reset", "earliest");
     if (strcmp(strategy, "default") != 0 && strcmp(strategy, "watch") != 0)
-        set(c, "partition.assignment.strategy", strategy);
-    if (getenv("TIDE_CLIENT_DEBUG") != NULL)
-        set(c, "debug", getenv("TIDE_CLIENT_DEBUG"));
+        client_set(c, "partition.assignment.strategy", strategy);
     rd_kafka_conf_set_rebalance_cb(c, on_rebalance);
     rd_kafka_conf_set_offset_commit_cb(c, on_commit);
     rd_kafka_conf_set_error_cb(c, on_error);
-    rd_kafka_conf_set_log_cb(c, on_log);
-    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, c, error, sizeof(error));
-    if (rk == NULL) {
-        fprintf(stderr, "%s\n", error);
-        exit(2);
-    }
-    rd_kafka_poll_set_consumer(rk);
-    return rk;
-}
-
-static int input_ended(void)
-{
-    struct pollfd p = {.fd = 0, .events = POLLIN};
-    char byte;
-    return poll(&p, 1, 0) > 0 && fread(&byte, 1, 1, stdin) == 0;
+    return client_open(RD_KAFKA_CONSUMER, c, out);
 }
 
 static void watch(rd_kafka_t *rk, int partitions)
 {
-    while (!input_ended()) {
+    while (!client_input_ended()) {
         rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(partitions);
-        double begin = now_ms();
+        double begin = client_now_ms();
         for (int i = 0; i < partitions; i++)
             rd_kafka_topic_partition_list_add(list, topic, i);
         if (rd_kafka_committed(rk, list, ASK_MS) == 0)
             for (int i = 0; i < partitions; i++)
                 if (list->elems[i].err == 0)
-                    fprintf(out, "stands %d %ld %.3f %.3f\n", i, (long)(list->elems[i].offset < 0 ? -1 : list->elems[i].offset), begin, now_ms());
+                    fprintf(out, "stands %d %ld %.3f %.3f\n", i, (long)(list->elems[i].offset < 0 ? -1 : list->elems[i].offset), begin, client_now_ms());
         rd_kafka_topic_partition_list_destroy(list);
         fflush(out);
         usleep(WATCH_MS * 1000);
@@ -145,14 +101,14 @@ static void consume(rd_kafka_t *rk)
     rd_kafka_topic_partition_list_add(list, topic, RD_KAFKA_PARTITION_UA);
     rd_kafka_subscribe(rk, list);
     rd_kafka_topic_partition_list_destroy(list);
-    while (!input_ended()) {
+    while (!client_input_ended()) {
         rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, POLL_MS);
         if (m == NULL) {
             fflush(out);
             continue;
         }
         if (m->err == 0)
-            fprintf(out, "got %d %ld %.3f %.*s\n", m->partition, (long)m->offset, now_ms(), (int)m->len, (const char *)m->payload);
+            fprintf(out, "got %d %ld %.3f %.*s\n", m->partition, (long)m->offset, client_now_ms(), (int)m->len, (const char *)m->payload);
         rd_kafka_message_destroy(m);
     }
     rd_kafka_consumer_close(rk);

@@ -10,26 +10,16 @@
  * acknowledged and how many failed. A fatal error of an idempotent producer ends it with status 1. TIDE_CLIENT_DEBUG=eos,msg
  * has the library say in the history what it does.
  */
-#include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include <librdkafka/rdkafka.h>
+#include "client.h"
 
 enum { FLUSH_MS = 90000, POLL_MS = 10 };
 
 static FILE *out;
 static long acknowledged, failed;
 static char fatal[512]; /* why an idempotent producer gave up */
-
-static double now_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
-}
 
 /* The value is "NAME NUMBER". */
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
@@ -42,11 +32,11 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaqu
     int len = (int)((const char *)m->payload + m->len - space) - 1;
     if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
         failed++;
-        fprintf(out, "failed %d %.*s %s %.3f\n", m->partition, len, space + 1, rd_kafka_err2name(m->err), now_ms());
+        fprintf(out, "failed %d %.*s %s %.3f\n", m->partition, len, space + 1, rd_kafka_err2name(m->err), client_now_ms());
         return;
     }
     acknowledged++;
-    fprintf(out, "acked %d %.*s %ld %.3f\n", m->partition, len, space + 1, (long)m->offset, now_ms());
+    fprintf(out, "acked %d %.*s %ld %.3f\n", m->partition, len, space + 1, (long)m->offset, client_now_ms());
 }
 
 static void on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
@@ -57,54 +47,20 @@ static void on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
         (void)rd_kafka_fatal_error(rk, fatal, sizeof(fatal));
 }
 
-/* A debug line is a comment of the history. */
-static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
-{
-    (void)rk;
-    (void)level;
-    if (getenv("TIDE_CLIENT_DEBUG") != NULL)
-        fprintf(out, "# %.3f %s %s\n", now_ms(), facility, text);
-}
-
-static void set(rd_kafka_conf_t *c, const char *name, const char *value)
-{
-    char error[256];
-    if (rd_kafka_conf_set(c, name, value, error, sizeof(error)) != RD_KAFKA_CONF_OK) {
-        fprintf(stderr, "%s\n", error);
-        exit(2);
-    }
-}
-
 static rd_kafka_t *open_producer(const char *boot, const char *acks, const char *idempotent)
 {
     rd_kafka_conf_t *c = rd_kafka_conf_new();
-    char error[256];
-    set(c, "bootstrap.servers", boot);
-    set(c, "acks", acks);
+    client_set(c, "bootstrap.servers", boot);
+    client_set(c, "acks", acks);
     if (strcmp(idempotent, "default") != 0) {
-        set(c, "enable.idempotence", idempotent);
-        set(c, "reconnect.backoff.max.ms", "200");
-        set(c, "message.timeout.ms", "120000");
-        set(c, "linger.ms", "1");
+        client_set(c, "enable.idempotence", idempotent);
+        client_set(c, "reconnect.backoff.max.ms", "200");
+        client_set(c, "message.timeout.ms", "120000");
+        client_set(c, "linger.ms", "1");
     }
-    if (getenv("TIDE_CLIENT_DEBUG") != NULL)
-        set(c, "debug", getenv("TIDE_CLIENT_DEBUG"));
     rd_kafka_conf_set_dr_msg_cb(c, on_delivery);
     rd_kafka_conf_set_error_cb(c, on_error);
-    rd_kafka_conf_set_log_cb(c, on_log);
-    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, c, error, sizeof(error));
-    if (rk == NULL) {
-        fprintf(stderr, "%s\n", error);
-        exit(2);
-    }
-    return rk;
-}
-
-static int input_ended(void)
-{
-    struct pollfd p = {.fd = 0, .events = POLLIN};
-    char byte;
-    return poll(&p, 1, 0) > 0 && fread(&byte, 1, 1, stdin) == 0;
+    return client_open(RD_KAFKA_PRODUCER, c, out);
 }
 
 static int send_record(rd_kafka_t *rk, const char *topic, int partition, const char *name, long number)
@@ -119,7 +75,7 @@ static int send_record(rd_kafka_t *rk, const char *topic, int partition, const c
         fprintf(stderr, "%s\n", rd_kafka_err2str(e));
         exit(1);
     }
-    fprintf(out, "sent %d %ld %.3f\n", partition, number, now_ms());
+    fprintf(out, "sent %d %ld %.3f\n", partition, number, client_now_ms());
     return 1;
 }
 
@@ -130,14 +86,14 @@ int main(int argc, char **argv)
         return 2;
     }
     int partitions = atoi(argv[3]);
-    double rate = atof(argv[7]), begin = now_ms();
+    double rate = atof(argv[7]), begin = client_now_ms();
     long start = atol(argv[8]), number = start;
     out = fopen(argv[9], "a");
     if (out == NULL || partitions <= 0)
         return 2;
     rd_kafka_t *rk = open_producer(argv[1], argv[5], argv[6]);
-    while (!input_ended() && fatal[0] == 0) {
-        long due = rate > 0 ? start + (long)((now_ms() - begin) * rate / 1e3) : number + 100;
+    while (!client_input_ended() && fatal[0] == 0) {
+        long due = rate > 0 ? start + (long)((client_now_ms() - begin) * rate / 1e3) : number + 100;
         while (number < due && send_record(rk, argv[2], (int)(number % partitions), argv[4], number))
             number++;
         rd_kafka_poll(rk, POLL_MS);

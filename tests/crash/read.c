@@ -7,69 +7,26 @@
  * All partitions from their beginning, without a group. MODE end: until the end of each. MODE along: until standard input
  * ends, and then until the end of each. An offset that is no longer there is an error: nothing is skipped.
  */
-#include <poll.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include <librdkafka/rdkafka.h>
+#include "client.h"
 
 enum { PARTITIONS_MAX = 64, POLL_MS = 50 };
 
 static bool ended[PARTITIONS_MAX];
 
-static double now_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
-}
-
-static void quiet(const rd_kafka_t *rk, int level, const char *facility, const char *text)
-{
-    (void)rk;
-    (void)level;
-    (void)facility;
-    (void)text;
-}
-
-static void set(rd_kafka_conf_t *c, const char *name, const char *value)
-{
-    char error[256];
-    if (rd_kafka_conf_set(c, name, value, error, sizeof(error)) != RD_KAFKA_CONF_OK) {
-        fprintf(stderr, "%s\n", error);
-        exit(2);
-    }
-}
-
 static rd_kafka_t *open_consumer(const char *boot)
 {
     rd_kafka_conf_t *c = rd_kafka_conf_new();
-    char error[256];
-    set(c, "bootstrap.servers", boot);
-    set(c, "group.id", "none");
-    set(c, "enable.auto.commit", "false");
-    set(c, "auto.offset.reset", "error");
-    set(c, "enable.partition.eof", "true");
-    set(c, "reconnect.backoff.max.ms", "200");
-    set(c, "fetch.wait.max.ms", "100");
-    rd_kafka_conf_set_log_cb(c, quiet);
-    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, c, error, sizeof(error));
-    if (rk == NULL) {
-        fprintf(stderr, "%s\n", error);
-        exit(2);
-    }
-    rd_kafka_poll_set_consumer(rk);
-    return rk;
-}
-
-static bool input_ended(void)
-{
-    struct pollfd p = {.fd = 0, .events = POLLIN};
-    char byte;
-    return poll(&p, 1, 0) > 0 && fread(&byte, 1, 1, stdin) == 0;
+    client_set(c, "bootstrap.servers", boot);
+    client_set(c, "group.id", "none");
+    client_set(c, "enable.auto.commit", "false");
+    client_set(c, "auto.offset.reset", "error");
+    client_set(c, "enable.partition.eof", "true");
+    client_set(c, "reconnect.backoff.max.ms", "200");
+    client_set(c, "fetch.wait.max.ms", "100");
+    return client_open(RD_KAFKA_CONSUMER, c, NULL);
 }
 
 static bool all_ended(int partitions)
@@ -89,7 +46,7 @@ static void take(const rd_kafka_message_t *m, FILE *out)
         fprintf(out, "error %s of partition %d\n", rd_kafka_err2name(m->err), m->partition);
     } else {
         ended[m->partition] = false;
-        fprintf(out, "read %d %ld %.3f %.*s\n", m->partition, (long)m->offset, now_ms(), (int)m->len, (const char *)m->payload);
+        fprintf(out, "read %d %ld %.3f %.*s\n", m->partition, (long)m->offset, client_now_ms(), (int)m->len, (const char *)m->payload);
     }
 }
 
@@ -116,7 +73,7 @@ int main(int argc, char **argv)
             take(m, out);
             rd_kafka_message_destroy(m);
         }
-        if (along && input_ended()) {
+        if (along && client_input_ended()) {
             along = false;
             memset(ended, 0, sizeof(ended)); /* what was the end need not be it any more: each is asked once more */
             rd_kafka_topic_partition_list_t *at = rd_kafka_topic_partition_list_copy(list);
