@@ -61,11 +61,20 @@ class Steps:
         self.times, self.values = [time for time, _ in pairs], [value for _, value in pairs]
 
     def before(self, time):
+        """(when, what)"""
         at = bisect.bisect_left(self.times, time)
-        return self.values[at - 1] if at else -1
+        return (self.times[at - 1], self.values[at - 1]) if at else (float('-inf'), -1)
 
     def has_between(self, begin, end, value):
         return value in self.values[bisect.bisect_left(self.times, begin):bisect.bisect_right(self.times, end)]
+
+
+def told(group):
+    """Steps by partition."""
+    commits = collections.defaultdict(list)
+    for partition, offset, time in group.committed:
+        commits[partition].append((time, offset))
+    return {p: Steps(pairs) for p, pairs in commits.items()}
 
 
 def skipped(group, records):
@@ -77,10 +86,7 @@ def skipped(group, records):
 
 def repeated(group):
     """Who is given a partition begins where it was committed, or behind it."""
-    commits = collections.defaultdict(list)
-    for partition, offset, time in group.committed:
-        commits[partition].append((time, offset))
-    steps = {p: Steps(pairs) for p, pairs in commits.items()}
+    steps = told(group)
     sessions = collections.defaultdict(list)
     for member, partition, time in group.assigned:
         sessions[member, partition].append(time)
@@ -89,7 +95,7 @@ def repeated(group):
         begun = [t for t in sessions[member, partition] if t <= time]
         if not begun or partition not in steps:
             continue
-        floor = steps[partition].before(max(begun))
+        _, floor = steps[partition].before(max(begun))
         if offset < floor and (member, partition, max(begun)) not in first:
             first.add((member, partition, max(begun)))
             found.append(f'{group.name}: {member} was given partition {partition} at {max(begun):.0f} and got offset {offset}, although {floor} was committed')
@@ -97,18 +103,17 @@ def repeated(group):
 
 
 def moved_back(group):
-    commits = collections.defaultdict(list)
-    for partition, offset, time in group.committed:
-        commits[partition].append((time, offset))
-    steps = {p: Steps(pairs) for p, pairs in commits.items()}
+    """What a look saw is no less than what was told and seen before it, unless a client took it back: it was told so last, after the look
+    that saw more had begun, or after this one has begun, since an answer may come after what it tells of was seen."""
+    steps = told(group)
     found, last = [], {}
     for partition, offset, begin, _ in sorted(group.stands, key=lambda s: s[2]):
         known = steps.get(partition, Steps([]))
-        time, stood = last.get(partition, (begin, -1))
-        # An answer may come after what it tells of was seen.
-        if offset < max(known.before(begin), stood) and not known.has_between(time if offset < stood else begin, begin + ANSWER_MS, offset):
-            floor = max(known.before(begin), stood)
-            found.append(f'{group.name}: the offset of partition {partition} was {offset} at {begin:.0f}, after {floor} had been committed')
+        stood_at, stood = last.get(partition, (begin, -1))
+        told_at, committed = known.before(begin)
+        taken_back = (committed == offset and told_at >= stood_at) or known.has_between(begin, begin + ANSWER_MS, offset)
+        if offset < max(committed, stood) and not taken_back:
+            found.append(f'{group.name}: the offset of partition {partition} was {offset} at {begin:.0f}, after {max(committed, stood)} had been committed')
         last[partition] = (begin, offset)
     return found
 

@@ -317,7 +317,15 @@ class Histories(unittest.TestCase):
         self.assertEqual(judged(back, ['assigned 0 6', 'got 0 1 7 a', 'got 0 2 8 a'], ['stands 0 2 4 4', 'stands 0 1 5 6']), [])
         self.assertEqual(judged(back, after, ['stands 0 2 4.2 4.3', 'stands 0 1 4.4 6']), [])
         self.assertEqual(judged(back, after, ['stands 0 1 4.7 4.8', 'stands 0 0 5 6']), ['the'])
-        self.assertEqual(group_history.Steps([(5, 1), (2, 7)]).before(6), 1)
+        # A loss is one whatever was committed at that offset before: told and seen within the look before, told long before it, told once more much later.
+        lost = ['assigned 0 1', 'committed 0 1 3.6', 'got 0 0 3.7 a', 'got 0 1 3.8 a', 'committed 0 2 4', 'revoked 0 5']
+        self.assertEqual(judged(lost, after, ['stands 0 2 3.5 4.2', 'stands 0 1 5 6']), ['the'])
+        self.assertEqual(judged(lost, after, ['stands 0 2 4.5 4.6', 'stands 0 1 5 6']), ['the'])
+        self.assertEqual(judged([*lost, f'committed 0 1 {group_history.ANSWER_MS + 7}'], after, ['stands 0 1 5 6', f'stands 0 1 {group_history.ANSWER_MS + 8} {group_history.ANSWER_MS + 9}']),
+                         ['the'])
+        self.assertEqual(judged(lost[:4], ['assigned 0 6', 'got 0 1 7 a', 'got 0 2 8 a'], ['stands 0 2 4.5 4.6', 'stands 0 1 5 6']), ['the'])  # seen, told to nobody
+        steps = group_history.Steps([(5, 1), (2, 7)])
+        self.assertEqual((steps.before(6), steps.before(2)), ((5, 1), (float('-inf'), -1)))
 
 
 if __name__ == '__main__':
