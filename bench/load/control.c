@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Leaders and how to learn of them; producer ids, where consumers begin. */
+#include <string.h>
+
 #include "bench/load/internal.h"
 #include "kafka/errors.h"
 
@@ -105,6 +107,20 @@ static void follow_leaders(struct load_worker *w)
     }
 }
 
+/* A name that was found is not asked for again: that blocks, and answers come in the middle of a run. */
+static void find_address(struct load_worker *w, unsigned i)
+{
+    const struct proto_broker *b = &w->metadata->brokers[i];
+    struct load_address *a = &w->addresses[i];
+    if (a->port != 0 && strcmp(w->hosts[i], b->host) == 0) {
+        a->port = b->port;
+    } else if (load_resolve(b->host, b->port, a)) {
+        memcpy(w->hosts[i], b->host, sizeof(b->host));
+    } else {
+        a->port = 0;
+    }
+}
+
 static void on_metadata(struct load_worker *w, struct load_client *c, struct wire_cursor *at)
 {
     struct proto_metadata *m = w->metadata;
@@ -122,8 +138,7 @@ static void on_metadata(struct load_worker *w, struct load_client *c, struct wir
         worker_setup_failed(w, w->options->topic, "the topic has fewer partitions than are to be used");
     w->topic.id = m->topic_id;
     for (unsigned i = 0; i < m->broker_count; i++)
-        if (!load_resolve(m->brokers[i].host, m->brokers[i].port, &w->addresses[i]))
-            w->addresses[i].port = 0;
+        find_address(w, i);
     w->metadata_ns = w->now_ns;
     w->metadata_wanted = false;
     follow_leaders(w);

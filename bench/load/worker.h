@@ -145,7 +145,8 @@ struct load_worker {
     uint64_t metadata_ns; /* when the last answer came; 0: never */
     bool metadata_wanted;
     struct proto_metadata *metadata;
-    struct load_address addresses[PROTO_BROKERS_MAX]; /* of metadata->brokers */
+    struct load_address addresses[PROTO_BROKERS_MAX]; /* of metadata->brokers; port 0: not found */
+    char hosts[PROTO_BROKERS_MAX][PROTO_HOST_MAX];    /* whose those are */
 
     uint32_t client_count, producer_count;
     struct load_client *clients; /* control, then producers, then consumers */
