@@ -4,8 +4,6 @@ import json
 import pathlib
 import statistics
 
-FLOORS = ('echo', 'write')
-
 
 def load(path):
     """Every result under a directory, or one file, sorted by name."""

@@ -43,7 +43,6 @@ class Scenario:
     def __init__(self, path):
         self.name = path.stem
         lines = [x.strip() for x in path.read_text().splitlines()]
-        self.title = ' '.join(x[1:].strip() for x in lines if x.startswith('#'))
         values = dict(x.split('=', 1) for x in lines if x and not x.startswith('#'))
         self.run = {k[4:]: v for k, v in values.items() if k.startswith('run.')}
         self.options = {k: v for k, v in values.items() if not k.startswith('run.')}
@@ -101,7 +100,7 @@ class Bench:
             cluster.helpers.remove(reader)
         expect(p.returncode in (0, 3), f'{stem}: {text[-800:]}')
         found = json.loads(path.read_text())
-        found.update(scenario=s.name, title=s.title, broker=broker, kind=s.kind, rate=rate, sweep=sweep, search=s.search is not None, floor=s.floor, round=number,
+        found.update(scenario=s.name, broker=broker, kind=s.kind, rate=rate, sweep=sweep, search=s.search is not None, floor=s.floor, round=number,
                      wire=f'veth and bridge, {self.args.vdev}', settings=self.told_settings(cluster, broker, more) if s.kind == 'load' else {})
         found['brokers'] = [{'cpu_s': round(cpu_seconds(q.pid) - b, 3)} for q, b in zip(processes, before) if q.poll() is None]
         if reader:

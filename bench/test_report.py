@@ -3,6 +3,7 @@
 import copy
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import report  # noqa: E402
 import results  # noqa: E402
+import scenarios  # noqa: E402
 
 
 def hist(values):
@@ -86,6 +88,16 @@ class Reports(unittest.TestCase):
     def test_medians_of_rounds(self):
         rounds = [result('x', 'tidemark', us) for us in (5, 900, 6)]
         self.assertAlmostEqual(results.median(rounds, 'p50'), 6.5, 0)
+
+    def test_scenarios_say_what_is_known(self):
+        options = re.findall(r'^[A-Z]+\(\w+, "([^"]+)"', (HERE / 'load/options.def').read_text(), re.MULTILINE)
+        settings = (HERE.parent / 'config/settings.def').read_text()
+        paths = list((HERE / 'scenarios').glob('*.conf'))
+        self.assertTrue(paths and 'record.bytes' in options)
+        for s in map(scenarios.Scenario, paths):  # which knows the lines run.*
+            self.assertEqual([k for k in s.options if k not in options and not k.startswith('topic.config.')], [], s.name)
+            self.assertEqual([k for k in s.settings if f'"{k}"' not in settings], [], s.name)
+            self.assertTrue({s.kind, *s.floor} <= {'load', 'echo', 'write'}, s.name)
 
     def test_the_page_has_it_all(self):
         found = a_run()
