@@ -443,8 +443,12 @@ static void on_member(struct control *c)
     const struct member *m = node_member(c->config.node);
     control_log("this broker is %s", member_state_name(m->state));
     switch (m->state) {
+    case MEMBER_FENCED:
+        c->takes_clients = true;
+        break;
     case MEMBER_ACTIVE:
         c->refused_ms = 0;
+        c->takes_clients = true;
         c->was_active = true;
         break;
     case MEMBER_REFUSED:

@@ -102,6 +102,7 @@ struct control {
     bool caught_up; /* the metadata is: replicas are opened from here on */
     bool recovered; /* and the node knows that they are */
     bool was_active; /* this broker was unfenced once */
+    bool takes_clients; /* as in tide_view */
     bool again;
     uint64_t now_ns;
     uint64_t due_ns;  /* the next turn that no event asks for */

@@ -134,6 +134,7 @@ static struct tide_view *fill(struct control *c, struct arena *a)
     qsort(topics, topic_count, sizeof(*topics), by_name);
     tide_view_index(topics, topic_count, slots, names, ids);
     *v = (struct tide_view){.self = c->config.broker_id,
+                            .takes_clients = c->takes_clients,
                             .controller = TIDE_MAX(node_controller(c->config.node), -1),
                             .cluster_index = (int64_t)cluster_index(cluster),
                             .leader_throttle_rate = c->leader_throttle.rate,

@@ -15,7 +15,7 @@
 
 #include <curl/curl.h>
 
-enum { ASK_US = 100000, REFUSAL = 256 };
+enum { ASK_US = 100000, BEGIN_TRIES = 30, UNAVAILABLE = 503, REFUSAL = 256 };
 
 static volatile sig_atomic_t is_over;
 
@@ -55,7 +55,7 @@ static size_t on_bytes(char *bytes, size_t size, size_t count, void *arg)
     return fwrite(bytes, size, count, a->out) * size;
 }
 
-static bool ask(struct answer *a, const char *url)
+static bool ask(struct answer *a, const char *url, unsigned tries)
 {
     char error[CURL_ERROR_SIZE] = "";
     long status = 0;
@@ -63,6 +63,11 @@ static bool ask(struct answer *a, const char *url)
     curl_easy_setopt(a->curl, CURLOPT_ERRORBUFFER, error);
     CURLcode r = curl_easy_perform(a->curl);
     curl_easy_getinfo(a->curl, CURLINFO_RESPONSE_CODE, &status);
+    while (r == CURLE_OK && status == UNAVAILABLE && --tries != 0) { /* cores still have to let go of the last capture */
+        usleep(ASK_US);
+        r = curl_easy_perform(a->curl);
+        curl_easy_getinfo(a->curl, CURLINFO_RESPONSE_CODE, &status);
+    }
     if (r == CURLE_OK && status == 200)
         return true;
     if (r != CURLE_OK)
@@ -97,15 +102,15 @@ static int run(const char *at, const char *out, const char *conn, const char *sn
     curl_easy_setopt(a.curl, CURLOPT_WRITEDATA, &a);
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
-    good = ask(&a, more);
+    good = ask(&a, more, BEGIN_TRIES);
     while (good && !is_over && (seconds == 0 || time(NULL) < until)) {
         usleep(ASK_US);
         fflush(a.out);
-        good = ask(&a, url);
+        good = ask(&a, url, 1);
     }
     if (good) {
         snprintf(more, sizeof(more), "%s&end=1", url);
-        good = ask(&a, more);
+        good = ask(&a, more, 1);
         fprintf(stderr, "%llu bytes in %s\n", a.bytes, out);
     }
     curl_easy_cleanup(a.curl);

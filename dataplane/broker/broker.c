@@ -738,6 +738,11 @@ void broker_begin_turn(struct broker *b, const struct tide_time *t, bool receive
     b->view = atomic_load_explicit(&b->config.publication->now, memory_order_acquire);
 }
 
+bool broker_takes_clients(const struct broker *b)
+{
+    return b->view != NULL && b->view->takes_clients;
+}
+
 static void tell_rotten(struct broker *b, struct partition *p, int64_t offset)
 {
     struct tide_mail *m = partition_rot_is_noted(p, b->config.core) ? NULL : mail_take(b, MAIL_ROTTEN);

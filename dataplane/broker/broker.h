@@ -77,6 +77,7 @@ void broker_destroy(struct broker *);
 void broker_begin_turn(struct broker *, const struct tide_time *, bool receive_buffers_low);
 /* Retries what waits for room, partitions that have work, timeouts. Returns how much it did. */
 unsigned broker_turn(struct broker *, const struct tide_time *, struct tide_out *);
+bool broker_takes_clients(const struct broker *); /* by the view of this turn */
 uint64_t broker_deadline_ns(const struct broker *);
 void broker_on_mail(struct broker *, const struct tide_time *, struct tide_mail *, struct tide_out *);
 void broker_on_bell(struct broker *, const struct tide_time *, uint32_t slot, struct tide_out *);

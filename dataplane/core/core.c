@@ -38,6 +38,7 @@ struct core {
     struct core_gauges gauges;
     uint64_t way; /* of the kernel, as it was last seen */
     bool receive_low;
+    bool listens; /* to clients */
     uint64_t slow_look_ns;
     uint64_t pool_look_ns;
     _Atomic uint32_t conns_asked;    /* control adds one... */
@@ -91,10 +92,6 @@ struct core *core_create(const struct core_config *config)
     if (config->replication_port != 0 && tcp_listen(c->tcp, config->replication_port) != TIDE_OK) {
         core_destroy(c);
         return NULL;
-    }
-    for (unsigned i = 0; i < config->listener_count; i++) {
-        enum tide_status status = tcp_listen(c->tcp, config->listeners[i].port);
-        TIDE_ASSERT(status == TIDE_OK || status == TIDE_EXISTS); /* the other family has the same port */
     }
     return c;
 }
@@ -622,6 +619,16 @@ static void list_conns(struct core *c, const struct tide_time *t)
     atomic_store_explicit(&c->conns_answered, asked, memory_order_release);
 }
 
+/* Before, a client is refused, as by a broker that is not there, and goes to another one. */
+static void listen_to_clients(struct core *c)
+{
+    c->listens = true;
+    for (unsigned i = 0; i < c->config.listener_count; i++) {
+        enum tide_status status = tcp_listen(c->tcp, c->config.listeners[i].port);
+        TIDE_ASSERT(status == TIDE_OK || status == TIDE_EXISTS); /* the other family has the same port */
+    }
+}
+
 unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io)
 {
     c->did = 0;
@@ -630,6 +637,8 @@ unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io
         net_move(&c->net, t->now_ns, io->port, &io->mac);
     look_at_receive_pool(c, t);
     broker_begin_turn(c->broker, t, c->receive_low);
+    if (!c->listens && broker_takes_clients(c->broker))
+        listen_to_clients(c);
     completions(c, t, io);
     mail(c, t, &io->out);
     receive(c, t, io);

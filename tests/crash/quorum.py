@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Three real brokers that decide together, and a fourth that may come. quorum.py --build DIR [--full] [--only NAME] [--list]"""
 import argparse
+import errno
 import json
 import os
 import shutil
@@ -528,6 +529,33 @@ def served(n):
 
 
 @case
+def a_broker_that_knows_nothing_yet_takes_no_clients(n):
+    """What it remembers may be long gone: a client is refused, and goes to another broker, until it has registered."""
+    n.fresh()
+    first, others = n.brokers[0], n.brokers[1:VOTERS]
+    host, port = first.boot.split(':')
+    n.tool('topic', 'create', '--bootstrap', n.boot, '--topic', 'known', '--replication-factor', 3)
+    n.agree()
+    for b in n.brokers[:VOTERS]:
+        b.kill()
+    first.start()
+    wait_until('it reaches out', 20, lambda: 'listens to brokers' in first.said() or first.metrics())
+
+    def connects():
+        r = n.client(sys.executable, '-c', f'import socket; print(socket.socket().connect_ex(("{host}", {port})))')
+        expect(int(r.stdout) in (0, errno.ECONNREFUSED), f'connecting ends with {os.strerror(int(r.stdout))}')
+        return int(r.stdout) == 0
+
+    for _ in range(10):
+        expect(not connects(), 'a broker without a controller answers clients')
+        time.sleep(0.1)
+    others[0].start()
+    wait_until('clients are taken', 60, connects)
+    expect('known' in n.metadata(first)[0], 'the topic is not there')
+    n.start([b for b in n.brokers[:VOTERS] if not b.alive()])
+
+
+@case
 def consumers_read_in_their_rack(n):
     """librdkafka with client.rack: its records come from the broker there, while others are killed, and that one, too."""
     n.fresh(lambda b: {'broker.rack': f'rack-{b.number}'}, replica_selector_class=SELECTOR, replica_lag_time_max_ms=2000)
@@ -541,7 +569,8 @@ def consumers_read_in_their_rack(n):
         more = [f'record {len(sent) + i:06d} {"x" * 200}' for i in range(count)]
         path.write_text('\n'.join(more) + '\n')
         boots = ','.join(b.boot for b in n.up())
-        n.client('kcat', '-b', boots, '-P', '-t', 'near', '-X', 'acks=all', '-X', 'enable.idempotence=true', '-l', path)
+        n.client('kcat', '-b', boots, '-P', '-t', 'near', '-X', 'acks=all', '-X', 'enable.idempotence=true',
+                 '-X', 'sticky.partitioning.linger.ms=0', '-l', path)  # each partition, and so each leader, gets its share
         sent.extend(more)
 
     def consumer(rack, *args):

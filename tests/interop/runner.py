@@ -963,7 +963,8 @@ def frames_are_captured(w):
     def capture(*args):
         mark = w.log.read_text().count('a capture has begun')
         p = subprocess.Popen([*tool, *args], stderr=subprocess.PIPE, text=True)
-        wait_until(20, lambda: w.log.read_text().count('a capture has begun') > mark, 'no capture begins')
+        wait_until(20, lambda: w.log.read_text().count('a capture has begun') > mark or p.poll() is not None, 'no capture begins')
+        expect(p.poll() is None, p.poll() is not None and p.stderr.read())
         return p
 
     def ended(p):

@@ -181,7 +181,7 @@ static void make_view(struct sim *s)
     s->view_topic.id.bytes[0] = 7;
     s->view_topic.partition_count = 1;
     s->view_topic.partitions = &s->view_partition;
-    s->view = (struct tide_view){.version = (uint64_t)s->epoch + 1, .self = 1, .controller = 1, .broker_count = 1,
+    s->view = (struct tide_view){.version = (uint64_t)s->epoch + 1, .takes_clients = true, .self = 1, .controller = 1, .broker_count = 1,
                                  .brokers = &s->view_broker, .topic_count = 1, .topics = &s->view_topic, .hash_mask = 15,
                                  .by_name = s->by_name, .by_id = s->by_id};
     tide_view_index(&s->view_topic, 1, 16, s->by_name, s->by_id);

@@ -457,7 +457,7 @@ static void publish(struct machine *m)
     v->topic.partition_count = s->partitions;
     v->topic.partitions = v->partitions;
     v->topic.config = s->topic;
-    v->view = (struct tide_view){.version = ++s->order, .self = (int32_t)m->id + 1, .controller = 1, .broker_count = s->brokers, .brokers = v->brokers,
+    v->view = (struct tide_view){.version = ++s->order, .takes_clients = true, .self = (int32_t)m->id + 1, .controller = 1, .broker_count = s->brokers, .brokers = v->brokers,
                                  .topic_count = 1, .topics = &v->topic, .hash_mask = 15, .by_name = v->by_name, .by_id = v->by_id,
                                  .leader_throttle_rate = s->throttle_rate, .follower_throttle_rate = s->throttle_rate};
     tide_uuid_to_text(&s->cluster_id, v->view.cluster_id);

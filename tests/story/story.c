@@ -418,7 +418,7 @@ static void show(struct story *s, struct machine *b)
         if (s->isr & 1u << i)
             v->isr[v->partition.isr_count++] = (int32_t)i + 1;
     v->topic = (struct view_topic){.name = "t", .name_len = 1, .id = s->topic_id, .partition_count = 1, .partitions = &v->partition, .config = s->topic};
-    v->view = (struct tide_view){.version = b->image != NULL ? b->image->view.version + 1 : 1, .self = (int32_t)b->number, .controller = 1,
+    v->view = (struct tide_view){.version = b->image != NULL ? b->image->view.version + 1 : 1, .takes_clients = true, .self = (int32_t)b->number, .controller = 1,
                                  .broker_count = s->broker_count, .brokers = v->brokers, .topic_count = 1, .topics = &v->topic, .hash_mask = 15,
                                  .by_name = v->by_name, .by_id = v->by_id};
     tide_uuid_to_text(&s->cluster_id, v->view.cluster_id);

@@ -62,7 +62,7 @@ static void make_view(struct broker_world *w)
 {
     w->view_broker = (struct view_broker){.id = 1, .endpoints = {{.host = "10.0.0.1", .port = 9092}}};
     w->topics[0] = (struct view_topic){.id = {{7}}, .name = "t", .name_len = 1, .partition_count = BW_PARTITIONS, .partitions = w->partitions};
-    w->view = (struct tide_view){.version = 1, .self = 1, .controller = 1, .broker_count = 1, .brokers = &w->view_broker,
+    w->view = (struct tide_view){.version = 1, .takes_clients = true, .self = 1, .controller = 1, .broker_count = 1, .brokers = &w->view_broker,
                                  .topic_count = 1, .topics = w->topics, .hash_mask = 15, .by_name = w->by_name, .by_id = w->by_id};
     tide_view_index(w->topics, 1, 16, w->by_name, w->by_id);
 }
