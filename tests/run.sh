@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds and runs every test; the last line is `N passed, N failed, N skipped`.
+# Builds and runs every test; at the end are the seconds of each suite, what failed, and the line `N passed, N failed, N skipped`.
 #
 #   tests/run.sh                   everything, once
 #   tests/run.sh --suite NAME      one of unit story tcp sim fuzz crash interop pci lint ops; may be repeated
@@ -49,10 +49,37 @@ esac
 [ ${#OPTIONS[@]} -eq 0 ] || [ "$SANITIZE" ] || BUILD=$TIDE_ROOT/build
 
 PASSED=0 FAILED=0 SKIPPED=0
-count() { # count OUTPUT_FILE: adds the last "N passed, N failed" line of a runner
+TIMES=
+REPORT=${TIDE_REPORT:-$(mktemp)} # what failed, for the end of the log: who looks there need not see the rest
+: >"$REPORT"
+
+# failures OUTPUT_FILE STEP: each block that begins with FAILED, its first and its last lines.
+failures() {
+    awk -v step="$2" '
+        function tell(i) {
+            if (head) print head
+            for (i = n > 14 ? n - 13 : 1; head && i <= n; i++) print "    " line[i]
+            head = ""
+        }
+        /^FAILED/ { tell(); n = 0; head = "[" step "] " $0; next }
+        /^(ok|skipped|SKIP|fuzz|suite) / || /^[0-9]+ passed, / { tell(); next }
+        head { line[++n] = $0 }
+        END { tell() }' "$1" | cut -c1-600 >>"$REPORT"
+}
+
+took() { # took STEP SINCE
+    TIMES="$TIMES${TIMES:+, }$1 $((SECONDS - $2)) s"
+}
+
+count() { # count OUTPUT_FILE STEP: adds the last "N passed, N failed" line of a runner
     local line
     line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$1" | tail -1)
-    if [ -z "$line" ]; then FAILED=$((FAILED + 1)); return; fi
+    failures "$1" "$2"
+    if [ -z "$line" ]; then
+        FAILED=$((FAILED + 1))
+        { say "[$2] ended without a count:"; tail -15 "$1" | sed 's/^/    /'; } >>"$REPORT"
+        return
+    fi
     PASSED=$((PASSED + $(sed -E 's/^([0-9]+) passed.*/\1/' <<<"$line")))
     FAILED=$((FAILED + $(sed -E 's/.* ([0-9]+) failed.*/\1/' <<<"$line")))
     grep -q skipped <<<"$line" && SKIPPED=$((SKIPPED + $(sed -E 's/.* ([0-9]+) skipped.*/\1/' <<<"$line"))) || true
@@ -71,12 +98,13 @@ if [ -f "$BUILD/build.ninja" ] && [ ${#OPTIONS[@]} -ne 0 ]; then
 fi
 build_tree "$BUILD" ${OPTIONS[@]+"${OPTIONS[@]}"}
 say "built in $BUILD"
+took build 0
 
 # ---- suites that meson knows ----------------------------------------------------------------------------------------
 
 meson_suite() {
     local suite=$1 log=$BUILD/meson-logs/testlog.json
-    local listed
+    local listed begin=$SECONDS
     listed=$(meson test -C "$BUILD" --list 2>/dev/null)
     grep -q ":$suite\b\|:$suite /" <<<"$listed" || { say "suite $suite: no tests"; return; }
     rm -f "$log"
@@ -88,6 +116,7 @@ import json, os, sys
 log, build, out, suite = sys.argv[1:]
 passed = failed = skipped = 0
 if not os.path.exists(log):
+    print(f'FAILED suite {suite}: it did not run')
     print(open(out).read()[-3000:])
     print('0 passed, 1 failed')
     sys.exit()
@@ -100,28 +129,31 @@ for line in open(log):
     else:
         failed += 1
         print(f"FAILED {t['name']} ({t['result']}); again: {' '.join(t['command'])}")
-        print('\n'.join((t.get('stdout') or '').splitlines()[-40:]))
+        print('\n'.join('  ' + line for line in (t.get('stdout') or '').splitlines()[-40:]))
 print(f'{passed} passed, {failed} failed, {skipped} skipped')
 PY
     sed "s/^\([0-9]* passed.*\)/suite $suite: \1/" "$BUILD/$suite.count"
-    count "$BUILD/$suite.count"
+    count "$BUILD/$suite.count" "$suite"
+    took "$suite" $begin
 }
 
 # ---- fuzzing: the corpora are replayed by meson; here each target gets its seconds ------------------------------------
 
 fuzz_suite() {
-    local dir=$TIDE_ROOT/build-fuzz target
+    local dir=$TIDE_ROOT/build-fuzz target begin
     meson_suite fuzz
+    begin=$SECONDS
     [ "$SANITIZE" = thread ] && return
     command -v clang >/dev/null || { say "suite fuzz: no clang, targets are only replayed"; SKIPPED=$((SKIPPED + 1)); return; }
     if [ ! -f "$dir/build.ninja" ]; then
         CC=clang meson setup "$dir" "$TIDE_ROOT" -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false >"$dir.log" 2>&1 ||
-            { tail -5 "$dir.log"; FAILED=$((FAILED + 1)); return; }
+            { count "$dir.log" "fuzz, its setup"; tail -5 "$dir.log"; return; }
     fi
-    ninja -C "$dir" fuzz-targets >"$dir.log" 2>&1 || { grep -E 'error|FAILED' "$dir.log" | head; FAILED=$((FAILED + 1)); return; }
+    ninja -C "$dir" fuzz-targets >"$dir.log" 2>&1 || { count "$dir.log" "fuzz, its build"; grep -E 'error|FAILED' "$dir.log" | head; return; }
     if [ $FULL = 1 ]; then # until each had its CPU minutes and was quiet at the end
         python3 "$TIDE_ROOT/tests/fuzz/long.py" --build "$dir" 2>&1 | tee "$dir/long.out"
-        count "$dir/long.out"
+        count "$dir/long.out" fuzz
+        took "fuzz targets" $begin
         return
     fi
     for target in "$dir"/tests/fuzz/fuzz_*; do
@@ -133,8 +165,9 @@ fuzz_suite() {
     for target in "$dir"/tests/fuzz/fuzz_*; do
         [ -x "$target" ] && [ -f "$target" ] || continue
         sed '$d' "$dir/$(basename "$target").count"
-        count "$dir/$(basename "$target").count"
+        count "$dir/$(basename "$target").count" fuzz
     done
+    took "fuzz targets" $begin
 }
 
 # ends with a line for count
@@ -157,18 +190,21 @@ fuzz_target() {
 # ---- suites of real processes ----------------------------------------------------------------------------------------------
 
 process_suite() {
-    local suite=$1 tools=$BUILD
+    local suite=$1 tools=$BUILD begin=$SECONDS name="$1 ${RUNNER:-}" out
     shift
+    name="$(echo $name "$@")"
+    out=$BUILD/${name//[ \/]/_}.out
     if [ "$SANITIZE" = thread ]; then # librdkafka's threads are unknown to it: the clients come from the plain build
         build_tree "$TIDE_ROOT/build"
         tools=$TIDE_ROOT/build
         export TSAN_OPTIONS="exitcode=66 suppressions=$TIDE_ROOT/tests/thread.supp"
     fi
     local runner=$TIDE_ROOT/tests/$suite/${RUNNER:-runner.py}
-    if [ ! -f "$runner" ]; then say "suite $suite: not there"; FAILED=$((FAILED + 1)); return; fi
+    if [ ! -f "$runner" ]; then say "suite $suite: not there" | tee -a "$REPORT"; FAILED=$((FAILED + 1)); return; fi
     if [ "$(id -u)" != 0 ]; then say "suite $suite: skipped, it needs root"; SKIPPED=$((SKIPPED + 1)); return; fi
-    python3 "$runner" --build "$BUILD" --tools "$tools" "$@" 2>&1 | tee "$BUILD/$suite.out"
-    count "$BUILD/$suite.out"
+    python3 "$runner" --build "$BUILD" --tools "$tools" "$@" 2>&1 | tee "$out"
+    count "$out" "$name"
+    took "$name" $begin
 }
 
 # The emulated machine. What it takes is installed; where it cannot be had, there is nothing to run on.
@@ -215,5 +251,8 @@ for s in $SUITES; do
     esac
 done
 
+say "seconds: $TIMES"
+cat "$REPORT"
+[ "${TIDE_REPORT:-}" ] || rm -f "$REPORT"
 say "$PASSED passed, $FAILED failed, $SKIPPED skipped"
 [ "$FAILED" = 0 ] && [ "$PASSED" != 0 ]

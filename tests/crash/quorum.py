@@ -641,8 +641,7 @@ def main():
             print(f'ok      {f.__name__} ({time.monotonic() - began:.1f} s)', flush=True)
         except (Failure, subprocess.SubprocessError, OSError, KeyError, IndexError, ValueError):
             failed += 1
-            traceback.print_exc(limit=4)
-            print(f'FAILED  {f.__name__}\n        show it again: {sys.argv[0]} --build {a.build} --only {f.__name__}', flush=True)
+            print(f'FAILED  {f.__name__}\n        show it again: {sys.argv[0]} --build {a.build} --only {f.__name__}\n{traceback.format_exc(limit=4)}', flush=True)
     net.close()
     print(f'{passed} passed, {failed} failed, 0 skipped')
     return 1 if failed or not passed else 0

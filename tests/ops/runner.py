@@ -316,15 +316,15 @@ def main():
         if args.list:
             print(f.__name__)
         elif args.only in (None, f.__name__):
+            begin = time.monotonic()
             try:
                 f(args.build)
                 passed += 1
-                print(f'ok     {f.__name__}', flush=True)
+                print(f'ok     {f.__name__} ({time.monotonic() - begin:.1f} s)', flush=True)
             except (Failure, subprocess.SubprocessError, OSError, AttributeError) as e:
                 failed += 1
                 print(f'FAILED {f.__name__}; again: sudo {HERE / "runner.py"} --build {args.build} --only {f.__name__}', flush=True)
-                traceback.print_exc()
-                print(getattr(e, 'stderr', ''))
+                print(traceback.format_exc(), getattr(e, 'stderr', None) or '', flush=True)
     if not args.list:
         print(f'{passed} passed, {failed} failed')
     return 1 if failed else 0
