@@ -130,6 +130,9 @@ static void port(FILE *f, const struct world *w, unsigned p)
     fprintf(f, "tidemark_link_up{port=\"%u\"} %d\ntidemark_port_active{port=\"%u\"} %d\ntidemark_port_in_use{port=\"%u\"} %d\n", p, nic_link_up(w->nic, p),
             p, r.is_active, p, r.is_in);
     fprintf(f, "tidemark_port_link_downs_total{port=\"%u\"} %lu\ntidemark_port_stucks_total{port=\"%u\"} %lu\n", p, r.downs, p, r.stucks);
+    fprintf(f, "tidemark_port_stamps{port=\"%u\"} %d\ntidemark_port_clock_known{port=\"%u\"} %d\n", p, r.stamps, p, r.clock_known);
+    if (r.stamps)
+        fprintf(f, "tidemark_port_clock_hertz{port=\"%u\"} %.0f\ntidemark_port_clock_losses_total{port=\"%u\"} %lu\n", p, r.clock_hz, p, r.clock_losses);
     fprintf(f, "tidemark_port_resets_total{port=\"%u\"} %lu\ntidemark_port_restarts_total{port=\"%u\"} %lu\n", p, r.resets, p, r.restarts);
 }
 

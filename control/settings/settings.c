@@ -66,6 +66,7 @@ static const struct {
     FIELD("unclean.leader.election.enable", unclean_leader_election_enable),
     FIELD("ack.durability", ack_durability),
     FIELD("message.timestamp.type", message_timestamp_type),
+    FIELD("append.time.source", append_time_source),
     FIELD("message.timestamp.before.max.ms", message_timestamp_before_max_ms),
     FIELD("message.timestamp.after.max.ms", message_timestamp_after_max_ms),
 #undef FIELD

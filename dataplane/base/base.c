@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "tidemark/arrival.h"
 #include "tidemark/assert.h"
 #include "tidemark/types.h"
 
@@ -6,6 +7,7 @@
 #include <stdlib.h>
 
 _Atomic unsigned long tide_expect_failures;
+struct tide_arrival_field tide_arrival_field = {.offset = -1};
 
 _Noreturn void tide_assert_failed(const char *expression, const char *file, int line)
 {

@@ -357,7 +357,8 @@ static struct partition_append append_of(const struct tide_mail *m)
                                      .acks = m->append.acks,
                                      .api_version = m->append.api_version,
                                      .transactional_id_given = m->append.transactional_id_given,
-                                     .leader_epoch = m->append.leader_epoch};
+                                     .leader_epoch = m->append.leader_epoch,
+                                     .arrived_ms = m->append.arrived_ms};
 }
 
 /* Sends a compressed batch to a helper. TIDE_OK: it needs none, or the verdict is there. */

@@ -84,6 +84,7 @@ struct request {
     uint32_t heap_at;     /* place in the deadline heap + 1; 0 = none */
     uint64_t deadline_ns;
     uint64_t start_ns;
+    uint64_t arrived_ns; /* the last frame of the session's bytes when it was cut out of them (arrival.h) */
     uint32_t outstanding; /* letters, jobs and disk reads that will come back */
     bool silent;          /* no response is due (acks=0) */
     bool close_after;     /* close the connection when this one's turn comes */
@@ -255,6 +256,7 @@ struct session {
     uint32_t credit;
     uint32_t uncredited; /* received bytes whose window is still closed */
     uint64_t muted_until_ns;
+    uint64_t arrived_ns;  /* the newest bytes */
     uint64_t progress_ns; /* last time bytes came in or a request was taken */
     struct tide_rope in;
     struct tide_rope out;

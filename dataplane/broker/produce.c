@@ -278,6 +278,11 @@ bool batch_is_compressed(struct tide_slice records)
     return (attributes[1] & BATCH_CODEC_MASK) != 0;
 }
 
+static int64_t arrived_ms(const struct broker *b, const struct request *r)
+{
+    return b->time.wall_ms - (int64_t)((b->time.now_ns - r->arrived_ns) / TIDE_NS_PER_MS);
+}
+
 static void send_letter(struct broker *b, struct request *r, struct produce_entry *e,
                         struct tide_slice records, int32_t leader_epoch, uint32_t home, bool transactional,
                         struct tide_out *out)
@@ -290,6 +295,7 @@ static void send_letter(struct broker *b, struct request *r, struct produce_entr
                                      .api_version = r->api_version,
                                      .transactional_id_given = transactional,
                                      .leader_epoch = leader_epoch,
+                                     .arrived_ms = arrived_ms(b, r),
                                      .request = r,
                                      .entry = e};
     tide_slice_hold(records);
@@ -310,7 +316,8 @@ static void append_entry(struct broker *b, struct request *r, struct produce_ent
                                  .acks = r->produce.acks,
                                  .api_version = r->api_version,
                                  .transactional_id_given = transactional,
-                                 .leader_epoch = vp->leader_epoch};
+                                 .leader_epoch = vp->leader_epoch,
+                                 .arrived_ms = arrived_ms(b, r)};
     struct partition_appended ret;
     uint32_t slot = partition_slot(p);
 

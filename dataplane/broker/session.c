@@ -8,6 +8,7 @@
  */
 #include "broker/internal.h"
 
+#include "tidemark/arrival.h"
 #include "tidemark/bytes.h"
 
 enum { FRAME_SIZE_BYTES = 4 };
@@ -170,6 +171,8 @@ void session_on_bytes(struct session *s, const struct tide_time *t, struct tide_
     }
     s->uncredited += bytes->len;
     s->progress_ns = t->now_ns;
+    if (bytes->len != 0)
+        s->arrived_ns = tide_arrival_ns(bytes->tail, t->now_ns);
     take_bytes(s, bytes);
     session_run(s, out);
 }

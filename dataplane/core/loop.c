@@ -26,6 +26,8 @@ struct loop {
     uint32_t self;
     bool port_without_fd;
     int doorbell;
+    uint64_t wall_read_ns;
+    int64_t wall_ahead_ns; /* of CLOCK_MONOTONIC */
 };
 
 uint64_t loop_now_ns(void)
@@ -35,12 +37,19 @@ uint64_t loop_now_ns(void)
     return (uint64_t)ts.tv_sec * TIDE_NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
-static struct tide_time read_clock(void)
+/* The wall clock is looked at once a millisecond, its unit, and goes with the other one in between: what the kernel has at hand for less
+ * (CLOCK_REALTIME_COARSE) is up to four of them behind. */
+static struct tide_time read_clock(struct loop *l)
 {
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME_COARSE, &ts);
-    return (struct tide_time){.now_ns = loop_now_ns(),
-                              .wall_ms = (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000};
+    struct tide_time t = {.now_ns = loop_now_ns()};
+    if (t.now_ns - l->wall_read_ns >= TIDE_NS_PER_MS) {
+        struct timespec ts;
+        clock_gettime(CLOCK_REALTIME, &ts);
+        l->wall_read_ns = t.now_ns;
+        l->wall_ahead_ns = (int64_t)ts.tv_sec * (int64_t)TIDE_NS_PER_S + ts.tv_nsec - (int64_t)t.now_ns;
+    }
+    t.wall_ms = ((int64_t)t.now_ns + l->wall_ahead_ns) / (int64_t)TIDE_NS_PER_MS;
+    return t;
 }
 
 static void watch_all(struct loop *l)
@@ -191,7 +200,7 @@ void loop_run(const struct loop_config *config)
         struct tide_time t;
         unsigned did;
         take_inputs(&l);
-        t = read_clock();
+        t = read_clock(&l);
         did = core_turn(config->core, &t, l.io);
         did += give_outputs(&l);
         rte_rcu_qsbr_quiescent(config->qsbr, l.self);

@@ -13,6 +13,7 @@
 #include "nic/nic_internal.h"
 #include "nic/nic_socket.h"
 #include "nic/soft.h"
+#include "tidemark/arrival.h"
 #include "tidemark/assert.h"
 
 /* True when the frame may go on; otherwise it has been counted and freed. */
@@ -35,6 +36,25 @@ static bool rx_accept(const struct nic *nic, const struct nic_port *p, struct ti
     return false;
 }
 
+/* Turns what the card's clock said into our time. */
+static void tell_arrivals(const struct nic_port *p, struct tide_counters *c, struct rte_mbuf **frames, unsigned count)
+{
+    uint64_t which = tide_pub64_peek(&p->model_pub);
+    unsigned stamped = 0, told = 0;
+    for (unsigned i = 0; i < count; i++) {
+        struct rte_mbuf *m = frames[i];
+        if (!tide_arrival_is_stamped(m))
+            continue;
+        stamped++;
+        if (which != 0 && port_clock_ns(&p->models[which - 1], *tide_arrival_stamp(m), tide_arrival_stamp(m)))
+            told++;
+        else
+            m->ol_flags &= ~tide_arrival_field.flag;
+    }
+    tide_count_many(c, COUNTER_rx_stamped, told);
+    tide_count_many(c, COUNTER_rx_stamps_unused, stamped - told);
+}
+
 static unsigned rx_port(struct nic *nic, unsigned index, unsigned queue,
                         struct rte_mbuf **frames, unsigned max)
 {
@@ -53,6 +73,8 @@ static unsigned rx_port(struct nic *nic, unsigned index, unsigned queue,
         rte_pktmbuf_free_bulk(frames, got);
         return 0;
     }
+    if (p->plan.rx_stamped)
+        tell_arrivals(p, c, frames, got);
     for (unsigned i = 0; i < got; i++) {
         struct rte_mbuf *m = frames[i];
         bytes += m->pkt_len;

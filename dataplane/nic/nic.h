@@ -12,6 +12,8 @@
  * One port carries the address at a time, and only its frames come up; the others stand by (port_watch.h). While a port is
  * started anew no core touches it: what is to go through it is dropped and counted, as is what finds no room at one that stands by.
  *
+ * Frames of a port that stamps them, and whose clock can be read, say when they arrived (arrival.h); which ports do is in the start-up log.
+ *
  * m->port of a received frame is the index of the port here (0 .. nic_port_count - 1), and the
  * same number in a frame handed to nic_tx chooses the port.
  *
@@ -188,6 +190,10 @@ struct nic_watch_report {
     bool is_in; /* false: it is being started anew */
     uint64_t downs, stucks, resets, restarts;
     uint64_t failovers; /* of all ports */
+    bool stamps;        /* it says when a frame arrived (arrival.h) */
+    bool clock_known;   /* and its clock is known: the stamps are used */
+    uint64_t clock_losses; /* times it was not what had been foreseen, or could not be read */
+    double clock_hz;       /* 0: not known */
 };
 void nic_watch_report(const struct nic *nic, unsigned port, struct nic_watch_report *ret); /* [control] */
 

@@ -12,6 +12,7 @@
 #include "nic/nic.h"
 #include "nic/pool.h"
 #include "nic/port_caps.h"
+#include "nic/port_clock.h"
 #include "nic/port_watch.h"
 #include "nic/tap.h"
 #include "tidemark/published.h"
@@ -54,6 +55,13 @@ struct nic_port {
     int node; /* of NUMA; -1: not known */
     bool spreads; /* key and table are ours, asked and answered */
     char driver[64];
+    /* Which of the models the cores use, plus one; 0: none. Of control, with the clock; the model that it leads to is written before, and
+     * again only after every core has passed a quiet point since it led away: an old one is used for the rest of a turn. */
+    struct tide_pub64 model_pub;
+    struct port_clock_model models[2];
+    struct port_clock clock;
+    bool models_busy;      /* model_pub was changed, and cores may still look at the other model */
+    uint64_t models_quiet; /* token of the grace period since then */
     uint64_t socket_dropped; /* of sockets that count from each look on */
     struct rte_mempool *rx_pool;
     int wait_fds[TIDE_CORES_MAX];
@@ -94,6 +102,12 @@ static inline bool nic_is_out(const struct nic_port *p)
 void nic_log_line(const struct nic *nic, const char *line);
 /* [control] Starts a port that no core touches anew, with a reset of the device if wanted. The text says what failed. */
 TIDE_MUST_USE enum tide_status nic_port_restart(struct nic *nic, unsigned index, bool with_reset, char *error_text, size_t size);
+__attribute__((format(printf, 3, 4))) void nic_tell(const struct nic *nic, unsigned index, const char *format, ...);
+/* nic_clock.c. A port's clock can be read; [control] it is read when that is due; it is not what it was; its rate, 0: not known. */
+bool nic_clock_is_there(uint16_t id);
+void nic_clock_look(struct nic *nic, uint64_t now_ns, const struct tide_grace *grace, unsigned index);
+void nic_clock_forget(struct nic_port *p, const struct tide_grace *grace);
+double nic_clock_hz(const struct nic_port *p);
 void nic_watch_begin(struct nic *nic); /* [start] */
 void nic_watch_end(struct nic_port *p);
 

@@ -18,6 +18,7 @@
 #include "nic/nic_internal.h"
 #include "nic/nic_socket.h"
 #include "nic/share.h"
+#include "tidemark/arrival.h"
 #include "tidemark/assert.h"
 #include "tidemark/rss.h"
 #include "xsk_redirect.h"
@@ -59,6 +60,17 @@ void nic_log_line(const struct nic *nic, const char *line)
         nic->config.log_line(nic->config.log_opaque, line);
     else
         fprintf(stderr, "%s\n", line);
+}
+
+void nic_tell(const struct nic *nic, unsigned index, const char *format, ...)
+{
+    char line[NIC_ERROR_TEXT + 128];
+    va_list args;
+    int n = snprintf(line, sizeof(line), "port %u %s: ", index, nic->ports[index].device.name);
+    va_start(args, format);
+    vsnprintf(line + n, sizeof(line) - (size_t)n, format, args);
+    va_end(args);
+    nic_log_line(nic, line);
 }
 
 /* Reads the first line of a small file of sysfs; "" when it cannot be read. */
@@ -212,6 +224,7 @@ static struct port_caps caps_of(const struct nic_port *p, const struct rte_eth_d
         .rx_descriptors_max = info->rx_desc_lim.nb_max,
         .tx_descriptors_max = info->tx_desc_lim.nb_max,
         .tx_segments_max = info->tx_desc_lim.nb_mtu_seg_max,
+        .has_clock = nic_clock_is_there(p->id),
     };
     if (kernel_mtu != 0)
         caps.max_mtu = TIDE_MIN(caps.max_mtu != 0 ? caps.max_mtu : UINT16_MAX, kernel_mtu);
@@ -255,6 +268,16 @@ static enum tide_status reads_all_queues(const struct nic *nic, const struct nic
     return TIDE_REFUSED;
 }
 
+/* Where a frame says when it arrived. Without a place for it the port need not say so. */
+static void prepare_stamps(struct port_plan *plan)
+{
+    if (!plan->rx_stamped || rte_mbuf_dyn_rx_timestamp_register(&tide_arrival_field.offset, &tide_arrival_field.flag) == 0)
+        return;
+    tide_arrival_field.offset = -1;
+    plan->rx_stamped = false;
+    plan->rx_offloads &= ~RTE_ETH_RX_OFFLOAD_TIMESTAMP;
+}
+
 static enum tide_status configure_port(struct nic *nic, struct nic_port *p, struct complaint *c)
 {
     struct rte_eth_dev_info info;
@@ -273,6 +296,7 @@ static enum tide_status configure_port(struct nic *nic, struct nic_port *p, stru
     }
     if (reads_all_queues(nic, p, c) != TIDE_OK)
         return TIDE_REFUSED;
+    prepare_stamps(&p->plan);
     snprintf(p->driver, sizeof(p->driver), "%s", caps.driver);
     p->reta_size = caps.reta_size;
     p->node = node_of(p);

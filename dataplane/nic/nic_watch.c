@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,6 +20,7 @@ void nic_watch_begin(struct nic *nic)
     port_watch_init(&nic->watch, nic->port_count, nic->config.stuck_ns);
     for (unsigned i = 0; i < nic->port_count; i++) {
         struct nic_port *p = &nic->ports[i];
+        port_clock_init(&p->clock, p->plan.rx_stamped);
         p->hears_events = rte_eth_dev_callback_register(p->id, RTE_ETH_EVENT_INTR_RESET, on_event, p) == 0;
         if (p->hears_events)
             (void)rte_eth_dev_callback_register(p->id, RTE_ETH_EVENT_INTR_RMV, on_event, p);
@@ -51,18 +51,7 @@ static struct port_signs signs_of(struct nic *nic, unsigned index)
     return s;
 }
 
-__attribute__((format(printf, 3, 4))) static void tell(const struct nic *nic, unsigned index, const char *format, ...)
-{
-    char line[NIC_ERROR_TEXT + 128];
-    va_list args;
-    int n = snprintf(line, sizeof(line), "port %u %s: ", index, nic->ports[index].device.name);
-    va_start(args, format);
-    vsnprintf(line + n, sizeof(line) - (size_t)n, format, args);
-    va_end(args);
-    nic_log_line(nic, line);
-}
-
-static void restart(struct nic *nic, uint64_t now_ns, unsigned index)
+static void restart(struct nic *nic, uint64_t now_ns, const struct tide_grace *grace, unsigned index)
 {
     struct nic_port *p = &nic->ports[index];
     struct port_life *life = &nic->watch.lives[index];
@@ -71,10 +60,11 @@ static void restart(struct nic *nic, uint64_t now_ns, unsigned index)
     bool well = nic_port_restart(nic, index, life->with_reset, error, sizeof(error)) == TIDE_OK;
     port_watch_on_restarted(&nic->watch, now_ns, index, well);
     p->restart_failed = !well;
+    nic_clock_forget(p, grace); /* it may count from another beginning now */
     if (well)
-        tell(nic, index, "started anew");
+        nic_tell(nic, index, "started anew");
     else if (first)
-        tell(nic, index, "could not be started anew, and is tried again: %s", error);
+        nic_tell(nic, index, "could not be started anew, and is tried again: %s", error);
     if (well) /* pairs with the acquire in nic_is_out */
         atomic_store_explicit(&p->is_out, false, memory_order_release);
 }
@@ -88,19 +78,20 @@ static void look_at(struct nic *nic, uint64_t now_ns, const struct tide_grace *g
         port_watch_on_quiet(&nic->watch, now_ns, index);
     news = port_watch_on_signs(&nic->watch, now_ns, index, &s);
     if (news & PORT_NEWS_UP)
-        tell(nic, index, "the link is up");
+        nic_tell(nic, index, "the link is up");
     if (news & PORT_NEWS_DOWN)
-        tell(nic, index, "the link is down");
+        nic_tell(nic, index, "the link is down");
     if (news & PORT_NEWS_STUCK)
-        tell(nic, index, "its transmit ring has taken nothing for %lu ms while %u frames wait and the link is up%s", (uint64_t)(nic->config.stuck_ns / TIDE_NS_PER_MS),
+        nic_tell(nic, index, "its transmit ring has taken nothing for %lu ms while %u frames wait and the link is up%s", (uint64_t)(nic->config.stuck_ns / TIDE_NS_PER_MS),
              s.waiting, s.can_restart ? "" : "; it belongs to the kernel's driver and cannot be started anew from here");
     if (news & PORT_NEWS_LEAVE) {
         atomic_store_explicit(&p->is_out, true, memory_order_release);
         p->quiet = grace->begin(grace->self);
-        tell(nic, index, "%s", nic->watch.lives[index].with_reset ? "its driver asks for a reset" : "is taken out to be started anew");
+        nic_tell(nic, index, "%s", nic->watch.lives[index].with_reset ? "its driver asks for a reset" : "is taken out to be started anew");
     }
     if (news & PORT_NEWS_RESTART)
-        restart(nic, now_ns, index);
+        restart(nic, now_ns, grace, index);
+    nic_clock_look(nic, now_ns, grace, index);
 }
 
 /* ---- captures ----------------------------------------------------------------------------------------------------------- */
@@ -146,7 +137,7 @@ void nic_watch(struct nic *nic, uint64_t now_ns, const struct tide_grace *grace)
     end_tap(nic, grace);
     if (port_watch_choose(&nic->watch)) {
         tide_pub64_set(&nic->active_pub, nic->watch.active);
-        tell(nic, nic->watch.active, "carries the data address from now on");
+        nic_tell(nic, nic->watch.active, "carries the data address from now on");
     }
     port_watch_check(&nic->watch);
 }
@@ -160,5 +151,9 @@ void nic_watch_report(const struct nic *nic, unsigned port, struct nic_watch_rep
                                      .stucks = p->stucks,
                                      .resets = p->resets,
                                      .restarts = p->restarts,
-                                     .failovers = nic->watch.failovers};
+                                     .failovers = nic->watch.failovers,
+                                     .stamps = nic->ports[port].plan.rx_stamped,
+                                     .clock_known = nic->ports[port].clock.state == PORT_CLOCK_KNOWN,
+                                     .clock_losses = nic->ports[port].clock.lost,
+                                     .clock_hz = nic_clock_hz(&nic->ports[port])};
 }

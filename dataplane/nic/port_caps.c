@@ -70,6 +70,8 @@ enum tide_status port_plan_make(const struct port_caps *caps, const struct port_
     p.tx_offloads =
         caps->tx_offload_capa & (RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM |
                                  RTE_ETH_TX_OFFLOAD_MULTI_SEGS | RTE_ETH_TX_OFFLOAD_TCP_TSO);
+    if (caps->has_clock)
+        p.rx_offloads |= caps->rx_offload_capa & RTE_ETH_RX_OFFLOAD_TIMESTAMP;
     if (wish->no_offloads)
         p.rx_offloads = p.tx_offloads = 0;
     if (strcmp(caps->driver, "net_tap") == 0) /* it gets the sums of chained packets wrong (22.11, seen on the wire) */
@@ -82,6 +84,7 @@ enum tide_status port_plan_make(const struct port_caps *caps, const struct port_
     p.rx_tcp_checked = (p.rx_offloads & RTE_ETH_RX_OFFLOAD_TCP_CKSUM) != 0;
     p.tx_ip_summed = (p.tx_offloads & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM) != 0;
     p.tx_tcp_summed = (p.tx_offloads & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) != 0;
+    p.rx_stamped = (p.rx_offloads & RTE_ETH_RX_OFFLOAD_TIMESTAMP) != 0;
     p.one_segment = (p.tx_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) == 0;
     p.segments_max = caps->tx_segments_max != 0 ? caps->tx_segments_max : UINT16_MAX;
     if (p.one_segment)
@@ -127,11 +130,11 @@ size_t port_plan_text(const struct port_caps *caps, const struct port_wish *wish
         snprintf(text, size,
                  "driver %s, queues rx %u tx %u (of %u/%u, %u cores), descriptors %u/%u, %s, "
                  "rx checksums ip %s tcp %s, tx checksums ip %s tcp %s, "
-                 "segments %s, mtu %u%s%s",
+                 "segments %s, arrival times %s, mtu %u%s%s",
                  caps->driver, p->rx_queues, p->tx_queues, caps->max_rx_queues, caps->max_tx_queues,
                  wish->queues, p->rx_descriptors, p->tx_descriptors, spread, who(p->rx_ip_checked),
                  who(p->rx_tcp_checked), who(p->tx_ip_summed), who(p->tx_tcp_summed),
-                 p->one_segment ? "joined in software" : "by the port", p->mtu, mtu,
+                 p->one_segment ? "joined in software" : "by the port", who(p->rx_stamped), p->mtu, mtu,
                  p->tx_segments_tcp ? ", large tcp packets cut by the port" : "");
     return n < 0 ? 0 : TIDE_MIN((size_t)n, size - 1);
 }

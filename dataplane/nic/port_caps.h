@@ -27,6 +27,7 @@ struct port_caps {
     uint16_t rx_descriptors_max; /* 0: no limit said */
     uint16_t tx_descriptors_max;
     uint16_t tx_segments_max; /* of one frame; 0: no limit said */
+    bool has_clock;           /* that can be read: without it its stamps say nothing to us */
 };
 
 struct port_wish {
@@ -61,6 +62,7 @@ struct port_plan {
     bool tx_ip_summed;     /* the port fills in IP header sums */
     bool tx_tcp_summed;    /* and TCP sums */
     bool tx_segments_tcp;  /* the port cuts a large TCP packet into segments */
+    bool rx_stamped;       /* the port says when a frame arrived */
     bool one_segment;      /* a frame must be one direct mbuf: others are copied together */
 };
 

@@ -484,7 +484,7 @@ static enum tide_status store(struct partition *p, const struct tide_time *t, co
 
     if (append_time) {
         stamp.attributes |= BATCH_LOG_APPEND_TIME;
-        stamp.max_timestamp = t->wall_ms;
+        stamp.max_timestamp = p->config.append_time_source == APPEND_TIME_ARRIVAL ? a->arrived_ms : t->wall_ms;
     }
     if (status == TIDE_OK)
         status = log_make_room(p->log, t, a->records.len, stamp.max_timestamp, out);
@@ -510,7 +510,7 @@ static enum tide_status store(struct partition *p, const struct tide_time *t, co
     ret->error = 0;
     ret->base_offset = base;
     ret->end_offset = base + h->last_offset_delta + 1;
-    ret->log_append_time_ms = append_time ? t->wall_ms : -1;
+    ret->log_append_time_ms = append_time ? stamp.max_timestamp : -1;
     watermark_appended(&p->marks, ret->end_offset);
     (void)watermark_evaluate(&p->marks); /* we have the lease: check_request */
     p->moved = true;

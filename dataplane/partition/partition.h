@@ -89,6 +89,7 @@ struct partition_append {
     int16_t api_version;
     bool transactional_id_given;
     int32_t leader_epoch;        /* the one in the view that routed it; -1: do not compare */
+    int64_t arrived_ms;          /* of the wall clock; what LogAppendTime may be (append.time.source) */
     const struct batch_walk *walked; /* the verdict on a compressed batch; NULL for others */
 };
 /* [home] Must the batch go to a helper first (check.h)? Then *ret_header and *ret_limits say what

@@ -67,6 +67,7 @@ struct mail_append {
     bool parked;                 /* waits at the home core for room */
     void *check;                 /* the home core's, of a compressed batch */
     int32_t leader_epoch;
+    int64_t arrived_ms;
     void *request;               /* the sender's */
     void *entry;
     /* result: struct partition_appended, flat */

@@ -28,6 +28,7 @@ enum core_disk_polled { CORE_DISK_POLLED_AUTO, CORE_DISK_POLLED_OFF };
 enum tcp_segmentation { TCP_SEGMENTATION_AUTO, TCP_SEGMENTATION_OFF };
 enum ack_durability { ACK_DURABILITY_DEVICE, ACK_DURABILITY_MEMORY };
 enum message_timestamp_type { TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME };
+enum append_time_source { APPEND_TIME_CLOCK, APPEND_TIME_ARRIVAL };
 enum cleanup_policy { CLEANUP_DELETE, CLEANUP_COMPACT, CLEANUP_COMPACT_DELETE };
 enum data_rx_checksum_partial { DATA_RX_CHECKSUM_PARTIAL_DROP, DATA_RX_CHECKSUM_PARTIAL_ACCEPT };
 enum data_offload { DATA_OFFLOAD_AUTO, DATA_OFFLOAD_OFF };
@@ -52,6 +53,7 @@ struct tide_topic_config {
     int64_t unclean_leader_election_enable;
     int64_t ack_durability;
     int64_t message_timestamp_type;
+    int64_t append_time_source;
     int64_t message_timestamp_before_max_ms;
     int64_t message_timestamp_after_max_ms;
 };

@@ -4,11 +4,13 @@
 #include "kafka/batch.h"
 #include "log/buffers.h"
 #include "settings/settings.h"
+#include "tidemark/arrival.h"
 
 enum { POOL_COUNT = 255, PATIENCE = 2000, FRAME_ROOM = 1 << 17, PIECE = 1000 };
 
 struct rte_mempool *bw_request_pool, *bw_response_pool, *bw_client_pool;
 static uint8_t scratch[FRAME_ROOM];
+int64_t bw_append_times[8];
 static struct tide_rope body; /* of the response that was read last */
 
 /* ---- life ------------------------------------------------------------------------------------------------- */
@@ -319,6 +321,11 @@ void bw_send_bytes(struct bw_client *c, const void *bytes, size_t len)
     struct tide_rope r = {0};
     for (size_t at = 0; at < len; at += PIECE)
         tide_rope_push(&r, unit_exact_mbuf(bw_client_pool, (const uint8_t *)bytes + at, (uint16_t)TIDE_MIN(len - at, (size_t)PIECE)));
+    if (c->w->stamp_ns != 0) {
+        assert_int_equal(rte_mbuf_dyn_rx_timestamp_register(&tide_arrival_field.offset, &tide_arrival_field.flag), 0);
+        r.tail->ol_flags |= tide_arrival_field.flag;
+        *tide_arrival_stamp(r.tail) = c->w->stamp_ns;
+    }
     broker_begin_turn(c->w->cores[0].broker, &c->w->time, c->w->receive_low);
     session_on_bytes(c->s, &c->w->time, &r, &c->w->cores[0].out);
     take_out(&c->w->cores[0]);
@@ -501,6 +508,7 @@ void bw_produced(struct bw_client *c, int32_t correlation, int16_t *errors, int6
         assert_true(produce_response_partition_response_next(&t.partition_responses, 7, &p));
         errors[i] = p.error_code;
         bases[i] = p.base_offset;
+        bw_append_times[i] = p.log_append_time_ms;
     }
     assert_false(produce_response_partition_response_next(&t.partition_responses, 7, &p));
 }

@@ -48,6 +48,7 @@ struct broker_world {
     struct tide_time time;
     bool hold_disk, hold_jobs; /* completions wait */
     bool receive_low;
+    uint64_t stamp_ns; /* what clients send says that it arrived then; 0: nothing */
     int64_t disk_error; /* every operation of the disk ends with it */
     unsigned before[2]; /* what the pools had */
 };
@@ -61,6 +62,7 @@ struct bw_client {
     bool closed, aborted;
 };
 
+extern int64_t bw_append_times[8]; /* of the partitions of the last bw_produced */
 extern struct rte_mempool *bw_request_pool, *bw_response_pool, *bw_client_pool;
 
 void bw_init(struct broker_world *, uint32_t cores);

@@ -247,6 +247,11 @@ static void test_log_append_time(void **state)
     struct partition_appended a = append(build(2, -1, -1, -1), &plain);
     assert_int_equal(a.error, 0);
     assert_int_equal(a.log_append_time_ms, 5000000);
+    topic.append_time_source = APPEND_TIME_ARRIVAL;
+    partition_configure(p, &topic);
+    struct partition_append how = plain;
+    how.arrived_ms = 4999993;
+    assert_int_equal(append(build(2, -1, -1, -1), &how).log_append_time_ms, 4999993);
 }
 
 /* ---- what is refused ------------------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "broker_world.h"
+#include "settings/settings.h"
 
 enum { ROOM = 1 << 17 };
 
@@ -107,6 +108,42 @@ static void test_errors_are_of_their_partition(void **state)
     assert_int_equal(bases[0], 0);
     assert_int_equal(bases[1], -1);
     assert_int_equal(log_end(1), 1);
+}
+
+/* append.time.source: what the card said of the request's last frame, at home and on the way there by letter; without a stamp, or with one
+ * that cannot be, the turn that took it. */
+static void test_append_times(void **state)
+{
+    static const struct {
+        enum append_time_source source;
+        int64_t before_ns; /* the turn */
+        int64_t before_ms;
+    } rows[] = {
+        {APPEND_TIME_CLOCK, 7 * TIDE_NS_PER_MS, 0},
+        {APPEND_TIME_ARRIVAL, 7 * TIDE_NS_PER_MS, 7},
+        {APPEND_TIME_ARRIVAL, 7 * TIDE_NS_PER_MS - 1, 6},
+        {APPEND_TIME_ARRIVAL, 0, 0}, /* not stamped */
+        {APPEND_TIME_ARRIVAL, -1, 0},
+        {APPEND_TIME_ARRIVAL, 11 * TIDE_NS_PER_S, 0},
+    };
+    w.time.now_ns += 100 * TIDE_NS_PER_S;
+    for (unsigned i = 0; i < TIDE_ARRAY_LEN(rows); i++) {
+        for (unsigned p = 0; p < 4; p++) {
+            struct tide_topic_config config;
+            settings_topic_defaults(&w.settings, &config);
+            config.message_timestamp_type = TIMESTAMP_LOG_APPEND_TIME;
+            config.append_time_source = rows[i].source;
+            partition_configure(w.partitions[p].local, &config);
+        }
+        w.stamp_ns = rows[i].before_ns == 0 ? 0 : w.time.now_ns - (uint64_t)rows[i].before_ns;
+        send((int32_t)i, 1, all, 4);
+        bw_produced(&c, (int32_t)i, errors, bases, 4);
+        for (unsigned p = 0; p < 4; p++) {
+            assert_int_equal(errors[p], 0);
+            assert_int_equal(bw_append_times[p], w.time.wall_ms - rows[i].before_ms);
+        }
+    }
+    w.stamp_ns = 0;
 }
 
 /* The time of the request is over: it says so, and what is appended later is counted once. */
@@ -301,6 +338,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_acks_one_and_all_wait_for_the_device),
         TEST(test_acks_zero),
+        TEST_TWO(test_append_times),
         TEST(test_acks_that_are_none),
         TEST(test_errors_are_of_their_partition),
         TEST(test_the_timeout_of_acks_all),
