@@ -271,6 +271,20 @@ static bool set_addresses(const struct tide_settings *s, struct net_config *ret)
     return s->data_gateway6[0] == 0 || parse_addr(s->data_gateway6, &ret->gateway6, &ignored);
 }
 
+static void find_ptp_clocks(struct world *w)
+{
+    for (unsigned p = 0; p < nic_port_count(w->nic); p++) {
+        struct nic_port_info info;
+        char error[256];
+        nic_port_info(w->nic, p, &info);
+        enum tide_status s = ptp_open(&w->ptp[p], info.interface, error, sizeof(error));
+        if (s == TIDE_OK)
+            control_log("port %u: %s has the PTP clock /dev/ptp%d", p, info.interface, w->ptp[p].index);
+        else if (s == TIDE_REFUSED)
+            control_log("port %u: %s", p, error);
+    }
+}
+
 static bool open_ports(struct world *w, char *error, size_t size)
 {
     const struct tide_settings *s = w->settings;
@@ -529,6 +543,7 @@ static bool make_data_plane(struct world *w, char *error, size_t size)
     w->nic_counters = calloc(w->core_count, sizeof(*w->nic_counters));
     if (w->nic_counters == NULL || !open_ports(w, error, size))
         return false;
+    find_ptp_clocks(w);
     if (nic_port_count(w->nic) > PORTS_USED) {
         snprintf(error, size, "data.ports: %u ports given; one carries the data address, and one may stand by", nic_port_count(w->nic));
         return false;
@@ -652,6 +667,8 @@ static void on_port_look(uv_timer_t *t)
     struct tide_grace grace = tide_grace_over(w->publication.qsbr);
     unsigned before = nic_active_port(w->nic);
     nic_watch(w->nic, loop_now_ns(), &grace);
+    for (unsigned p = 0; p < nic_port_count(w->nic); p++)
+        ptp_look(&w->ptp[p], loop_now_ns());
     capture_on_time(w, loop_now_ns());
     if (nic_active_port(w->nic) != before)
         wake_cores(w); /* core 0 is to announce */
@@ -883,6 +900,8 @@ static int run(struct world *w)
     control_log("stopped%s", status == EXIT_SUCCESS ? "" : ", not cleanly");
 out:
     uv_timer_stop(&w->port_look); /* both look at what goes now, and closing handles below turns the loop */
+    for (unsigned p = 0; w->nic != NULL && p < nic_port_count(w->nic); p++)
+        ptp_close(&w->ptp[p]);
     uv_timer_stop(&w->watchdog.timer);
     if (cores)
         stop_cores(w);

@@ -131,6 +131,9 @@ static void port(FILE *f, const struct world *w, unsigned p)
             p, r.is_active, p, r.is_in);
     fprintf(f, "tidemark_port_link_downs_total{port=\"%u\"} %lu\ntidemark_port_stucks_total{port=\"%u\"} %lu\n", p, r.downs, p, r.stucks);
     fprintf(f, "tidemark_port_stamps{port=\"%u\"} %d\ntidemark_port_clock_known{port=\"%u\"} %d\n", p, r.stamps, p, r.clock_known);
+    if (w->ptp[p].is_known)
+        fprintf(f, "tidemark_port_ptp_offset_ns{port=\"%u\",clock=\"ptp%d\"} %ld\ntidemark_port_ptp_within_ns{port=\"%u\",clock=\"ptp%d\"} %lu\n", p,
+                w->ptp[p].index, w->ptp[p].offset.ns, p, w->ptp[p].index, w->ptp[p].offset.within_ns);
     if (r.stamps)
         fprintf(f, "tidemark_port_clock_hertz{port=\"%u\"} %.0f\ntidemark_port_clock_losses_total{port=\"%u\"} %lu\n", p, r.clock_hz, p, r.clock_losses);
     fprintf(f, "tidemark_port_resets_total{port=\"%u\"} %lu\ntidemark_port_restarts_total{port=\"%u\"} %lu\n", p, r.resets, p, r.restarts);

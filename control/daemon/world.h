@@ -19,6 +19,7 @@
 #include "disk/help_pool.h"
 #include "edge/http.h"
 #include "edge/dirs.h"
+#include "edge/ptp.h"
 #include "node/node.h"
 #include "raft/quorum_files.h"
 #include "nic/nic.h"
@@ -48,6 +49,7 @@ struct world {
     uv_signal_t sigterm;
     uv_signal_t sigint;
     uv_timer_t port_look;
+    struct ptp ptp[TIDE_PORTS_MAX]; /* of the ports' kernel interfaces */
     uint64_t capture_id; /* of who captures; 0: nobody */
     uint64_t capture_ns; /* when he last asked */
     struct shared_port *shared; /* NULL: the data ports are ours alone */

@@ -1069,6 +1069,7 @@ def one_interface_for_the_host_and_the_broker(w):
         out.close()
         expect(got == [b'from the host'], got)
         m = w.metrics()
+        expect(m['tidemark_port_stamps{port="0"}'] == 0 and not [k for k in m if 'ptp' in k], 'a veth has no clock of its own')
         expect(w.total('tidemark_arp_in_total', m) == 0 and w.total('tidemark_icmp_echo_total', m) == 0 and w.total('tidemark_rx_unknown_total', m) == 0,
                {k: v for k, v in m.items() if v and ('arp' in k or 'icmp' in k or 'rx_' in k)})
         # Clients behind a router: the way there, and the router's hardware address, are what the kernel says; also when it changes.

@@ -13,7 +13,7 @@ LEVELS = {
     'nic': set(), 'disk': set(),
     'core': {'base', 'kafka', 'net', 'tcp', 'log', 'partition', 'replica', 'group', 'txn', 'broker', 'nic', 'disk'},
 }
-EDGE_LIBRARIES = {'liburing.h': {'dataplane/disk', 'control/tool', 'bench', 'tests/crash/disk_fault.c'}, 'rte_ethdev.h': {'dataplane/nic', 'tests/unit/test_nic.c'},
+EDGE_LIBRARIES = {'liburing.h': {'dataplane/disk', 'control/tool', 'bench', 'tests/crash/disk_fault.c'}, 'rte_ethdev.h': {'dataplane/nic', 'tests/unit/test_nic.c', 'tests/unit/test_nic_clock.c', 'tests/unit/test_share.c'},
                   'uv.h': {'control'}, 'microhttpd.h': {'control/edge'}, 'ini.h': {'control/settings'},
                   'librdkafka/rdkafka.h': {'control/tool', 'tests/interop', 'tests/crash', 'bench'}}
 FREE = ('control/daemon', 'control/tool', 'tests', 'bench')
