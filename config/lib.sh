@@ -148,14 +148,14 @@ fetch_kernel() {
         touch "$dir/complete"
 }
 
-# build_tree DIR [meson options...]: configures once, then builds everything that is wanted by default.
+# build_tree DIR [meson options...]: configures once, then builds TIDE_TARGETS, or everything that is wanted by default.
 build_tree() {
     local dir=$1
     shift
     if [ ! -f "$dir/build.ninja" ]; then
         meson setup "$dir" "$TIDE_ROOT" "$@" >"$dir.log" 2>&1 || { tail -20 "$dir.log"; fail "meson setup failed, see $dir.log"; }
     fi
-    ninja -C "$dir" >"$dir.log" 2>&1 || { grep -E 'error|FAILED' "$dir.log" | head -20; fail "the build failed, see $dir.log"; }
+    ninja -C "$dir" ${TIDE_TARGETS:-} >"$dir.log" 2>&1 || { grep -E 'error|FAILED' "$dir.log" | head -20; fail "the build failed, see $dir.log"; }
     rm -f "$dir.log"
 }
 

@@ -67,8 +67,8 @@ failures() {
         END { tell() }' "$1" | cut -c1-600 >>"$REPORT"
 }
 
-took() { # took STEP SINCE
-    TIMES="$TIMES${TIMES:+, }$1 $((SECONDS - $2)) s"
+took() { # took STEP SECONDS
+    TIMES="$TIMES${TIMES:+, }$1 $2 s"
 }
 
 count() { # count OUTPUT_FILE STEP: adds the last "N passed, N failed" line of a runner
@@ -96,32 +96,51 @@ fi
 if [ -f "$BUILD/build.ninja" ] && [ ${#OPTIONS[@]} -ne 0 ]; then
     meson configure "$BUILD" "${OPTIONS[@]}" >/dev/null
 fi
-build_tree "$BUILD" ${OPTIONS[@]+"${OPTIONS[@]}"}
+# meson builds the tests of its suites by itself; what else is wanted is for real processes. With the thread sanitizer that is the broker.
+TARGETS=
+case $SANITIZE:" $SUITES " in
+thread:*' interop '* | thread:*' crash '*) TARGETS=control/daemon/tidemarkd ;;
+?*:*' interop '* | ?*:*' ops '* | ?*:*' crash '* | :*) ;;
+*) TARGETS=build.ninja ;; # configured, no more
+esac
+TIDE_TARGETS=$TARGETS build_tree "$BUILD" ${OPTIONS[@]+"${OPTIONS[@]}"}
 say "built in $BUILD"
-took build 0
+took build $SECONDS
 
 # ---- suites that meson knows ----------------------------------------------------------------------------------------
 
 meson_suite() {
-    local suite=$1 log=$BUILD/meson-logs/testlog.json
-    local listed begin=$SECONDS
+    meson_run "$1"
+    meson_told "$1" $?
+}
+
+# What the sanitizers are for: the thread sanitizer for tests that have threads, none for rules that are left out to be noticed.
+meson_run() {
+    local suite=$1 chosen=(--suite "$1") listed begin=$SECONDS
+    case $SANITIZE:$suite in
+    thread:unit) chosen=(--suite threads) ;;
+    ?*:sim) chosen=(--suite sim --no-suite mutants) ;;
+    esac
     listed=$(meson test -C "$BUILD" --list 2>/dev/null)
-    grep -q ":$suite\b\|:$suite /" <<<"$listed" || { say "suite $suite: no tests"; return; }
-    rm -f "$log"
-    # The time limits of tests are those of the small counts.
-    meson test -C "$BUILD" --suite "$suite" --num-processes 2 --timeout-multiplier $([ $FULL = 1 ] && echo 20 || echo 1) \
-        --print-errorlogs --no-stdsplit >"$BUILD/$suite.out" 2>&1
-    python3 - "$log" "$BUILD" "$BUILD/$suite.out" "$suite" <<'PY' >"$BUILD/$suite.count"
+    grep -q ":$suite\b\|:$suite /" <<<"$listed" || { say "suite $suite: no tests" >"$BUILD/$suite.count"; return 1; }
+    rm -f "$BUILD/meson-logs/$suite.json"
+    # The time limits of tests are those of the small counts. The log is the suite's own: another one may run meanwhile.
+    meson test -C "$BUILD" "${chosen[@]}" --num-processes 2 --timeout-multiplier $([ $FULL = 1 ] && echo 20 || echo 1) \
+        --logbase "$suite" --print-errorlogs --no-stdsplit >"$BUILD/$suite.out" 2>&1
+    python3 - "$BUILD/meson-logs/$suite.json" "$BUILD/$suite.out" "$suite" $((SECONDS - begin)) <<'PY' >"$BUILD/$suite.count"
 import json, os, sys
-log, build, out, suite = sys.argv[1:]
+log, out, suite, seconds = sys.argv[1:]
 passed = failed = skipped = 0
+times = []
 if not os.path.exists(log):
+    print(f'suite {suite} took {seconds} s; nothing ran')
     print(f'FAILED suite {suite}: it did not run')
     print(open(out).read()[-3000:])
-    print('0 passed, 1 failed')
+    print('0 passed, 1 failed, 0 skipped')
     sys.exit()
 for line in open(log):
     t = json.loads(line)
+    times.append((t['duration'], t['name'].split(' / ')[-1]))
     if t['result'] in ('OK', 'EXPECTEDFAIL'):
         passed += 1
     elif t['result'] == 'SKIP':
@@ -130,11 +149,17 @@ for line in open(log):
         failed += 1
         print(f"FAILED {t['name']} ({t['result']}); again: {' '.join(t['command'])}")
         print('\n'.join('  ' + line for line in (t.get('stdout') or '').splitlines()[-40:]))
+print(f'suite {suite} took {seconds} s; the longest: ' + ', '.join(f'{name} {duration:.0f} s' for duration, name in sorted(times)[:-6:-1]))
 print(f'{passed} passed, {failed} failed, {skipped} skipped')
 PY
+}
+
+meson_told() { # meson_told SUITE STATUS: of a run that has ended
+    local suite=$1
     sed "s/^\([0-9]* passed.*\)/suite $suite: \1/" "$BUILD/$suite.count"
+    [ "$2" = 0 ] || return 0
     count "$BUILD/$suite.count" "$suite"
-    took "$suite" $begin
+    took "$suite" "$(sed -n "s/^suite $suite took \([0-9]*\) s;.*/\1/p" "$BUILD/$suite.count")"
 }
 
 # ---- fuzzing: the corpora are replayed by meson; here each target gets its seconds ------------------------------------
@@ -153,7 +178,7 @@ fuzz_suite() {
     if [ $FULL = 1 ]; then # until each had its CPU minutes and was quiet at the end
         python3 "$TIDE_ROOT/tests/fuzz/long.py" --build "$dir" 2>&1 | tee "$dir/long.out"
         count "$dir/long.out" fuzz
-        took "fuzz targets" $begin
+        took "fuzz targets" $((SECONDS - begin))
         return
     fi
     for target in "$dir"/tests/fuzz/fuzz_*; do
@@ -167,7 +192,7 @@ fuzz_suite() {
         sed '$d' "$dir/$(basename "$target").count"
         count "$dir/$(basename "$target").count" fuzz
     done
-    took "fuzz targets" $begin
+    took "fuzz targets" $((SECONDS - begin))
 }
 
 # ends with a line for count
@@ -204,7 +229,7 @@ process_suite() {
     if [ "$(id -u)" != 0 ]; then say "suite $suite: skipped, it needs root"; SKIPPED=$((SKIPPED + 1)); return; fi
     python3 "$runner" --build "$BUILD" --tools "$tools" "$@" 2>&1 | tee "$out"
     count "$out" "$name"
-    took "$name" $begin
+    took "$name" $((SECONDS - begin))
 }
 
 # The emulated machine. What it takes is installed; where it cannot be had, there is nothing to run on.
@@ -220,10 +245,15 @@ pci_suite() {
     process_suite pci --kernel "$kernel"
 }
 
+# Who waits for brokers that die leaves much of the processors: the simulators take that, and no more.
+BESIDE=
+case " $SUITES " in *' sim '*' crash '* | *' crash '*' sim '*) BESIDE=sim ;; esac
+
 for s in $SUITES; do
     case $s in
     pci) pci_suite ;;
-    unit | story | tcp | sim | lint) meson_suite "$s" ;;
+    sim) [ "$BESIDE" ] || meson_suite sim ;;
+    unit | story | tcp | lint) meson_suite "$s" ;;
     fuzz) fuzz_suite ;;
     ops)
         meson_suite ops
@@ -238,6 +268,7 @@ for s in $SUITES; do
         process_suite interop --vdev af_packet
         ;;
     crash)
+        [ -z "$BESIDE" ] || { (renice -n 19 $BASHPID >/dev/null; meson_run sim) & BESIDE=$!; }
         process_suite crash $([ $FULL = 1 ] && echo --rounds 100 || echo --rounds 10)
         process_suite crash --brokers 3 --seed 2 $([ $FULL = 1 ] && echo --rounds 100 || echo --rounds 12)
         process_suite crash --brokers 3 --stock --vdev af_xdp $([ $FULL = 1 ] && echo --rounds 20 || echo --rounds 2)
@@ -247,6 +278,7 @@ for s in $SUITES; do
         fi
         RUNNER=groups.py process_suite crash $([ $FULL = 1 ] && echo --full)
         RUNNER=quorum.py process_suite crash $([ $FULL = 1 ] && echo --full)
+        [ -z "$BESIDE" ] || { wait "$BESIDE"; meson_told sim $?; }
         ;;
     esac
 done
