@@ -131,8 +131,6 @@ struct join {
 
 /* ---- the record of a group -------------------------------------------------------------------------------- */
 
-enum { RECORD_VERSION = 3 }; /* what Kafka 4.3 writes */
-
 struct group_record {
     int32_t generation;
     const struct group_text *protocol, *leader;
@@ -145,7 +143,7 @@ struct group_record {
 
 static void put_member(struct wire_writer *w, const struct group_member *m, const struct group_record *r)
 {
-    enum { V = RECORD_VERSION };
+    enum { V = GROUP_RECORD_VERSION };
     bool renewed = m == r->renewed_member;
     struct group_protocol p = {0};
     if (r->protocol != NULL)
@@ -178,7 +176,7 @@ static void put_key(struct groups *g, struct wire_writer *key, const struct grou
 /* Appends and applies. */
 static enum tide_status write_record(struct groups *g, struct group *group, const struct group_record *r, int16_t *ret_error)
 {
-    enum { V = RECORD_VERSION };
+    enum { V = GROUP_RECORD_VERSION };
     struct classic *c = &group->classic;
     struct wire_writer key, w;
     struct group_batch b;
@@ -227,12 +225,12 @@ static bool set_text(struct groups *g, struct group_text **at, const struct wire
     return true;
 }
 
-/* A member of a record. While loading it is made; of a live group it is there, perhaps under the id before (static members). */
+/* A member of a record. When all of the group is made of the record, it is made; else it is there, perhaps under the id before (static members). */
 static enum tide_status apply_member(struct groups *g, struct group *group, const struct group_metadata_value_member_metadata *in,
-                                     const struct wire_bytes *protocol)
+                                     const struct wire_bytes *protocol, bool all_anew)
 {
     struct group_member *m = group_find_member(g, group, &in->member_id);
-    if (g->phase == GROUPS_LOADING) {
+    if (all_anew) {
         struct member_start s = {.id = in->member_id, .instance = in->group_instance_id, .client_id_bytes = in->client_id,
                                  .client_host_bytes = in->client_host, .session_ms = TIDE_MAX(in->session_timeout, 1)};
         s.rebalance_ms = in->rebalance_timeout < 0 ? s.session_ms : in->rebalance_timeout;
@@ -252,7 +250,7 @@ static enum tide_status apply_member(struct groups *g, struct group *group, cons
             return TIDE_FULL;
         member_rename(g, m, id);
     }
-    if (g->phase != GROUPS_LOADING) {
+    if (!all_anew) {
         m->session_ms = in->session_timeout;
         m->rebalance_ms = in->rebalance_timeout;
     }
@@ -283,6 +281,8 @@ static enum tide_status apply_value(struct groups *g, struct group *group, struc
     struct group_member *m;
     struct wire_bytes no_protocol = {0};
     bool loading = g->phase == GROUPS_LOADING;
+    /* A live group writes its members down; a record with members for a group without any is that of one which was of another kind. */
+    bool all_anew = loading || c->member_count == 0;
     enum classic_state to = in->members.count > 0 ? CLASSIC_STABLE : CLASSIC_EMPTY;
     while (loading && (m = TAILQ_FIRST(&c->members)) != NULL)
         remove_member(g, m);
@@ -291,7 +291,7 @@ static enum tide_status apply_value(struct groups *g, struct group *group, struc
     if (!set_text(g, &c->protocol_type, &in->protocol_type, true) || !set_text(g, &c->protocol, &in->protocol, false))
         return TIDE_FULL;
     while (group_metadata_value_member_metadata_next(&in->members, v, &member)) {
-        enum tide_status status = apply_member(g, group, &member, &in->protocol);
+        enum tide_status status = apply_member(g, group, &member, &in->protocol, all_anew);
         if (status != TIDE_OK)
             return status;
     }
@@ -299,7 +299,7 @@ static enum tide_status apply_value(struct groups *g, struct group *group, struc
     c->generation = in->generation;
     c->state_ms = in->current_state_timestamp;
     group->durable = true;
-    if (loading)
+    if (loading || (all_anew && to == CLASSIC_STABLE))
         c->state = to;
     else if (c->state != to)
         classic_move(group, to);
@@ -479,17 +479,30 @@ static void complete_if_all_joined(struct groups *g, struct group *group)
         complete_join(g, group);
 }
 
+static void dismiss(struct groups *g, struct group_member *m, struct groups_asked **at)
+{
+    struct groups_asked *a = unpark(g, at);
+    if (a == NULL)
+        return;
+    touch(g, m);
+    asked_say(g, m->group, a, KAFKA_REBALANCE_IN_PROGRESS);
+}
+
+void classic_dismiss(struct groups *g, struct group *group)
+{
+    struct group_member *m;
+    TAILQ_FOREACH (m, &group->classic.members, in_group) {
+        dismiss(g, m, &m->join);
+        dismiss(g, m, &m->sync);
+    }
+}
+
 static void prepare_rebalance(struct groups *g, struct group *group)
 {
     struct classic *c = &group->classic;
     struct group_member *m;
-    TAILQ_FOREACH (m, &c->members, in_group) {
-        struct groups_asked *a = unpark(g, &m->sync);
-        if (a == NULL)
-            continue;
-        touch(g, m);
-        asked_say(g, group, a, KAFKA_REBALANCE_IN_PROGRESS);
-    }
+    TAILQ_FOREACH (m, &c->members, in_group)
+        dismiss(g, m, &m->sync);
     TAILQ_FOREACH (m, &c->members, in_group)
         m->unsynced = false;
     c->unsynced = 0;
@@ -687,25 +700,29 @@ static enum tide_status add_member(struct groups *g, struct join *j, struct memb
     return TIDE_OK;
 }
 
+void classic_write_id(struct wire_writer *w, int16_t v, const char *id, uint32_t len)
+{
+    join_group_response_put_throttle_time_ms(w, v, 0);
+    join_group_response_put_error_code(w, v, KAFKA_MEMBER_ID_REQUIRED);
+    join_group_response_put_generation_id(w, v, -1);
+    join_group_response_put_protocol_type(w, v, NULL, 0);
+    join_group_response_put_protocol_name(w, v, v >= 7 ? NULL : "", 0);
+    join_group_response_put_leader(w, v, "", 0);
+    join_group_response_put_skip_assignment(w, v, false);
+    join_group_response_put_member_id(w, v, id, len);
+    join_group_response_open_members(w, v, 0);
+    join_group_response_end(w, v);
+}
+
 /* It has an id now, and comes back with it. */
 static enum tide_status give_id(struct groups *g, struct join *j, struct member_start *s)
 {
     struct group_member *m;
     struct wire_writer w;
-    int16_t v = j->q->version;
     if ((int64_t)j->group->classic.pending_count >= g->config.settings->group_max_size)
         return refuse(g, j, KAFKA_GROUP_MAX_SIZE_REACHED);
     wire_writer_init(&w, g->config.pool);
-    join_group_response_put_throttle_time_ms(&w, v, 0);
-    join_group_response_put_error_code(&w, v, KAFKA_MEMBER_ID_REQUIRED);
-    join_group_response_put_generation_id(&w, v, -1);
-    join_group_response_put_protocol_type(&w, v, NULL, 0);
-    join_group_response_put_protocol_name(&w, v, v >= 7 ? NULL : "", 0);
-    join_group_response_put_leader(&w, v, "", 0);
-    join_group_response_put_skip_assignment(&w, v, false);
-    join_group_response_put_member_id(&w, v, s->made_id, s->made_id_len);
-    join_group_response_open_members(&w, v, 0);
-    join_group_response_end(&w, v);
+    classic_write_id(&w, j->q->version, s->made_id, s->made_id_len);
     if (!asked_body(j->a, &w))
         return TIDE_FULL;
     s->pending = true;
@@ -857,9 +874,6 @@ static enum tide_status become_classic(struct groups *g, struct group *group, in
 {
     struct group_batch batch;
     enum tide_status status;
-    *ret_error = KAFKA_INCONSISTENT_GROUP_PROTOCOL;
-    if (!group->kind->is_empty(group))
-        return TIDE_OK;
     group_batch_begin(g, &batch);
     group->kind->put_tombstones(g, group, &batch);
     group->pinned = true;
@@ -880,13 +894,16 @@ enum tide_status classic_on_join(struct groups *g, const struct groups_question 
     j.rebalance_ms = q->version == 0 || j.in.rebalance_timeout_ms < 0 ? j.in.session_timeout_ms : j.in.rebalance_timeout_ms;
     error = check_join(g, &j);
     j.group = groups_find(g, &j.in.group_id);
+    if (error == 0 && j.group == NULL && j.in.member_id.at.len != 0)
+        error = KAFKA_UNKNOWN_MEMBER_ID;
     if (error == 0 && j.group != NULL && j.group->kind != &classic_kind) {
+        j.in.rebalance_timeout_ms = j.rebalance_ms;
+        if (!j.group->kind->is_empty(j.group))
+            return j.group->kind->join(g, j.group, &j.in, q, a);
         status = become_classic(g, j.group, &error);
         if (status != TIDE_OK)
             return status;
     }
-    if (error == 0 && j.group == NULL && j.in.member_id.at.len != 0)
-        error = KAFKA_UNKNOWN_MEMBER_ID;
     if (error != 0)
         return refuse(g, &j, error);
     j.protocols = protocols_take(g, &j.in.protocols, q->version);
@@ -984,30 +1001,34 @@ static bool differs(const struct group_text *ours, const struct wire_bytes *thei
     return !theirs->null && !group_text_is(ours, theirs);
 }
 
+/* Which group? NULL: none, and that has been said. */
+static struct group *group_asked(struct groups *g, const struct wire_bytes *id, struct groups_asked *a)
+{
+    struct group *group = id->at.len != 0 ? groups_find(g, id) : NULL;
+    if (group == NULL)
+        asked_say(g, NULL, a, id->at.len == 0 ? KAFKA_INVALID_GROUP_ID : KAFKA_UNKNOWN_MEMBER_ID);
+    return group;
+}
+
 enum tide_status classic_on_sync(struct groups *g, const struct groups_question *q, struct groups_asked *a)
 {
     struct sync_group_request in;
     struct wire_cursor cursor = q->body;
-    struct group_member *m = NULL;
-    struct group *group;
-    struct classic *c;
-    int16_t error = 0;
     if (!sync_group_request_read(&cursor, q->version, &in) || in.assignments.count > GROUP_ITEMS_MAX)
         return TIDE_BAD;
-    group = groups_find(g, &in.group_id);
-    if (in.group_id.at.len == 0)
-        error = KAFKA_INVALID_GROUP_ID;
-    else if (group == NULL || group->kind != &classic_kind)
-        error = KAFKA_UNKNOWN_MEMBER_ID;
-    if (error != 0) {
-        asked_say(g, group, a, error);
-        return TIDE_OK;
-    }
-    c = &group->classic;
-    error = look_up(g, group, &in.member_id, &in.group_instance_id, &m);
-    if (error == 0 && in.generation_id != c->generation)
+    struct group *group = group_asked(g, &in.group_id, a);
+    return group != NULL ? group->kind->sync(g, group, &in, q, a) : TIDE_OK;
+}
+
+static enum tide_status sync(struct groups *g, struct group *group, const struct sync_group_request *in, const struct groups_question *q,
+                             struct groups_asked *a)
+{
+    struct classic *c = &group->classic;
+    struct group_member *m = NULL;
+    int16_t error = look_up(g, group, &in->member_id, &in->group_instance_id, &m);
+    if (error == 0 && in->generation_id != c->generation)
         error = KAFKA_ILLEGAL_GENERATION;
-    if (error == 0 && (differs(c->protocol_type, &in.protocol_type) || differs(c->protocol, &in.protocol_name)))
+    if (error == 0 && (differs(c->protocol_type, &in->protocol_type) || differs(c->protocol, &in->protocol_name)))
         error = KAFKA_INCONSISTENT_GROUP_PROTOCOL;
     if (error == 0 && c->state == CLASSIC_EMPTY)
         error = KAFKA_UNKNOWN_MEMBER_ID;
@@ -1018,7 +1039,7 @@ enum tide_status classic_on_sync(struct groups *g, const struct groups_question 
         return TIDE_OK;
     }
     if (c->state == CLASSIC_COMPLETING && c->leader == m)
-        return sync_by_leader(g, group, m, &in, a);
+        return sync_by_leader(g, group, m, in, a);
     touch(g, m);
     if (c->state == CLASSIC_STABLE) {
         now_synced(g, group, m);
@@ -1038,19 +1059,19 @@ enum tide_status classic_on_heartbeat(struct groups *g, const struct groups_ques
 {
     struct heartbeat_request in;
     struct wire_cursor cursor = q->body;
-    struct group_member *m = NULL;
-    struct group *group;
-    int16_t error;
     if (!heartbeat_request_read(&cursor, q->version, &in))
         return TIDE_BAD;
-    group = groups_find(g, &in.group_id);
-    if (in.group_id.at.len == 0)
-        error = KAFKA_INVALID_GROUP_ID;
-    else if (group == NULL || group->kind != &classic_kind)
-        error = KAFKA_UNKNOWN_MEMBER_ID;
-    else
-        error = look_up(g, group, &in.member_id, &in.group_instance_id, &m);
-    if (error == 0 && in.generation_id != group->classic.generation)
+    struct group *group = group_asked(g, &in.group_id, a);
+    if (group != NULL)
+        asked_say(g, group, a, group->kind->heartbeat(g, group, &in));
+    return TIDE_OK;
+}
+
+static int16_t heartbeat(struct groups *g, struct group *group, const struct heartbeat_request *in)
+{
+    struct group_member *m = NULL;
+    int16_t error = look_up(g, group, &in->member_id, &in->group_instance_id, &m);
+    if (error == 0 && in->generation_id != group->classic.generation)
         error = KAFKA_ILLEGAL_GENERATION;
     if (error == 0 && group->classic.state == CLASSIC_EMPTY)
         error = KAFKA_UNKNOWN_MEMBER_ID;
@@ -1059,8 +1080,7 @@ enum tide_status classic_on_heartbeat(struct groups *g, const struct groups_ques
         if (group->classic.state == CLASSIC_PREPARING)
             error = KAFKA_REBALANCE_IN_PROGRESS;
     }
-    asked_say(g, group, a, error);
-    return TIDE_OK;
+    return error;
 }
 
 /* One that leaves; the group is looked after when all have left. */
@@ -1105,23 +1125,19 @@ enum tide_status classic_on_leave(struct groups *g, const struct groups_question
 {
     struct leave_group_request in;
     struct wire_cursor cursor = q->body;
-    struct group *group;
-    int16_t error = 0;
     if (!leave_group_request_read(&cursor, q->version, &in) || in.members.count > GROUP_ITEMS_MAX)
         return TIDE_BAD;
-    group = groups_find(g, &in.group_id);
-    if (in.group_id.at.len == 0)
-        error = KAFKA_INVALID_GROUP_ID;
-    else if (group == NULL || group->kind != &classic_kind)
-        error = KAFKA_UNKNOWN_MEMBER_ID;
-    if (error != 0) {
-        asked_say(g, group, a, error);
-        return TIDE_OK;
-    }
+    struct group *group = group_asked(g, &in.group_id, a);
+    return group != NULL ? group->kind->leave(g, group, &in, q, a) : TIDE_OK;
+}
+
+static enum tide_status leave(struct groups *g, struct group *group, const struct leave_group_request *in, const struct groups_question *q,
+                              struct groups_asked *a)
+{
     group->pinned = true;
     if (q->version < 3)
-        a->error = leave_one(g, group, &in.member_id, NULL);
-    else if (!write_leaves(g, group, &in, a, q->version))
+        a->error = leave_one(g, group, &in->member_id, NULL);
+    else if (!write_leaves(g, group, in, a, q->version))
         a->error = KAFKA_COORDINATOR_NOT_AVAILABLE; /* they have left; it asks again and hears that they are not there */
     after_leave(g, group);
     asked_finish(g, group, a); /* behind what the last one's leaving has written */
@@ -1247,7 +1263,7 @@ static int16_t check_fetch(struct groups *g, struct group *group, const struct w
     return 0;
 }
 
-static bool is_consumer_protocol(const struct classic *c)
+bool classic_is_of_consumers(const struct classic *c)
 {
     static const char consumer[] = "consumer";
     return c->protocol_type != NULL && c->protocol_type->len == sizeof(consumer) - 1 && memcmp(c->protocol_type->at, consumer, sizeof(consumer) - 1) == 0;
@@ -1292,7 +1308,7 @@ static void mark_subscribed(const struct groups *g, struct group *group)
     const struct classic *c = &group->classic;
     const struct group_member *m;
     mark_all(group, false);
-    if (!is_consumer_protocol(c))
+    if (!classic_is_of_consumers(c))
         return;
     TAILQ_FOREACH (m, &c->members, in_group) {
         struct group_protocol p;
@@ -1314,12 +1330,12 @@ static bool age_from(const struct group *group, const struct group_offset *o, in
             *ret_ms = TIDE_MAX(o->commit_ms, c->state_ms);
         return true;
     }
-    return c->state == CLASSIC_STABLE && is_consumer_protocol(c);
+    return c->state == CLASSIC_STABLE && classic_is_of_consumers(c);
 }
 
 static int16_t check_delete_offsets(const struct group *group)
 {
-    return group->classic.state == CLASSIC_EMPTY || is_consumer_protocol(&group->classic) ? 0 : KAFKA_NON_EMPTY_GROUP;
+    return group->classic.state == CLASSIC_EMPTY || classic_is_of_consumers(&group->classic) ? 0 : KAFKA_NON_EMPTY_GROUP;
 }
 
 static const char *protocol_type(const struct group *group, uint32_t *ret_len)
@@ -1334,7 +1350,10 @@ static void on_loaded(struct groups *g, struct group *group)
     struct group_member *m;
     TAILQ_FOREACH (m, &group->classic.members, in_group)
         touch(g, m);
-    if ((int64_t)group->classic.member_count > g->config.settings->group_max_size && group->classic.state == CLASSIC_STABLE)
+    if (group->classic.state != CLASSIC_STABLE)
+        return;
+    /* Nobody leads a group that was of the consumer protocol, and nobody has assigned. */
+    if ((int64_t)group->classic.member_count > g->config.settings->group_max_size || group->classic.leader == NULL)
         prepare_rebalance(g, group);
 }
 
@@ -1401,6 +1420,9 @@ const struct group_kind classic_kind = {
     .mark_subscribed = mark_subscribed,
     .age_from = age_from,
     .check_delete_offsets = check_delete_offsets,
+    .sync = sync, /* who joins is handled here, whatever the kind was */
+    .heartbeat = heartbeat,
+    .leave = leave,
     .put_tombstones = put_tombstones,
     .on_timer = classic_on_timer,
     .on_loaded = on_loaded,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "group/consumer_run.h"
+#include "group/internal.h"
 #include "kafka/messages.h"
 #include "tidemark/assert.h"
 
@@ -307,7 +308,7 @@ static struct consumer_member *make_member(struct consumer *c, struct consumer_t
     }
     memcpy(m->id_text, id.at, id.len);
     m->id = (struct consumer_text){m->id_text, id.len};
-    m->session_deadline_ns = m->revoke_deadline_ns = TIDE_NEVER;
+    m->session_deadline_ns = m->revoke_deadline_ns = m->classic_deadline_ns = TIDE_NEVER;
     m->number = ASSIGN_NOBODY;
     memmove(c->members + at + 1, c->members + at, (c->member_count - at) * sizeof(struct consumer_member *));
     c->members[at] = m;
@@ -334,6 +335,9 @@ static void clear_metadata(struct consumer *c, struct consumer_member *m)
 {
     drop_topics(c, m->topics, m->topic_count);
     tide_heap_give(c->heap, m->texts);
+    tide_heap_give(c->heap, m->classic);
+    c->classic_count -= m->classic != NULL;
+    m->classic = NULL;
     m->topics = NULL;
     m->topic_count = 0;
     m->texts = NULL;
@@ -402,10 +406,29 @@ static void copy_text(const struct wire_bytes *from, char **at, struct consumer_
     *at += from->at.len + 1;
 }
 
+/* NULL: the heap is full. */
+static struct group_protocols *take_protocols(struct consumer *c, struct wire_list list)
+{
+    enum { V = 0 };
+    struct consumer_group_member_metadata_value_protocol in;
+    uint32_t len = 0;
+    for (struct wire_list l = list; consumer_group_member_metadata_value_protocol_next(&l, V, &in);)
+        len += protocol_bytes(&in.name, &in.metadata);
+    struct group_protocols *p = tide_heap_take(c->heap, sizeof(*p) + len);
+    if (p == NULL)
+        return NULL;
+    *p = (struct group_protocols){.count = (uint32_t)TIDE_MAX(list.count, 0), .len = len};
+    uint8_t *to = p->at;
+    while (consumer_group_member_metadata_value_protocol_next(&list, V, &in))
+        to = protocol_put(to, &in.name, &in.metadata);
+    return p;
+}
+
 static enum tide_status apply_metadata(struct consumer *c, struct consumer_text id, struct wire_cursor *value, int16_t version)
 {
     struct consumer_group_member_metadata_value v;
     struct consumer_topic **topics;
+    struct group_protocols *classic = NULL;
     uint32_t topic_count;
     if (value == NULL) {
         struct consumer_member *gone = consumer_find(c, id);
@@ -422,20 +445,22 @@ static enum tide_status apply_metadata(struct consumer *c, struct consumer_text 
     char *texts = tide_heap_take(c->heap, bytes), *at = texts;
     if (texts == NULL)
         return TIDE_FULL;
-    if (use_topics(c, v.subscribed_topic_names, &topics, &topic_count) != TIDE_OK) {
-        tide_heap_give(c->heap, texts);
-        return TIDE_FULL;
-    }
+    if (v.has_classic && (classic = take_protocols(c, v.classic.supported_protocols)) == NULL)
+        goto full;
+    if (use_topics(c, v.subscribed_topic_names, &topics, &topic_count) != TIDE_OK)
+        goto full;
     struct consumer_member *m = make_member(c, id);
     if (m == NULL) {
         drop_topics(c, topics, topic_count);
-        tide_heap_give(c->heap, texts);
-        return TIDE_FULL;
+        goto full;
     }
     c->changes++;
     clear_metadata(c, m);
     m->has_metadata = true;
     m->texts = texts;
+    m->classic = classic;
+    m->classic_session_ms = TIDE_MAX(v.classic.session_timeout_ms, 1);
+    c->classic_count += classic != NULL;
     m->topics = topics;
     m->topic_count = topic_count;
     m->rebalance_timeout_ms = v.rebalance_timeout_ms;
@@ -446,6 +471,11 @@ static enum tide_status apply_metadata(struct consumer *c, struct consumer_text 
     copy_text(&v.subscribed_topic_regex, &at, &m->regex);
     copy_text(&v.server_assignor, &at, &m->assignor);
     return TIDE_OK;
+
+full:
+    tide_heap_give(c->heap, classic);
+    tide_heap_give(c->heap, texts);
+    return TIDE_FULL;
 }
 
 static enum tide_status apply_target(struct consumer *c, struct consumer_text id, struct wire_cursor *value, int16_t version)
@@ -696,7 +726,7 @@ static void check_owned(const struct consumer *c, const struct partition_set *s,
 
 void consumer_check(const struct consumer *c)
 {
-    uint32_t owned = 0, uses = 0, counted = 0;
+    uint32_t owned = 0, uses = 0, counted = 0, classic = 0;
     for (uint32_t i = 0; i < c->member_count; i++) {
         const struct consumer_member *m = c->members[i];
         TIDE_ASSERT(m->has_metadata || m->has_target || m->has_current);
@@ -704,6 +734,7 @@ void consumer_check(const struct consumer *c)
         for (uint32_t t = 1; t < m->topic_count; t++)
             TIDE_ASSERT(compare_topics(&m->topics[t - 1], &m->topics[t]) < 0); /* C2 */
         uses += m->topic_count;
+        classic += m->classic != NULL;
         check_owned(c, &m->assigned, m, &owned);
         check_owned(c, &m->revoking, m, &owned);
         partition_set_check(&m->target);
@@ -714,6 +745,7 @@ void consumer_check(const struct consumer *c)
         counted += c->topics[i]->users;
     }
     TIDE_ASSERT(uses == counted); /* C2 */
+    TIDE_ASSERT(classic == c->classic_count);
     TIDE_ASSERT(c->contradictions != 0 || owned == c->owner_count); /* C1 */
     TIDE_ASSERT(c->owner_count <= c->owner_room / 2);
 }

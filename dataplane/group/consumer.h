@@ -17,7 +17,8 @@
  *
  * Timers: a member is fenced when no heartbeat came for group.consumer.session.timeout.ms (also a static one that has left for
  * a while); one that is UNREVOKED, when its rebalance timeout has passed since it became so. Both start anew when the
- * group is loaded.
+ * group is loaded. One that speaks the classic protocol has the session timeout that it asked for, and is fenced as well when it was told to
+ * join again, or has joined and is to sync, and does not within its rebalance timeout.
  *
  * Invariants (consumer_check):
  *   C1  a partition is assigned to, or being revoked by, one member; `owners` says which, and has nothing else.
@@ -46,6 +47,9 @@ enum consumer_limit {
     CONSUMER_NOW = 20000,            /* things that an assignment looks at within a question; the rest goes on in turns */
 };
 
+/* The words of group.consumer.migration.policy, in its order. */
+enum consumer_migration { CONSUMER_MIGRATION_DISABLED, CONSUMER_MIGRATION_UPGRADE, CONSUMER_MIGRATION_DOWNGRADE, CONSUMER_MIGRATION_BIDIRECTIONAL };
+
 enum consumer_state { CONSUMER_STABLE = 0, CONSUMER_UNREVOKED = 1, CONSUMER_UNRELEASED = 2, CONSUMER_UNKNOWN = 127 };
 
 enum { CONSUMER_EPOCH_LEFT = -1, CONSUMER_EPOCH_AWAY = -2 }; /* in a heartbeat, the second also in a record */
@@ -57,6 +61,7 @@ struct consumer_topic {
     struct tide_uuid id;
     uint32_t number;      /* of the assignment that is being computed; ASSIGN_NOBODY: not in it */
     uint32_t seen;        /* the count of the comparison that met it last */
+    uint32_t leaving;     /* of its users, while they are written off; else 0 */
     uint16_t name_len;
     char name[];
 };
@@ -66,6 +71,8 @@ struct consumer_text {
     uint32_t len;
 };
 
+struct group_protocols;
+
 struct consumer_member {
     /* durable: of its three records */
     bool has_metadata, has_target, has_current;
@@ -73,6 +80,8 @@ struct consumer_member {
     struct consumer_text instance, rack, client_id, client_host, regex, assignor; /* in `texts` */
     char *texts;
     int32_t rebalance_timeout_ms;
+    struct group_protocols *classic; /* what a member that speaks the classic protocol offers; NULL: it speaks this one */
+    int32_t classic_session_ms;
     uint32_t topic_count;
     struct consumer_topic **topics; /* by name */
     int32_t epoch, previous_epoch;
@@ -81,7 +90,9 @@ struct consumer_member {
     /* of this coordinator */
     uint64_t session_deadline_ns;
     uint64_t revoke_deadline_ns; /* TIDE_NEVER unless UNREVOKED */
+    uint64_t classic_deadline_ns; /* it is to join again, or to sync, before; TIDE_NEVER: neither */
     uint32_t number;             /* of the assignment that is being computed; ASSIGN_NOBODY: not in it */
+    bool leaving;                /* while it is written off */
     char id_text[];
 };
 
@@ -100,6 +111,7 @@ struct consumer {
     int64_t metadata_hash;
     int64_t assignment_ms; /* wall clock, for others to read */
     uint32_t member_count, member_room;
+    uint32_t classic_count; /* members that speak the classic protocol */
     struct consumer_member **members; /* by id */
     uint32_t topic_count, topic_room;
     struct consumer_topic **topics; /* by name */
@@ -112,6 +124,7 @@ struct consumer {
     uint32_t comparisons;
     uint32_t changes; /* of members, subscriptions and targets */
     uint64_t assign_after_ns; /* no assignment begins before */
+    uint64_t downgrade_after_ns; /* it was refused: not before */
     uint64_t deadline_ns;     /* not after the first timer of a member */
     struct consumer_run *run; /* an assignment that is being computed */
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ConsumerGroupHeartbeat: a member joins (epoch 0), lives, leaves (-1), or leaves for a while (-2, static members only).
+ * ConsumerGroupHeartbeat: a member joins (epoch 0), lives, leaves (-1), or leaves for a while (-2, static members only). A JoinGroup of a member
+ * that speaks the classic protocol comes here in the same words (consumer_classic.c): it joins, whoever it was.
  *
  * A heartbeat is up to three batches, each of which leaves the group in a state that may stand: the member with the group epoch,
  * the targets when they are due and small, and what the member has next. An answer follows the last of them. A question that comes again
@@ -16,6 +17,8 @@ struct beat {
     struct groups *g;
     const struct groups_question *q;
     struct groups_asked *a;
+    const struct consumer_join *join; /* NULL: a heartbeat */
+    int16_t version;                  /* of `in` */
     struct consumer_group_heartbeat_request in;
     struct consumer_text member, instance, rack, regex, assignor, client_id, client_host;
     char texts[5][CONSUMER_TEXT_MAX + 1];
@@ -43,6 +46,8 @@ void consumer_write_heartbeat_error(struct wire_writer *w, int16_t v, int16_t er
 static enum tide_status refuse(struct beat *b, int16_t error, const char *message)
 {
     struct wire_writer w;
+    if (b->join != NULL)
+        return asked_refuse(b->g, b->group, b->a, b->q, error == KAFKA_FENCED_MEMBER_EPOCH ? KAFKA_UNKNOWN_MEMBER_ID : error);
     wire_writer_init(&w, b->g->config.pool);
     consumer_write_heartbeat_error(&w, b->q->version, error, message);
     if (!asked_body(b->a, &w))
@@ -63,6 +68,32 @@ static void put_assignment(struct wire_writer *w, int16_t v, const struct partit
         consumer_group_heartbeat_response_topic_partitions_end(w, v);
     }
     consumer_group_heartbeat_response_assignment_end(w, v);
+}
+
+/* A generation is the member's epoch; nobody leads. */
+static enum tide_status answer_join(struct beat *b, const struct consumer_member *m)
+{
+    static const char type[] = "consumer";
+    int16_t v = b->q->version;
+    struct group_protocol first = {0};
+    struct wire_writer w;
+    uint32_t at = 0;
+    (void)protocols_next(m->classic, &at, &first);
+    wire_writer_init(&w, b->g->config.pool);
+    join_group_response_put_throttle_time_ms(&w, v, 0);
+    join_group_response_put_error_code(&w, v, 0);
+    join_group_response_put_generation_id(&w, v, m->epoch);
+    join_group_response_put_protocol_type(&w, v, type, sizeof(type) - 1);
+    join_group_response_put_protocol_name(&w, v, first.name, first.name_len);
+    join_group_response_put_leader(&w, v, "", 0);
+    join_group_response_put_skip_assignment(&w, v, false);
+    join_group_response_put_member_id(&w, v, m->id.at, m->id.len);
+    join_group_response_open_members(&w, v, 0);
+    join_group_response_end(&w, v);
+    if (!asked_body(b->a, &w))
+        return TIDE_FULL;
+    asked_finish(b->g, b->group, b->a);
+    return TIDE_OK;
 }
 
 /* `set` NULL: no assignment in it. */
@@ -110,7 +141,7 @@ static bool is_too_long(const struct beat *b)
     while (wire_list_next_string(&names, true, &name))
         if (name.at.len == 0 || name.at.len > TIDE_TOPIC_NAME_MAX)
             return true;
-    while (consumer_group_heartbeat_request_topic_partitions_next(&owned, b->q->version, &topic))
+    while (consumer_group_heartbeat_request_topic_partitions_next(&owned, b->version, &topic))
         partitions += topic.partitions.count;
     return partitions > CONSUMER_OWNED_MAX;
 }
@@ -130,7 +161,7 @@ static const char *join_problem(const struct beat *b)
 static const char *request_problem(const struct beat *b)
 {
     int32_t epoch = b->in.member_epoch;
-    if ((b->q->version >= 1 || epoch > 0 || epoch == CONSUMER_EPOCH_LEFT) && is_blank(b->member))
+    if ((b->version >= 1 || epoch > 0 || epoch == CONSUMER_EPOCH_LEFT) && is_blank(b->member))
         return "MemberId can't be empty.";
     if (b->in.group_id.at.len == 0)
         return "GroupId can't be empty.";
@@ -176,14 +207,33 @@ static int16_t epoch_error(const struct beat *b, const struct consumer_member *m
         return 0;
     /* The answer that told it of its epoch may have been lost; then it has nothing that it may not have. */
     if (epoch < m->epoch && epoch == m->previous_epoch && b->in.topic_partitions.count >= 0 &&
-        (MUTANT(CONSUMER_SUBSET) || consumer_owns_only(b->in.topic_partitions, b->q->version, &m->assigned)))
+        (MUTANT(CONSUMER_SUBSET) || consumer_owns_only(b->in.topic_partitions, b->version, &m->assigned)))
         return 0;
     return KAFKA_FENCED_MEMBER_EPOCH;
+}
+
+/* Who joins by the classic protocol says no epoch. A static one without an id takes the place of whoever has it. */
+static int16_t find_joining(struct beat *b, struct consumer_member **ret, struct consumer_member **ret_old)
+{
+    struct consumer_member *of_instance = b->instance.at != NULL ? consumer_find_instance(b->c, b->instance) : NULL;
+    bool came_with_id = b->join->in->member_id.at.len != 0;
+    *ret = consumer_find(b->c, b->member);
+    if (*ret != NULL && !(*ret)->has_metadata)
+        *ret = NULL;
+    *ret_old = NULL;
+    if (b->instance.at == NULL || (of_instance != NULL && of_instance == *ret))
+        return 0;
+    if (came_with_id)
+        return of_instance != NULL ? KAFKA_FENCED_INSTANCE_ID : KAFKA_UNKNOWN_MEMBER_ID;
+    *ret_old = of_instance;
+    return 0;
 }
 
 /* The member that it is, or NULL (and no error) when it is a new one. `*ret_old` is the static one whose place it takes. */
 static int16_t find(struct beat *b, struct consumer_member **ret, struct consumer_member **ret_old)
 {
+    if (b->join != NULL)
+        return find_joining(b, ret, ret_old);
     struct consumer_member *m = consumer_find(b->c, b->member);
     *ret = m != NULL && m->has_metadata ? m : NULL;
     *ret_old = NULL;
@@ -249,14 +299,60 @@ static bool names_change(const struct beat *b, const struct consumer_member *m, 
 
 static bool differs(struct consumer_text told, struct consumer_text known) { return told.at != NULL && !consumer_text_equal(told, known); }
 
+/* Does it speak another protocol than before, or offer others? */
+static bool classic_changes(const struct beat *b, const struct consumer_member *m)
+{
+    if (b->join == NULL || m->classic == NULL)
+        return (b->join != NULL) != (m->classic != NULL);
+    return m->classic_session_ms != b->join->in->session_timeout_ms || !protocols_equal(m->classic, b->join->protocols);
+}
+
 static bool metadata_changes(const struct beat *b, const struct consumer_member *m)
 {
-    return differs(b->instance, m->instance) || differs(b->rack, m->rack) || differs(b->regex, m->regex) || differs(b->assignor, m->assignor) ||
+    return classic_changes(b, m) || differs(b->instance, m->instance) || differs(b->rack, m->rack) || differs(b->regex, m->regex) || differs(b->assignor, m->assignor) ||
            differs(b->client_id, m->client_id) || differs(b->client_host, m->client_host) ||
            (b->in.rebalance_timeout_ms != -1 && b->in.rebalance_timeout_ms != m->rebalance_timeout_ms);
 }
 
 static void put_text_or_null(struct wire_writer *w, struct consumer_text t) { wire_put_string(w, true, t.at, t.len); }
+
+static uint32_t uvarint_len(uint32_t v)
+{
+    uint32_t n = 1;
+    while ((v >>= 7) != 0)
+        n++;
+    return n;
+}
+
+/* The end of the value, with the classic protocol of a member that speaks it as a tagged field. */
+static void put_classic(struct wire_writer *w, int32_t session_ms, const struct group_protocols *protocols)
+{
+    enum { V = 0, MARK = 1, SESSION = 4, TAGS = 1 };
+    struct group_protocol p;
+    uint32_t size = MARK + SESSION + uvarint_len(protocols->count + 1) + TAGS;
+    for (uint32_t at = 0; protocols_next(protocols, &at, &p);)
+        size += uvarint_len(p.name_len + 1) + p.name_len + uvarint_len(p.metadata_len + 1) + p.metadata_len + TAGS;
+    wire_put_uvarint(w, 1);
+    wire_put_uvarint(w, 0);
+    wire_put_uvarint(w, size);
+    wire_put_i8(w, 1); /* it is there */
+    consumer_group_member_metadata_value_classic_put_session_timeout_ms(w, V, session_ms);
+    consumer_group_member_metadata_value_classic_open_supported_protocols(w, V, (int32_t)protocols->count);
+    for (uint32_t at = 0; protocols_next(protocols, &at, &p);) {
+        consumer_group_member_metadata_value_protocol_put_name(w, V, p.name, p.name_len);
+        consumer_group_member_metadata_value_protocol_put_metadata(w, V, p.metadata, p.metadata_len);
+        consumer_group_member_metadata_value_protocol_end(w, V);
+    }
+    consumer_group_member_metadata_value_classic_end(w, V);
+}
+
+void consumer_end_metadata(struct wire_writer *w, int32_t classic_session_ms, const struct group_protocols *classic)
+{
+    if (classic != NULL)
+        put_classic(w, classic_session_ms, classic);
+    else
+        consumer_group_member_metadata_value_end(w, 0);
+}
 
 /* `known` is the member, or the one whose place it takes, or NULL. */
 static void put_metadata(struct beat *b, struct group_batch *batch, const struct consumer_member *known)
@@ -281,15 +377,15 @@ static void put_metadata(struct beat *b, struct group_batch *batch, const struct
     }
     put_text_or_null(&value, newer(b->regex, known, known != NULL ? known->regex : b->regex));
     wire_put_i32(&value, b->in.rebalance_timeout_ms != -1 || known == NULL ? b->in.rebalance_timeout_ms : known->rebalance_timeout_ms);
-    put_text_or_null(&value, newer(b->assignor, known, known != NULL ? known->assignor : b->assignor));
-    consumer_group_member_metadata_value_end(&value, 0);
+    put_text_or_null(&value, b->join != NULL ? b->assignor : newer(b->assignor, known, known != NULL ? known->assignor : b->assignor));
+    consumer_end_metadata(&value, b->join != NULL ? b->join->in->session_timeout_ms : 0, b->join != NULL ? b->join->protocols : NULL);
     group_batch_put(batch, &key, &value);
 }
 
 /* What applying a member takes: its texts are in the batch, and its topics may all be new. */
-static size_t metadata_bytes(const struct consumer *c, uint32_t batch_len, uint32_t topics)
+size_t consumer_metadata_bytes(const struct consumer *c, uint32_t batch_len, uint32_t topics)
 {
-    return batch_len + sizeof(struct consumer) + sizeof(struct consumer_member) + (size_t)topics * (sizeof(struct consumer_topic) + sizeof(void *)) +
+    return 2 * (size_t)batch_len + sizeof(struct consumer) + sizeof(struct consumer_member) + (size_t)topics * (sizeof(struct consumer_topic) + sizeof(void *)) +
            2 * ((size_t)c->topic_room + topics + c->member_room + 4) * sizeof(void *);
 }
 
@@ -326,7 +422,7 @@ static enum tide_status update_member(struct beat *b, const struct consumer_memb
         memory += put_replacement(b, &batch, old);
     if (m == NULL || subscription || metadata_changes(b, m))
         put_metadata(b, &batch, known);
-    memory += metadata_bytes(b->c, batch.w.out.len, topics);
+    memory += consumer_metadata_bytes(b->c, batch.w.out.len, topics);
     if (bump)
         consumer_put_epoch(b->g, &batch, b->c, b->c->epoch + 1, hash);
     enum tide_status status = consumer_write(b->g, b->group, &batch, memory, ret_error);
@@ -344,7 +440,7 @@ static enum tide_status reconcile(struct beat *b, struct consumer_member *m, boo
     struct group_batch batch;
     *ret_error = 0;
     *ret_changed = false;
-    enum tide_status status = consumer_reconcile(b->c, b->g->view, m, b->in.topic_partitions, b->q->version, &next);
+    enum tide_status status = consumer_reconcile(b->c, b->g->view, m, b->in.topic_partitions, b->version, &next);
     if (status == TIDE_EXISTS)
         return TIDE_OK;
     if (status != TIDE_OK) {
@@ -363,6 +459,12 @@ static enum tide_status reconcile(struct beat *b, struct consumer_member *m, boo
     return status;
 }
 
+void consumer_touch(const struct groups *g, struct consumer *c, struct consumer_member *m)
+{
+    m->session_deadline_ns = group_after_ms(g, m->classic != NULL ? m->classic_session_ms : g->config.settings->group_consumer_session_timeout_ms);
+    c->deadline_ns = TIDE_MIN(c->deadline_ns, m->session_deadline_ns);
+}
+
 void consumer_set_timer(struct groups *g, struct group *group)
 {
     struct consumer *c = group->consumer;
@@ -371,6 +473,8 @@ void consumer_set_timer(struct groups *g, struct group *group)
         at = g->now.now_ns + 1; /* the next turn */
     else if (c->member_count != 0 && c->epoch > c->assignment_epoch)
         at = TIDE_MIN(at, TIDE_MAX(c->assign_after_ns, g->now.now_ns + 1));
+    if (consumer_is_to_downgrade(g, c))
+        at = TIDE_MIN(at, TIDE_MAX(c->downgrade_after_ns, g->now.now_ns + 1));
     if (at == TIDE_NEVER)
         group_timer_stop(g, &group->classic.timer);
     else
@@ -379,13 +483,14 @@ void consumer_set_timer(struct groups *g, struct group *group)
 
 static void set_deadlines(struct beat *b, struct consumer_member *m)
 {
-    m->session_deadline_ns = group_after_ms(b->g, b->g->config.settings->group_consumer_session_timeout_ms);
+    consumer_touch(b->g, b->c, m);
     if (m->state != CONSUMER_UNREVOKED)
         m->revoke_deadline_ns = TIDE_NEVER;
     else if (m->revoke_deadline_ns == TIDE_NEVER)
         m->revoke_deadline_ns = group_after_ms(b->g, TIDE_MAX(m->rebalance_timeout_ms, 0));
-    b->c->deadline_ns = TIDE_MIN(b->c->deadline_ns, m->session_deadline_ns);
+    m->classic_deadline_ns = b->join != NULL ? group_after_ms(b->g, TIDE_MAX(m->rebalance_timeout_ms, 0)) : TIDE_NEVER; /* to sync */
     b->c->deadline_ns = TIDE_MIN(b->c->deadline_ns, m->revoke_deadline_ns);
+    b->c->deadline_ns = TIDE_MIN(b->c->deadline_ns, m->classic_deadline_ns);
 }
 
 /* ---- the three kinds of heartbeats ------------------------------------------------------------------------- */
@@ -427,28 +532,46 @@ static enum tide_status live(struct beat *b)
         return refuse(b, KAFKA_FENCED_MEMBER_EPOCH, NULL);
     set_deadlines(b, m);
     consumer_set_timer(b->g, b->group);
+    if (b->join != NULL)
+        return answer_join(b, m);
     return answer(b, m->epoch, late || changed || is_full_request(b) ? &m->assigned : NULL);
 }
 
-/* What the hash is when the member no longer subscribes to anything. */
-static int64_t hash_without(const struct groups *g, const struct consumer *c, const struct consumer_member *m)
+/* What the hash is when those who are leaving no longer subscribe to anything. */
+static int64_t hash_without(const struct groups *g, struct consumer *c)
 {
     uint64_t hash = (uint64_t)c->view_hash;
-    for (uint32_t i = 0; i < m->topic_count; i++)
-        if (m->topics[i]->users == 1)
-            hash -= (uint64_t)consumer_topic_hash(g->view, m->topics[i]->name, m->topics[i]->name_len);
+    for (uint32_t i = 0; i < c->member_count; i++)
+        for (uint32_t t = 0; c->members[i]->leaving && t < c->members[i]->topic_count; t++) {
+            struct consumer_topic *topic = c->members[i]->topics[t];
+            if (++topic->leaving == topic->users)
+                hash -= (uint64_t)consumer_topic_hash(g->view, topic->name, topic->name_len);
+        }
+    for (uint32_t t = 0; t < c->topic_count; t++)
+        c->topics[t]->leaving = 0;
     return (int64_t)hash;
 }
 
-enum tide_status consumer_fence(struct groups *g, struct group *group, struct consumer_member *m, int16_t *ret_error)
+enum tide_status consumer_fence_leaving(struct groups *g, struct group *group, int16_t *ret_error)
 {
     struct consumer *c = group->consumer;
     struct group_batch batch;
     (void)consumer_look(c, g->view);
     group_batch_begin(g, &batch);
-    consumer_put_gone(g, &batch, c, m);
-    consumer_put_epoch(g, &batch, c, c->epoch + 1, hash_without(g, c, m));
-    return group_write(g, group, &batch, ret_error); /* takes nothing, and gives back: also when the heap is full */
+    for (uint32_t i = 0; i < c->member_count; i++)
+        if (c->members[i]->leaving)
+            consumer_put_gone(g, &batch, c, c->members[i]);
+    consumer_put_epoch(g, &batch, c, c->epoch + 1, hash_without(g, c));
+    enum tide_status status = group_write(g, group, &batch, ret_error); /* takes nothing, and gives back: also when the heap is full */
+    for (uint32_t i = 0; i < c->member_count; i++)
+        c->members[i]->leaving = false; /* they are there still: it was refused */
+    return status;
+}
+
+enum tide_status consumer_fence(struct groups *g, struct group *group, struct consumer_member *m, int16_t *ret_error)
+{
+    m->leaving = true;
+    return consumer_fence_leaving(g, group, ret_error);
 }
 
 static enum tide_status leave(struct beat *b, struct consumer_member *m)
@@ -510,7 +633,7 @@ static enum tide_status in_group(struct beat *b)
 }
 
 /* As Kafka makes ids: 22 characters of base64url. */
-static void make_id(struct groups *g, char to[TIDE_UUID_TEXT])
+void consumer_make_id(struct groups *g, char to[TIDE_UUID_TEXT])
 {
     struct tide_uuid id;
     uint64_t half[2];
@@ -523,9 +646,21 @@ static void make_id(struct groups *g, char to[TIDE_UUID_TEXT])
     tide_uuid_to_text(&id, to);
 }
 
+enum tide_status consumer_join(struct groups *g, struct group *group, const struct groups_question *q, struct groups_asked *a,
+                               const struct consumer_join *join)
+{
+    struct beat b = {.g = g, .q = q, .a = a, .group = group, .join = join, .version = CONSUMER_JOIN_VERSION};
+    struct wire_cursor body = join->heartbeat;
+    bool read = consumer_group_heartbeat_request_read(&body, b.version, &b.in);
+    TIDE_ASSERT(read); /* it was written here */
+    if (!read_texts(&b) || is_too_long(&b))
+        return refuse(&b, KAFKA_INVALID_REQUEST, NULL);
+    return in_group(&b);
+}
+
 enum tide_status consumer_on_heartbeat(struct groups *g, const struct groups_question *q, struct groups_asked *a)
 {
-    struct beat b = {.g = g, .q = q, .a = a};
+    struct beat b = {.g = g, .q = q, .a = a, .version = q->version};
     struct wire_cursor body = q->body;
     if (!consumer_group_heartbeat_request_read(&body, q->version, &b.in))
         return TIDE_BAD;
@@ -533,12 +668,16 @@ enum tide_status consumer_on_heartbeat(struct groups *g, const struct groups_que
     if (problem != NULL)
         return refuse(&b, KAFKA_INVALID_REQUEST, problem);
     if (b.member.len == 0) { /* version 0 only */
-        make_id(g, b.made_id);
+        consumer_make_id(g, b.made_id);
         b.member = (struct consumer_text){b.made_id, TIDE_UUID_TEXT - 1};
     }
     b.group = groups_find(g, &b.in.group_id);
-    if (b.group != NULL && b.group->kind != &consumer_kind && !b.group->kind->is_empty(b.group))
-        return refuse(&b, KAFKA_INCONSISTENT_GROUP_PROTOCOL, "The group has members of the classic protocol.");
+    if (b.group != NULL && b.group->kind != &consumer_kind && !b.group->kind->is_empty(b.group) && b.in.member_epoch == 0) {
+        int16_t error;
+        enum tide_status status = consumer_upgrade(g, b.group, &error);
+        if (status != TIDE_OK || error != 0)
+            return status != TIDE_OK ? status : refuse(&b, error, error == KAFKA_GROUP_ID_NOT_FOUND ? "The classic group cannot be upgraded." : NULL);
+    }
     if (b.group == NULL || b.group->kind != &consumer_kind) {
         if (b.in.member_epoch != 0)
             return refuse(&b, KAFKA_UNKNOWN_MEMBER_ID, NULL);

@@ -141,11 +141,12 @@ static bool contradicts(const struct consumer *c, const struct consumer_member *
 static void on_loaded(struct groups *g, struct group *group)
 {
     struct consumer *c = group->consumer;
-    int64_t session_ms = g->config.settings->group_consumer_session_timeout_ms;
     for (uint32_t i = 0; i < c->member_count; i++) {
         struct consumer_member *m = c->members[i];
         bool is_wrong = !m->has_metadata || (c->contradictions != 0 && contradicts(c, m));
-        m->session_deadline_ns = is_wrong ? g->now.now_ns : group_after_ms(g, session_ms);
+        consumer_touch(g, c, m);
+        if (is_wrong)
+            m->session_deadline_ns = g->now.now_ns;
         if (m->state == CONSUMER_UNREVOKED)
             m->revoke_deadline_ns = group_after_ms(g, TIDE_MAX(m->rebalance_timeout_ms, 0));
         c->deadline_ns = TIDE_MIN(c->deadline_ns, m->session_deadline_ns);
@@ -156,7 +157,11 @@ static void on_loaded(struct groups *g, struct group *group)
 
 /* ---- time ---------------------------------------------------------------------------------------------------- */
 
-static uint64_t member_deadline_ns(const struct consumer_member *m) { return TIDE_MIN(m->session_deadline_ns, m->revoke_deadline_ns); }
+static uint64_t member_deadline_ns(const struct consumer_member *m)
+{
+    uint64_t at = TIDE_MIN(m->session_deadline_ns, m->revoke_deadline_ns);
+    return TIDE_MIN(at, m->classic_deadline_ns);
+}
 
 /* Members whose time is up, so many at a time. */
 static void fence_due(struct groups *g, struct group *group)
@@ -193,6 +198,14 @@ static void on_timer(struct groups *g, struct group *group)
     group->pinned = true;
     if (c->deadline_ns <= g->now.now_ns)
         fence_due(g, group);
+    if (consumer_is_to_downgrade(g, c) && g->now.now_ns >= c->downgrade_after_ns) {
+        int16_t error;
+        if (consumer_downgrade(g, group, &error) == TIDE_OK && error == 0) {
+            group->pinned = false;
+            return;
+        }
+        c->downgrade_after_ns = group_after_ms(g, GROUP_RETRY_MS);
+    }
     (void)consumer_assign(g, group, CONSUMER_NOW);
     group->pinned = false;
     consumer_set_timer(g, group);
@@ -247,12 +260,16 @@ static int16_t check_commit(struct groups *g, struct group *group, int16_t versi
     /* Whoever is no member may commit while nobody is: tools, and consumers that assign for themselves. */
     if (epoch < 0 && c->member_count == 0)
         return 0;
-    const struct consumer_member *m = find_by_bytes(c, &in->member_id);
+    struct consumer_member *m = find_by_bytes(c, &in->member_id);
     if (m == NULL || !m->has_metadata)
         return KAFKA_UNKNOWN_MEMBER_ID;
-    if (version < 9)
+    if (m->classic == NULL && version < 9)
         return KAFKA_UNSUPPORTED_VERSION;
-    return epoch >= 0 && epoch <= m->epoch && may_commit(g, c, m, version, in) ? 0 : KAFKA_STALE_MEMBER_EPOCH;
+    if (epoch < 0 || epoch > m->epoch || !may_commit(g, c, m, version, in))
+        return m->classic != NULL ? KAFKA_ILLEGAL_GENERATION : KAFKA_STALE_MEMBER_EPOCH;
+    if (m->classic != NULL)
+        consumer_touch(g, group->consumer, m);
+    return 0;
 }
 
 static int16_t check_fetch(struct groups *g, struct group *group, const struct wire_bytes *member_id, int32_t member_epoch)
@@ -322,6 +339,10 @@ const struct group_kind consumer_kind = {
     .mark_subscribed = mark_subscribed,
     .age_from = age_from,
     .check_delete_offsets = check_delete_offsets,
+    .join = consumer_classic_join,
+    .sync = consumer_classic_sync,
+    .heartbeat = consumer_classic_heartbeat,
+    .leave = consumer_classic_leave,
     .put_tombstones = put_tombstones,
     .on_timer = on_timer,
     .on_loaded = on_loaded,
@@ -370,7 +391,7 @@ static void put_described_member(struct wire_writer *w, int16_t v, const struct 
     wire_put_string(w, true, m->regex.at, m->regex.len);
     put_described_set(w, v, view, &m->assigned);
     put_described_set(w, v, view, &m->target);
-    consumer_group_describe_response_member_put_member_type(w, v, 1);
+    consumer_group_describe_response_member_put_member_type(w, v, m->classic == NULL ? 1 : 0);
     consumer_group_describe_response_member_end(w, v);
 }
 

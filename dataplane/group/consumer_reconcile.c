@@ -123,6 +123,21 @@ out:
     return status;
 }
 
+bool consumer_waits(const struct consumer *c, const struct tide_view *view, const struct consumer_member *m)
+{
+    for (uint32_t i = 0, n; i < m->target.count; i += n) {
+        n = partition_set_run(&m->target, i);
+        if (!consumer_subscribes(m, view, &m->target.at[i].topic))
+            continue;
+        for (uint32_t k = i; k < i + n; k++) {
+            const struct consumer_member *owner = consumer_owner_of(c, &m->target.at[k].topic, m->target.at[k].partition);
+            if (owner != NULL && owner != m)
+                return true;
+        }
+    }
+    return false;
+}
+
 /* As the member is, except that the previous epoch may differ. */
 static bool is_as_before(const struct consumer_member *m, const struct consumer_current *next)
 {

@@ -94,6 +94,17 @@ void consumer_put_target(struct groups *g, struct group_batch *b, const struct c
     group_batch_put(b, &key, &value);
 }
 
+void consumer_put_target_epoch(struct groups *g, struct group_batch *b, const struct consumer *c, int32_t epoch)
+{
+    struct wire_writer key, value;
+    struct consumer_group_target_assignment_metadata_value_tags tags = {.has_assignment_timestamp = true, .assignment_timestamp = g->now.wall_ms};
+    consumer_group_key(g, &key, CONSUMER_TARGET_METADATA, c);
+    consumer_value(g, &value);
+    consumer_group_target_assignment_metadata_value_put_assignment_epoch(&value, 0, epoch);
+    consumer_group_target_assignment_metadata_value_end(&value, 0, &tags);
+    group_batch_put(b, &key, &value);
+}
+
 /* In Kafka's order: what it has, what it shall have, the member. */
 void consumer_put_gone(struct groups *g, struct group_batch *b, const struct consumer *c, const struct consumer_member *m)
 {

@@ -275,17 +275,6 @@ static void put_target(struct groups *g, struct group_batch *b, const struct con
     group_batch_put(b, &key, &value);
 }
 
-static void put_epoch(struct groups *g, struct group_batch *b, const struct consumer *c, int32_t epoch)
-{
-    struct wire_writer key, value;
-    struct consumer_group_target_assignment_metadata_value_tags tags = {.has_assignment_timestamp = true, .assignment_timestamp = g->now.wall_ms};
-    consumer_group_key(g, &key, CONSUMER_TARGET_METADATA, c);
-    consumer_value(g, &value);
-    consumer_group_target_assignment_metadata_value_put_assignment_epoch(&value, 0, epoch);
-    consumer_group_target_assignment_metadata_value_end(&value, 0, &tags);
-    group_batch_put(b, &key, &value);
-}
-
 /* One batch. TIDE_OK: written, `*ret_last` when it was the last one. */
 static enum tide_status write_some(struct groups *g, struct group *group, uint32_t *budget, int16_t *ret_error, bool *ret_last)
 {
@@ -305,7 +294,7 @@ static enum tide_status write_some(struct groups *g, struct group *group, uint32
     assign_spend(budget, m - run->next + 1000); /* an append costs something too */
     *ret_last = m == run->member_count;
     if (*ret_last)
-        put_epoch(g, &b, c, run->epoch);
+        consumer_put_target_epoch(g, &b, c, run->epoch);
     enum tide_status status = consumer_write(g, group, &b, memory, ret_error);
     if (status == TIDE_OK && *ret_error == 0)
         run->next = m;

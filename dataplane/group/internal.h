@@ -208,6 +208,12 @@ struct group_kind {
     /* May offsets expire, and from which time on do they age? False: not now. */
     bool (*age_from)(const struct group *, const struct group_offset *, int64_t *ret_ms);
     int16_t (*check_delete_offsets)(const struct group *);
+    /* The classic protocol, asked of a group that is there. */
+    enum tide_status (*join)(struct groups *, struct group *, const struct join_group_request *, const struct groups_question *, struct groups_asked *);
+    enum tide_status (*sync)(struct groups *, struct group *, const struct sync_group_request *, const struct groups_question *, struct groups_asked *);
+    int16_t (*heartbeat)(struct groups *, struct group *, const struct heartbeat_request *);
+    enum tide_status (*leave)(struct groups *, struct group *, const struct leave_group_request *, const struct groups_question *,
+                              struct groups_asked *);
     /* Tombstones of the group itself. */
     void (*put_tombstones)(struct groups *, struct group *, struct group_batch *);
     void (*on_timer)(struct groups *, struct group *);
@@ -296,6 +302,7 @@ static inline void put_text(struct wire_writer *w, void (*put)(struct wire_write
 }
 
 /* ---- records.c ------------------------------------------------------------------------------------ */
+enum { GROUP_RECORD_VERSION = 3 }; /* of the record of a classic group; what Kafka 4.3 writes */
 enum group_record_type { GROUP_RECORD_LEGACY_OFFSET, GROUP_RECORD_OFFSET, GROUP_RECORD_GROUP, GROUP_RECORD_TYPE_COUNT = 17 };
 
 struct group_batch {
@@ -349,6 +356,9 @@ void member_rename(struct groups *, struct group_member *, struct group_text *id
 /* NULL: the heap is full. */
 struct group_protocols *protocols_take(struct groups *, const struct wire_list *, int16_t version);
 struct group_protocols *protocols_of_one(struct groups *, const struct wire_bytes *name, const struct wire_bytes *metadata);
+/* One of them, packed: how long, and behind it. */
+uint32_t protocol_bytes(const struct wire_bytes *name, const struct wire_bytes *metadata);
+uint8_t *protocol_put(uint8_t *to, const struct wire_bytes *name, const struct wire_bytes *metadata);
 /* Between protocols: *at from 0. */
 bool protocols_next(const struct group_protocols *, uint32_t *at, struct group_protocol *ret);
 bool protocols_find(const struct group_protocols *, const char *name, uint32_t len, struct group_protocol *ret);
@@ -367,6 +377,11 @@ enum tide_status classic_on_leave(struct groups *, const struct groups_question 
 enum tide_status classic_on_describe(struct groups *, const struct groups_question *, struct groups_asked *);
 void classic_on_member_timer(struct groups *, struct group_member *);
 enum tide_status classic_replay(struct groups *, struct wire_cursor *key, struct wire_cursor *value);
+/* Whoever waits for a generation or for its part joins again. */
+void classic_dismiss(struct groups *, struct group *);
+bool classic_is_of_consumers(const struct classic *);
+/* The answer of a member that is to come back with the id that it is given. */
+void classic_write_id(struct wire_writer *, int16_t version, const char *id, uint32_t len);
 
 /* ---- offsets.c -------------------------------------------------------------------------------------- */
 enum tide_status offsets_on_commit(struct groups *, const struct groups_question *, struct groups_asked *);

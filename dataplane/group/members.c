@@ -131,7 +131,12 @@ void member_rename(struct groups *g, struct group_member *m, struct group_text *
 
 enum { PROTOCOL_OVERHEAD = 6 };
 
-static uint8_t *put_protocol(uint8_t *to, const struct wire_bytes *name, const struct wire_bytes *metadata)
+uint32_t protocol_bytes(const struct wire_bytes *name, const struct wire_bytes *metadata)
+{
+    return PROTOCOL_OVERHEAD + name->at.len + metadata->at.len;
+}
+
+uint8_t *protocol_put(uint8_t *to, const struct wire_bytes *name, const struct wire_bytes *metadata)
 {
     store_be16(to, (uint16_t)name->at.len);
     tide_slice_copy(name->at, to + 2);
@@ -148,7 +153,7 @@ struct group_protocols *protocols_take(struct groups *g, const struct wire_list 
     struct group_protocols *p;
     uint32_t len = 0;
     while (join_group_request_protocol_next(&l, v, &in))
-        len += PROTOCOL_OVERHEAD + in.name.at.len + in.metadata.at.len;
+        len += protocol_bytes(&in.name, &in.metadata);
     p = tide_heap_take(g->config.heap, sizeof(*p) + len);
     if (p == NULL)
         return NULL;
@@ -157,20 +162,20 @@ struct group_protocols *protocols_take(struct groups *g, const struct wire_list 
     uint8_t *to = p->at;
     l = *list;
     while (join_group_request_protocol_next(&l, v, &in))
-        to = put_protocol(to, &in.name, &in.metadata);
+        to = protocol_put(to, &in.name, &in.metadata);
     TIDE_ASSERT(to == p->at + len);
     return p;
 }
 
 struct group_protocols *protocols_of_one(struct groups *g, const struct wire_bytes *name, const struct wire_bytes *metadata)
 {
-    uint32_t len = PROTOCOL_OVERHEAD + name->at.len + metadata->at.len;
+    uint32_t len = protocol_bytes(name, metadata);
     struct group_protocols *p = tide_heap_take(g->config.heap, sizeof(*p) + len);
     if (p == NULL)
         return NULL;
     p->count = 1;
     p->len = len;
-    (void)put_protocol(p->at, name, metadata);
+    (void)protocol_put(p->at, name, metadata);
     return p;
 }
 

@@ -81,7 +81,7 @@ def structs(message, fields, found):
 
 def may_be_absent(field):
     """A struct of its own with a byte in front that says whether it is there."""
-    return 'fields' in field and not is_list(field) and 'tag' not in field and 'nullable' in field
+    return 'fields' in field and not is_list(field) and 'nullable' in field
 
 
 def default_of(field):
