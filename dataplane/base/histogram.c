@@ -5,9 +5,9 @@ uint64_t tide_histogram_floor(uint32_t bucket)
 {
     if (bucket < TIDE_HISTOGRAM_SUB)
         return bucket;
-    uint32_t octave = bucket / TIDE_HISTOGRAM_SUB + 4;
+    uint32_t octave = bucket / TIDE_HISTOGRAM_SUB - 1;
     uint64_t sub = bucket % TIDE_HISTOGRAM_SUB + TIDE_HISTOGRAM_SUB;
-    return sub << (octave - 5);
+    return sub << octave;
 }
 
 uint64_t tide_histogram_count(const struct tide_histogram *h)
@@ -16,6 +16,15 @@ uint64_t tide_histogram_count(const struct tide_histogram *h)
     for (uint32_t i = 0; i < TIDE_HISTOGRAM_BUCKETS; i++)
         n += __atomic_load_n(&h->buckets[i], __ATOMIC_RELAXED);
     return n;
+}
+
+void tide_histogram_merge(struct tide_histogram *to, const struct tide_histogram *from)
+{
+    uint64_t max_ns = __atomic_load_n(&from->max_ns, __ATOMIC_RELAXED);
+    for (uint32_t i = 0; i < TIDE_HISTOGRAM_BUCKETS; i++)
+        to->buckets[i] += __atomic_load_n(&from->buckets[i], __ATOMIC_RELAXED);
+    to->sum_ns += __atomic_load_n(&from->sum_ns, __ATOMIC_RELAXED);
+    to->max_ns = max_ns > to->max_ns ? max_ns : to->max_ns;
 }
 
 uint64_t tide_histogram_quantile(const struct tide_histogram *h, uint32_t parts_per_million)

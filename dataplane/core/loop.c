@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <rte_cycles.h>
 #include <rte_malloc.h>
 #include <rte_rcu_qsbr.h>
 
@@ -28,6 +29,7 @@ struct loop {
     int doorbell;
     uint64_t wall_read_ns;
     int64_t wall_ahead_ns; /* of CLOCK_MONOTONIC */
+    uint64_t tick_q32;     /* of struct tide_time */
 };
 
 uint64_t loop_now_ns(void)
@@ -41,7 +43,7 @@ uint64_t loop_now_ns(void)
  * (CLOCK_REALTIME_COARSE) is up to four of them behind. */
 static struct tide_time read_clock(struct loop *l)
 {
-    struct tide_time t = {.now_ns = loop_now_ns()};
+    struct tide_time t = {.now_ns = loop_now_ns(), .tick = rte_rdtsc(), .tick_q32 = l->tick_q32};
     if (t.now_ns - l->wall_read_ns >= TIDE_NS_PER_MS) {
         struct timespec ts;
         clock_gettime(CLOCK_REALTIME, &ts);
@@ -186,7 +188,8 @@ void loop_run(const struct loop_config *config)
 {
     struct loop l = {.config = *config,
                      .office = core_office(config->core),
-                     .self = core_number(config->core)};
+                     .self = core_number(config->core),
+                     .tick_q32 = (TIDE_NS_PER_S << 32) / rte_get_tsc_hz()};
     uint32_t idle = 0;
 
     l.doorbell = l.office->parties[l.self].wake_fd;

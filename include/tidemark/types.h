@@ -33,6 +33,8 @@ enum tide_limit {
 struct tide_time {
     uint64_t now_ns; /* monotonic */
     int64_t wall_ms; /* Unix epoch */
+    uint64_t tick;     /* the processor's counter at now_ns, and nanoseconds per tick in 1/2^32: clock.h; */
+    uint64_t tick_q32; /* 0: virtual time */
 };
 
 /* RFC 9562 uuid, most significant byte first; all zero means none. */
