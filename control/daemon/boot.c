@@ -612,6 +612,7 @@ static void destroy_data_plane(struct world *w)
     rte_free(w->publication.qsbr);
     free(w->nic_counters);
     free(w->orphans);
+    free(w->stage_metrics);
 }
 
 /* ---- control ------------------------------------------------------------------------------------------------ */

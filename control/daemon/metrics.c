@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 
+#include "daemon/stage_metrics.h"
 #include "daemon/world.h"
 #include "log/buffers.h"
 
@@ -64,25 +65,6 @@ static void pools(FILE *f, const struct world *w)
         pool(f, "view", core, l->config.views, free_now.views);
         pool(f, "index_chunk", core, l->config.index_chunks, free_now.chunks);
         pool(f, "mail", core, letters->size, rte_mempool_avail_count(letters));
-    }
-}
-
-static void stages(FILE *f, const struct world *w)
-{
-    static const struct { const char *label; uint32_t ppm; } quantiles[] = {
-        {"0.5", 500000}, {"0.9", 900000}, {"0.99", 990000}, {"0.999", 999000}, {"1", 999999}};
-    fputs("# HELP tidemark_stage_seconds how long a stage of a request took\n# TYPE tidemark_stage_seconds summary\n", f);
-    for (unsigned s = 0; s < STAGE_COUNT; s++) {
-        for (uint32_t core = 0; core < w->core_count; core++) {
-            const struct tide_histogram *h = broker_stage(core_broker(w->cores[core]), s);
-            uint64_t n = tide_histogram_count(h);
-            for (unsigned q = 0; n != 0 && q < TIDE_ARRAY_LEN(quantiles); q++)
-                fprintf(f, "tidemark_stage_seconds{stage=\"%s\",core=\"%u\",quantile=\"%s\"} %.9f\n", tide_stage_names[s],
-                        core, quantiles[q].label, (double)tide_histogram_quantile(h, quantiles[q].ppm) / 1e9);
-            fprintf(f, "tidemark_stage_seconds_sum{stage=\"%s\",core=\"%u\"} %.9f\n", tide_stage_names[s], core,
-                    (double)__atomic_load_n(&h->sum_ns, __ATOMIC_RELAXED) / 1e9);
-            fprintf(f, "tidemark_stage_seconds_count{stage=\"%s\",core=\"%u\"} %lu\n", tide_stage_names[s], core, n);
-        }
     }
 }
 
@@ -190,17 +172,18 @@ static void gauges(FILE *f, const struct world *w)
 
 int metrics_render(void *arg, char **ret_text)
 {
-    const struct world *w = arg;
+    struct world *w = arg;
     size_t size;
     FILE *f = open_memstream(ret_text, &size);
+    bool whole;
     if (f == NULL)
         return 500;
     gauges(f, w);
     pools(f, w);
     counters(f, w);
     tcp_counters(f, w);
-    stages(f, w);
-    return fclose(f) == 0 ? 200 : 500;
+    whole = stage_metrics_render(&w->stage_metrics, w, mgmt_now_ns(), f);
+    return fclose(f) == 0 && whole ? 200 : 500;
 }
 
 int health_render(void *arg, char **ret_text)

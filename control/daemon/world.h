@@ -66,6 +66,7 @@ struct world {
     struct orphan *orphans;
     struct conns_file *conns_file; /* for the next one */
     struct watchdog watchdog;
+    struct stage_metrics *stage_metrics; /* of metrics.c; NULL: nobody has looked */
     bool ready;
     bool stopped;
     bool clean;

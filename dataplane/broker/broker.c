@@ -19,13 +19,6 @@ enum {
     IDLE_STEP = 512,          /* sessions per turn of the idle look */
 };
 
-const char *const tide_stage_names[STAGE_COUNT] = {
-    [STAGE_PRODUCE] = "produce",
-    [STAGE_APPEND] = "append",
-    [STAGE_DURABLE] = "durable",
-    [STAGE_FETCH] = "fetch",
-};
-
 static void *zeroed(size_t count, size_t size)
 {
     return rte_zmalloc("broker", count * size, TIDE_CACHE_LINE);
@@ -40,6 +33,11 @@ static void init_lists(struct broker *b)
     link_init(&b->ready);
     link_init(&b->parked);
     link_init(&b->uncancelled);
+    link_init(&b->unsent);
+    link_init(&b->unsent_later);
+    link_init(&b->free_unsent);
+    for (uint32_t i = 0; i < b->config.requests_max; i++)
+        link_append(&b->free_unsent, &b->unsents[i].in_list);
     for (uint32_t i = 0; i < b->config.sessions_max; i++) {
         link_init(&b->sessions[i].in_free);
         link_append(&b->free_sessions, &b->sessions[i].in_free);
@@ -68,6 +66,7 @@ struct broker *broker_create(const struct broker_config *config)
     b->requests = zeroed(config->requests_max, sizeof(*b->requests));
     b->free_requests = zeroed(config->requests_max, sizeof(*b->free_requests));
     b->heap = zeroed(config->requests_max, sizeof(*b->heap));
+    b->unsents = zeroed(config->requests_max, sizeof(*b->unsents));
     b->sessions = zeroed(config->sessions_max, sizeof(*b->sessions));
     b->waits = zeroed(TIDE_PARTITIONS_MAX, sizeof(*b->waits));
     b->home = zeroed(TIDE_PARTITIONS_MAX, sizeof(*b->home));
@@ -77,7 +76,7 @@ struct broker *broker_create(const struct broker_config *config)
     /* No cache: only its core takes, and the count of what is left must be exact. */
     b->mails = rte_mempool_create(name, config->mails_max, sizeof(struct tide_mail), 0, 0, NULL,
                                   NULL, NULL, NULL, SOCKET_ID_ANY, RTE_MEMPOOL_F_SC_GET);
-    if (b->requests == NULL || b->free_requests == NULL || b->heap == NULL || b->sessions == NULL ||
+    if (b->requests == NULL || b->free_requests == NULL || b->heap == NULL || b->sessions == NULL || b->unsents == NULL ||
         b->waits == NULL || b->home == NULL || b->dirty == NULL || b->homes == NULL ||
         b->mails == NULL) {
         broker_destroy(b);
@@ -144,6 +143,7 @@ void broker_destroy(struct broker *b)
     rte_free(b->home);
     rte_free(b->waits);
     rte_free(b->sessions);
+    rte_free(b->unsents);
     rte_free(b->heap);
     rte_free(b->free_requests);
     rte_free(b->requests);
@@ -412,9 +412,16 @@ void append_park(struct broker *b, struct tide_mail *m, struct tide_out *out)
     s->parked_tail = m;
 }
 
+static void stamp_appended(struct request *r, const struct mail_append *a)
+{
+    stage_reach(r->stamps, STAMP_AT_HOME, a->at_home_ns);
+    stage_reach(r->stamps, STAMP_APPENDED, a->appended_ns);
+}
+
 static void append_answered(struct broker *b, struct tide_mail *m, const struct partition_appended *a)
 {
     produce_to_mail(a, &m->append);
+    m->append.appended_ns = stage_now(b);
     if (m->from != b->config.core) {
         uint32_t to = m->from;
         m->from = b->config.core; /* tells the answer from the question */
@@ -425,6 +432,7 @@ static void append_answered(struct broker *b, struct tide_mail *m, const struct 
     struct produce_entry *e = m->append.entry;
     tide_slice_release(m->append.records);
     slot_unuse(b, m->append.partition);
+    stamp_appended(r, &m->append);
     mail_give(m);
     if (request_came_back(b, r))
         produce_on_appended(b, r, e, a);
@@ -467,6 +475,7 @@ static enum tide_status append_now(struct broker *b, struct tide_mail *m, struct
 static void on_append(struct broker *b, struct tide_mail *m, struct tide_out *out)
 {
     uint32_t slot = partition_slot(m->append.partition);
+    m->append.at_home_ns = stage_now(b);
     if (b->home[slot].partition != m->append.partition) {
         struct partition_appended gone = {.error = KAFKA_NOT_LEADER_OR_FOLLOWER, .bad_record = -1,
                                           .leader_epoch = -1, .base_offset = -1, .end_offset = -1,
@@ -617,6 +626,7 @@ void broker_on_mail(struct broker *b, const struct tide_time *t, struct tide_mai
             produce_from_mail(&m->append, &a);
             tide_slice_release(m->append.records);
             slot_unuse(b, m->append.partition);
+            stamp_appended(r, &m->append);
             mail_give(m);
             if (request_came_back(b, r))
                 produce_on_appended(b, r, e, &a);
@@ -734,8 +744,10 @@ void broker_on_job(struct broker *b, const struct tide_time *t, struct tide_job 
 void broker_begin_turn(struct broker *b, const struct tide_time *t, bool receive_buffers_low)
 {
     b->time = *t;
+    b->looked_ns = t->now_ns;
     b->receive_low = receive_buffers_low;
-    log_core_turn(b->config.log_core);
+    link_join(&b->unsent, &b->unsent_later);
+    log_core_turn(b->config.log_core, t);
     b->view = atomic_load_explicit(&b->config.publication->now, memory_order_acquire);
 }
 
@@ -1001,12 +1013,36 @@ const struct rte_mempool *broker_letters(const struct broker *b)
 
 const struct tide_histogram *broker_stage(const struct broker *b, enum broker_stage stage)
 {
-    return &b->stages[stage];
+    if (stage >= STAGE_DISK_WAIT)
+        return log_core_stage(b->config.log_core, stage == STAGE_DISK ? LOG_STAGE_WRITE : LOG_STAGE_WAIT);
+    return &b->stages.of[stage];
+}
+
+const struct stage_follower *broker_stage_follower(const struct broker *b, uint32_t i)
+{
+    return &b->stages.followers[i];
+}
+
+static void stages_check(const struct broker *b)
+{
+    uint32_t listed = 0;
+    for (const struct link *l = b->free_unsent.next; l != &b->free_unsent; l = l->next)
+        listed++;
+    for (uint32_t i = 0; i < b->config.sessions_max; i++) {
+        const struct session *s = &b->sessions[i];
+        if (!s->in_use)
+            continue;
+        for (const struct link *l = s->unsent.next; l != &s->unsent; l = l->next)
+            listed++;
+        TIDE_ASSERT(link_is_empty(&s->unsent) || link_is_listed(&s->in_unsent)); /* T2 */
+    }
+    TIDE_ASSERT(listed == b->config.requests_max); /* T1 */
 }
 
 void broker_check(const struct broker *b)
 {
     uint32_t open = 0;
+    stages_check(b);
     peers_check(b);
     fetch_sessions_check(b->fetch_sessions);
     coordinators_check(b);

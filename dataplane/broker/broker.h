@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "broker/stages.h"
 #include "log/log.h"
 #include "tidemark/grace.h"
 #include "tidemark/counters.h"
@@ -38,15 +39,6 @@ struct peer;
 enum conn_kind { CONN_SESSION, CONN_PEER };
 struct conn_user {
     enum conn_kind kind;
-};
-
-/* Stages whose duration is always measured; see tide_stage_names. */
-enum broker_stage {
-    STAGE_PRODUCE,     /* request parsed -> response ready */
-    STAGE_APPEND,      /* request parsed -> appended to the tail */
-    STAGE_DURABLE,     /* appended -> mark reached */
-    STAGE_FETCH,       /* request parsed -> response ready, waiting included */
-    STAGE_COUNT
 };
 
 struct broker_config {
@@ -93,8 +85,8 @@ struct session *session_open(struct broker *, const struct tide_time *, uint32_t
                              void *transport);
 /* Where its client is. */
 void session_set_address(struct session *, const struct tide_addr *);
-/* Bytes arrived; takes all of the rope. Whole requests are executed at once. */
-void session_on_bytes(struct session *, const struct tide_time *, struct tide_rope *, struct tide_out *);
+/* Bytes arrived, the first of them at received_ns; takes all of the rope. Whole requests are executed at once. */
+void session_on_bytes(struct session *, const struct tide_time *, uint64_t received_ns, struct tide_rope *, struct tide_out *);
 /* The peer has sent its last byte: answer what is whole, then close. */
 void session_on_end(struct session *, const struct tide_time *);
 /* The transport is gone: forget everything. The session is invalid afterwards. */
@@ -111,6 +103,10 @@ void session_wants(struct session *, struct session_wants *ret);
 void *session_transport(const struct session *);
 /* The core took bytes off `out`: more may be produced. */
 void session_on_sent(struct session *, const struct tide_time *, struct tide_out *);
+/* Of what was ever taken off `out`, so many bytes have gone to the port by now. */
+void session_on_transmitted(struct session *, uint64_t now_ns, uint64_t bytes);
+/* Next session of which that is to be told, after everything of the turn has gone; NULL: none more in this turn. */
+struct session *broker_next_unsent(struct broker *);
 /* Next session that became ready outside of its own events (a response completed), NULL if none. */
 struct session *broker_next_ready(struct broker *);
 
@@ -173,7 +169,8 @@ struct broker_gauges {
 void broker_gauges(const struct broker *, struct broker_gauges *ret); /* [core] */
 const struct rte_mempool *broker_letters(const struct broker *); /* [any] */
 const struct tide_histogram *broker_stage(const struct broker *, enum broker_stage); /* [any] */
-extern const char *const tide_stage_names[STAGE_COUNT];
+/* Place i < STAGE_FOLLOWERS_MAX. [any] */
+const struct stage_follower *broker_stage_follower(const struct broker *, uint32_t i);
 void broker_check(const struct broker *);
 
 #endif

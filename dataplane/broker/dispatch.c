@@ -123,6 +123,8 @@ enum tide_status dispatch(struct session *s, const struct tide_slice *frame, str
     r = request_take(b, s);
     if (r == NULL)
         return TIDE_FULL;
+    stage_begin(&s->arrivals, FRAME_SIZE_BYTES + frame->len, r->stamps);
+    r->stamps[STAMP_TAKEN] = b->looked_ns;
     r->api_key = h.request_api_key;
     r->api_version = h.request_api_version;
     r->correlation_id = h.correlation_id;

@@ -163,6 +163,7 @@ void feeds_on_subscribe(struct broker *b, struct peer *p, const struct peer_subs
     s->partition = vp->local;
     s->subscription = (struct subscription){0};
     s->feed = (struct feed){0};
+    s->timed = (struct stage_feed){0};
     s->tag = in->tag;
     s->credit = in->credit;
     link_append(&p->feeds, &s->in_peer);
@@ -279,6 +280,8 @@ void feeds_on_ack(struct broker *b, struct peer *p, const struct peer_ack *a)
         return;
     }
     if (verdict == SUBSCRIPTION_MOVED) {
+        bool durable = watermark_counts_durable(s->subscription.marks);
+        stage_feed_acknowledged(&s->timed, stages_follower(&b->stages, p->broker_id), stage_now(b), durable ? a->durable_end : a->log_end);
         uint32_t home = partition_home(s->partition);
         uint32_t slot = partition_slot(s->partition);
         if (home == b->config.core)
@@ -304,6 +307,8 @@ void feeds_on_moved(struct broker *b, uint32_t slot)
     for (struct link *l = list->next; l != list; l = l->next) {
         struct feeding *s = LINK_OF(struct feeding, in_slot, l);
         unhold(s); /* its role or the ISR may have changed */
+        if (s->feed.next_offset < watermark_log_end(partition_marks(s->partition)))
+            stage_feed_moved(&s->timed, stage_now(b));
         wants_push(s);
     }
 }
@@ -375,6 +380,8 @@ static void push_one(struct broker *b, struct feeding *s, struct tide_out *out, 
             throttle_take(&b->peers->lead_throttle, sent.bytes);
             tide_count_many(b->counters, COUNTER_peer_throttled_bytes, sent.bytes);
         }
+        stage_feed_sent(&s->timed, stages_follower(&b->stages, p->broker_id), stage_now(b), s->feed.next_offset,
+                        s->feed.next_offset >= marks.log_end);
         peer_ready(p);
         wants_push(s); /* behind the others */
         break;

@@ -551,7 +551,6 @@ static void finish(struct broker *b, struct request *r)
         request_retry(b, r);
         return;
     }
-    tide_histogram_add(&b->stages[STAGE_FETCH], b->time.now_ns - r->start_ns);
     request_done(b, r);
 }
 

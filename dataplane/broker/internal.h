@@ -14,9 +14,11 @@
 #include "kafka/wire.h"
 #include "partition/check.h"
 #include "partition/partition.h"
+#include "tidemark/clock.h"
 
 enum broker_limit {
     CHECKS_MAX = 64, /* compressed batches with helpers at a time */
+    FRAME_SIZE_BYTES = 4,             /* in front of every request and response */
     SESSION_REQUESTS_MAX = 64,        /* in progress per connection; beyond it we stop reading */
     SESSION_OUT_BYTES_MAX = 1 << 20,  /* unsent response bytes; beyond it we stop executing */
     SESSION_DENSE_ABOVE = 64 * 1024,  /* a partial request above this leaves the receive buffers */
@@ -58,6 +60,17 @@ static inline void link_remove(struct link *l)
     }
     link_init(l);
 }
+/* Everything of `from` goes to the end of `list`. */
+static inline void link_join(struct link *list, struct link *from)
+{
+    if (link_is_empty(from))
+        return;
+    from->next->prev = list->prev;
+    list->prev->next = from->next;
+    from->prev->next = list;
+    list->prev = from->prev;
+    link_init(from);
+}
 #define LINK_OF(type, member, l) ((type *)((char *)(l)-offsetof(type, member)))
 
 /* ---- requests ------------------------------------------------------------------------------ */
@@ -83,7 +96,7 @@ struct request {
     struct link in_retry; /* broker->retry: executed again next turn */
     uint32_t heap_at;     /* place in the deadline heap + 1; 0 = none */
     uint64_t deadline_ns;
-    uint64_t start_ns;
+    uint64_t stamps[STAMP_COUNT]; /* stages.h; 0: not set */
     uint64_t arrived_ns; /* the last frame of the session's bytes when it was cut out of them (arrival.h) */
     uint32_t outstanding; /* letters, jobs and disk reads that will come back */
     bool silent;          /* no response is due (acks=0) */
@@ -99,6 +112,7 @@ struct request {
             uint32_t topics;
             bool failed;      /* some entry failed (acks=0: close) */
             bool complete;    /* every entry is on its way */
+            bool appended_here; /* some entry, without a letter */
         } produce;
         struct {
             int32_t min_bytes;
@@ -184,7 +198,6 @@ struct produce_entry {
     int64_t log_append_time_ms;
     int64_t log_start_offset;
     struct waiter waiter;
-    uint64_t appended_ns;
 };
 
 struct fetch_entry {
@@ -240,6 +253,14 @@ struct trim_entry {
     int64_t low_watermark;
 };
 
+/* A response whose last byte has not gone to the port. The request is not kept for it. */
+struct unsent {
+    struct link in_list;
+    uint64_t end; /* of `emitted` of its session */
+    bool is_fetch;
+    uint64_t stamps[STAMP_COUNT];
+};
+
 /* ---- sessions ------------------------------------------------------------------------------ */
 struct session {
     struct conn_user user; /* first: what the connection points to */
@@ -265,6 +286,10 @@ struct session {
     struct link in_partial; /* broker->partial: holds bytes of an incomplete request, oldest first */
     struct link in_ready;   /* broker->ready: the core should look */
     struct link in_free;
+    struct stage_arrivals arrivals;
+    struct link unsent;     /* of struct unsent, in the order of `out` */
+    struct link in_unsent;  /* broker->unsent or ->unsent_later */
+    uint64_t emitted;       /* bytes that ever came to `out` */
     struct tide_addr address; /* of the client */
     char client_id[TIDE_CLIENT_ID_MAX];
 };
@@ -333,8 +358,19 @@ struct broker {
     uint32_t idle_at;      /* next session of the look for idle ones */
     uint64_t idle_look_ns;
 
-    struct tide_histogram stages[STAGE_COUNT];
+    struct stages stages;
+    uint64_t looked_ns;       /* the newest look at the clock */
+    struct unsent *unsents;
+    struct link free_unsent;
+    struct link unsent;       /* sessions whose responses may have gone */
+    struct link unsent_later; /* they are looked at in the next turn */
 };
+
+/* What time it is within the turn, for stamps. */
+static inline uint64_t stage_now(struct broker *b)
+{
+    return b->looked_ns = tide_now_ns(&b->time);
+}
 
 /* ---- dispatch ------------------------------------------------------------------------------ */
 enum resource { RESOURCE_NONE, RESOURCE_TOPIC, RESOURCE_CLUSTER, RESOURCE_GROUP };

@@ -108,6 +108,7 @@ struct feeding {
     uint64_t credit; /* that the follower opened with */
     struct subscription subscription;
     struct feed feed;
+    struct stage_feed timed;
 };
 
 struct follow {

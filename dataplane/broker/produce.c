@@ -20,10 +20,8 @@ static void entry_failed(struct request *r, struct produce_entry *e, int16_t err
     r->produce.waiting--;
 }
 
-static void entry_succeeded(struct broker *b, struct request *r, struct produce_entry *e)
+static void entry_succeeded(struct request *r, struct produce_entry *e)
 {
-    if (e->appended_ns != 0)
-        tide_histogram_add(&b->stages[STAGE_DURABLE], b->time.now_ns - e->appended_ns);
     e->done = true;
     r->produce.waiting--;
 }
@@ -126,10 +124,8 @@ static void take_result(struct broker *b, struct request *r, struct produce_entr
     e->base_offset = a->base_offset;
     e->log_append_time_ms = a->log_append_time_ms;
     e->appended = true;
-    e->appended_ns = b->time.now_ns;
-    tide_histogram_add(&b->stages[STAGE_APPEND], b->time.now_ns - r->start_ns);
     if (r->produce.acks == 0) {
-        entry_succeeded(b, r, e);
+        entry_succeeded(r, e);
         return;
     }
     e->waiter.end = a->end_offset;
@@ -167,7 +163,7 @@ void produce_on_mark(struct broker *b, struct waiter *w, const struct partition_
     else if (kind == WAIT_HIGH_WATERMARK && !look->min_isr_met)
         entry_failed(r, e, KAFKA_NOT_ENOUGH_REPLICAS_AFTER_APPEND);
     else if (reached >= w->end)
-        entry_succeeded(b, r, e);
+        entry_succeeded(r, e);
     else
         TIDE_ASSERT(!"a waiter is looked at only when its mark is reached or lost");
     produce_try_respond(b, r);
@@ -255,13 +251,14 @@ void produce_try_respond(struct broker *b, struct request *r)
         return;
     if (r->session == NULL && r->outstanding != 0)
         return; /* the last letter frees it */
+    if (!r->silent && r->stamps[STAMP_REACHED] == 0)
+        r->stamps[STAMP_REACHED] = stage_now(b);
     if (r->silent) {
         r->close_after = r->produce.failed; /* the only way to tell an acks=0 producer */
     } else if (r->session != NULL && respond(b, r) != TIDE_OK) {
         request_retry(b, r);
         return;
     }
-    tide_histogram_add(&b->stages[STAGE_PRODUCE], b->time.now_ns - r->start_ns);
     request_done(b, r);
 }
 
@@ -331,6 +328,7 @@ static void append_entry(struct broker *b, struct request *r, struct produce_ent
         send_letter(b, r, e, records, vp->leader_epoch, vp->home_core, transactional, out);
         return;
     }
+    r->produce.appended_here = true;
     count_append(b, records.len, &ret);
     slot_dirty(b, slot);
     take_result(b, r, e, p, &ret);
@@ -387,8 +385,14 @@ enum tide_status produce_handle(struct broker *b, struct request *r, struct wire
     if (rte_mempool_avail_count(b->mails) < r->produce.waiting)
         return TIDE_FULL;
     timeout_ms = in.timeout_ms < 0 ? 0 : TIDE_MIN((uint64_t)in.timeout_ms, (uint64_t)TIMEOUT_MS_MAX);
+    r->stamps[STAMP_PARSED] = stage_now(b);
     route_and_append(b, r, &in, out);
     r->produce.complete = true;
+    if (r->produce.appended_here) {
+        stage_reach(r->stamps, STAMP_APPENDED, stage_now(b));
+        if (r->produce.waiting == 0) /* one look for both */
+            r->stamps[STAMP_REACHED] = r->stamps[STAMP_APPENDED];
+    }
     if (r->produce.waiting != 0 && in.acks == -1)
         request_set_deadline(b, r, b->time.now_ns + timeout_ms * TIDE_NS_PER_MS);
     produce_try_respond(b, r);

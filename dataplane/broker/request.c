@@ -80,7 +80,6 @@ struct request *request_take(struct broker *b, struct session *s)
     r->generation = generation;
     r->state = REQUEST_OPEN;
     r->session = s;
-    r->start_ns = b->time.now_ns;
     r->arrived_ns = s->arrived_ns;
     r->deadline_ns = TIDE_NEVER;
     link_init(&r->in_session);

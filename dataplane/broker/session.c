@@ -11,8 +11,6 @@
 #include "tidemark/arrival.h"
 #include "tidemark/bytes.h"
 
-enum { FRAME_SIZE_BYTES = 4 };
-
 struct session *session_open(struct broker *b, const struct tide_time *t, uint32_t listener,
                              void *transport)
 {
@@ -36,6 +34,8 @@ struct session *session_open(struct broker *b, const struct tide_time *t, uint32
     link_init(&s->in_partial);
     link_init(&s->in_ready);
     link_init(&s->in_free);
+    link_init(&s->unsent);
+    link_init(&s->in_unsent);
     b->session_count++;
     tide_count(b->counters, COUNTER_sessions_opened);
     return s;
@@ -160,7 +160,7 @@ static void take_bytes(struct session *s, struct tide_rope *bytes)
     tide_rope_join(&s->in, bytes);
 }
 
-void session_on_bytes(struct session *s, const struct tide_time *t, struct tide_rope *bytes,
+void session_on_bytes(struct session *s, const struct tide_time *t, uint64_t received_ns, struct tide_rope *bytes,
                       struct tide_out *out)
 {
     if (s->closing || s->ended) {
@@ -173,6 +173,7 @@ void session_on_bytes(struct session *s, const struct tide_time *t, struct tide_
     s->progress_ns = t->now_ns;
     if (bytes->len != 0)
         s->arrived_ns = tide_arrival_ns(bytes->tail, t->now_ns);
+    stage_arrived(&s->arrivals, bytes->len, received_ns, stage_now(s->broker));
     take_bytes(s, bytes);
     session_run(s, out);
 }
@@ -245,6 +246,7 @@ void session_run(struct session *s, struct tide_out *out)
             break;
         s->progress_ns = s->broker->time.now_ns;
         tide_rope_drop(&s->in, (uint32_t)frame + FRAME_SIZE_BYTES);
+        stage_taken(&s->arrivals, (uint32_t)frame + FRAME_SIZE_BYTES);
         give_credit(s, (uint32_t)frame + FRAME_SIZE_BYTES);
         frame = 0;
     }
@@ -260,6 +262,68 @@ void session_run(struct session *s, struct tide_out *out)
     session_ready(s);
 }
 
+/* ---- what has gone, for the stages ---- */
+
+static void unsent_add(struct session *s, const struct request *r)
+{
+    struct broker *b = s->broker;
+    struct unsent *u;
+    if (link_is_empty(&b->free_unsent)) {
+        tide_count(b->counters, COUNTER_stages_missed);
+        return;
+    }
+    u = LINK_OF(struct unsent, in_list, b->free_unsent.next);
+    link_remove(&u->in_list);
+    u->end = s->emitted;
+    u->is_fetch = r->api_key == KAFKA_API_FETCH;
+    memcpy(u->stamps, r->stamps, sizeof(u->stamps));
+    link_append(&s->unsent, &u->in_list);
+    if (!link_is_listed(&s->in_unsent))
+        link_append(&b->unsent, &s->in_unsent);
+}
+
+void session_on_transmitted(struct session *s, uint64_t now_ns, uint64_t bytes)
+{
+    struct broker *b = s->broker;
+    while (!link_is_empty(&s->unsent)) {
+        struct unsent *u = LINK_OF(struct unsent, in_list, s->unsent.next);
+        if (u->end > bytes) {
+            link_append(&b->unsent_later, &s->in_unsent);
+            return;
+        }
+        u->stamps[STAMP_TRANSMITTED] = now_ns;
+        if (u->is_fetch)
+            stages_count_fetch(&b->stages, u->stamps);
+        else
+            stages_count(&b->stages, u->stamps, STAMP_TRANSMITTED);
+        link_remove(&u->in_list);
+        link_append(&b->free_unsent, &u->in_list);
+    }
+}
+
+struct session *broker_next_unsent(struct broker *b)
+{
+    struct session *s;
+    if (link_is_empty(&b->unsent))
+        return NULL;
+    s = LINK_OF(struct session, in_unsent, b->unsent.next);
+    link_remove(&s->in_unsent);
+    return s;
+}
+
+/* Its response, if one is due, is in `out`. */
+static void stamp_emitted(struct session *s, struct request *r)
+{
+    struct broker *b = s->broker;
+    bool is_produce = r->api_key == KAFKA_API_PRODUCE && !r->produce.failed && r->produce.complete;
+    if (is_produce && r->silent) {
+        stages_count(&b->stages, r->stamps, STAMP_APPENDED);
+    } else if (is_produce || r->api_key == KAFKA_API_FETCH) {
+        r->stamps[STAMP_EMITTED] = stage_now(b);
+        unsent_add(s, r);
+    }
+}
+
 /* Moves finished responses from the queue's front to the output. */
 void session_emit(struct session *s)
 {
@@ -269,9 +333,11 @@ void session_emit(struct session *s)
         if (r->state != REQUEST_DONE)
             break;
         if (!r->silent) {
+            s->emitted += r->response.len;
             tide_rope_join(&s->out, &r->response);
             tide_count(b->counters, COUNTER_responses);
         }
+        stamp_emitted(s, r);
         if (r->close_after)
             session_refuse(s, false);
         link_remove(&r->in_session);
@@ -313,6 +379,8 @@ void session_on_gone(struct session *s)
     }
     tide_rope_clear(&s->in);
     tide_rope_clear(&s->out);
+    link_join(&b->free_unsent, &s->unsent);
+    link_remove(&s->in_unsent);
     link_remove(&s->in_stalled);
     link_remove(&s->in_partial);
     link_remove(&s->in_ready);

@@ -9,6 +9,7 @@
 #include "log/buffers.h"
 #include "net/ip.h"
 #include "net/ip6.h"
+#include "tidemark/clock.h"
 
 enum {
     EVENTS_MAX = 256,   /* connections looked at per turn */
@@ -348,7 +349,7 @@ static void on_session_event(struct core *c, const struct tide_time *t, struct s
     if (e->bits & TCP_EVENT_READABLE) {
         struct tide_rope bytes = {0};
         if (tcp_read(e->conn, &bytes) != 0)
-            session_on_bytes(s, t, &bytes, out);
+            session_on_bytes(s, t, tcp_read_since_ns(e->conn), &bytes, out);
     }
     if (e->bits & TCP_EVENT_PEER_CLOSED)
         session_on_end(s, t);
@@ -535,6 +536,18 @@ static void transmit(struct core *c, const struct tide_time *t, struct core_io *
     c->did += n;
 }
 
+/* Responses that have gone: to the port they go with this turn. */
+static void transmitted(struct core *c, const struct tide_time *t)
+{
+    uint64_t now = 0;
+    struct session *s;
+    for (unsigned n = 0; n < EVENTS_MAX && (s = broker_next_unsent(c->broker)) != NULL; n++) {
+        if (now == 0)
+            now = tide_now_ns(t);
+        session_on_transmitted(s, now, tcp_bytes_sent(conn_of(s)));
+    }
+}
+
 /* ---- the turn ------------------------------------------------------------------------------------------ */
 
 static void look_at_receive_pool(struct core *c, const struct tide_time *t)
@@ -657,6 +670,7 @@ unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io
     neighbours_out(c);
     ask_kernel(c);
     transmit(c, t, io);
+    transmitted(c, t);
     if (c->did != 0)
         publish_gauges(c);
     list_conns(c, t);

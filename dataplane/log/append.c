@@ -7,6 +7,7 @@
 #include "log/internal.h"
 #include "tidemark/assert.h"
 #include "tidemark/bytes.h"
+#include "tidemark/clock.h"
 #include "tidemark/mutant.h"
 
 enum {
@@ -225,6 +226,8 @@ static void take_in(struct log *log, uint32_t size, int64_t base_offset, int64_t
         log->first_timestamp = max_timestamp;
         log->first_wall_ms = log->wall_ms;
     }
+    if (log->unwritten_ns == 0)
+        log->unwritten_ns = tide_now_ns(&log->core->time);
     log_index_add(&log->index[log->active % 2], (uint32_t)(last_offset - s->base_offset),
                   log->position, size, max_timestamp);
     recent_add(log, base_offset);
@@ -305,6 +308,11 @@ void log_write_start(struct log *log, struct tide_out *out)
         w->durable_offset = tail_end_offset(log, s->tail_base, w->end);
     w->id = DISK_ID(DISK_OWNER_LOG, log->config.slot, ++log->core->write_generation);
     w->out = true;
+    w->begun_ns = tide_now_ns(&log->core->time);
+    if (log->unwritten_ns != 0)
+        tide_histogram_add(&log->core->stages[LOG_STAGE_WAIT], w->begun_ns - log->unwritten_ns);
+    if (w->segment == log->active && w->end == appended)
+        log->unwritten_ns = 0;
     log_cache_on_write(log->core);
     tide_out_op(out, &(struct disk_op){.kind = DISK_WRITE,
                                        .durable = log->config.durable,
@@ -390,6 +398,7 @@ bool log_on_disk(struct log *log, const struct disk_done *done, struct tide_out 
         log->written = (uint32_t)(w->start + (uint64_t)done->result);
     } else {
         log->written = (uint32_t)w->end;
+        tide_histogram_add(&log->core->stages[LOG_STAGE_WRITE], tide_now_ns(&log->core->time) - w->begun_ns);
         log->durable_end = TIDE_MAX(log->durable_end, w->durable_offset);
     }
     written_advance(log);

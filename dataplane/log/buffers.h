@@ -80,6 +80,8 @@ struct log_core {
     uint32_t read_generation;
     uint32_t write_generation; /* of all logs: one that is opened again has its slot, and must not begin anew */
     struct log_cache cache;
+    struct tide_time time; /* of the turn, for the stages */
+    struct tide_histogram stages[LOG_STAGE_COUNT];
     uint64_t served; /* bytes from the disk that were answered in this turn */
 
     bool compacting; /* one log at a time */

@@ -276,9 +276,15 @@ void log_core_lost(struct log_core *c)
     c->cache.writes_out = 0;
 }
 
-void log_core_turn(struct log_core *c)
+void log_core_turn(struct log_core *c, const struct tide_time *t)
 {
+    c->time = *t;
     c->served = 0;
+}
+
+const struct tide_histogram *log_core_stage(const struct log_core *c, enum log_stage stage)
+{
+    return &c->stages[stage];
 }
 
 /* ---- looking ---- */

@@ -185,6 +185,7 @@ struct log_epoch_job {
 
 struct log_write {
     bool out;
+    uint64_t begun_ns;
     uint32_t segment;
     uint32_t len;
     uint64_t id;
@@ -226,6 +227,7 @@ struct log {
     int64_t first_wall_ms;   /* wall clock at its first append */
     int64_t wall_ms;
     uint64_t now_ns;
+    uint64_t unwritten_ns;   /* since when the oldest batch waits that no write has; 0: none does */
     uint64_t space_retry_ns; /* the disk was full: no job before this */
     bool space_missing;
     bool refused_for_space;  /* the last log_make_room or log_begin_epoch was */

@@ -16,6 +16,7 @@
 
 #include "tidemark/counters.h"
 #include "tidemark/disk_op.h"
+#include "tidemark/histogram.h"
 #include "tidemark/published.h"
 #include "tidemark/rope.h"
 #include "tidemark/status.h"
@@ -48,7 +49,11 @@ struct log_core;
 struct log_core *log_core_create(const struct log_core_config *); /* [start]; NULL without memory */
 void log_core_destroy(struct log_core *);
 /* [core] A turn begins. */
-void log_core_turn(struct log_core *);
+void log_core_turn(struct log_core *, const struct tide_time *);
+/* Of the writes of all logs of a core: how long the oldest batch of one waited for it since its append, and how long it took
+ * from then until its completion was taken. */
+enum log_stage { LOG_STAGE_WAIT, LOG_STAGE_WRITE, LOG_STAGE_COUNT };
+const struct tide_histogram *log_core_stage(const struct log_core *, enum log_stage); /* [any] */
 /* [core] The completion of a read that was DISK_OWNER_AHEAD's. */
 void log_core_on_disk(struct log_core *, const struct disk_done *, struct tide_out *);
 /* [core] The disk queue is gone, and the completions with it: such reads count as failed. */

@@ -148,6 +148,10 @@ bool tcp_next_event(struct tcp_stack *, struct tcp_event *ret);
 
 /* Moves what arrived in order behind `into`; its window stays closed until tcp_consumed. */
 uint32_t tcp_read(struct tcp_conn *, struct tide_rope *into);
+/* When the first of the bytes came that tcp_read took last, or would take. */
+uint64_t tcp_read_since_ns(const struct tcp_conn *);
+/* Bytes ever sent, each counted once. */
+uint64_t tcp_bytes_sent(const struct tcp_conn *);
 void tcp_consumed(struct tcp_conn *, uint32_t bytes);
 uint32_t tcp_send_room(const struct tcp_conn *);
 /* Takes all of `from`; the room is a soft limit. */

@@ -201,6 +201,7 @@ struct tcp_conn {
     uint16_t held_count;    /* mbufs in the runs */
     struct tcp_range dsack; /* what came twice, for the next ACK; empty when start == end */
     uint32_t held_last_seq; /* most recent, for the first SACK block */
+    uint64_t read_since_ns; /* when the receive queue was empty last and something came */
     uint64_t bytes_in, bytes_out, retransmits;
     uint64_t times_cwnd_limited, times_window_limited, dropped;
     void *user;

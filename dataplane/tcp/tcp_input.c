@@ -228,6 +228,8 @@ static void deliver(struct tcp_conn *c, struct rte_mbuf *m, uint32_t len)
     c->rcv_nxt += len;
     c->rcv_charged += len;
     c->bytes_in += len;
+    if (c->receive_queue.len == 0)
+        c->read_since_ns = c->stack->now_ns;
     c->stack->stats.bytes_in += len;
     while (m != NULL) {
         struct rte_mbuf *next = m->next;

@@ -331,6 +331,10 @@ uint32_t tcp_read(struct tcp_conn *c, struct tide_rope *into)
     return n;
 }
 
+uint64_t tcp_read_since_ns(const struct tcp_conn *c) { return c->read_since_ns; }
+
+uint64_t tcp_bytes_sent(const struct tcp_conn *c) { return c->bytes_out; }
+
 uint16_t tcp_default_mss(const struct tide_addr *remote) { return tide_addr_is_v4(remote) ? 536 : 1220; }
 
 uint16_t tcp_link_mss(const struct tcp_stack *s, const struct tide_addr *remote)

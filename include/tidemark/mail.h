@@ -70,6 +70,8 @@ struct mail_append {
     int64_t arrived_ms;
     void *request;               /* the sender's */
     void *entry;
+    uint64_t at_home_ns;         /* the home core's stamps */
+    uint64_t appended_ns;
     /* result: struct partition_appended, flat */
     int16_t error;
     bool duplicate;

@@ -529,6 +529,43 @@ void story_says_whom_it_hears(struct story *s, unsigned broker)
     tell(s, "broker %u hears%s, is heard by%s", broker, hears[0] ? hears : " nobody", is_heard[0] ? is_heard : " nobody");
 }
 
+/* Of every request that was answered, all stages were counted, and they add up. */
+static void check_stages(struct story *s, const struct machine *b)
+{
+    const struct broker *broker = core_broker(b->core);
+    uint64_t sum = 0;
+    for (enum broker_stage i = 0; i < STAGE_PRODUCE; i++)
+        sum += broker_stage(broker, i)->sum_ns;
+    if (sum != broker_stage(broker, STAGE_PRODUCE)->sum_ns)
+        wrong(s, "the stages do not add up");
+}
+
+static void say_time(char *text, size_t room, const char *name, const struct tide_histogram *h)
+{
+    size_t n = strlen(text);
+    if (h->sum_ns != 0)
+        snprintf(text + n, room - n, "%s %s %" PRIu64 " us", n != 0 ? "," : "", name, h->sum_ns / 1000);
+}
+
+void story_says_where_time_went(struct story *s, unsigned broker)
+{
+    const struct broker *b = core_broker(machine(s, broker)->core);
+    char text[512] = "";
+    for (enum broker_stage i = 0; i < STAGE_COUNT; i++)
+        say_time(text, sizeof(text), tide_stage_names[i], broker_stage(b, i));
+    for (uint32_t i = 0; i < STAGE_FOLLOWERS_MAX; i++) {
+        const struct stage_follower *f = broker_stage_follower(b, i);
+        char name[64];
+        if (tide_pub64_peek(&f->broker) == 0)
+            continue;
+        snprintf(name, sizeof(name), "to %d", (int)tide_pub64_peek(&f->broker) - 1);
+        say_time(text, sizeof(text), name, &f->send);
+        snprintf(name, sizeof(name), "%d has it after", (int)tide_pub64_peek(&f->broker) - 1);
+        say_time(text, sizeof(text), name, &f->acknowledge);
+    }
+    tell(s, "broker %u says:%s", broker, text);
+}
+
 static void stop(struct machine *b)
 {
     for (unsigned i = 0; i < b->io.rx_count; i++)
@@ -538,6 +575,7 @@ static void stop(struct machine *b)
     b->io.tx_count = b->io.rx_count = b->io.done_count = b->io.jobs_done_count = 0;
     b->io.out.op_count = b->io.out.job_count = 0;
     b->job_count = 0;
+    check_stages(b->story, b);
     sim_disk_destroy(b->disk);
     core_destroy(b->core);
     partition_destroy(b->partition);

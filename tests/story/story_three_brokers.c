@@ -37,6 +37,10 @@ static void all_is_all_that_are_in_sync(void **state)
                   " 101  ann hears: red, green are at 0\n"
                   " 104  broker 2: committed is all below 2\n"
                   " 104  broker 3: committed is all below 2\n");
+    story_says_where_time_went(s, 1);
+    story_says_where_time_went(s, 2);
+    story_told(s, " 105  broker 1 says: watermark 1000 us, produce 1000 us, disk 600 us, 2 has it after 1000 us, 3 has it after 1000 us\n"
+                  " 105  broker 2 says: disk_wait 100 us, disk 600 us\n");
     story_end(s);
 }
 

@@ -303,6 +303,7 @@ void bw_serve(struct bw_client *c)
     session_wants(c->s, &want);
     c->credit += want.credit;
     if (!c->slow && !want.abort && want.out->len != 0) {
+        c->taken += want.out->len;
         tide_rope_join(&c->in, want.out);
         session_on_sent(c->s, &c->w->time, &c->w->cores[0].out);
         session_wants(c->s, &want);
@@ -327,7 +328,7 @@ void bw_send_bytes(struct bw_client *c, const void *bytes, size_t len)
         *tide_arrival_stamp(r.tail) = c->w->stamp_ns;
     }
     broker_begin_turn(c->w->cores[0].broker, &c->w->time, c->w->receive_low);
-    session_on_bytes(c->s, &c->w->time, &r, &c->w->cores[0].out);
+    session_on_bytes(c->s, &c->w->time, c->w->time.now_ns, &r, &c->w->cores[0].out);
     take_out(&c->w->cores[0]);
     bw_serve(c);
 }

@@ -57,6 +57,7 @@ struct bw_client {
     struct broker_world *w;
     struct session *s;
     struct tide_rope in; /* what the broker sent */
+    uint64_t taken;      /* bytes of it */
     uint64_t credit;
     bool slow;           /* takes nothing of the output */
     bool closed, aborted;

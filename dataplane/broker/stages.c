@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/stages.h"
+
+const char *const tide_stage_names[STAGE_COUNT] = {
+    [STAGE_TCP] = "tcp",
+    [STAGE_QUEUE] = "queue",
+    [STAGE_PARSE] = "parse",
+    [STAGE_HOME] = "home",
+    [STAGE_APPEND] = "append",
+    [STAGE_WATERMARK] = "watermark",
+    [STAGE_RESPOND] = "respond",
+    [STAGE_TRANSMIT] = "transmit",
+    [STAGE_PRODUCE] = "produce",
+    [STAGE_FETCH] = "fetch",
+    [STAGE_DISK_WAIT] = "disk_wait",
+    [STAGE_DISK] = "disk",
+};
+
+void stage_arrived(struct stage_arrivals *a, uint32_t bytes, uint64_t received_ns, uint64_t handed_ns)
+{
+    a->came += bytes;
+    if (a->count == STAGE_ARRIVALS) {
+        a->of[(a->first + a->count - 1) % STAGE_ARRIVALS].end = a->came;
+        return;
+    }
+    a->of[(a->first + a->count++) % STAGE_ARRIVALS] = (struct stage_arrival){a->came, received_ns, handed_ns};
+}
+
+void stage_begin(struct stage_arrivals *a, uint32_t bytes, uint64_t stamps[STAMP_COUNT])
+{
+    while (a->count != 0 && a->of[a->first].end < a->taken + bytes) {
+        a->first = (a->first + 1) % STAGE_ARRIVALS;
+        a->count--;
+    }
+    if (a->count == 0)
+        return; /* only when it was told of fewer bytes than came */
+    stamps[STAMP_RECEIVED] = a->of[a->first].received_ns;
+    stamps[STAMP_HANDED] = a->of[a->first].handed_ns;
+}
+
+void stage_taken(struct stage_arrivals *a, uint32_t bytes)
+{
+    a->taken += bytes;
+    if (a->taken == a->came)
+        a->count = 0;
+}
+
+void stages_count(struct stages *s, uint64_t stamps[STAMP_COUNT], enum stage_stamp last)
+{
+    for (unsigned i = 1; i <= (unsigned)last; i++) {
+        stamps[i] = TIDE_MAX(stamps[i], stamps[i - 1]);
+        tide_histogram_add(&s->of[i - 1], stamps[i] - stamps[i - 1]);
+    }
+    tide_histogram_add(&s->of[STAGE_PRODUCE], stamps[last] - stamps[STAMP_RECEIVED]);
+}
+
+void stages_count_fetch(struct stages *s, const uint64_t stamps[STAMP_COUNT])
+{
+    tide_histogram_add(&s->of[STAGE_FETCH], stamps[STAMP_TRANSMITTED] - stamps[STAMP_RECEIVED]);
+}
+
+struct stage_follower *stages_follower(struct stages *s, int32_t broker)
+{
+    struct stage_follower *f = s->followers;
+    uint64_t id = (uint64_t)(uint32_t)broker + 1;
+    for (; f != &s->followers[STAGE_FOLLOWERS_MAX - 1]; f++) {
+        uint64_t has = tide_pub64_own(&f->broker);
+        if (has == 0)
+            tide_pub64_set(&f->broker, id);
+        if (has == 0 || has == id)
+            return f;
+    }
+    tide_pub64_set(&f->broker, (uint64_t)UINT32_MAX + 1); /* -1 */
+    return f;
+}
+
+void stage_feed_moved(struct stage_feed *f, uint64_t now_ns)
+{
+    if (f->moved_ns == 0)
+        f->moved_ns = now_ns;
+}
+
+void stage_feed_sent(struct stage_feed *f, struct stage_follower *of, uint64_t now_ns, int64_t end, bool all)
+{
+    if (f->moved_ns != 0)
+        tide_histogram_add(&of->send, now_ns - f->moved_ns);
+    if (all)
+        f->moved_ns = 0;
+    if (f->count == STAGE_FEED_TIMES)
+        return;
+    f->of[(f->first + f->count) % STAGE_FEED_TIMES].end = end;
+    f->of[(f->first + f->count++) % STAGE_FEED_TIMES].sent_ns = now_ns;
+}
+
+void stage_feed_acknowledged(struct stage_feed *f, struct stage_follower *of, uint64_t now_ns, int64_t end)
+{
+    while (f->count != 0 && f->of[f->first].end <= end) {
+        tide_histogram_add(&of->acknowledge, now_ns - f->of[f->first].sent_ns);
+        f->first = (f->first + 1) % STAGE_FEED_TIMES;
+        f->count--;
+    }
+}
