@@ -16,6 +16,7 @@ struct stage_metrics {
         struct stage_window send, acknowledge;
     } followers[FOLLOWERS_SHOWN];
     struct tide_histogram window;
+    struct stage_window turns[]; /* of each core */
 };
 
 static void merge_stages(struct stage_metrics *m, const struct world *w)
@@ -71,9 +72,36 @@ static void summary(struct stage_metrics *m, FILE *f, const char *name, const ch
     fprintf(f, "tidemark_%s_count{%s} %lu\n", name, labels, tide_histogram_count(&w->now));
 }
 
+static void turns(struct stage_metrics *m, const struct world *w, uint64_t now_ns, FILE *f)
+{
+    struct turn longest[TIDE_CORES_MAX];
+    char labels[32];
+    fputs("# HELP tidemark_turn_seconds how long turns of a core took that did something; quantiles are those of the last seconds\n"
+          "# TYPE tidemark_turn_seconds summary\n", f);
+    for (uint32_t core = 0; core < w->core_count; core++) {
+        m->turns[core].now = (struct tide_histogram){0};
+        tide_histogram_merge(&m->turns[core].now, &core_turns(w->cores[core])->lengths);
+        snprintf(labels, sizeof(labels), "core=\"%u\"", core);
+        summary(m, f, "turn_seconds", labels, &m->turns[core]);
+        turns_longest(core_turns(w->cores[core]), now_ns, &longest[core]);
+    }
+    fputs("# HELP tidemark_turn_stalls_total turns of a millisecond or more\n# TYPE tidemark_turn_stalls_total counter\n", f);
+    for (uint32_t core = 0; core < w->core_count; core++)
+        fprintf(f, "tidemark_turn_stalls_total{core=\"%u\"} %lu\n", core, tide_pub64_peek(&core_turns(w->cores[core])->stalls));
+    fputs("# HELP tidemark_turn_longest_seconds the longest turn of the last ten to twenty seconds\n# TYPE tidemark_turn_longest_seconds gauge\n", f);
+    for (uint32_t core = 0; core < w->core_count; core++)
+        fprintf(f, "tidemark_turn_longest_seconds{core=\"%u\"} %.9f\n", core, (double)longest[core].took_ns / 1e9);
+    for (unsigned k = 0; k < TURN_WORK_COUNT; k++) {
+        fprintf(f, "# HELP tidemark_turn_longest_%s in that turn: %s\n# TYPE tidemark_turn_longest_%s gauge\n", turn_work_names[k], turn_work_help[k],
+                turn_work_names[k]);
+        for (uint32_t core = 0; core < w->core_count; core++)
+            fprintf(f, "tidemark_turn_longest_%s{core=\"%u\"} %u\n", turn_work_names[k], core, longest[core].work[k]);
+    }
+}
+
 bool stage_metrics_render(struct stage_metrics **mp, const struct world *w, uint64_t now_ns, FILE *f)
 {
-    struct stage_metrics *m = *mp != NULL ? *mp : calloc(1, sizeof(*m));
+    struct stage_metrics *m = *mp != NULL ? *mp : calloc(1, sizeof(*m) + w->core_count * sizeof(m->turns[0]));
     char labels[64], name[16];
     if (m == NULL)
         return false;
@@ -98,8 +126,11 @@ bool stage_metrics_render(struct stage_metrics **mp, const struct world *w, uint
         snprintf(labels, sizeof(labels), "stage=\"acknowledge\",follower=\"%s\"", name);
         summary(m, f, "follower_stage_seconds", labels, &o->acknowledge);
     }
+    turns(m, w, now_ns, f);
     if (!stage_window_is_due(&m->looked_ns, now_ns))
         return true;
+    for (uint32_t core = 0; core < w->core_count; core++)
+        stage_window_look(&m->turns[core]);
     for (unsigned s = 0; s < STAGE_COUNT; s++)
         stage_window_look(&m->of[s]);
     for (uint32_t i = 0; i < m->follower_count; i++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The stages of requests in /metrics (broker/stages.h): all cores merged, as summaries.
+ * The stages of requests in /metrics (broker/stages.h), all cores merged, and the turns of each core (core/turns.h), as summaries.
  *
  * A summary's quantiles are those of a window, its sum and count those since the start. The window is what came between the
  * newest of two earlier looks that is ten seconds old or more, and now; so quantiles follow the load, however long the broker

@@ -49,6 +49,9 @@ struct core {
     uint64_t tcp_publish_ns;
     bool tcp_unpublished;
     unsigned did;
+    struct turn turn;       /* the last one */
+    uint64_t requests_seen; /* before it */
+    struct turns turns;
 };
 
 static struct tcp_conn *conn_of(struct session *s)
@@ -173,6 +176,7 @@ static void receive(struct core *c, const struct tide_time *t, struct core_io *i
         }
     }
     c->did += io->rx_count;
+    c->turn.work[TURN_WORK_frames_in] += io->rx_count;
     io->rx_count = 0;
     for (uint32_t from = 0; s != NULL && from < c->config.core_count; from++) {
         void *frames[STEER_MAX];
@@ -182,6 +186,7 @@ static void receive(struct core *c, const struct tide_time *t, struct core_io *i
         for (unsigned i = 0; i < n; i++)
             take_frame(c, t, frames[i]);
         c->did += n;
+        c->turn.work[TURN_WORK_frames_in] += n;
     }
 }
 
@@ -496,12 +501,14 @@ static void mail(struct core *c, const struct tide_time *t, struct tide_out *out
             broker_on_mail(c->broker, t, letters[i], out);
     }
     c->did += n;
+    c->turn.work[TURN_WORK_letters] += n;
     if (!post_is_rung(c->config.office, c->config.number))
         return;
     n = post_take_bells(c->config.office, c->config.number, bells, BELLS_MAX);
     for (unsigned i = 0; i < n; i++)
         broker_on_bell(c->broker, t, bells[i], out);
     c->did += n;
+    c->turn.work[TURN_WORK_letters] += n;
 }
 
 static void completions(struct core *c, const struct tide_time *t, struct core_io *io)
@@ -511,6 +518,8 @@ static void completions(struct core *c, const struct tide_time *t, struct core_i
     for (unsigned i = 0; i < io->jobs_done_count; i++)
         broker_on_job(c->broker, t, io->jobs_done[i], &io->out);
     c->did += io->done_count + io->jobs_done_count;
+    c->turn.work[TURN_WORK_disk] += io->done_count;
+    c->turn.work[TURN_WORK_jobs] += io->jobs_done_count;
     io->done_count = io->jobs_done_count = 0;
 }
 
@@ -534,6 +543,7 @@ static void transmit(struct core *c, const struct tide_time *t, struct core_io *
     n = net_take_tx(&c->net, io->tx + io->tx_count, CORE_TX_MAX - io->tx_count);
     io->tx_count += n;
     c->did += n;
+    c->turn.work[TURN_WORK_frames_out] += n;
 }
 
 /* Responses that have gone: to the port they go with this turn. */
@@ -645,6 +655,8 @@ static void listen_to_clients(struct core *c)
 unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io)
 {
     c->did = 0;
+    c->turn = (struct turn){.begun_ns = t->now_ns};
+    c->requests_seen = c->counters.values[COUNTER_requests];
     tide_count(&c->counters, COUNTER_turns);
     if (io->port != c->net.config.port)
         net_move(&c->net, t->now_ns, io->port, &io->mac);
@@ -678,6 +690,15 @@ unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io
     return c->did;
 }
 
+void core_on_turn_end(struct core *c, uint64_t now_ns)
+{
+    c->turn.work[TURN_WORK_requests] = (uint32_t)(c->counters.values[COUNTER_requests] - c->requests_seen);
+    c->turn.took_ns = now_ns - c->turn.begun_ns;
+    turns_on_end(&c->turns, &c->turn);
+}
+
+const struct turns *core_turns(const struct core *c) { return &c->turns; }
+
 uint64_t core_deadline_ns(const struct core *c)
 {
     uint64_t soonest = TIDE_MIN(tcp_deadline_ns(c->tcp), net_deadline_ns(&c->net));
@@ -707,4 +728,5 @@ void core_check(const struct core *c)
     net_check(&c->net);
     tcp_check(c->tcp);
     broker_check(c->broker);
+    turns_check(&c->turns);
 }

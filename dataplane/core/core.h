@@ -18,6 +18,7 @@
 #include "broker/broker.h"
 #include "core/orphans.h"
 #include "core/steer.h"
+#include "core/turns.h"
 #include "net/net.h"
 #include "tcp/tcp.h"
 #include "tidemark/counters.h"
@@ -102,6 +103,9 @@ void core_destroy(struct core *);
 /* One bounded turn. Returns how much was done: 0 means that nothing is left to do before
  * core_deadline_ns() or an outside event. */
 unsigned core_turn(struct core *, const struct tide_time *, struct core_io *);
+/* The last turn did something, and with all that the caller did since it is over (turns.h). To be told before the core waits. */
+void core_on_turn_end(struct core *, uint64_t now_ns);
+const struct turns *core_turns(const struct core *); /* [any] */
 uint64_t core_deadline_ns(const struct core *);
 /* Something is waiting that no descriptor tells of: mail or a bell. To be asked once more after
  * `asleep` was set. */

@@ -191,6 +191,7 @@ void loop_run(const struct loop_config *config)
                      .self = core_number(config->core),
                      .tick_q32 = (TIDE_NS_PER_S << 32) / rte_get_tsc_hz()};
     uint32_t idle = 0;
+    bool unended = false; /* the last turn did something, and its end is the next look at the clock */
 
     l.doorbell = l.office->parties[l.self].wake_fd;
     l.io = rte_zmalloc("core_io", sizeof(*l.io), TIDE_CACHE_LINE);
@@ -204,11 +205,14 @@ void loop_run(const struct loop_config *config)
         unsigned did;
         take_inputs(&l);
         t = read_clock(&l);
+        if (unended)
+            core_on_turn_end(config->core, t.now_ns);
         did = core_turn(config->core, &t, l.io);
         did += give_outputs(&l);
         rte_rcu_qsbr_quiescent(config->qsbr, l.self);
         ring_sleepers(&l);
         check_heap(&l);
+        unended = did != 0;
         idle = did != 0 ? 0 : idle + 1;
         if (!config->spin && idle > config->idle_polls)
             fall_asleep(&l);
