@@ -9,6 +9,7 @@
 #include "log/buffers.h"
 #include "net/ip.h"
 #include "net/ip6.h"
+#include "tidemark/arrival.h"
 #include "tidemark/clock.h"
 
 enum {
@@ -354,7 +355,7 @@ static void on_session_event(struct core *c, const struct tide_time *t, struct s
     if (e->bits & TCP_EVENT_READABLE) {
         struct tide_rope bytes = {0};
         if (tcp_read(e->conn, &bytes) != 0)
-            session_on_bytes(s, t, tcp_read_since_ns(e->conn), &bytes, out);
+            session_on_bytes(s, t, tide_arrival_ns(bytes.head, tcp_read_since_ns(e->conn)), &bytes, out);
     }
     if (e->bits & TCP_EVENT_PEER_CLOSED)
         session_on_end(s, t);

@@ -160,7 +160,7 @@ static void mix(uint64_t v)
 
 static uint64_t roll(uint64_t n) { return tide_random_below(&chance, n); }
 static bool hits(uint64_t n) { return faults && roll(n) == 0; }
-static struct tide_time time_now(void) { return (struct tide_time){(uint64_t)now_ms * TIDE_NS_PER_MS, 1700000000000 + now_ms}; }
+static struct tide_time time_now(void) { return (struct tide_time){.now_ns = (uint64_t)now_ms * TIDE_NS_PER_MS, .wall_ms = 1700000000000 + now_ms}; }
 static int64_t end_of(const struct broker *b) { return b->count == 0 ? 0 : b->log[b->count - 1].end; }
 
 /* ---- replication -------------------------------------------------------------------------------------------------- */
