@@ -10,6 +10,7 @@
 #include "group/consumer_internal.h"
 
 #include "tidemark/assert.h"
+#include "tidemark/mutant.h"
 
 /* ---- upgrade -------------------------------------------------------------------------------------------- */
 
@@ -76,7 +77,7 @@ static void claim_owned(struct upgrade *u, const struct consumer_protocol_subscr
     struct consumer_protocol_subscription_topic_partition t;
     struct wire_list owned = s->owned_partitions;
     int32_t partition;
-    while (consumer_protocol_subscription_topic_partition_next(&owned, v, &t))
+    while (!MUTANT(CONSUMER_CLAIMS) && consumer_protocol_subscription_topic_partition_next(&owned, v, &t))
         while (wire_list_next_i32(&t.partitions, &partition))
             claim_partition(u, &t.topic, partition, claimed_by(number, CLAIM_OWNED));
 }
@@ -233,7 +234,7 @@ static bool may_upgrade(const struct groups *g, const struct group *group)
     const struct tide_settings *s = g->config.settings;
     const struct classic *c = &group->classic;
     bool allowed = s->group_consumer_migration_policy == CONSUMER_MIGRATION_UPGRADE || s->group_consumer_migration_policy == CONSUMER_MIGRATION_BIDIRECTIONAL;
-    return allowed && classic_is_of_consumers(c) && (int64_t)c->member_count <= s->group_consumer_max_size && c->generation < INT32_MAX;
+    return allowed && classic_is_of_consumers(c) && (int64_t)c->member_count < s->group_consumer_max_size && c->generation < INT32_MAX;
 }
 
 enum tide_status consumer_upgrade(struct groups *g, struct group *group, int16_t *ret_error)

@@ -212,7 +212,8 @@ static int16_t epoch_error(const struct beat *b, const struct consumer_member *m
     return KAFKA_FENCED_MEMBER_EPOCH;
 }
 
-/* Who joins by the classic protocol says no epoch. A static one without an id takes the place of whoever has it. */
+/* Who joins by the classic protocol says no epoch. A static one without an id takes the place of whoever has it. One that is not known and
+ * still uses something was taken out: it must hear of that, since others may have what it uses. (Kafka takes it in as a new one.) */
 static int16_t find_joining(struct beat *b, struct consumer_member **ret, struct consumer_member **ret_old)
 {
     struct consumer_member *of_instance = b->instance.at != NULL ? consumer_find_instance(b->c, b->instance) : NULL;
@@ -221,6 +222,8 @@ static int16_t find_joining(struct beat *b, struct consumer_member **ret, struct
     if (*ret != NULL && !(*ret)->has_metadata)
         *ret = NULL;
     *ret_old = NULL;
+    if (*ret == NULL && came_with_id && b->in.topic_partitions.count > 0 && !MUTANT(CONSUMER_TAKEN_OUT))
+        return KAFKA_UNKNOWN_MEMBER_ID;
     if (b->instance.at == NULL || (of_instance != NULL && of_instance == *ret))
         return 0;
     if (came_with_id)
@@ -658,6 +661,23 @@ enum tide_status consumer_join(struct groups *g, struct group *group, const stru
     return in_group(&b);
 }
 
+/* A classic group with members becomes one of the consumer protocol for a member that is let in, and for nobody else: what would be refused
+ * afterwards is refused before. */
+static enum tide_status upgrade(struct beat *b, int16_t *ret_error)
+{
+    enum assign_kind kind;
+    consumer_init(&b->nothing, b->g->config.heap, b->g->config.settings, (struct consumer_text){b->group->id->at, b->group->id->len});
+    if (b->regex.len != 0)
+        *ret_error = KAFKA_INVALID_REGULAR_EXPRESSION;
+    else if (b->assignor.at != NULL && !consumer_assignor_find(&b->nothing, b->assignor, &kind))
+        *ret_error = KAFKA_UNSUPPORTED_ASSIGNOR;
+    else if (b->instance.at != NULL && group_find_instance(b->g, b->group, &b->in.instance_id) != NULL)
+        *ret_error = KAFKA_UNRELEASED_INSTANCE_ID;
+    else
+        return consumer_upgrade(b->g, b->group, ret_error);
+    return TIDE_OK;
+}
+
 enum tide_status consumer_on_heartbeat(struct groups *g, const struct groups_question *q, struct groups_asked *a)
 {
     struct beat b = {.g = g, .q = q, .a = a, .version = q->version};
@@ -674,7 +694,7 @@ enum tide_status consumer_on_heartbeat(struct groups *g, const struct groups_que
     b.group = groups_find(g, &b.in.group_id);
     if (b.group != NULL && b.group->kind != &consumer_kind && !b.group->kind->is_empty(b.group) && b.in.member_epoch == 0) {
         int16_t error;
-        enum tide_status status = consumer_upgrade(g, b.group, &error);
+        enum tide_status status = upgrade(&b, &error);
         if (status != TIDE_OK || error != 0)
             return status != TIDE_OK ? status : refuse(&b, error, error == KAFKA_GROUP_ID_NOT_FOUND ? "The classic group cannot be upgraded." : NULL);
     }

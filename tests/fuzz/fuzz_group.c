@@ -67,7 +67,7 @@ static void begin(void)
             .group_member_metadata_max_bytes = 2000, .group_groups_max = 20, .group_offsets_max = 40, .offsets_retention_minutes = 1,
             .offsets_retention_check_interval_ms = 5000, .offsets_commit_timeout_ms = 1000, .offset_metadata_max_bytes = 100,
             .group_consumer_session_timeout_ms = 10000, .group_consumer_heartbeat_interval_ms = 1000, .group_consumer_max_size = 20,
-            .group_consumer_assignors = "uniform,range", .group_consumer_assignment_interval_ms = 500};
+            .group_consumer_migration_policy = 3, .group_consumer_assignors = "uniform,range", .group_consumer_assignment_interval_ms = 500};
         topics[0] = (struct view_topic){.id = {{1}}, .name = "t", .name_len = 1, .partition_count = PARTITIONS, .partitions = partitions};
         tide_view_index(topics, 1, 4, by_name, by_id);
     }

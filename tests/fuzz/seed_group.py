@@ -36,11 +36,17 @@ GROUP = record(struct.pack(">h", 2) + text(b"g"), struct.pack(">h", 3) + text(b"
                struct.pack(">qi", 5, 1) + MEMBER)
 
 
-def join(member=b"", version=3, instance=None):
+PART = struct.pack(">hi", 0, 1) + text(b"t") + struct.pack(">iiii", 2, 0, 1, -1)
+SUBSCRIPTION = struct.pack(">hi", 1, 1) + text(b"t") + struct.pack(">ii", -1, 1) + text(b"t") + struct.pack(">iii", 2, 1, 2)
+GROUP_OF_ONE = (struct.pack(">h", 3) + text(b"consumer") + struct.pack(">i", 1) + text(b"range") + text(b"m") + struct.pack(">qi", 5, 1) + text(b"m") + b"\xff\xff" +
+                text(b"c") + text(b"/h") + struct.pack(">ii", 1000, 1000) + struct.pack(">i", len(SUBSCRIPTION)) + SUBSCRIPTION + struct.pack(">i", len(PART)) + PART)
+
+
+def join(member=b"", version=3, instance=None, metadata=b"s"):
     body = text(b"g") + struct.pack(">ii", 1000, 1000) + text(member)
     if version >= 5:
         body += b"\xff\xff" if instance is None else text(instance)
-    return ask("join_group", version, body + text(b"consumer") + struct.pack(">i", 1) + text(b"range") + struct.pack(">i", 1) + b"s")
+    return ask("join_group", version, body + text(b"consumer") + struct.pack(">i", 1) + text(b"range") + struct.pack(">i", len(metadata)) + metadata)
 
 
 ID = bytes([1]) + bytes(15)
@@ -98,6 +104,17 @@ def main():
     seeds["consumers_loaded"] = consumers() + LOADED + beat(b"a", 1, parts(0, 1)) + beat(b"b", 0, parts()) + COMMITTED + passes(14)
     seeds["consumers_contradict"] = (consumers() + of_member(8, b"b", struct.pack(">iib", 2, 1, 9) + parts(2, 2, 7) + parts(2) + b"\0") +
                                      of_member(7, b"c", parts(5) + b"\0") + LOADED + beat(b"b", 0, parts()) + passes(14))
+    # Both protocols in one group: a classic member with a subscription that is understood, upgraded, called back, left alone again; and one of a record.
+    sync = ask("sync_group", 0, text(b"g") + struct.pack(">i", 1) + text(b"m") + struct.pack(">i", 1) + text(b"m") + struct.pack(">i", len(PART)) + PART)
+    alive = ask("heartbeat", 0, text(b"g") + struct.pack(">i", 1) + text(b"m"))
+    seeds["both"] = (consumers() + LOADED + join(b"m", metadata=SUBSCRIPTION) + COMMITTED + passes(10) + alive + beat(b"a", -1) + beat(b"b", -1) +
+                     passes(1) + join(b"m", metadata=SUBSCRIPTION) + passes(8) + COMMITTED)
+    seeds["both_upgrade"] = (record(struct.pack(">h", 2) + text(b"g"), GROUP_OF_ONE) + LOADED + alive + beat(b"a", 0, parts()) + COMMITTED + alive + sync +
+                             join(b"m", metadata=SUBSCRIPTION) + sync + passes(12) + ask("leave_group", 0, text(b"g") + text(b"m")) + COMMITTED + passes(16))
+    classic = bytes([1, 0, 9 + len(b"range") + len(SUBSCRIPTION), 1]) + struct.pack(">i", 5000) + b"\2" + short(b"range") + short(SUBSCRIPTION) + b"\0\0"
+    seeds["both_loaded"] = (consumers() + of_member(5, b"m", short(None) + short(None) + short(b"c") + short(b"/h") + b"\2" + short(b"t") + short(None) +
+                                                    struct.pack(">i", 1000) + short(None) + classic) +
+                            LOADED + beat(b"a", -1) + beat(b"b", -1) + COMMITTED + passes(12) + passes(14))
     for name, data in seeds.items():
         with open(os.path.join(where, name), "wb") as f:
             f.write(data)

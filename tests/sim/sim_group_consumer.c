@@ -3,6 +3,8 @@
  * Groups of the consumer protocol (KIP-848) with members that behave as clients do: they join, live, take their time to give partitions
  * up, pause, stop with and without a word, come back under another id, and ask again after a timeout; requests and answers get lost. The
  * coordinator is loaded anew at any moment, with what was committed only; appends are refused or find no room; topics come, grow and go.
+ * In every second seed some members speak the classic protocol (eager ones or cooperative ones), and clients come back with the other one: the group
+ * changes its kind under them, and while it is classic one of them leads.
  *
  * Checked at every step:
  *   S1  no two members that are in touch with the coordinator use the same partition (a member that was silent for a session, or takes
@@ -19,7 +21,8 @@
 #include <getopt.h>
 #include <inttypes.h>
 
-#include "../unit/consumer_world.h"
+#include "../unit/classic_says.h"
+#include "group/internal.h"
 #include "kafka/errors.h"
 #include "kafka/messages.h"
 #include "sim_mutants.h"
@@ -34,13 +37,18 @@ enum {
     REBALANCE_MS = 60000,
     SLOW_MS = 90000, /* a client that takes too long to give something up */
     ANSWER_MS = 6000, /* who waits longer asks again */
+    JOIN_MS = 100000, /* and who waits for a generation */
 };
 
 enum client_state { OUT, IN, LEAVING };
 
+/* What a member of the classic protocol does next. */
+enum classic_step { JOIN, SYNC, BEAT };
+
 struct question {
     bool used;
     bool is_commit;
+    int16_t api, version;
     struct client *client;
     unsigned life; /* of the client, when it asked */
     struct tide_rope body;
@@ -68,6 +76,14 @@ struct client {
     uint64_t revoking_since_ns, revoked_at_ns;
     uint64_t beat_at_ns, paused_until_ns, heard_ns;
     struct question *asking, *committing;
+    /* of the classic protocol; `epoch` is the generation */
+    bool classic, leads;
+    enum classic_step step;
+    char given[CLASSIC_ID]; /* the id of the member */
+    uint64_t called_ns;     /* it is to join again; 0: no */
+    uint64_t topics_seen;   /* version of the topics when it joined */
+    int listed;
+    struct classic_listed *list; /* for a leader */
 };
 
 static struct sim {
@@ -76,14 +92,15 @@ static struct sim {
     struct question questions[4 * CLIENTS];
     int64_t acknowledged[TOPICS][WORLD_PARTITIONS];
     int64_t offsets;
-    bool calm;
+    bool calm, mixed, cooperative;
+    unsigned classic_share; /* of eight that come, so many speak the classic protocol */
     uint64_t digest;
 } sim;
 static struct world w;
 static bool verbose;
 static uint64_t seed_now;
 static struct {
-    uint64_t joins, handovers, reloads, fenced, commits, stale, lost, refused;
+    uint64_t joins, handovers, reloads, fenced, commits, stale, lost, refused, led, upgrades, downgrades;
 } counts;
 
 static const char *const topic_names[TOPICS] = {"ta", "tb", "tc"};
@@ -129,7 +146,9 @@ static int index_of(int topic)
 static void born(struct client *c)
 {
     unsigned number = (unsigned)(c - sim.clients), life = c->life + 1;
+    free(c->list);
     *c = (struct client){.number = number, .life = life, .topics = 1 + (unsigned)below((1 << TOPICS) - 1)};
+    c->classic = sim.mixed && below(8) < sim.classic_share;
     (void)snprintf(c->id, sizeof(c->id), "m%u-%u", number, life);
     if (number % 4 == 3)
         (void)snprintf(c->instance, sizeof(c->instance), "i%u", number);
@@ -173,6 +192,8 @@ static void settle_assignment(struct client *c)
 /* It may have been fenced for it. */
 static bool is_late(const struct client *c)
 {
+    if (c->called_ns != 0 && w.now.now_ns >= c->called_ns + (REBALANCE_MS - SESSION_MS) * TIDE_NS_PER_MS)
+        return true;
     return c->revoking && w.now.now_ns >= c->revoking_since_ns + (REBALANCE_MS - SESSION_MS) * TIDE_NS_PER_MS;
 }
 
@@ -185,6 +206,7 @@ static void revoke_if_time(struct client *c)
     c->revoking = false;
     c->owned = c->wanted; /* what is new in it begins only now */
     c->tell_owned = true;
+    c->step = JOIN;
     c->beat_at_ns = w.now.now_ns; /* tells at once */
 }
 
@@ -252,6 +274,180 @@ static const char *names_of(const struct client *c)
     return names;
 }
 
+/* ---- the classic protocol ----------------------------------------------------------------------------------- */
+
+static struct classic_hears heard;
+
+static void send(struct client *c, int16_t api, int16_t version, struct wire_writer *body)
+{
+    struct question *q = c->asking = new_question(c);
+    q->api = api;
+    q->version = version;
+    q->body = body->out;
+    if (hits(20)) { /* lost on its way */
+        counts.lost++;
+        q->at_ns = UINT64_MAX;
+    }
+}
+
+/* Each partition to the member whose turn it is; what another still holds (cooperative ones say so) to nobody yet. */
+static struct world_set *share_out(const struct client *c)
+{
+    static struct world_set parts[CLASSIC_LISTED];
+    for (int m = 0; m < c->listed; m++)
+        parts[m].count = 0;
+    for (uint32_t t = 0; t < w.view.topic_count; t++)
+        for (uint32_t p = 0; p < w.topics[t].partition_count; p++) {
+            int subscribers = 0, to = -1, turn, owner = -1;
+            for (int m = 0; m < c->listed; m++) {
+                subscribers += (c->list[m].topics >> t & 1) != 0;
+                if (world_set_has(&c->list[m].owned, (int)t, (int32_t)p))
+                    owner = m;
+            }
+            turn = subscribers != 0 ? (int)((t + p) % (uint32_t)subscribers) : -1;
+            for (int m = 0; m < c->listed && to < 0 && turn >= 0; m++)
+                if ((c->list[m].topics >> t & 1) && turn-- == 0)
+                    to = m;
+            if (to < 0 || (owner >= 0 && owner != to))
+                continue;
+            parts[to].at[parts[to].count].topic = (int)t;
+            parts[to].at[parts[to].count++].partition = (int32_t)p;
+        }
+    return parts;
+}
+
+static void ask_classic(struct client *c)
+{
+    struct classic_says s = {.group = "g", .member = c->given, .instance = c->instance[0] != 0 ? c->instance : NULL, .topics = names_of(c),
+                             .generation = c->epoch, .session_ms = SESSION_MS, .rebalance_ms = REBALANCE_MS,
+                             .protocols = sim.cooperative ? "cooperative-sticky" : "range", .owned = sim.cooperative ? &c->owned : NULL};
+    struct wire_writer body;
+    int16_t api = KAFKA_API_HEARTBEAT;
+    wire_writer_init(&body, w.pool);
+    if (c->state == LEAVING) {
+        api = KAFKA_API_LEAVE_GROUP;
+        classic_put_leave(&body, &s);
+    } else if (c->step == JOIN) {
+        api = KAFKA_API_JOIN_GROUP;
+        c->topics_seen = w.view.version;
+        classic_put_join(&w, &body, &s);
+    } else if (c->step == SYNC) {
+        api = KAFKA_API_SYNC_GROUP;
+        classic_put_sync(&w, &body, &s, c->list, c->leads ? share_out(c) : NULL, c->listed);
+    } else {
+        classic_put_heartbeat(&body, &s);
+    }
+    c->beat_at_ns = after_ms(3000);
+    SAY("%s asks %d as %s in %d with %s", c->id, api, c->given, c->epoch, world_set_text(&w, &c->owned, text));
+    send(c, api, classic_version(api), &body);
+}
+
+/* It joins again. Eager members give everything up before, and take their time for it. */
+static void call(struct client *c)
+{
+    if (c->called_ns == 0)
+        c->called_ns = w.now.now_ns;
+    c->step = JOIN;
+    c->beat_at_ns = w.now.now_ns;
+    if (sim.cooperative || c->owned.count == 0)
+        return;
+    c->wanted.count = 0;
+    settle_assignment(c);
+    c->beat_at_ns = c->revoked_at_ns;
+}
+
+static void on_classic_error(struct client *c, int16_t error)
+{
+    bool leaving = c->state == LEAVING;
+    switch (error) {
+    case KAFKA_MEMBER_ID_REQUIRED:
+        (void)snprintf(c->given, sizeof(c->given), "%s", heard.member);
+        c->beat_at_ns = w.now.now_ns;
+        return;
+    case KAFKA_REBALANCE_IN_PROGRESS:
+        call(c);
+        return;
+    case KAFKA_FENCED_INSTANCE_ID:
+        die(c);
+        return;
+    case KAFKA_UNKNOWN_MEMBER_ID:
+        c->given[0] = 0;
+        /* fallthrough */
+    case KAFKA_ILLEGAL_GENERATION:
+        counts.fenced++;
+        forget(c);
+        c->called_ns = 0;
+        c->epoch = 0;
+        c->step = JOIN;
+        if (leaving)
+            born(c);
+        c->beat_at_ns = after_ms(below(leaving ? 20000 : 1000));
+        return;
+    case KAFKA_COORDINATOR_NOT_AVAILABLE:
+    case KAFKA_COORDINATOR_LOAD_IN_PROGRESS:
+    case KAFKA_NOT_COORDINATOR:
+        if (c->step == SYNC)
+            c->step = JOIN;
+        c->beat_at_ns = after_ms(100 + below(2000));
+        return;
+    default:
+        SAY("%s error %d", c->id, error);
+        give_up("an error that no classic member should see");
+    }
+}
+
+static void on_joined(struct client *c)
+{
+    (void)snprintf(c->given, sizeof(c->given), "%s", heard.member);
+    counts.joins += c->state == OUT;
+    c->state = IN;
+    c->epoch = heard.generation;
+    c->called_ns = 0;
+    c->leads = heard.listed != 0;
+    c->listed = heard.listed;
+    counts.led += c->leads;
+    free(c->list);
+    c->list = c->leads ? calloc((size_t)heard.listed, sizeof(*c->list)) : NULL;
+    if (c->leads)
+        memcpy(c->list, heard.list, (size_t)heard.listed * sizeof(*c->list));
+    c->step = SYNC;
+    c->beat_at_ns = w.now.now_ns;
+}
+
+static void on_classic(struct question *q, struct tide_rope *body)
+{
+    struct client *c = q->client;
+    bool is_mine = c->life == q->life && c->asking == q;
+    uint64_t asked_ns = q->asked_ns;
+    int16_t api = q->api;
+    classic_read(&w, api, body, &heard);
+    q->asked = false;
+    end_question(q);
+    if (!is_mine)
+        return;
+    sim.digest = sim.digest * 31 + (uint64_t)heard.error * 7 + (uint64_t)heard.generation;
+    SAY("%s api %d error %d generation %d assignment %s", c->id, api, heard.error, heard.generation, world_set_text(&w, &heard.assignment, text));
+    if (heard.error != 0) {
+        on_classic_error(c, heard.error);
+        return;
+    }
+    if (api == KAFKA_API_LEAVE_GROUP) {
+        born(c);
+        c->beat_at_ns = after_ms(below(20000));
+        return;
+    }
+    c->heard_ns = asked_ns;
+    if (api == KAFKA_API_JOIN_GROUP) {
+        on_joined(c);
+    } else if (api == KAFKA_API_SYNC_GROUP) {
+        c->step = BEAT;
+        c->wanted = heard.assignment;
+        settle_assignment(c);
+    } else if (c->leads && c->topics_seen != w.view.version) {
+        call(c); /* there is more to share out */
+    }
+}
+
 static void ask_beat(struct client *c)
 {
     bool all = c->tell_all || c->epoch == 0;
@@ -268,13 +464,8 @@ static void ask_beat(struct client *c)
     c->beat_at_ns = after_ms(5000);
     wire_writer_init(&body, w.pool);
     world_put_beat(&w, &body, &b);
-    struct question *q = c->asking = new_question(c);
-    q->body = body.out;
+    send(c, KAFKA_API_CONSUMER_GROUP_HEARTBEAT, 1, &body);
     c->tell_owned = c->tell_all = false;
-    if (hits(20)) { /* lost on its way */
-        counts.lost++;
-        q->at_ns = UINT64_MAX;
-    }
 }
 
 static void on_beat_error(struct client *c, int16_t error)
@@ -346,17 +537,20 @@ static void on_beat(struct question *q, struct tide_rope *body)
 static void ask_commit(struct client *c)
 {
     uint32_t n = (uint32_t)below(c->owned.count);
-    int16_t v = 9;
+    int16_t v = c->classic ? 8 : 9;
     struct wire_writer b;
     struct question *q = c->committing = new_question(c);
     q->is_commit = true;
+    q->api = KAFKA_API_OFFSET_COMMIT;
+    q->version = v;
     q->topic = index_of(c->owned.at[n].topic);
     q->partition = c->owned.at[n].partition;
     q->offset = ++sim.offsets;
     wire_writer_init(&b, w.pool);
     offset_commit_request_put_group_id(&b, v, "g", 1);
     offset_commit_request_put_generation_id_or_member_epoch(&b, v, c->epoch);
-    offset_commit_request_put_member_id(&b, v, c->id, (uint32_t)strlen(c->id));
+    const char *member = c->classic ? c->given : c->id;
+    offset_commit_request_put_member_id(&b, v, member, (uint32_t)strlen(member));
     offset_commit_request_put_group_instance_id(&b, v, NULL, 0);
     offset_commit_request_open_topics(&b, v, 1);
     offset_commit_request_topic_put_name(&b, v, topic_names[q->topic], (uint32_t)strlen(topic_names[q->topic]));
@@ -392,8 +586,11 @@ static void on_commit(struct question *q, struct tide_rope *body)
             give_up("S3: a commit went back");
         sim.acknowledged[q->topic][q->partition] = q->offset;
     } else {
-        counts.stale += p.error_code == KAFKA_STALE_MEMBER_EPOCH;
-        if (p.error_code != KAFKA_STALE_MEMBER_EPOCH && p.error_code != KAFKA_UNKNOWN_MEMBER_ID && p.error_code != KAFKA_COORDINATOR_NOT_AVAILABLE &&
+        bool is_old = p.error_code == (q->version == 8 ? KAFKA_ILLEGAL_GENERATION : KAFKA_STALE_MEMBER_EPOCH);
+        /* The group may be of the other kind since it asked. */
+        bool is_of_other = sim.mixed && (p.error_code == KAFKA_REBALANCE_IN_PROGRESS || p.error_code == KAFKA_ILLEGAL_GENERATION);
+        counts.stale += is_old;
+        if (!is_old && !is_of_other && p.error_code != KAFKA_UNKNOWN_MEMBER_ID && p.error_code != KAFKA_COORDINATOR_NOT_AVAILABLE &&
             p.error_code != KAFKA_NOT_COORDINATOR && p.error_code != KAFKA_UNKNOWN_TOPIC_OR_PARTITION && p.error_code != KAFKA_GROUP_ID_NOT_FOUND)
             give_up("an error that no commit should see");
     }
@@ -408,19 +605,21 @@ static void deliver(void)
         if (!q->used)
             continue;
         if (!q->asked && q->at_ns <= w.now.now_ns) {
-            enum tide_status status = world_ask(&w, q->is_commit ? KAFKA_API_OFFSET_COMMIT : KAFKA_API_CONSUMER_GROUP_HEARTBEAT,
-                                                q->is_commit ? 9 : 1, -1, &q->body, q);
+            enum tide_status status = world_ask(&w, q->api, q->version, -1, &q->body, q);
             if (status == TIDE_BAD)
                 give_up("malformed");
             q->asked = status == TIDE_OK;
             q->asked_ns = w.now.now_ns;
         }
         /* A client that has waited long enough gives its question up. It may have been, or yet be, answered. */
-        if (!q->is_commit && w.now.now_ns > q->asked_ns + ANSWER_MS * TIDE_NS_PER_MS) {
+        uint64_t patience_ms = q->asked && (q->api == KAFKA_API_JOIN_GROUP || q->api == KAFKA_API_SYNC_GROUP) ? JOIN_MS : ANSWER_MS;
+        if (!q->is_commit && w.now.now_ns > q->asked_ns + patience_ms * TIDE_NS_PER_MS) {
             struct client *c = q->client;
             if (c->life == q->life && c->asking == q) {
                 c->tell_all = true;
                 c->beat_at_ns = w.now.now_ns;
+                if (c->step == SYNC)
+                    c->step = JOIN;
             }
             end_question(q);
         }
@@ -444,8 +643,10 @@ static void take_answers(void)
         }
         if (q->is_commit)
             on_commit(q, &body);
-        else
+        else if (q->api == KAFKA_API_CONSUMER_GROUP_HEARTBEAT)
             on_beat(q, &body);
+        else
+            on_classic(q, &body);
     }
 }
 
@@ -456,7 +657,7 @@ static void act(struct client *c)
     if (w.now.now_ns < c->paused_until_ns)
         return;
     revoke_if_time(c);
-    if (c->asking == NULL && w.now.now_ns >= c->beat_at_ns) {
+    if (c->asking == NULL && w.now.now_ns >= c->beat_at_ns && !(c->classic && c->revoking && c->step != BEAT)) {
         if (c->state == IN && hits(60)) {
             c->state = LEAVING;
             c->leave_epoch = c->instance[0] != 0 && hits(2) ? -2 : -1;
@@ -465,8 +666,13 @@ static void act(struct client *c)
         } else if (c->state == IN && hits(80)) {
             c->topics = 1 + (unsigned)below((1 << TOPICS) - 1);
             c->tell_all = true;
+            if (c->classic)
+                call(c);
         }
-        ask_beat(c);
+        if (!c->classic)
+            ask_beat(c);
+        else if (!c->revoking || c->step == BEAT)
+            ask_classic(c);
     }
     if (c->state == IN && c->committing == NULL && c->owned.count != 0 && tide_random_hits(&sim.random, 4))
         ask_commit(c);
@@ -509,6 +715,19 @@ static void change_topics(void)
         world_topic(&w, topic_names[t], w.topics[n].partition_count + 1 + (uint32_t)below(3));
 }
 
+/* How often the group changes its kind under its members. */
+static void count_kinds(void)
+{
+    static const struct group_kind *before;
+    const struct group *group = TAILQ_FIRST(&w.groups->all);
+    const struct group_kind *kind = group != NULL && !group->kind->is_empty(group) ? group->kind : NULL;
+    if (before != NULL && kind != NULL && kind != before) {
+        counts.downgrades += kind == &classic_kind;
+        counts.upgrades += kind != &classic_kind;
+    }
+    before = kind;
+}
+
 static void step(void)
 {
     w.append_full = hits(15);
@@ -529,8 +748,11 @@ static void step(void)
         reload();
     if (hits(200))
         change_topics();
+    if (hits(150))
+        sim.classic_share = (unsigned)below(2) * 8;
     groups_check(w.groups);
     check_use();
+    count_kinds();
 }
 
 /* ---- the end ---------------------------------------------------------------------------------------------------- */
@@ -538,11 +760,14 @@ static void step(void)
 static void check_converged(void)
 {
     unsigned wanted = 0;
+    bool all_classic = true;
     for (unsigned i = 0; i < CLIENTS; i++)
-        if (sim.clients[i].state == IN)
+        if (sim.clients[i].state == IN) {
             wanted |= sim.clients[i].topics;
+            all_classic &= sim.clients[i].classic;
+        }
     world_describe(&w, "g", text);
-    if (wanted != 0 && strncmp(text, "Stable ", 7) != 0)
+    if (wanted != 0 && !all_classic && strncmp(text, "Stable ", 7) != 0)
         give_up("S4: the group is not stable");
     for (unsigned t = 0; t < TOPICS; t++) {
         int n = topic_of(topic_names[t]);
@@ -622,12 +847,15 @@ static void run_seed(uint64_t seed)
     memset(&sim, 0, sizeof(sim));
     seed_now = seed;
     sim.random.state = seed * 0x9e3779b97f4a7c15ull + 1;
+    sim.mixed = seed % 2 == 0;
+    sim.cooperative = seed % 4 == 0;
     world_begin(&w, 16u << 20);
     w.auto_commit = tide_random_hits(&sim.random, 3);
     w.settings.group_consumer_assignment_interval_ms = tide_random_hits(&sim.random, 2) ? 0 : 1000;
     for (unsigned t = 0; t < TOPICS; t++)
         world_topic(&w, topic_names[t], 1 + (uint32_t)below(PARTITIONS));
-    unsigned clients = 2 + (unsigned)below(CLIENTS - 1);
+    sim.classic_share = (unsigned)below(9);
+    unsigned clients = 2 + (unsigned)below(sim.mixed ? 3 : CLIENTS - 1);
     for (unsigned i = 0; i < CLIENTS; i++) {
         born(&sim.clients[i]);
         sim.clients[i].beat_at_ns = i < clients ? after_ms(below(60000)) : UINT64_MAX;
@@ -657,9 +885,12 @@ static int run(uint64_t from, uint64_t seeds, bool loud)
             seeds = i + 1;
     }
     printf("%" PRIu64 " seeds: %" PRIu64 " joins, %" PRIu64 " revocations, %" PRIu64 " coordinators, %" PRIu64 " fenced, %" PRIu64 " commits, %" PRIu64
-           " stale ones, %" PRIu64 " messages lost, %" PRIu64 " appends refused, digest %016" PRIx64 "\n",
-           seeds, counts.joins, counts.handovers, counts.reloads, counts.fenced, counts.commits, counts.stale, counts.lost, counts.refused, digest);
-    return seeds >= 20 && (counts.handovers == 0 || counts.reloads == 0 || counts.fenced == 0 || counts.stale == 0);
+           " stale ones, %" PRIu64 " messages lost, %" PRIu64 " appends refused, %" PRIu64 " classic generations led, %" PRIu64 " upgrades, %" PRIu64
+           " downgrades, digest %016" PRIx64 "\n",
+           seeds, counts.joins, counts.handovers, counts.reloads, counts.fenced, counts.commits, counts.stale, counts.lost, counts.refused,
+           counts.led, counts.upgrades, counts.downgrades, digest);
+    return seeds >= 20 && (counts.handovers == 0 || counts.reloads == 0 || counts.fenced == 0 || counts.stale == 0 ||
+                           counts.led == 0 || counts.upgrades == 0 || counts.downgrades == 0);
 }
 
 int main(int argc, char **argv)
@@ -681,7 +912,8 @@ int main(int argc, char **argv)
     }
     unit_eal();
 #ifdef TIDE_MUTANTS
-    static const enum tide_mutant list[] = {MUTANT_NONE, MUTANT_CONSUMER_REVOCATION, MUTANT_CONSUMER_OWNER, MUTANT_CONSUMER_COMMIT, MUTANT_CONSUMER_SUBSET};
+    static const enum tide_mutant list[] = {MUTANT_NONE, MUTANT_CONSUMER_REVOCATION, MUTANT_CONSUMER_OWNER, MUTANT_CONSUMER_COMMIT, MUTANT_CONSUMER_SUBSET,
+                                             MUTANT_CONSUMER_CLAIMS, MUTANT_CONSUMER_TAKEN_OUT};
     if (mutants)
         return sim_run_mutants(list, TIDE_ARRAY_LEN(list), from, seeds, run);
 #else

@@ -40,7 +40,7 @@ static enum tide_status append(void *context, struct tide_slice batch, int64_t *
 static void create(struct world *w)
 {
     struct groups_config config = {.partition = 0, .settings = &w->settings, .heap = w->heap, .pool = w->pool,
-                                   .log = {.context = w, .append = append}, .seed = 7};
+                                   .log = {.context = w, .append = append}, .seed = ++w->coordinators}; /* a broker takes another one each time as well */
     w->groups = groups_create(&config);
     TIDE_ASSERT(w->groups != NULL);
 }

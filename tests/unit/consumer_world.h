@@ -66,6 +66,7 @@ struct world {
     bool append_full;
     uint64_t fail_append; /* the n-th from now on is refused; 0: none */
     uint64_t cookies;
+    uint64_t coordinators; /* that there were */
     uint64_t skipped;
 };
 

@@ -301,6 +301,9 @@ static void test_classic_errors(void **state)
     c = (struct member){.protocols = "roundrobin"};
     assert_true(join_as(&c, "t", "-"));
     assert_int_equal(h.error, KAFKA_GROUP_MAX_SIZE_REACHED);
+    c = (struct member){.id = "taken-out", .protocols = "roundrobin"};
+    assert_true(join_as(&c, "t", "t:0"));
+    assert_int_equal(h.error, KAFKA_UNKNOWN_MEMBER_ID); /* others may have what it uses */
     w.fail_append = 1;
     assert_int_equal(leaves(&b), KAFKA_COORDINATOR_NOT_AVAILABLE);
     assert_int_equal(leaves(&b), 0);
@@ -507,9 +510,14 @@ static void test_upgrade_refused(void **state)
     begin();
     world_topic(&w, "t", 4);
     classic_group(&a, &b, "t:0,1", "t:2,3");
-    w.settings.group_consumer_max_size = 1;
+    w.settings.group_consumer_max_size = 2;
     beat("z", 0, "t", "-");
     expect(KAFKA_GROUP_ID_NOT_FOUND, 0, NULL);
+    struct world_beat b_beat = {.group = "g", .member = "z", .assignor = "none", .topics = "t", .rebalance_ms = 60000, .version = 1, .owned = &owned};
+    w.settings.group_consumer_max_size = 10;
+    world_beat(&w, &b_beat, &r);
+    expect(KAFKA_UNSUPPORTED_ASSIGNOR, 0, NULL);
+    assert_int_equal(heartbeat(&a), 0); /* nothing has happened */
     w.settings.group_consumer_max_size = 10;
     beat("z", 1, "t", "-"); /* a member that there is not */
     expect(KAFKA_UNKNOWN_MEMBER_ID, 0, NULL);
@@ -556,8 +564,10 @@ static void test_static(void **state)
     assert_int_equal(h.error, 0);
     assert_int_equal(h.listed, 1);
     owned.count = 0;
+    uint32_t batches = w.batches;
     world_beat(&w, &b, &r); /* the classic one has not left */
     expect(KAFKA_UNRELEASED_INSTANCE_ID, 0, NULL);
+    assert_int_equal(w.batches, batches); /* and the group is not upgraded for it */
     struct member by_instance = {.instance = "i"};
     assert_int_equal(leaves(&by_instance), 0);
     owned.count = 0;
