@@ -99,9 +99,9 @@ static bool dump(uint16_t type, uint8_t family, size_t body, see_message *see, v
 
 struct looking {
     int index;
-    uint32_t addr; /* of the network's byte order */
-    bool found;
-    uint32_t best_metric;
+    struct tide_addr addr, addr6; /* addr6 all zero: none is looked for */
+    bool found, found6;
+    uint32_t best_metric, best_metric6;
     struct kernel_way way;
     char *others;
     size_t size;
@@ -117,6 +117,29 @@ static const struct rtattr *find(const void *body, size_t body_len, const struct
     return NULL;
 }
 
+static bool is_none(const struct tide_addr *a)
+{
+    static const struct tide_addr none;
+    return memcmp(a, &none, sizeof(none)) == 0;
+}
+
+/* False: it is no address of that family. */
+static bool addr_of(const struct rtattr *a, uint8_t family, struct tide_addr *ret)
+{
+    size_t len = family == AF_INET ? 4 : sizeof(ret->bytes);
+    if (a == NULL || (family != AF_INET && family != AF_INET6) || RTA_PAYLOAD(a) != len)
+        return false;
+    *ret = tide_addr_v4(0);
+    memcpy(ret->bytes + sizeof(ret->bytes) - len, RTA_DATA(a), len);
+    return true;
+}
+
+static const char *addr_text(const struct tide_addr *a, char *text, size_t size)
+{
+    bool v4 = tide_addr_is_v4(a);
+    return inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? a->bytes + 12 : a->bytes, text, (socklen_t)size);
+}
+
 static uint32_t word_of(const struct rtattr *a)
 {
     uint32_t v = 0;
@@ -129,14 +152,20 @@ static void see_addr(void *arg, const struct nlmsghdr *h)
 {
     struct looking *l = arg;
     const struct ifaddrmsg *m = NLMSG_DATA(h);
-    char text[INET_ADDRSTRLEN];
+    char text[INET6_ADDRSTRLEN];
+    struct tide_addr addr;
     if (h->nlmsg_type != RTM_NEWADDR || (int)m->ifa_index != l->index)
         return;
-    uint32_t addr = word_of(find(m, sizeof(*m), h, IFA_LOCAL));
-    if (addr == l->addr) {
+    const struct rtattr *local = find(m, sizeof(*m), h, IFA_LOCAL);
+    if (!addr_of(local != NULL ? local : find(m, sizeof(*m), h, IFA_ADDRESS), m->ifa_family, &addr))
+        return;
+    if (memcmp(&addr, &l->addr, sizeof(addr)) == 0) {
         l->found = true;
         l->way.prefix_len = m->ifa_prefixlen;
-    } else if (l->others != NULL && inet_ntop(AF_INET, &addr, text, sizeof(text)) != NULL) {
+    } else if (memcmp(&addr, &l->addr6, sizeof(addr)) == 0) {
+        l->found6 = true;
+        l->way.prefix6_len = m->ifa_prefixlen;
+    } else if (l->others != NULL && addr_text(&addr, text, sizeof(text)) != NULL) {
         size_t used = strlen(l->others);
         snprintf(l->others + used, l->size - used, " %s/%u", text, m->ifa_prefixlen);
     }
@@ -148,12 +177,16 @@ static void see_route(void *arg, const struct nlmsghdr *h)
     const struct rtmsg *m = NLMSG_DATA(h);
     if (h->nlmsg_type != RTM_NEWROUTE || m->rtm_dst_len != 0 || m->rtm_table != RT_TABLE_MAIN || m->rtm_type != RTN_UNICAST)
         return;
-    uint32_t gateway = word_of(find(m, sizeof(*m), h, RTA_GATEWAY));
+    struct tide_addr gateway;
     uint32_t metric = word_of(find(m, sizeof(*m), h, RTA_PRIORITY));
-    if ((int)word_of(find(m, sizeof(*m), h, RTA_OIF)) != l->index || gateway == 0 || metric >= l->best_metric)
+    uint32_t *best = m->rtm_family == AF_INET ? &l->best_metric : &l->best_metric6;
+    if ((int)word_of(find(m, sizeof(*m), h, RTA_OIF)) != l->index || metric >= *best || !addr_of(find(m, sizeof(*m), h, RTA_GATEWAY), m->rtm_family, &gateway))
         return;
-    l->best_metric = metric;
-    l->way.gateway = ntohl(gateway);
+    *best = metric;
+    if (m->rtm_family == AF_INET)
+        l->way.gateway = tide_addr_to_v4(&gateway);
+    else
+        l->way.gateway6 = gateway;
 }
 
 static void see_link(void *arg, const struct nlmsghdr *h)
@@ -164,27 +197,30 @@ static void see_link(void *arg, const struct nlmsghdr *h)
         l->way.mtu = word_of(find(m, sizeof(*m), h, IFLA_MTU));
 }
 
-static bool look(int index, const struct tide_addr *addr, char *others, size_t size, struct looking *ret)
+static bool look(int index, const struct tide_addr *addr, const struct tide_addr *addr6, char *others, size_t size, struct looking *ret)
 {
-    *ret = (struct looking){.index = index, .best_metric = UINT32_MAX, .others = others, .size = size};
-    memcpy(&ret->addr, addr->bytes + 12, sizeof(ret->addr));
-    return dump(RTM_GETADDR, AF_INET, sizeof(struct ifaddrmsg), see_addr, ret) && dump(RTM_GETROUTE, AF_INET, sizeof(struct rtmsg), see_route, ret) &&
-           dump(RTM_GETLINK, AF_UNSPEC, sizeof(struct ifinfomsg), see_link, ret);
+    *ret = (struct looking){.index = index, .addr = *addr, .addr6 = *addr6, .best_metric = UINT32_MAX, .best_metric6 = UINT32_MAX, .others = others, .size = size};
+    if (!dump(RTM_GETADDR, AF_INET, sizeof(struct ifaddrmsg), see_addr, ret) || !dump(RTM_GETROUTE, AF_INET, sizeof(struct rtmsg), see_route, ret) ||
+        !dump(RTM_GETLINK, AF_UNSPEC, sizeof(struct ifinfomsg), see_link, ret))
+        return false;
+    return is_none(addr6) || (dump(RTM_GETADDR, AF_INET6, sizeof(struct ifaddrmsg), see_addr, ret) &&
+                              dump(RTM_GETROUTE, AF_INET6, sizeof(struct rtmsg), see_route, ret));
 }
 
-enum tide_status kernel_net_look(const char *interface, const struct tide_addr *addr, struct kernel_way *ret, char *error, size_t size)
+enum tide_status kernel_net_look(const char *interface, const struct tide_addr *addr, const struct tide_addr *addr6, struct kernel_way *ret, char *error, size_t size)
 {
     char others[512] = "";
-    char text[INET_ADDRSTRLEN] = "";
+    char text[INET6_ADDRSTRLEN] = "";
     struct looking l;
     int index = (int)if_nametoindex(interface);
-    if (index == 0 || !look(index, addr, others, sizeof(others), &l)) {
+    if (index == 0 || !look(index, addr, addr6, others, sizeof(others), &l)) {
         snprintf(error, size, "data.port.shared: the kernel says nothing of interface %s", interface);
         return TIDE_IO;
     }
-    if (!l.found) {
-        inet_ntop(AF_INET, addr->bytes + 12, text, sizeof(text));
-        snprintf(error, size, "data.port.shared: data.address %s is not an address of %s, which has:%s; a shared port has the host's own address", text, interface,
+    bool lacks6 = l.found && !is_none(addr6) && !l.found6;
+    if (!l.found || lacks6) {
+        addr_text(lacks6 ? addr6 : addr, text, sizeof(text));
+        snprintf(error, size, "data.port.shared: data.address%s %s is not an address of %s, which has:%s; a shared port has the host's own addresses", lacks6 ? "6" : "", text, interface,
                  others[0] != 0 ? others : " none");
         return TIDE_ABSENT;
     }
@@ -200,13 +236,7 @@ static void see_neighbour(struct kernel_net *k, const struct nlmsghdr *h)
     const struct rtattr *to = find(m, sizeof(*m), h, NDA_DST);
     const struct rtattr *mac = find(m, sizeof(*m), h, NDA_LLADDR);
     struct tide_addr addr;
-    if (m->ndm_ifindex != k->index || (m->ndm_state & USABLE) == 0 || to == NULL || mac == NULL || RTA_PAYLOAD(mac) != MAC)
-        return;
-    if (m->ndm_family == AF_INET && RTA_PAYLOAD(to) == 4)
-        addr = tide_addr_v4(ntohl(word_of(to)));
-    else if (m->ndm_family == AF_INET6 && RTA_PAYLOAD(to) == sizeof(addr.bytes))
-        memcpy(addr.bytes, RTA_DATA(to), sizeof(addr.bytes));
-    else
+    if (m->ndm_ifindex != k->index || (m->ndm_state & USABLE) == 0 || mac == NULL || RTA_PAYLOAD(mac) != MAC || !addr_of(to, m->ndm_family, &addr))
         return;
     k->config.on_neighbour(k->config.arg, &addr, RTA_DATA(mac));
 }
@@ -215,9 +245,12 @@ static void read_way(struct kernel_net *k)
 {
     struct looking l;
     k->is_dirty = false;
-    if (!look(k->index, &k->config.addr, NULL, 0, &l) || !l.found)
+    if (!look(k->index, &k->config.addr, &k->config.addr6, NULL, 0, &l) || !l.found)
         return; /* without its address nothing of ours goes anywhere; it is looked at again when it comes back */
-    if (l.way.prefix_len == k->way.prefix_len && l.way.gateway == k->way.gateway && l.way.mtu == k->way.mtu)
+    if (!l.found6)
+        l.way.prefix6_len = k->way.prefix6_len;
+    if (l.way.prefix_len == k->way.prefix_len && l.way.gateway == k->way.gateway && l.way.mtu == k->way.mtu && l.way.prefix6_len == k->way.prefix6_len &&
+        memcmp(&l.way.gateway6, &k->way.gateway6, sizeof(l.way.gateway6)) == 0)
         return;
     k->way = l.way;
     k->config.on_way(k->config.arg, &k->way);
@@ -283,14 +316,14 @@ struct kernel_net *kernel_net_start(uv_loop_t *loop, const struct kernel_net_con
         return NULL;
     k->config = *config;
     k->index = (int)if_nametoindex(config->interface);
-    k->fd = open_socket(RTMGRP_NEIGH | RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE, SOCK_NONBLOCK);
+    k->fd = open_socket(RTMGRP_NEIGH | RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE, SOCK_NONBLOCK);
     if (k->fd < 0 || uv_poll_init(loop, &k->poll, k->fd) != 0) {
         if (k->fd >= 0)
             close(k->fd);
         free(k);
         return NULL;
     }
-    if (look(k->index, &config->addr, NULL, 0, &l))
+    if (look(k->index, &config->addr, &config->addr6, NULL, 0, &l))
         k->way = l.way;
     k->poll.data = k;
     uv_poll_start(&k->poll, UV_READABLE, on_readable);

@@ -21,14 +21,17 @@ struct kernel_way {
     uint8_t prefix_len;
     uint32_t gateway; /* of the default route through the interface; 0: none */
     uint32_t mtu;
+    uint8_t prefix6_len;       /* of the IPv6 address, if there is one */
+    struct tide_addr gateway6; /* of the IPv6 default route through the interface; all zero: none */
 };
 
-/* [start] TIDE_ABSENT: the interface does not have that IPv4 address; the text says which it has. */
-TIDE_MUST_USE enum tide_status kernel_net_look(const char *interface, const struct tide_addr *addr, struct kernel_way *ret, char *error, size_t size);
+/* [start] TIDE_ABSENT: the interface does not have one of the addresses; the text says which it has. addr6 all zero: there is none. */
+TIDE_MUST_USE enum tide_status kernel_net_look(const char *interface, const struct tide_addr *addr, const struct tide_addr *addr6, struct kernel_way *ret, char *error, size_t size);
 
 struct kernel_net_config {
     const char *interface;
     struct tide_addr addr;
+    struct tide_addr addr6; /* all zero: none */
     void (*on_neighbour)(void *arg, const struct tide_addr *addr, const uint8_t mac[6]);
     void (*on_way)(void *arg, const struct kernel_way *way); /* it has changed */
     void *arg;

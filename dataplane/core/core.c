@@ -38,7 +38,6 @@ struct core {
     struct broker *broker;
     struct orphans orphans;
     struct core_gauges gauges;
-    uint64_t way; /* of the kernel, as it was last seen */
     bool receive_low;
     bool listens; /* to clients */
     uint64_t slow_look_ns;
@@ -79,7 +78,6 @@ struct core *core_create(const struct core_config *config)
     c->config.broker.counters = &c->counters;
     c->config.broker.settings = config->settings;
     c->config.tcp.counters = &c->counters;
-    c->way = config->kernel != NULL ? tide_pub64_peek(&config->kernel->way) : 0;
     if (config->core_count > 1 && c->config.broker.grace.begin == NULL && config->publication->qsbr != NULL)
         c->config.broker.grace = tide_grace_over(config->publication->qsbr);
     if (net_init(&c->net, &c->config.net, config->start_ns) != TIDE_OK) {
@@ -464,22 +462,16 @@ static void neighbours_out(struct core *c)
         broker_tell_neighbour(c->broker, &learned[i].addr, learned[i].mac.addr_bytes, learned[i].source);
 }
 
-/* Where the addresses are the kernel's: whom we look for goes to control, and its way out is ours. */
+/* Where the addresses are the kernel's: whom we look for goes to control. */
 static void ask_kernel(struct core *c)
 {
     struct core_kernel *k = c->config.kernel;
     struct tide_addr wanted[NET_LEARNED_MAX];
-    uint64_t way;
     if (k == NULL)
         return;
     unsigned n = net_take_wanted(&c->net, wanted, NET_LEARNED_MAX);
     if (n != 0) /* control looks a hundred times a second; whom there is no room for is wanted again */
         (void)rte_ring_mp_enqueue_burst_elem(k->wanted, wanted, sizeof(wanted[0]), n, NULL);
-    way = tide_pub64_peek(&k->way);
-    if (way == c->way)
-        return;
-    c->way = way;
-    net_set_way(&c->net, (uint8_t)way, (uint32_t)(way >> 8));
 }
 
 static void on_neighbour(struct core *c, const struct tide_time *t, struct tide_mail *m)
@@ -487,6 +479,13 @@ static void on_neighbour(struct core *c, const struct tide_time *t, struct tide_
     struct net_neighbour n = {.addr = m->neighbour.addr, .source = m->neighbour.source};
     memcpy(n.mac.addr_bytes, m->neighbour.mac, sizeof(n.mac.addr_bytes));
     net_neighbour_learn(&c->net, t->now_ns, &n);
+    rte_mempool_put(m->pool, m);
+}
+
+static void on_way(struct core *c, struct tide_mail *m)
+{
+    net_set_way(&c->net, m->way.prefix_len, m->way.gateway);
+    net_set_way6(&c->net, m->way.prefix6_len, &m->way.gateway6);
     rte_mempool_put(m->pool, m);
 }
 
@@ -498,6 +497,8 @@ static void mail(struct core *c, const struct tide_time *t, struct tide_out *out
     for (unsigned i = 0; i < n; i++) {
         if (letters[i]->kind == MAIL_NEIGHBOUR)
             on_neighbour(c, t, letters[i]);
+        else if (letters[i]->kind == MAIL_WAY)
+            on_way(c, letters[i]);
         else
             broker_on_mail(c->broker, t, letters[i], out);
     }

@@ -60,18 +60,12 @@ struct core_listener {
     uint8_t family; /* 4 or 6: connections to that address of ours only; 0: to both */
 };
 
-/* Between the cores and control, where the addresses are the kernel's: whom the cores look for, and the way out. What is found comes as
- * MAIL_NEIGHBOUR. */
+/* From the cores to control, where the addresses are the kernel's: whom the cores look for. What is found comes as
+ * MAIL_NEIGHBOUR, another way out as MAIL_WAY. */
 struct core_kernel {
     struct rte_ring *wanted; /* of struct tide_addr; any core sends, control receives */
-    struct tide_pub64 way;   /* of control: core_way; an old one costs packets that go the old way a little longer */
 };
 enum { CORE_WANTED = 256 };
-
-static inline uint64_t core_way(uint8_t prefix_len, uint32_t gateway)
-{
-    return (uint64_t)gateway << 8 | prefix_len;
-}
 
 struct core_config {
     uint32_t number;

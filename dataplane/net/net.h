@@ -198,6 +198,8 @@ unsigned net_take_learned(struct net *n, struct net_neighbour *entries, unsigned
 unsigned net_take_wanted(struct net *n, struct tide_addr *addrs, unsigned max);
 /* [core] The kernel's way out has changed: another prefix, another gateway (0: none), in host order. */
 void net_set_way(struct net *n, uint8_t prefix_len, uint32_t gateway);
+/* The same of IPv6. A gateway that can be none (on another link) is taken for none. */
+void net_set_way6(struct net *n, uint8_t prefix6_len, const struct tide_addr *gateway6);
 
 /* [core] ICMP and ICMPv6 errors about our packets; the newest are lost when nobody takes them. */
 unsigned net_take_icmp_errors(struct net *n, struct net_icmp_error *errors, unsigned max);

@@ -103,6 +103,14 @@ enum tide_status net6_init(struct net *n, uint64_t now_ns)
     return TIDE_OK;
 }
 
+void net_set_way6(struct net *n, uint8_t prefix6_len, const struct tide_addr *gateway6)
+{
+    TIDE_ASSERT(prefix6_len <= 128);
+    n->config.prefix6_len = prefix6_len;
+    n->config.gateway6 = *gateway6;
+    n->has_gateway6 = n->has6 && is_foreign_host(n, gateway6);
+}
+
 /* ---- what we send ------------------------------------------------------------------------------------------------------ */
 
 static void prepend_ip6(struct rte_mbuf *m, const struct ip6_fields *h)

@@ -35,6 +35,7 @@ enum mail_kind {
     MAIL_GROUP,       /* session core -> home core of a group's coordinator, and back with the answer */
     MAIL_GROUP_CANCEL, /* the same way: the answer to an earlier one is not wanted any more; and back */
     MAIL_NEIGHBOUR,   /* an address that one core learned */
+    MAIL_WAY,         /* control -> core: the kernel's way out is another one */
     MAIL_SUBSCRIBE,   /* stream core -> home core of the leader, and back with the grant */
     MAIL_UNSUBSCRIBE, /* home core -> stream core: close that subscription, and back when it is closed; or
                        * stream core -> home core: it is closed, and back */
@@ -225,6 +226,14 @@ struct mail_neighbour {
     uint8_t source; /* enum neighbour_source of the network layer: what it may change */
 };
 
+/* Where the addresses are the kernel's as well. */
+struct mail_way {
+    uint8_t prefix_len;
+    uint8_t prefix6_len;
+    uint32_t gateway;          /* in host order; 0: none */
+    struct tide_addr gateway6; /* all zero: none */
+};
+
 struct tide_mail {
     enum mail_kind kind;
     uint32_t from;
@@ -244,6 +253,7 @@ struct tide_mail {
         struct mail_group group;
         struct mail_group_cancel cancel;
         struct mail_neighbour neighbour;
+        struct mail_way way;
     };
 };
 

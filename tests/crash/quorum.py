@@ -613,6 +613,58 @@ def consumers_read_in_their_rack(n):
     expect(check(n.client_end(p), 'the one that stays'), 'not all records came')
 
 
+@case
+def hosts_share_their_ports_with_the_brokers(n):
+    """The data interfaces are the hosts' as well: the streams between brokers, and what the hosts have with each other, go over the same ones."""
+    def hears(b):
+        return sh('ip', 'netns', 'exec', b.ns, sys.executable, ROOT / 'tests/interop/ping.py', n.brokers[b.number % VOTERS].address, 2, 200, check=False).returncode == 0
+
+    for b in n.up():
+        b.kill()
+    n.vdev = 'af_xdp'
+    services = []
+    try:
+        for b in n.brokers[:VOTERS]:
+            sh('ip', '-n', b.ns, 'addr', 'replace', f'{b.address}/24', 'dev', b.device('data'))
+            sh('ip', 'netns', 'exec', b.ns, 'ethtool', '-K', b.device('data'), 'tx', 'off')
+            services.append(subprocess.Popen(['ip', 'netns', 'exec', b.ns, sys.executable, '-c',
+                                              f'import socket; s = socket.create_server(("{b.address}", 2222))\nwhile True: c = s.accept()[0]; c.sendall(b"host"); c.close()']))
+        n.fresh(data_port_shared='true')
+        n.tool('topic', 'create', '--bootstrap', n.boot, '--topic', 'shared', '--partitions', 6, '--replication-factor', 3, '--config', 'min.insync.replicas=2')
+        n.agree()
+        path, boots = n.dir / 'in', ','.join(b.boot for b in n.brokers[:VOTERS])
+        path.write_text(''.join(f'line {i}\n' for i in range(5000)))
+        sent = 0
+        for victim in n.brokers[:VOTERS]:
+            for kill in (True, False):  # one after the other is gone and comes back
+                n.client('kcat', '-b', boots, '-P', '-t', 'shared', '-l', path, '-X', 'acks=all', '-X', 'enable.idempotence=true', '-X', 'message.timeout.ms=60000')
+                sent += 1
+                if kill:
+                    victim.kill()
+                    expect(hears(victim), 'a host without its broker does not hear another one')
+            n.start([victim])
+            wait_until('it is in sync again', 60, lambda: all(len(p[3]) == 3 for p in n.agree()[0]['shared']), 0.3)
+        got = n.client('kcat', '-b', boots, '-C', '-t', 'shared', '-e', '-q', '-o', 'beginning').stdout.splitlines()
+        expect(sorted(got) == sorted(path.read_text().splitlines() * sent), f'{len(got)} of {5000 * sent} lines')
+        for b in n.brokers[:VOTERS]:
+            other = n.brokers[b.number % VOTERS].address
+            r = sh('ip', 'netns', 'exec', b.ns, sys.executable, '-c', f'import socket; print(socket.create_connection(("{other}", 2222), 20).recv(10))')
+            expect(hears(b) and 'host' in r.stdout, f'the hosts do not hear each other: {r.stdout}')
+            m = b.metrics()
+            expect(m['tidemark_peer_streams'] >= 2 and not [k for k, v in m.items() if v and ('_arp_in' in k or '_icmp_echo' in k or '_rx_unknown' in k)],
+                   {k: v for k, v in m.items() if v and ('arp' in k or 'icmp' in k or 'rx_' in k or 'streams' in k)})
+    finally:
+        for b in n.up():
+            b.kill()
+        for s in services:
+            s.kill()
+            s.wait()
+        n.vdev = 'af_packet'
+        for b in n.brokers[:VOTERS]:
+            sh('ip', '-n', b.ns, 'addr', 'flush', 'dev', b.device('data'), check=False)
+            sh('ip', '-n', b.ns, 'link', 'set', b.device('data'), 'xdp', 'off', check=False)
+
+
 def main():
     global FULL
     p = argparse.ArgumentParser(description=__doc__)

@@ -1090,6 +1090,55 @@ def one_interface_for_the_host_and_the_broker(w):
 
 
 @case
+def ipv6_on_an_interface_of_the_host(w):
+    """Both families of one interface are the host's as well: echo and its own service by IPv6, clients of the broker, a router that changes."""
+    only_af_xdp(w)
+    inside = ('ip', '-n', w.ns_broker)
+    w.client_ipv6()
+    with w.shared_port(data_address6=f'{BROKER6}/64', listeners=f'PLAINTEXT://{BOOT},SIX://{BOOT6}', listener_security_protocol_map='PLAINTEXT:PLAINTEXT,SIX:PLAINTEXT'):
+        r = sh('ip', 'netns', 'exec', w.ns_broker, w.build / 'control/daemon/tidemarkd', '--config', w.config(**w.settings), check=False)
+        expect(r.returncode != 0 and f'data.address6 {BROKER6} is not an address of' in r.stderr, r.stderr[-800:])
+        sh('ip', 'netns', 'exec', w.ns_broker, 'sysctl', '-qw', f'net.ipv6.conf.{w.dev_broker}.disable_ipv6=0')
+        sh(*inside, '-6', 'addr', 'add', f'{BROKER6}/64', 'dev', w.dev_broker, 'nodad')
+        service = subprocess.Popen(['ip', 'netns', 'exec', w.ns_broker, sys.executable, '-c',
+                                    'import socket; s = socket.create_server(("::", 2223), family=socket.AF_INET6)\nwhile True: c = s.accept()[0]; c.sendall(b"host"); c.close()'],
+                                   stdin=subprocess.DEVNULL)
+        try:
+            w.start()
+            path = w.dir / 'in'
+            sent = lines(20000)
+            path.write_text(sent)
+            for boot, topic in ((BOOT6, 'six-together'), (BOOT, 'four-together')):
+                w.client('kcat', '-b', boot, '-P', '-t', topic, '-l', path, '-X', 'acks=all', '-X', 'enable.idempotence=true')
+                got = w.client('kcat', '-b', boot, '-C', '-t', topic, '-o', 'beginning', '-e', '-q').stdout
+                expect(got == sent, f'{len(got)} of {len(sent)} bytes came back from {boot}')
+            for address in (BROKER6, BROKER):
+                w.client(sys.executable, HERE / 'ping.py', address, 3, 1000)
+            expect(w.inside(lambda: socket.create_connection((BROKER6, 2223), 20).recv(10)) == b'host', 'the host does not answer by IPv6')
+            m = w.metrics()
+            expect(w.total('tidemark_nd_in_total', m) == 0 and w.total('tidemark_icmp_echo_total', m) == 0 and w.total('tidemark_rx_unknown_total', m) == 0,
+                   {k: v for k, v in m.items() if v and ('nd_' in k or 'icmp' in k or 'rx_' in k)})
+            # Clients behind a router, whom the broker finds by the kernel's default route; also when that changes.
+            sh('ip', '-n', w.ns_client, '-6', 'addr', 'replace', 'fd78::101/64', 'dev', w.dev_client, 'nodad')
+            with w.far_ipv6(1500) as far:
+                for i, router in enumerate((w.client_link_local(), 'fd78::101')):
+                    sh(*inside, '-6', 'route', 'replace', 'default', 'via', router, 'dev', w.dev_broker)
+                    wait_until(20, lambda: f'of IPv6 prefix /64, gateway {router}' in w.log.read_text(), 'the route is not taken over')  # pylint: disable=cell-var-from-loop
+                    if i == 0:
+                        w.kill()  # nothing learned is left
+                        w.start()
+                    got = sh('ip', 'netns', 'exec', far, 'kcat', '-b', BOOT6, '-C', '-t', 'six-together', '-o', 'beginning', '-e', '-q', timeout=60).stdout
+                    expect(got == sent, f'{len(got)} of {len(sent)} bytes came through the router {router}')
+        finally:
+            service.kill()
+            service.wait()
+            sh(*inside, '-6', 'route', 'del', 'default', check=False)
+            sh(*inside, '-6', 'addr', 'flush', 'dev', w.dev_broker, check=False)
+            sh('ip', 'netns', 'exec', w.ns_broker, 'sysctl', '-qw', f'net.ipv6.conf.{w.dev_broker}.disable_ipv6=1', check=False)
+    w.start()
+
+
+@case
 def an_interface_of_the_host_is_spared(w):
     """The default route goes through it: refused, unless told so. A shared port has conditions, each with a sentence."""
     only_af_xdp(w)
