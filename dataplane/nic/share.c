@@ -7,6 +7,7 @@
 #include <rte_ethdev.h>
 #include <rte_flow.h>
 
+#include "tidemark/assert.h"
 #include "tidemark/bytes.h"
 #include "tidemark/rss.h"
 
@@ -59,6 +60,16 @@ enum tide_status share_isolate(uint16_t port, char *error_text, size_t size)
     return TIDE_REFUSED;
 }
 
+/* The rules of one port while they are made. A range is at most 2 * 15 blocks. */
+struct rules {
+    uint16_t id;
+    const struct nic_share *share;
+    const struct rte_flow_action *actions;
+    unsigned count;
+    struct rte_flow *made[2 * (30 + SHARE_PORTS)];
+    struct rte_flow_error error;
+};
+
 struct rule {
     struct rte_flow_item_ipv4 ip, ip_mask;
     struct rte_flow_item_ipv6 ip6, ip6_mask;
@@ -66,16 +77,15 @@ struct rule {
 };
 
 /* TCP to our address and to the ports `port` under `mask`. */
-static int add_rule(uint16_t id, const struct nic_share *share, bool v6, uint16_t port, uint16_t mask, const struct rte_flow_action *actions,
-                    struct rte_flow_error *e)
+static bool add_rule(struct rules *rs, bool v6, uint16_t port, uint16_t mask)
 {
     struct rule r;
     struct rte_flow_attr attr = {.ingress = 1};
     struct rte_flow_item pattern[4];
     memset(&r, 0, sizeof(r));
-    memcpy(&r.ip.hdr.dst_addr, share->addr.bytes + 12, sizeof(r.ip.hdr.dst_addr));
+    memcpy(&r.ip.hdr.dst_addr, rs->share->addr.bytes + 12, sizeof(r.ip.hdr.dst_addr));
     memset(&r.ip_mask.hdr.dst_addr, 0xff, sizeof(r.ip_mask.hdr.dst_addr));
-    memcpy(&r.ip6.hdr.dst_addr, share->addr6.bytes, sizeof(r.ip6.hdr.dst_addr));
+    memcpy(&r.ip6.hdr.dst_addr, rs->share->addr6.bytes, sizeof(r.ip6.hdr.dst_addr));
     memset(&r.ip6_mask.hdr.dst_addr, 0xff, sizeof(r.ip6_mask.hdr.dst_addr));
     store_be16(&r.tcp.hdr.dst_port, port);
     store_be16(&r.tcp_mask.hdr.dst_port, mask);
@@ -84,43 +94,58 @@ static int add_rule(uint16_t id, const struct nic_share *share, bool v6, uint16_
                     : (struct rte_flow_item){.type = RTE_FLOW_ITEM_TYPE_IPV4, .spec = &r.ip, .mask = &r.ip_mask};
     pattern[2] = (struct rte_flow_item){.type = RTE_FLOW_ITEM_TYPE_TCP, .spec = &r.tcp, .mask = &r.tcp_mask};
     pattern[3] = (struct rte_flow_item){.type = RTE_FLOW_ITEM_TYPE_END};
-    return rte_flow_create(id, &attr, pattern, actions, e) != NULL ? 0 : -1;
+    TIDE_ASSERT(rs->count < TIDE_ARRAY_LEN(rs->made));
+    rs->made[rs->count] = rte_flow_create(rs->id, &attr, pattern, rs->actions, &rs->error);
+    if (rs->made[rs->count] == NULL)
+        return false;
+    rs->count++;
+    return true;
 }
 
 /* A range of ports as masks: the fewest blocks of powers of two that make it up. */
-static int add_range(uint16_t id, const struct nic_share *share, bool v6, const struct rte_flow_action *actions, struct rte_flow_error *e)
+static bool add_range(struct rules *rs, bool v6)
 {
+    const struct nic_share *share = rs->share;
     uint32_t at = share->source_first;
+    TIDE_ASSERT(at != 0);
     while (at <= share->source_last) {
         uint32_t block = at & -at;
         while (at + block - 1 > share->source_last)
             block /= 2;
-        if (add_rule(id, share, v6, (uint16_t)at, (uint16_t)~(block - 1), actions, e) != 0)
-            return -1;
+        if (!add_rule(rs, v6, (uint16_t)at, (uint16_t)~(block - 1)))
+            return false;
         at += block;
     }
-    return 0;
+    return true;
+}
+
+static bool add_family(struct rules *rs, bool v6)
+{
+    bool well = add_range(rs, v6);
+    for (unsigned i = 0; i < SHARE_PORTS && well; i++)
+        if (rs->share->ports[i] != 0)
+            well = add_rule(rs, v6, rs->share->ports[i], 0xffff);
+    return well;
 }
 
 enum tide_status share_rules(uint16_t port, const struct nic_share *share, uint16_t queues, uint64_t rss_types, char *error_text, size_t size)
 {
     uint16_t list[TIDE_RSS_BUCKETS];
     uint8_t key[40];
-    struct rte_flow_error e = {0};
     struct rte_flow_action_rss rss = {.types = rss_types, .key = key, .key_len = sizeof(key), .queue = list, .queue_num = queues > 1 ? TIDE_RSS_BUCKETS : 1};
     const struct rte_flow_action actions[] = {{.type = RTE_FLOW_ACTION_TYPE_RSS, .conf = &rss}, {.type = RTE_FLOW_ACTION_TYPE_END}};
+    struct rules rs = {.id = port, .share = share, .actions = actions};
     memcpy(key, tide_rss_key, sizeof(key));
     for (uint16_t i = 0; i < TIDE_RSS_BUCKETS; i++)
         list[i] = (uint16_t)tide_rss_core(i, queues);
-    for (unsigned v6 = 0; v6 < 1u + has_addr6(share); v6++) {
-        int failed = add_range(port, share, v6, actions, &e);
-        for (unsigned i = 0; i < SHARE_PORTS && failed == 0; i++)
-            if (share->ports[i] != 0)
-                failed = add_rule(port, share, v6, share->ports[i], 0xffff, actions, &e);
-        if (failed == 0)
-            continue;
-        snprintf(error_text, size, "data.port.shared: the port takes no rule for TCP to our address and ports: %s", e.message != NULL ? e.message : "no reason given");
-        return TIDE_REFUSED;
-    }
-    return TIDE_OK;
+    if (add_family(&rs, false) && (!has_addr6(share) || add_family(&rs, true)))
+        return TIDE_OK;
+    /* Half of them would take some of our connections from the kernel and leave it the others, to be reset. */
+    unsigned refused = rs.count + 1;
+    struct rte_flow_error ignored;
+    while (rs.count != 0)
+        (void)rte_flow_destroy(port, rs.made[--rs.count], &ignored);
+    snprintf(error_text, size, "data.port.shared: the port takes no rule for TCP to our address and ports (the %u. of them): %s", refused,
+             rs.error.message != NULL ? rs.error.message : "no reason given");
+    return TIDE_REFUSED;
 }
