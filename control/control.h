@@ -99,6 +99,7 @@ struct control_data_plane {
     bool (*in_use)(void *self, const struct partition *); /* some core still names it */
     enum tide_status (*submit)(void *self, struct tide_job *);
     unsigned (*take)(void *self, struct tide_job **jobs, unsigned max);
+    uint64_t (*turns)(void *self, uint32_t core); /* that the core has begun; NULL: quiet points alone tell of the cores */
     bool (*port_is_up)(void *self); /* some port of the data network has a link; NULL: always */
     /* Tells of every open stream when the broker at its other end was last heard on it, and when that last acknowledged
      * bytes of ours; NULL: nobody is listened to. */

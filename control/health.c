@@ -12,12 +12,17 @@ enum { LOOK_MS = 50 };
 /* Which core it is does not matter: the broker leads with all of them. */
 static bool a_core_is_stalled(struct control *c, uint64_t now_ms)
 {
+    const struct control_data_plane *d = &c->config.data;
+    uint64_t timeout_ms = (uint64_t)c->config.settings->data_self_timeout_ms;
+    uint32_t cores = c->config.office->core_count;
     bool late = now_ms - c->looked_ms > 2 * LOOK_MS;
+    for (uint32_t i = 0; d->turns != NULL && i < cores; i++)
+        stalls_on_look(&c->stalls, now_ms, i, d->turns(d->self, i), late);
     if (c->turn_token == 0 || late || control_is_seen(c, c->turn_token)) {
         c->turn_token = rte_rcu_qsbr_start(c->config.publication->qsbr);
         c->turn_ms = now_ms;
     }
-    return now_ms - c->turn_ms >= (uint64_t)c->config.settings->data_self_timeout_ms;
+    return now_ms - c->turn_ms >= timeout_ms || stalls_is(&c->stalls, now_ms, cores, timeout_ms);
 }
 
 static bool every_port_is_down(struct control *c, uint64_t now_ms)

@@ -15,6 +15,7 @@
 #include "control/node/disks.h"
 #include "control/node/hearing.h"
 #include "control/node/node.h"
+#include "control/stalls.h"
 #include "kafka/errors.h"
 #include "tidemark/disk_op.h"
 
@@ -123,6 +124,7 @@ struct control {
     bool reconcile;  /* a directory became free */
     bool view_stale; /* the cluster or a replica changed since the view was built */
     uint64_t looked_ms;      /* at the data path */
+    struct stalls stalls;
     uint64_t turn_token;     /* a quiet point that every core is to pass, 0: none */
     uint64_t turn_ms;        /* since when it is waited for */
     uint64_t dark_ms;        /* since when no port has a link, 0: one has */

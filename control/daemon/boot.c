@@ -28,6 +28,7 @@
 
 #include "cluster/cluster.h"
 #include "control/control.h"
+#include "control/stalls.h"
 #include "core/core.h"
 #include "core/loop.h"
 #include "daemon/capture_page.h"
@@ -77,6 +78,7 @@ enum {
     PORTS_USED = 2,
 };
 
+static_assert((int)LOOP_WAIT_MAX_MS * 5 <= (int)STALLS_SLEEP_MS, "a core that waits is not taken for one that stands still");
 static_assert((int)TCP_OUTPUT_SEGMENTS_MAX + 1 <= (int)PORT_LARGE_SEGMENTS, "no large packet has to be copied together: it would fit no buffer");
 
 static int refuse(const char *what)
@@ -127,6 +129,12 @@ static void data_measure(struct partition *p, int64_t *ret_bytes, int64_t *ret_l
     partition_look(p, &look);
     *ret_bytes = log_size_bytes(partition_log(p));
     *ret_lag = TIDE_MAX(look.high_watermark - look.log_end, 0);
+}
+
+static uint64_t data_turns(void *self, uint32_t core)
+{
+    const struct world *w = self;
+    return __atomic_load_n(&core_counters(w->cores[core])->values[COUNTER_turns], __ATOMIC_RELAXED);
 }
 
 static bool data_port_is_up(void *self)
@@ -730,7 +738,7 @@ static bool start_control(struct world *w, char *error, size_t size)
                                     .data = {.self = w, .create = data_create, .open = partition_open,
                                              .close = partition_close, .destroy = partition_destroy, .measure = data_measure,
                                              .checkpoint = partition_checkpoint, .lost = partition_lost_committed,
-                                             .port_is_up = data_port_is_up, .each_peer = data_each_peer, .in_use = data_in_use,
+                                             .turns = data_turns, .port_is_up = data_port_is_up, .each_peer = data_each_peer, .in_use = data_in_use,
                                              .submit = data_submit, .take = data_take},
                                     .response_pool = w->response_pools[w->core_count],
                                     .order_pool = w->order_pool,

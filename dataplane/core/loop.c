@@ -11,7 +11,6 @@
 enum {
     TAG_PORT = 0, /* watch tags: ports 0.., then the doorbell */
     TAG_DOORBELL = TIDE_PORTS_MAX,
-    WAIT_MAX_MS = 100,      /* a sleeping core looks around this often */
     NO_FD_WAIT_NS = 50000,  /* a port without a descriptor is looked at this often */
 };
 
@@ -146,7 +145,7 @@ static void fall_asleep(struct loop *l)
     struct mail_party *me = &l->office->parties[l->self];
     struct core_io *io = l->io;
     uint64_t now = loop_now_ns();
-    uint64_t until = TIDE_MIN(core_deadline_ns(l->config.core), now + WAIT_MAX_MS * TIDE_NS_PER_MS);
+    uint64_t until = TIDE_MIN(core_deadline_ns(l->config.core), now + LOOP_WAIT_MAX_MS * TIDE_NS_PER_MS);
     uint32_t tags = 0;
     bool frames_wait = nic_tx_waiting(l->config.nic, l->self) != 0; /* for a ring, which may take none for as long as a cable is out */
 

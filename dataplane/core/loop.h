@@ -21,6 +21,8 @@
 
 struct rte_rcu_qsbr;
 
+enum { LOOP_WAIT_MAX_MS = 100 }; /* a core that waits looks around this often */
+
 struct loop_config {
     struct core *core;
     struct nic *nic;
