@@ -100,7 +100,8 @@ class Broker:
         values = {'node.id': self.number, 'log.dirs': self.data, 'listeners': f'PLAINTEXT://{self.boot}',
                   'data.address': f'{self.address}/24', 'data.ports': self.port(), 'core.idle': 'wait',
                   'control.address': f'{self.management}:{METRICS}', 'dpdk.hugepages': 'off', 'dpdk.memory.mb': 512,
-                  'core.request.memory.bytes': 16 << 20, 'log.tail.buffers': 96, 'log.read.buffers': 16}
+                  'core.request.memory.bytes': 16 << 20, 'log.tail.buffers': 96, 'log.read.buffers': 16,
+                  'log.preallocate.bytes': 256 << 10}  # a start zeroes so much behind every log
         if len(c.brokers) > 1:
             values['cluster.id'] = c.id
             values['quorum.voters'] = ','.join(f'{b.number}@{b.management}:{QUORUM}' for b in c.brokers[:c.voters])
@@ -146,7 +147,7 @@ class Broker:
         self.ask_to_stop()
         self.wait_stopped()
 
-    def wait_stopped(self, seconds=60):
+    def wait_stopped(self, seconds=120):
         try:
             code = self.process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -246,7 +247,7 @@ class Cluster:
         if not os.environ.get('TIDE_KEEP'):
             shutil.rmtree(self.dir, ignore_errors=True)
 
-    def start(self, brokers=None, seconds=60):
+    def start(self, brokers=None, seconds=120):
         brokers = list(brokers if brokers is not None else self.brokers)
         for b in brokers:
             b.start()
@@ -260,9 +261,10 @@ class Cluster:
         for b in self.brokers:
             b.wait_stopped()
 
-    def died(self):
-        """Brokers that ended without being asked to."""
-        return [b for b in self.brokers if b.process is not None and b.process.poll() is not None and not b.ended_by_us]
+    def nobody_died(self):
+        """Without being asked to."""
+        died = [b for b in self.brokers if b.process is not None and b.process.poll() is not None and not b.ended_by_us]
+        expect(not died, ''.join(f'broker {b.number} ended by itself, status {b.process.poll()}:\n{b.text()}' for b in died))
 
     # ---- clients --------------------------------------------------------------------------------------------
 
@@ -312,6 +314,7 @@ class Cluster:
 
     def whole(self, topics):
         """Every broker says that each partition has a leader and all of its replicas in sync."""
+        self.nobody_died()
         for b in self.brokers:
             for t in topics:
                 found = self.partitions(t, b.boot)

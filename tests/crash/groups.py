@@ -97,8 +97,7 @@ class Run:
 
     def whole(self):
         wait_until('all replicas are in sync', WHOLE_S, lambda: self.cluster.whole([self.topic, OFFSETS]))
-        died = self.cluster.died()
-        expect(not died, ''.join(f'broker {b.number} ended by itself:\n{b.text()}' for b in died))
+        self.cluster.nobody_died()
 
     def coordinator(self, group):
         def leader():

@@ -22,6 +22,8 @@ BROKER6 = 'fd78::1'
 CLIENT6 = 'fd78::100'
 BOOT6 = f'[{BROKER6}]:{PORT}'
 BOOT = f'{BROKER}:{PORT}'
+START_S = 180  # for a start or a stop on a machine that has other things to do
+EXTENT = 256 << 10  # a start zeroes one behind every log
 FULL = os.environ.get('TIDE_FULL') == '1'
 
 
@@ -237,7 +239,7 @@ class World:
     def config(self, **settings):
         values = {'node.id': 1, 'log.dirs': self.data, 'listeners': f'PLAINTEXT://{BOOT}', 'data.address': f'{BROKER}/24',
                   'data.ports': self.port(), 'core.idle': 'wait', 'control.address': '127.0.0.1:9644',
-                  'dpdk.hugepages': 'off'}
+                  'dpdk.hugepages': 'off', 'group.initial.rebalance.delay.ms': 0, 'log.preallocate.bytes': EXTENT}
         values.update({k.replace('_', '.'): v for k, v in settings.items()})
         path = self.dir / 'broker.conf'
         path.write_text(''.join(f'{k}={v}\n' for k, v in values.items()))
@@ -250,7 +252,7 @@ class World:
         self.process = subprocess.Popen(['ip', 'netns', 'exec', self.ns_broker, *self.wrapper, str(self.build / 'control/daemon/tidemarkd'),
                                          '--config', str(self.config(**self.settings))], stderr=self.log_file, stdout=self.log_file,
                                         stdin=subprocess.DEVNULL, env={**os.environ, **self.env})
-        until = time.monotonic() + 60
+        until = time.monotonic() + START_S
         while time.monotonic() < until:
             if b'tidemarkd: ready' in self.log.read_bytes()[mark:]:
                 return
@@ -262,7 +264,7 @@ class World:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=60)
+        code = self.process.wait(timeout=START_S)
         expect(code == 0, f'the broker stopped with status {code}:\n{self.log.read_text()[-2000:]}')
         self.process = None
 
