@@ -2,11 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Three real brokers that decide together, and a fourth that may come. quorum.py --build DIR [--full] [--only NAME] [--list]"""
 import argparse
-import ctypes
 import errno
 import json
 import os
-import pathlib
 import shutil
 import subprocess
 import sys
@@ -16,9 +14,9 @@ import traceback
 
 import segments
 from cluster import MANAGEMENT, METRICS, QUORUM, ROOT, Cluster, Failure, expect, sh, wait_until
+from threads import stopped_thread
 
 VOTERS = 3
-CORE_THREADS = ('rte-worker', 'lcore-worker')  # EAL's names for them
 ALLOW = f'{MANAGEMENT}.0/24'
 OTHER = 'b3RoZXItb3RoZXItb3RoZQ'
 CASES = []
@@ -616,30 +614,6 @@ def consumers_read_in_their_rack(n):
     expect(check(n.client_end(p), 'the one that stays'), 'not all records came')
 
 
-class Held:
-    """A thread that stands still, whatever it was at: only it is stopped, by a tracer that lives as long."""
-
-    def __init__(self, pid, names):
-        tids = [int(t.name) for t in pathlib.Path(f'/proc/{pid}/task').iterdir() if (t / 'comm').read_text().startswith(names)]
-        expect(len(tids) == 1, f'threads called {names}: {tids}')
-        self.tid, self.go, self.held = tids[0], threading.Event(), threading.Event()
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-        expect(self.held.wait(20), 'the thread is not held')
-
-    def run(self):
-        libc, seize, interrupt, detach = ctypes.CDLL(None, use_errno=True), 0x4206, 0x4207, 17
-        if libc.ptrace(seize, self.tid, None, None) == 0 and libc.ptrace(interrupt, self.tid, None, None) == 0:
-            os.waitpid(self.tid, 0x40000000)
-            self.held.set()
-            self.go.wait()
-            libc.ptrace(detach, self.tid, None, None)
-
-    def let_go(self):
-        self.go.set()
-        self.thread.join()
-
-
 @case
 def a_core_that_hangs_in_its_wait_gives_its_leaderships_away(n):
     """An idle core, asleep, that never comes back: it is offline for grace periods, so only its turns tell."""
@@ -647,12 +621,9 @@ def a_core_that_hangs_in_its_wait_gives_its_leaderships_away(n):
     n.tool('topic', 'create', '--bootstrap', n.boot, '--topic', 'hung', '--partitions', 3, '--replication-factor', 3)
     first = wait_until('each leads one', 30, lambda: n.agree() if sorted(p[1] for p in n.agree()[0]['hung']) == [1, 2, 3] else None)[0]['hung']
     victim, witness = n.brokers[first[0][1] - 1], n.brokers[first[1][1] - 1]
-    held = Held(victim.process.pid, CORE_THREADS)
-    try:
+    with stopped_thread(victim.process.pid, 'worker'):
         wait_until('others lead', 30, lambda: all(p[1] not in (-1, victim.number) for p in n.metadata(witness)[0]['hung']), 0.3)
         expect('the data path is stalled: a core does not turn' in victim.said(), victim.text())
-    finally:
-        held.let_go()
     wait_until('it is in sync again', 60, lambda: all(len(p[3]) == 3 for p in n.metadata(witness)[0]['hung']), 0.3)
     expect('the data path is well again' in victim.said(), victim.text())
 

@@ -3,7 +3,6 @@
 """A broker as the service manager starts it. runner.py --build DIR [--only NAME] [--list]"""
 import argparse
 import contextlib
-import ctypes
 import json
 import os
 import pathlib
@@ -17,6 +16,8 @@ import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / 'interop'))
+sys.path.insert(1, str(HERE.parent / 'crash'))
+from threads import stopped_thread  # noqa: E402
 from world import BOOT, Failure, ROOT, World, expect, sh  # noqa: E402
 
 UID = 64999  # of nobody who is here
@@ -183,19 +184,6 @@ class Manager:
             said.append(self.hears(60))
             expect(said[-1] is not None, f'no {begin}: {said}')
         return said
-
-
-@contextlib.contextmanager
-def stopped_thread(pid, name):
-    """This thread of the process stands still, the others go on."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    tid = next(int(t.name) for t in pathlib.Path(f'/proc/{pid}/task').iterdir() if name in (t / 'comm').read_text())
-    expect(libc.ptrace(16, tid, None, None) == 0, f'ptrace attach: {os.strerror(ctypes.get_errno())}')
-    try:
-        os.waitpid(tid, 0x40000000)
-        yield
-    finally:
-        libc.ptrace(17, tid, None, None)
 
 
 @case

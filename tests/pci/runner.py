@@ -103,7 +103,7 @@ def wait_until(holds, seconds=120):
 def every_acks_mode_and_size(m, port):
     """The port does what it can; kill -9 in between, and everything is still there."""
     m.start(port)
-    expect(f'0000:{port.pci[5:]}' in m.log() and 'by interrupt' in m.log(), m.log())
+    expect(f'0000:{port.pci[5:]}' in m.log() and 'by interrupt' in m.log() and 'arrival times software' in m.log() and 'no descriptor to wait on: polled' in m.log(), m.log())
     records = Records(m)
     topics = [(f'{port.name}-{acks}', acks) for acks in ('0', '1', 'all')]
     for topic, acks in topics:
