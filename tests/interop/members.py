@@ -29,9 +29,9 @@ class Members:
         self.dir.mkdir()
         w.topic(self.topic, partitions=4)
 
-    def join(self):
+    def join(self, kind=None):
         self.number += 1
-        command = GROUP_CLIENTS[self.kind](self.w, self.name, self.topic, self.dir / f'{self.name}.{self.number}.group')
+        command = GROUP_CLIENTS[kind or self.kind](self.w, self.name, self.topic, self.dir / f'{self.name}.{self.number}.group')
         self.alive.append(self.w.client_start(*command, stdin=subprocess.PIPE))
 
     def leave(self):
@@ -131,6 +131,28 @@ def a_group_of_the_consumer_protocol(w):
     group_life(w, 'consumer', nothing)
 
 
+def clients_are_upgraded_one_by_one(w):
+    """Members of both protocols in one group: each client leaves and comes back with the other protocol, there and back again."""
+    confluent()
+    for old in ('eager', 'cooperative'):
+        g = Members(w, old, f'rolling-{old}')
+        try:
+            g.produce(800)
+            g.join()
+            g.join()
+            g.reads_all()
+            for kind in ('consumer', 'consumer', old, old):
+                g.leave()
+                g.join(kind)
+                g.produce(400)
+                g.reads_all()
+            while g.alive:
+                g.leave()
+            g.is_right()
+        finally:
+            g.close()
+
+
 def offsets_survive_the_broker(w):
     def stopped():
         w.stop()
@@ -218,5 +240,5 @@ def internal_topics_are_not_for_clients(w):
 
 
 cases = [a_group_of_librdkafka, a_group_of_librdkafka_that_rebalances_step_by_step, a_group_of_kafkajs, a_group_of_kafka_python,
-         a_group_of_the_consumer_protocol, offsets_survive_the_broker, a_group_of_kcat, a_member_goes_on_through_restarts,
+         a_group_of_the_consumer_protocol, clients_are_upgraded_one_by_one, offsets_survive_the_broker, a_group_of_kcat, a_member_goes_on_through_restarts,
          joins_that_are_abandoned, internal_topics_are_not_for_clients]
