@@ -80,7 +80,7 @@ def structs(message, fields, found):
 
 
 def may_be_absent(field):
-    """A struct of its own with a byte in front that says whether it is there."""
+    """A struct of its own with a mark in front that says whether it is there."""
     return 'fields' in field and not is_list(field) and 'nullable' in field
 
 
@@ -130,7 +130,8 @@ def read_value(message, field, to):
         return [f'{to} = wire_get_bytes(c, {flex}, {nullable(field, message)});']
     if may_be_absent(field):
         parent, _, name = to.rpartition('->')
-        return [f'{parent}->has_{name} = wire_get_i8(c) >= 0;', f'if ({parent}->has_{name})',
+        mark = 'wire_get_uvarint(c) != 0' if 'tag' in field else 'wire_get_i8(c) >= 0'  # KIP-893
+        return [f'{parent}->has_{name} = {mark};', f'if ({parent}->has_{name})',
                 f'    {struct_of(message, t)}_get(c, v, &{to});']
     return [f'{struct_of(message, t)}_get(c, v, &{to});']
 

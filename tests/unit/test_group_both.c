@@ -233,6 +233,23 @@ static void test_classic_joins(void **state)
     world_end(&w);
 }
 
+/* A member's record says what it offers as Kafka's does (ClassicMemberMetadata, KIP-893): tag 0, a byte that it is there, the session, the protocols. */
+static void test_classic_record(void **state)
+{
+    static const char tagged[] = "\x01\x00\x2d\x01\x00\x00\x27\x10\x02\x13" "cooperative-sticky" "\x12"
+                                 "\x00\x01\x00\x00\x00\x01\x00\x01t\xff\xff\xff\xff\x00\x00\x00\x00" "\x00\x00";
+    struct member a = {.protocols = "cooperative-sticky"};
+    unsigned found = 0;
+    begin();
+    world_topic(&w, "t", 1);
+    beat("z", 0, "t", "-");
+    joins(&a, "t", "-", 2);
+    for (uint32_t i = 0; i < w.batches; i++)
+        found += memmem(w.log[i].bytes, w.log[i].len, tagged, sizeof(tagged) - 1) != NULL;
+    assert_int_equal(found, 1);
+    world_end(&w);
+}
+
 /* It gives up by joining again without. */
 static void test_classic_revokes(void **state)
 {
@@ -582,6 +599,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_classic_joins),
+        cmocka_unit_test(test_classic_record),
         cmocka_unit_test(test_classic_revokes),
         cmocka_unit_test(test_classic_errors),
         cmocka_unit_test(test_classic_times),
