@@ -56,7 +56,7 @@ class Run:
         self.members, self.commands, self.watchers, self.names = {}, {}, [], []
         self.missing = self.joined = 0
         for name, command in (('eager', self.librdkafka('default')), ('cooperative', self.librdkafka('cooperative-sticky')),
-                              ('kafkajs', self.kafkajs), ('kafka-python', self.kafka_python)):
+                              ('kafkajs', self.kafkajs), ('kafka-python', self.kafka_python), ('consumer', self.consumer), ('both', self.both)):
             group = f'{name}-{number}'
             self.commands[group] = command
             try:
@@ -78,6 +78,13 @@ class Run:
 
     def kafka_python(self, group, path):
         return [clients.debian_python(), HERE / 'kafka_python_group.py', self.cluster.boot, group, self.topic, path]
+
+    def consumer(self, group, path):
+        return [clients.confluent(), HERE / 'confluent_group.py', self.cluster.boot, group, self.topic, path]
+
+    def both(self, group, path):
+        """Every second member speaks the consumer protocol."""
+        return (self.consumer if self.joined % 2 == 0 else self.librdkafka('cooperative-sticky'))(group, path)
 
     def join(self, group):
         self.joined += 1
