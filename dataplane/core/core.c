@@ -685,6 +685,7 @@ unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io
     ask_kernel(c);
     transmit(c, t, io);
     transmitted(c, t);
+    c->turn.work[TURN_WORK_begun] = io->out.op_count + io->out.job_count;
     if (c->did != 0)
         publish_gauges(c);
     list_conns(c, t);
@@ -700,6 +701,7 @@ void core_on_turn_end(struct core *c, uint64_t now_ns)
 }
 
 const struct turns *core_turns(const struct core *c) { return &c->turns; }
+const struct turn *core_last_turn(const struct core *c) { return &c->turn; }
 
 uint64_t core_deadline_ns(const struct core *c)
 {

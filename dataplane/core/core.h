@@ -100,6 +100,7 @@ unsigned core_turn(struct core *, const struct tide_time *, struct core_io *);
 /* The last turn did something, and with all that the caller did since it is over (turns.h). To be told before the core waits. */
 void core_on_turn_end(struct core *, uint64_t now_ns);
 const struct turns *core_turns(const struct core *); /* [any] */
+const struct turn *core_last_turn(const struct core *);
 uint64_t core_deadline_ns(const struct core *);
 /* Something is waiting that no descriptor tells of: mail or a bell. To be asked once more after
  * `asleep` was set. */

@@ -27,7 +27,8 @@ enum { TURN_STALL_US = 1000, TURN_PERIOD_S = 10 };
     X(requests, "requests of clients")                                    \
     X(disk, "disk operations that were done")                             \
     X(jobs, "jobs of helpers that came back")                             \
-    X(letters, "letters and bells of other threads")
+    X(letters, "letters and bells of other threads")                      \
+    X(begun, "disk operations and jobs of helpers that were begun")
 enum turn_work_kind {
 #define X(name, help) TURN_WORK_##name,
     TURN_WORK(X)

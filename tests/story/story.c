@@ -618,6 +618,15 @@ static void notice(struct story *s, struct machine *b)
     b->high_watermark = look.high_watermark;
 }
 
+/* A turn says of itself what was given to it and taken from it. */
+static void check_turn(struct story *s, const struct machine *b, const struct turn *did)
+{
+    static const enum turn_work_kind kinds[] = {TURN_WORK_frames_in, TURN_WORK_frames_out, TURN_WORK_disk, TURN_WORK_jobs, TURN_WORK_begun};
+    for (size_t i = 0; i < TIDE_ARRAY_LEN(kinds); i++)
+        if (core_last_turn(b->core)->work[kinds[i]] != did->work[kinds[i]])
+            wrong(s, turn_work_help[kinds[i]]);
+}
+
 static void broker_step(struct story *s, struct machine *b)
 {
     struct tide_time t = {.now_ns = s->now_ns, .wall_ms = WALL_BEGIN_MS + (int64_t)(s->now_ns / TIDE_NS_PER_MS)};
@@ -627,7 +636,13 @@ static void broker_step(struct story *s, struct machine *b)
     }
     b->job_count = 0;
     b->io.done_count = sim_disk_take(b->disk, s->now_ns, b->io.done, CORE_DONE_MAX);
-    (void)core_turn(b->core, &t, &b->io);
+    struct turn did = {.work = {[TURN_WORK_frames_in] = b->io.rx_count, [TURN_WORK_disk] = b->io.done_count, [TURN_WORK_jobs] = b->io.jobs_done_count}};
+    if (core_turn(b->core, &t, &b->io) != 0) {
+        did.work[TURN_WORK_frames_out] = b->io.tx_count;
+        did.work[TURN_WORK_begun] = b->io.out.op_count + b->io.out.job_count;
+        core_on_turn_end(b->core, s->now_ns + 1);
+        check_turn(s, b, &did);
+    }
     for (unsigned i = 0; i < b->io.tx_count; i++)
         fly(s, b->io.tx[i]);
     b->io.tx_count = 0;
