@@ -930,6 +930,7 @@ int boot_run(const struct tide_settings *settings)
     if (w == NULL)
         return refuse("no memory");
     w->settings = settings;
+    w->start_ns = mgmt_now_ns();
     uv_loop_init(&w->loop);
     warn_of_spinning(settings);
     if (start_eal(settings) < 0) {

@@ -103,6 +103,22 @@ static void group_gauges(FILE *f, const struct world *w)
     }
 }
 
+/* Of the view that is published, which control made. */
+static void led(FILE *f, const struct world *w)
+{
+    const struct tide_view *v = atomic_load_explicit(&w->publication.now, memory_order_relaxed);
+    uint64_t all = 0, under = 0;
+    for (uint32_t t = 0; v != NULL && t < v->topic_count; t++) {
+        for (uint32_t i = 0; i < v->topics[t].partition_count; i++) {
+            const struct view_partition *p = &v->topics[t].partitions[i];
+            all += p->leader == v->self;
+            under += p->leader == v->self && p->isr_count < p->replica_count;
+        }
+    }
+    gauge(f, "partitions_led", "partitions that this broker leads", all);
+    gauge(f, "partitions_under_replicated", "and those of them that not all replicas are in sync with", under);
+}
+
 static void port(FILE *f, const struct world *w, unsigned p)
 {
     struct nic_watch_report r;
@@ -140,6 +156,9 @@ static void gauges(FILE *f, const struct world *w)
     }
     control_gauges(control_loop_control(w->control), mgmt_now_ns(), &g);
     control_loop_gauges(w->control, &mgmt);
+    fprintf(f, "# HELP tidemark_uptime_seconds since the start of this process\n# TYPE tidemark_uptime_seconds gauge\n"
+               "tidemark_uptime_seconds %.6f\n", (double)(mgmt_now_ns() - w->start_ns) / 1e9);
+    led(f, w);
     gauge(f, "ready", "1 when every replica that lived here at start is served", w->ready);
     gauge(f, "sessions", "Kafka connections", sessions);
     gauge(f, "requests_in_progress", "requests whose response has not left", requests);

@@ -27,6 +27,7 @@
 
 struct world {
     const struct tide_settings *settings;
+    uint64_t start_ns;
     uint32_t core_count;
     struct nic *nic;
     struct help_pool *helpers;

@@ -16,6 +16,7 @@ static const struct {
     {"log", tool_log, "dump or verify a segment file"},
     {"capture", tool_capture, "frames of a broker's data ports, for Wireshark"},
     {"conns", tool_conns, "the connections of a broker"},
+    {"top", tool_top, "what a broker is doing: rates, stages, replicas in sync, turns, pools"},
     {"doctor", tool_doctor, "what this machine lacks, and what to do about it"},
 };
 

@@ -1019,6 +1019,38 @@ def frames_are_captured(w):
     healthy(w)
 
 
+@case
+def the_time_of_requests_is_told(w):
+    """Stages add up to the whole, a Fetch and the writes are there, turns say what they did, and `tidemark top` shows it."""
+    stages = ('tcp', 'queue', 'parse', 'home', 'append', 'watermark', 'respond', 'transmit')
+    path = w.dir / 'in'
+    path.write_text(lines(500))
+    w.topic('timed', ack_durability='device')
+
+    def counted(what):
+        m = w.metrics()
+        return {s: m[f'tidemark_stage_seconds_{what}{{stage="{s}"}}'] for s in (*stages, 'produce', 'fetch', 'disk')}
+
+    before, sums = counted('count'), counted('sum')
+    w.produce('timed', path, '-X', 'acks=all', '-X', 'batch.num.messages=10')
+    w.consume('timed')
+    after, since = counted('count'), counted('sum')
+    requests = after['produce'] - before['produce']
+    expect(requests >= 50, f'{requests} requests')
+    for s in stages:
+        expect(after[s] - before[s] == requests, f'{s}: {after[s] - before[s]} of {requests}')
+    whole, parts = since['produce'] - sums['produce'], sum(since[s] - sums[s] for s in stages)
+    expect(abs(whole - parts) < 1e-6, f'{parts} s in the stages of {whole} s')
+    expect(since['watermark'] - sums['watermark'] >= (since['disk'] - sums['disk']) / 2 > 0, f'the disk is not waited for: {since}')  # some writes are others'
+    expect(after['fetch'] > before['fetch'], 'no fetch')
+    m = w.metrics()
+    expect(m['tidemark_turn_seconds_count{core="0"}'] > 0 and m['tidemark_turn_longest_seconds{core="0"}'] > 0, 'no turns')
+    for kind in ('frames_in', 'frames_out', 'requests', 'disk', 'jobs', 'letters', 'begun'):
+        expect(f'tidemark_turn_longest_{kind}{{core="0"}}' in m, f'{kind} of the longest turn is not told')
+    r = sh('ip', 'netns', 'exec', w.ns_broker, w.tools / 'control/tool/tidemark', 'top', '--once')
+    expect(all(f'\n{s} ' in r.stdout for s in (*stages, 'produce')) and ' ready,' in r.stdout, r.stdout)
+
+
 def only_af_xdp(w):
     if w.vdev != 'af_xdp':
         raise Skip('only of AF_XDP')
