@@ -6,8 +6,9 @@
  * add up to its whole. They are counted together, when the request is over: with acks=0 that is its append, else the
  * moment when the last byte of its response was given to the port. A request that failed, or whose connection went, counts nowhere.
  *
- *   RECEIVED     the turn began that took the frame off the port which made the request whole (of a frame that a sibling core
- *                received: that took it out of the sibling's ring). How long it lay in the port's ring before is not known.
+ *   RECEIVED     the frame which made the request whole arrived, by the port's stamp (arrival.h); without one, the turn began that
+ *                took it off the port (of a frame that a sibling core received: that took it out of the sibling's ring), and how
+ *                long it lay in the port's ring before is not known.
  *                Of bytes that came in several turns before they were read: the first of them
  *   HANDED       TCP had handed the bytes to the session                                          -> tcp
  *   TAKEN        the request was looked at: those before it in the same bytes are executed,
