@@ -280,6 +280,8 @@ void control_stop(struct control *c, uint64_t now_ns)
 void control_leave(struct control *c)
 {
     c->stopping = true;
+    c->takes_clients = false;
+    c->view_stale = true;
     replicas_stop(c);
 }
 

@@ -106,6 +106,22 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct view_topic *)a)->name, ((const struct view_topic *)b)->name);
 }
 
+static bool leads_any(const struct view_topic *topics, uint32_t count, int32_t self)
+{
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t k = 0; k < topics[i].partition_count; k++)
+            if (topics[i].partitions[k].leader == self)
+                return true;
+    return false;
+}
+
+/* Not any more once it leaves and leads nothing: there may be nobody else to lead what it led, and clients are not to be told so for
+ * each partition, but to look for other brokers. */
+static bool takes_clients(const struct control *c, const struct view_topic *topics, uint32_t count)
+{
+    return c->takes_clients && !(c->leaving && !leads_any(topics, count, c->config.broker_id));
+}
+
 static struct tide_view *fill(struct control *c, struct arena *a)
 {
     const struct cluster *cluster = c->config.cluster;
@@ -134,7 +150,7 @@ static struct tide_view *fill(struct control *c, struct arena *a)
     qsort(topics, topic_count, sizeof(*topics), by_name);
     tide_view_index(topics, topic_count, slots, names, ids);
     *v = (struct tide_view){.self = c->config.broker_id,
-                            .takes_clients = c->takes_clients,
+                            .takes_clients = takes_clients(c, topics, topic_count),
                             .controller = TIDE_MAX(node_controller(c->config.node), -1),
                             .cluster_index = (int64_t)cluster_index(cluster),
                             .leader_throttle_rate = c->leader_throttle.rate,

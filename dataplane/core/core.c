@@ -208,7 +208,7 @@ static uint32_t listener_of(const struct core *c, struct tcp_conn *conn)
 static bool open_session(struct core *c, const struct tide_time *t, struct tcp_conn *conn)
 {
     uint32_t listener = listener_of(c, conn);
-    struct session *s = listener != LISTENER_NONE ? session_open(c->broker, t, listener, conn) : NULL;
+    struct session *s = listener != LISTENER_NONE && c->listens ? session_open(c->broker, t, listener, conn) : NULL;
     if (s == NULL) {
         tcp_abort(conn);
         return false;
@@ -654,6 +654,22 @@ static void listen_to_clients(struct core *c)
     }
 }
 
+/* The broker has left: clients are to look for others at once, and not to learn from each partition that it is closed. */
+static void send_clients_away(struct core *c)
+{
+    c->listens = false;
+    for (unsigned i = 0; i < c->config.listener_count; i++)
+        tcp_unlisten(c->tcp, c->config.listeners[i].port);
+    for (uint32_t i = 0; i < c->config.broker.sessions_max; i++) {
+        struct session *s = broker_session(c->broker, i);
+        if (s == NULL)
+            continue;
+        struct tcp_conn *conn = conn_of(s);
+        session_on_gone(s);
+        tcp_abort(conn);
+    }
+}
+
 unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io)
 {
     c->did = 0;
@@ -664,8 +680,8 @@ unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io
         net_move(&c->net, t->now_ns, io->port, &io->mac);
     look_at_receive_pool(c, t);
     broker_begin_turn(c->broker, t, c->receive_low);
-    if (!c->listens && broker_takes_clients(c->broker))
-        listen_to_clients(c);
+    if (c->listens != broker_takes_clients(c->broker))
+        (c->listens ? send_clients_away : listen_to_clients)(c);
     completions(c, t, io);
     mail(c, t, &io->out);
     receive(c, t, io);

@@ -138,6 +138,8 @@ struct tcp_stack *tcp_stack_create(const struct tcp_config *); /* [start]; NULL 
 void tcp_stack_destroy(struct tcp_stack *);                    /* gives every mbuf back */
 
 TIDE_MUST_USE enum tide_status tcp_listen(struct tcp_stack *, uint16_t port);
+/* Who comes to the port is refused from now on; connections that are there stay. */
+void tcp_unlisten(struct tcp_stack *, uint16_t port);
 /* NULL: no connection is free. */
 struct tcp_conn *tcp_connect(struct tcp_stack *, uint64_t now_ns, const struct tcp_endpoint *local, const struct tcp_endpoint *remote);
 

@@ -147,6 +147,13 @@ enum tide_status tcp_listen(struct tcp_stack *s, uint16_t port)
     return TIDE_OK;
 }
 
+void tcp_unlisten(struct tcp_stack *s, uint16_t port)
+{
+    for (unsigned i = 0; i < s->listener_count; i++)
+        if (s->listeners[i] == port)
+            s->listeners[i] = s->listeners[--s->listener_count];
+}
+
 /* ---- the table ------------------------------------------------------------------------------------------ */
 
 static uint32_t *bucket_of(struct tcp_stack *s, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote,

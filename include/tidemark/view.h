@@ -78,7 +78,7 @@ struct tide_view {
     char cluster_id[TIDE_UUID_TEXT];
     int32_t self; /* our broker id */
     int32_t controller;
-    bool takes_clients; /* this broker has registered since it started, and this view knows; an older one would tell clients what is gone */
+    bool takes_clients; /* this broker has registered since it started, this view knows (an older one would tell clients what is gone), and it has not left again */
     int64_t cluster_index; /* of the last command that it contains */
     int64_t leader_throttle_rate, follower_throttle_rate; /* bytes per second of this broker; INT64_MAX: none */
     uint32_t feature_count;

@@ -295,7 +295,7 @@ def a_dead_data_port_gives_its_leaderships_away(n):
     sh('ip', '-n', n.ns_net, 'link', 'set', f'{dead.device("data")}p', 'down')
     try:
         wait_until('it leads nothing', 15, lambda: dead.number not in {p[1] for p in n.metadata(well)[0]['moves']}, 0.3)
-        expect(dead.metrics().get('tidemark_fenced') == 1, 'it is not fenced')
+        wait_until('it hears that it is fenced', 15, lambda: dead.metrics().get('tidemark_fenced') == 1)
     finally:
         sh('ip', '-n', n.ns_net, 'link', 'set', f'{dead.device("data")}p', 'up')
     wait_until('it is back', 20, lambda: dead.metrics().get('tidemark_fenced') == 0, 0.3)

@@ -193,6 +193,31 @@ def who_waits_for_a_broker_that_ended_hears_of_it(w):
 
 
 @case
+def who_stops_sends_its_clients_away_first(w):
+    """As Kafka does: a client that heard of every partition that is closed would look for what nobody else has (kafkajs gives up then)."""
+    s, errors = w.connect(), []
+
+    def error():
+        try:
+            answer = wire.ask(s, wire.frame(10, 0, wire.text('leaving')))
+        except ConnectionError:
+            answer = None
+        return struct.unpack_from('>h', answer, 4)[0] if answer is not None else None
+
+    wait_until(20, lambda: error() == 0, 'no coordinator')
+    end = threading.Thread(target=w.stop)
+    end.start()
+    try:
+        while (e := error()) is not None:
+            errors.append(e)
+    finally:
+        s.close()
+        end.join()
+        w.start()
+    expect(set(errors) == {0}, f'while it stops: errors {sorted(set(errors))} in {len(errors)} answers, {len(errors) - errors.count(0)} of them bad')
+
+
+@case
 def topics_are_created_described_deleted_and_made_again(w):
     tool = w.tools / 'control/tool/tidemark'
     path = w.dir / 'in'
