@@ -175,7 +175,7 @@ class Machine:
                    '-chardev', f'socket,id=c1,path={line},server=on,wait=off', '-serial', 'chardev:c1',
                    '-qmp', f'unix:{self.dir / "qmp"},server=on,wait=off',
                    '-kernel', self.image.kernel, '-initrd', self.image.initrd,
-                   '-append', 'console=ttyS0 quiet intel_iommu=on iommu=nopt panic=1 mitigations=off no_timer_check hugepages=384']
+                   '-append', 'console=ttyS0 quiet intel_iommu=on iommu=nopt panic=1 mitigations=off no_timer_check hugepages=432']
         self.process = subprocess.Popen(['setpriv', '--pdeathsig', 'KILL',  # whoever kills the runner ends the emulator
                                          'ip', 'netns', 'exec', self.ns, *[str(c) for c in command]], stdin=subprocess.DEVNULL,
                                         stdout=open(self.dir / 'emulator.log', 'wb'), stderr=subprocess.STDOUT)

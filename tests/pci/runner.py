@@ -166,7 +166,7 @@ def flows_come_to_their_cores(m, port):
 def large_frames_in_chains_on_one_queue_for_two_cores(m, port):
     """Frames of 9000 bytes do not fit a buffer of this card. Its second queue gets nothing: what is the second core's is handed over."""
     m.mtu(port, 9000)
-    m.start(port, data_core_count=2, data_mtu=9000, dpdk_memory_mb=768)
+    m.start(port, data_core_count=2, data_mtu=9000, dpdk_memory_mb=832)
     before = m.metrics()
     m.ask(port, flows(port, 1, FLOWS))
     got = m.metrics()
