@@ -871,6 +871,8 @@ static void run_seed(uint64_t seed)
             sim.questions[i].asked = false;
             end_question(&sim.questions[i]);
         }
+    for (unsigned i = 0; i < CLIENTS; i++)
+        free(sim.clients[i].list);
     world_end(&w);
 }
 
