@@ -931,6 +931,8 @@ int boot_run(const struct tide_settings *settings)
         return refuse("no memory");
     w->settings = settings;
     w->start_ns = mgmt_now_ns();
+    for (unsigned p = 0; p < TIDE_PORTS_MAX; p++)
+        w->ptp[p].fd = -1;
     uv_loop_init(&w->loop);
     warn_of_spinning(settings);
     if (start_eal(settings) < 0) {

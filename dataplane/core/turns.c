@@ -11,6 +11,7 @@ const char *const turn_work_names[TURN_WORK_COUNT] = {TURN_WORK(X)};
 const char *const turn_work_help[TURN_WORK_COUNT] = {TURN_WORK(X)};
 #undef X
 
+enum { READ_TRIES = 1000 };
 static const uint64_t period_ns = TURN_PERIOD_S * TIDE_NS_PER_S;
 
 /* Readers see an odd version, or one that changed, and look again (turns_longest). */
@@ -43,7 +44,11 @@ void turns_longest(const struct turns *s, uint64_t now_ns, struct turn *ret)
 {
     struct turn both[2];
     uint64_t before, after;
-    do {
+    unsigned tries = 0;
+    *ret = (struct turn){0};
+    do { /* the core writes some words a few times in ten seconds */
+        if (tries++ == READ_TRIES)
+            return;
         before = tide_pub64_peek(&s->version);
         for (unsigned i = 0; i < 2; i++) {
             both[i].begun_ns = __atomic_load_n(&s->longest[i].begun_ns, __ATOMIC_RELAXED);
@@ -53,8 +58,7 @@ void turns_longest(const struct turns *s, uint64_t now_ns, struct turn *ret)
         }
         tide_fence();
         after = tide_pub64_peek(&s->version);
-    } while (before != after || before % 2 != 0); /* the core writes some words a few times in ten seconds */
-    *ret = (struct turn){0};
+    } while (before != after || before % 2 != 0);
     for (unsigned i = 0; i < 2; i++)
         if (both[i].took_ns > ret->took_ns && both[i].begun_ns + 2 * period_ns > now_ns)
             *ret = both[i];

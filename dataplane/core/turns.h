@@ -54,7 +54,7 @@ struct turns {
 
 /* A turn that did something is over. */
 void turns_on_end(struct turns *, const struct turn *);
-/* The longer of the two; took_ns 0: there was none. [any] */
+/* The longer of the two; took_ns 0: there was none, or its core stands still in the middle of writing it down. [any] */
 void turns_longest(const struct turns *, uint64_t now_ns, struct turn *ret);
 void turns_check(const struct turns *);
 

@@ -56,6 +56,14 @@ static void test_the_longest_is_remembered_for_a_while(void **state)
     expect_longest(122, 200, 5);
 }
 
+/* A core that was stopped while it wrote does not stop who looks. */
+static void test_a_core_that_stands_still(void **state)
+{
+    turn(100, 50, 1);
+    tide_pub64_set(&turns.version, tide_pub64_own(&turns.version) + 1);
+    expect_longest(100, 0, 0);
+}
+
 /* A core that sleeps begins no period; what it did long ago is not told. */
 static void test_an_idle_core_has_none(void **state)
 {
@@ -72,6 +80,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_lengths_and_stalls, setup),
         cmocka_unit_test_setup(test_the_longest_is_remembered_for_a_while, setup),
+        cmocka_unit_test_setup(test_a_core_that_stands_still, setup),
         cmocka_unit_test_setup(test_an_idle_core_has_none, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
