@@ -13,7 +13,7 @@
  *             durable stays readable
  *
  * Invariants (log_check):
- *   L1  written <= appended, both as (segment, position).
+ *   L1  written <= appended, both as (segment, position); where they are equal no batch has waited since unwritten_ns.
  *   L2  the appended position <= zeroed_end <= segment_cap.
  *   L3  durable_end <= next_offset; equal when written == appended.
  *   L4  bytes between written and appended lie in attached buffers, back to the start of the block.

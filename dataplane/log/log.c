@@ -933,6 +933,7 @@ void log_check(const struct log *log)
     if (log->state == LOG_NEW || log->state == LOG_FAILED)
         return;
     TIDE_ASSERT(log->written_segment <= log->active); /* L1 */
+    TIDE_ASSERT(log->unwritten_ns == 0 || log->written_segment != log->active || log->written != log->position); /* L1 */
     if (log->written_segment == log->active)
         TIDE_ASSERT(log->written <= log->position); /* L1 */
     else
