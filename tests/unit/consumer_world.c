@@ -446,3 +446,39 @@ void world_describe(struct world *w, const char *group, char to[WORLD_TEXT])
     }
     tide_rope_clear(&answer);
 }
+
+int16_t world_commit_error(struct world *w, const char *member, int epoch, int16_t version, const char *topic, int32_t partition)
+{
+    struct wire_writer b;
+    struct tide_rope answer;
+    struct wire_cursor c;
+    struct offset_commit_response in;
+    struct offset_commit_response_topic t;
+    struct offset_commit_response_partition p;
+    void *cookie;
+    wire_writer_init(&b, w->pool);
+    offset_commit_request_put_group_id(&b, version, "g", 1);
+    offset_commit_request_put_generation_id_or_member_epoch(&b, version, epoch);
+    offset_commit_request_put_member_id(&b, version, member, (uint32_t)strlen(member));
+    offset_commit_request_put_group_instance_id(&b, version, NULL, 0);
+    offset_commit_request_put_retention_time_ms(&b, version, -1);
+    offset_commit_request_open_topics(&b, version, 1);
+    offset_commit_request_topic_put_name(&b, version, topic, (uint32_t)strlen(topic));
+    offset_commit_request_topic_open_partitions(&b, version, 1);
+    offset_commit_request_partition_put_partition_index(&b, version, partition);
+    offset_commit_request_partition_put_committed_offset(&b, version, 5);
+    offset_commit_request_partition_put_committed_leader_epoch(&b, version, -1);
+    offset_commit_request_partition_put_committed_metadata(&b, version, "", 0);
+    offset_commit_request_partition_end(&b, version);
+    offset_commit_request_topic_end(&b, version);
+    offset_commit_request_end(&b, version);
+    assert_int_equal(world_ask(w, KAFKA_API_OFFSET_COMMIT, version, -1, &b.out, &w), TIDE_OK);
+    wire_writer_abandon(&b);
+    assert_true(world_next_answer(w, &cookie, &answer));
+    wire_cursor_init(&c, tide_rope_slice(&answer, 0, answer.len));
+    assert_true(offset_commit_response_read(&c, version, &in));
+    assert_true(offset_commit_response_topic_next(&in.topics, version, &t));
+    assert_true(offset_commit_response_partition_next(&t.partitions, version, &p));
+    tide_rope_clear(&answer);
+    return p.error_code;
+}

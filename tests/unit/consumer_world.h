@@ -96,6 +96,9 @@ void world_set_read(const struct world *, const char *text, struct world_set *re
 const char *world_set_text(const struct world *, const struct world_set *, char to[WORLD_TEXT]);
 bool world_set_has(const struct world_set *, int topic, int32_t partition);
 
+/* The member of group "g" commits offset 5 of a partition, which is answered at once. The error. */
+int16_t world_commit_error(struct world *, const char *member, int epoch, int16_t version, const char *topic, int32_t partition);
+
 /* What ConsumerGroupDescribe says: "state epoch/assignment_epoch | member epoch assigned > target | ...". */
 void world_describe(struct world *, const char *group, char to[WORLD_TEXT]);
 

@@ -170,41 +170,6 @@ static const char *with_id(const char *before, const struct member *m, const cha
 
 static int compare_members(const struct member *a, const struct member *b) { return strcmp(a->id, b->id); }
 
-static int commit_error(const char *member, int generation, int16_t v, int32_t partition)
-{
-    struct offset_commit_response in;
-    struct offset_commit_response_topic t;
-    struct offset_commit_response_partition p;
-    struct wire_writer b;
-    struct tide_rope answer;
-    struct wire_cursor c;
-    void *cookie;
-    wire_writer_init(&b, w.pool);
-    offset_commit_request_put_group_id(&b, v, "g", 1);
-    offset_commit_request_put_generation_id_or_member_epoch(&b, v, generation);
-    offset_commit_request_put_member_id(&b, v, member, (uint32_t)strlen(member));
-    offset_commit_request_put_group_instance_id(&b, v, NULL, 0);
-    offset_commit_request_open_topics(&b, v, 1);
-    offset_commit_request_topic_put_name(&b, v, "t", 1);
-    offset_commit_request_topic_open_partitions(&b, v, 1);
-    offset_commit_request_partition_put_partition_index(&b, v, partition);
-    offset_commit_request_partition_put_committed_offset(&b, v, 5);
-    offset_commit_request_partition_put_committed_leader_epoch(&b, v, -1);
-    offset_commit_request_partition_put_committed_metadata(&b, v, "", 0);
-    offset_commit_request_partition_end(&b, v);
-    offset_commit_request_topic_end(&b, v);
-    offset_commit_request_end(&b, v);
-    assert_int_equal(world_ask(&w, KAFKA_API_OFFSET_COMMIT, v, -1, &b.out, &w), TIDE_OK);
-    wire_writer_abandon(&b);
-    assert_true(world_next_answer(&w, &cookie, &answer));
-    wire_cursor_init(&c, tide_rope_slice(&answer, 0, answer.len));
-    assert_true(offset_commit_response_read(&c, v, &in));
-    assert_true(offset_commit_response_topic_next(&in.topics, v, &t));
-    assert_true(offset_commit_response_partition_next(&t.partitions, v, &p));
-    tide_rope_clear(&answer);
-    return p.error_code;
-}
-
 /* ---- classic members join a group of the consumer protocol --------------------------------------------- */
 
 static void test_classic_joins(void **state)
@@ -273,15 +238,15 @@ static void test_classic_revokes(void **state)
     beat("z", 4, NULL, "-");
     expect(0, 4, NULL);
     assert_int_equal(heartbeat(&a), KAFKA_REBALANCE_IN_PROGRESS);
-    assert_int_equal(commit_error(a.id, 3, 7, 1), 0); /* on its way out */
+    assert_int_equal(world_commit_error(&w, a.id, 3, 7, "t", 1), 0); /* on its way out */
     joins(&a, "t", "t:0", 4);
     syncs(&a, "t:0");
     beat("z", 4, NULL, "-");
     expect(0, 4, "t:1");
-    assert_int_equal(commit_error(a.id, 3, 7, 1), KAFKA_ILLEGAL_GENERATION);
-    assert_int_equal(commit_error(a.id, 5, 7, 0), KAFKA_ILLEGAL_GENERATION);
-    assert_int_equal(commit_error(a.id, 4, 7, 0), 0);
-    assert_int_equal(commit_error("z", 4, 8, 1), KAFKA_UNSUPPORTED_VERSION);
+    assert_int_equal(world_commit_error(&w, a.id, 3, 7, "t", 1), KAFKA_ILLEGAL_GENERATION);
+    assert_int_equal(world_commit_error(&w, a.id, 5, 7, "t", 0), KAFKA_ILLEGAL_GENERATION);
+    assert_int_equal(world_commit_error(&w, a.id, 4, 7, "t", 0), 0);
+    assert_int_equal(world_commit_error(&w, "z", 4, 8, "t", 1), KAFKA_UNSUPPORTED_VERSION);
     /* One that has given all up before it joins, as eager members do. */
     beat("y", 0, "t", "-");
     assert_int_equal(heartbeat(&a), KAFKA_REBALANCE_IN_PROGRESS);
@@ -377,7 +342,7 @@ static void test_upgrade_and_back(void **state)
     world_topic(&w, "t", 4);
     classic_group(&a, &b, "t:0,1", "t:2,3");
     assert_int_equal(a.generation, 1);
-    assert_int_equal(commit_error(a.id, 1, 7, 0), 0);
+    assert_int_equal(world_commit_error(&w, a.id, 1, 7, "t", 0), 0);
     expect_group("error 69");
     const char *first = compare_members(&a, &b) < 0 ? "t:0,1" : "t:2,3", *second = first[2] == '0' ? "t:2,3" : "t:0,1";
     const struct member *low = compare_members(&a, &b) < 0 ? &a : &b, *high = low == &a ? &b : &a;
@@ -394,7 +359,7 @@ static void test_upgrade_and_back(void **state)
     assert_memory_equal(text, expected, strlen(expected));
     assert_int_equal(heartbeat(&a), KAFKA_REBALANCE_IN_PROGRESS);
     assert_int_equal(heartbeat(&b), KAFKA_REBALANCE_IN_PROGRESS);
-    assert_int_equal(commit_error(a.id, 1, 7, 0), 0);
+    assert_int_equal(world_commit_error(&w, a.id, 1, 7, "t", 0), 0);
     joins(&a, "t", NULL, 2);
     joins(&b, "t", NULL, 2);
     beat("z", 2, NULL, "-");
@@ -415,7 +380,7 @@ static void test_upgrade_and_back(void **state)
     assert_int_equal(heartbeat(&a), KAFKA_REBALANCE_IN_PROGRESS);
     world_reload(&w, false); /* nobody leads: the rebalance begins again */
     assert_int_equal(heartbeat(&a), KAFKA_REBALANCE_IN_PROGRESS);
-    assert_int_equal(commit_error(a.id, 3, 7, 0), 0);
+    assert_int_equal(world_commit_error(&w, a.id, 3, 7, "t", 0), 0);
     assert_false(join_as(&a, "t", NULL));
     assert_true(join_as(&b, "t", NULL)); /* all are here */
     both_have_joined(&a, &b);

@@ -596,42 +596,6 @@ static void test_large(void **state)
 
 /* ---- other questions -------------------------------------------------------------------------------------------------- */
 
-static int commit_error(const char *member, int epoch, int16_t version, const char *topic, int32_t partition)
-{
-    struct wire_writer b;
-    struct tide_rope answer;
-    struct wire_cursor c;
-    struct offset_commit_response in;
-    struct offset_commit_response_topic t;
-    struct offset_commit_response_partition p;
-    void *cookie;
-    wire_writer_init(&b, w.pool);
-    offset_commit_request_put_group_id(&b, version, "g", 1);
-    offset_commit_request_put_generation_id_or_member_epoch(&b, version, epoch);
-    offset_commit_request_put_member_id(&b, version, member, (uint32_t)strlen(member));
-    offset_commit_request_put_group_instance_id(&b, version, NULL, 0);
-    offset_commit_request_put_retention_time_ms(&b, version, -1);
-    offset_commit_request_open_topics(&b, version, 1);
-    offset_commit_request_topic_put_name(&b, version, topic, (uint32_t)strlen(topic));
-    offset_commit_request_topic_open_partitions(&b, version, 1);
-    offset_commit_request_partition_put_partition_index(&b, version, partition);
-    offset_commit_request_partition_put_committed_offset(&b, version, 5);
-    offset_commit_request_partition_put_committed_leader_epoch(&b, version, -1);
-    offset_commit_request_partition_put_committed_metadata(&b, version, "", 0);
-    offset_commit_request_partition_end(&b, version);
-    offset_commit_request_topic_end(&b, version);
-    offset_commit_request_end(&b, version);
-    assert_int_equal(world_ask(&w, KAFKA_API_OFFSET_COMMIT, version, -1, &b.out, &w), TIDE_OK);
-    wire_writer_abandon(&b);
-    assert_true(world_next_answer(&w, &cookie, &answer));
-    wire_cursor_init(&c, tide_rope_slice(&answer, 0, answer.len));
-    assert_true(offset_commit_response_read(&c, version, &in));
-    assert_true(offset_commit_response_topic_next(&in.topics, version, &t));
-    assert_true(offset_commit_response_partition_next(&t.partitions, version, &p));
-    tide_rope_clear(&answer);
-    return p.error_code;
-}
-
 static void test_offset_commits(void **state)
 {
     (void)state;
@@ -645,18 +609,18 @@ static void test_offset_commits(void **state)
     expect(0, 2, NULL);
     beat("b", 2, NULL, "-");
     expect(0, 2, "t:1");
-    assert_int_equal(commit_error("a", 2, 9, "t", 0), 0);
-    assert_int_equal(commit_error("a", 1, 9, "t", 0), 0); /* it has had this one since epoch 1 */
-    assert_int_equal(commit_error("a", 1, 9, "t", 1), KAFKA_STALE_MEMBER_EPOCH);
-    assert_int_equal(commit_error("b", 1, 9, "t", 1), KAFKA_STALE_MEMBER_EPOCH); /* and that one since epoch 2 only */
-    assert_int_equal(commit_error("a", 2, 9, "t", 1), KAFKA_STALE_MEMBER_EPOCH); /* somebody else has it */
-    assert_int_equal(commit_error("a", 3, 9, "t", 0), KAFKA_STALE_MEMBER_EPOCH);
-    assert_int_equal(commit_error("c", 2, 9, "t", 0), KAFKA_UNKNOWN_MEMBER_ID);
-    assert_int_equal(commit_error("", -1, 9, "t", 0), KAFKA_UNKNOWN_MEMBER_ID);
-    assert_int_equal(commit_error("a", 2, 8, "t", 0), KAFKA_UNSUPPORTED_VERSION);
+    assert_int_equal(world_commit_error(&w, "a", 2, 9, "t", 0), 0);
+    assert_int_equal(world_commit_error(&w, "a", 1, 9, "t", 0), 0); /* it has had this one since epoch 1 */
+    assert_int_equal(world_commit_error(&w, "a", 1, 9, "t", 1), KAFKA_STALE_MEMBER_EPOCH);
+    assert_int_equal(world_commit_error(&w, "b", 1, 9, "t", 1), KAFKA_STALE_MEMBER_EPOCH); /* and that one since epoch 2 only */
+    assert_int_equal(world_commit_error(&w, "a", 2, 9, "t", 1), KAFKA_STALE_MEMBER_EPOCH); /* somebody else has it */
+    assert_int_equal(world_commit_error(&w, "a", 3, 9, "t", 0), KAFKA_STALE_MEMBER_EPOCH);
+    assert_int_equal(world_commit_error(&w, "c", 2, 9, "t", 0), KAFKA_UNKNOWN_MEMBER_ID);
+    assert_int_equal(world_commit_error(&w, "", -1, 9, "t", 0), KAFKA_UNKNOWN_MEMBER_ID);
+    assert_int_equal(world_commit_error(&w, "a", 2, 8, "t", 0), KAFKA_UNSUPPORTED_VERSION);
     beat("a", -1, NULL, NULL);
     beat("b", -1, NULL, NULL);
-    assert_int_equal(commit_error("", -1, 9, "t", 0), 0);
+    assert_int_equal(world_commit_error(&w, "", -1, 9, "t", 0), 0);
     world_end(&w);
 }
 
@@ -706,7 +670,7 @@ static void test_kinds(void **state)
     (void)state;
     begin();
     world_topic(&w, "t", 1);
-    assert_int_equal(commit_error("", -1, 9, "t", 0), 0);
+    assert_int_equal(world_commit_error(&w, "", -1, 9, "t", 0), 0);
     join("a", "t");
     expect(0, 1, "t:0");
     assert_int_equal(classic_join(), KAFKA_INCONSISTENT_GROUP_PROTOCOL);
@@ -721,7 +685,7 @@ static void test_kinds(void **state)
     world_pass_ms(&w, 11000); /* it never synchronizes */
     join("a", "t");
     expect(0, 1, "t:0");
-    assert_int_equal(commit_error("a", 1, 9, "t", 0), 0);
+    assert_int_equal(world_commit_error(&w, "a", 1, 9, "t", 0), 0);
     world_reload(&w, false);
     expect_group("Stable 1/1 | a 1 t:0 > t:0");
     beat("a", 1, NULL, "t:0");
