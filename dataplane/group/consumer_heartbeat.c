@@ -654,9 +654,7 @@ enum tide_status consumer_join(struct groups *g, struct group *group, const stru
 {
     struct beat b = {.g = g, .q = q, .a = a, .group = group, .join = join, .version = CONSUMER_JOIN_VERSION};
     struct wire_cursor body = join->heartbeat;
-    bool read = consumer_group_heartbeat_request_read(&body, b.version, &b.in);
-    TIDE_ASSERT(read); /* it was written here */
-    if (!read_texts(&b) || is_too_long(&b))
+    if (!consumer_group_heartbeat_request_read(&body, b.version, &b.in) || !read_texts(&b) || is_too_long(&b))
         return refuse(&b, KAFKA_INVALID_REQUEST, NULL);
     return in_group(&b);
 }
