@@ -85,6 +85,7 @@ struct machine {
     int64_t mark[SIM_PARTITIONS_MAX]; /* its replication-offset-checkpoint */
     enum life life[SIM_PARTITIONS_MAX];
     bool rotten[SIM_PARTITIONS_MAX];  /* it was met */
+    struct tide_mail releases[SIM_PARTITIONS_MAX]; /* a core may hold one for long, and go down with it */
 };
 
 /* The committed state of a partition. */
@@ -230,8 +231,8 @@ static void order(struct machine *m, enum mail_kind kind, unsigned p)
 {
     struct sim *s = m->sim;
     const struct committed *c = &s->committed[p];
-    struct tide_mail *letter = calloc(1, sizeof(*letter));
-    letter->kind = kind;
+    struct tide_mail *letter = kind == MAIL_RELEASE ? &m->releases[p] : calloc(1, sizeof(*letter));
+    *letter = (struct tide_mail){.kind = kind};
     letter->from = s->core_count;
     if (kind != MAIL_BECOME) {
         letter->order.partition = m->partitions[p];
@@ -514,7 +515,6 @@ static void take_letters(struct machine *m)
             if (partition_close(letter->order.partition, sim_fs_verbs(m->data.fs)) != 0 && !log_is_failed(partition_log(letter->order.partition)))
                 give_up(s, "a replica could not be closed");
             m->life[partition_index(letter->order.partition)] = LIFE_DRAINING;
-            free(letter);
             break;
         case MAIL_ROTTEN:
             trace(s, "broker %u partition %d: rot at offset %ld", m->id + 1, partition_index(letter->rotten.partition), letter->rotten.offset);

@@ -107,7 +107,7 @@ static void forget_letter(struct tide_mail *m)
         tide_rope_clear(&m->ask.answer);
     if (m->kind == MAIL_GROUP)
         tide_rope_clear(&m->group.answer);
-    if (m->pool == NULL)
+    if (m->pool == NULL && m->kind != MAIL_RELEASE) /* that one stays its sender's */
         free(m);
 }
 
