@@ -142,7 +142,7 @@ static bool directories_are_legal(const struct cluster *c, const struct cluster_
 static bool features_are_supported(const struct cluster *c, const struct cluster_broker *b, struct cluster_result *r)
 {
     for (uint32_t i = 0; i < c->feature_count; i++) {
-        const struct feature_level *f = &c->features[i];
+        const struct cluster_feature_level *f = &c->features[i];
         if (!feature_is_supported(b, f->name, f->level)) {
             cluster_refuse(r, KAFKA_UNSUPPORTED_VERSION, "the cluster works with %.64s %d, which this broker does not know", f->name, f->level);
             return false;

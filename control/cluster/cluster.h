@@ -131,9 +131,9 @@ int16_t cluster_feature(const struct cluster *, const char *name);
 /* What this release knows: for registrations and ApiVersions. NULL behind the last. */
 const struct cluster_feature_range *cluster_known_feature(uint32_t i);
 #define CLUSTER_FEATURE_METADATA "metadata.version"
-/* 1: the consumer protocol (KIP-848). For tools to read and set: no client asks for it, and no release before the one that
- * coordinates groups reads their records, so the protocol is served at either level. */
-#define CLUSTER_FEATURE_GROUP "group.version"
+/* 1: the consumer protocol (KIP-848) is served. New clusters are born so; those from before INIT could say it are at 0 until somebody
+ * raises it. As in Kafka a downgrade asks for no group: its members are refused, and their sessions end. */
+#define CLUSTER_FEATURE_GROUP TIDE_FEATURE_GROUP
 #define CLUSTER_FEATURE_ELR "eligible.leader.replicas.version"
 
 int64_t cluster_next_producer_id(const struct cluster *);

@@ -7,7 +7,12 @@
 #include "cluster/packing.h"
 #include "cluster/state.h"
 
-enum { COMMAND_VERSION = 1, HEAD_BYTES = 32, EPOCH_AT = 8 };
+enum {
+    COMMAND_VERSION = 1,
+    INIT_VERSION = 2, /* of an INIT with levels of features: what an older release must not take for one without */
+    HEAD_BYTES = 32,
+    EPOCH_AT = 8,
+};
 
 /* ---- there ------------------------------------------------------------------------------------------------------------ */
 
@@ -97,6 +102,11 @@ static void pack_resource(struct packer *w, const struct cluster_resource_change
     }
 }
 
+static uint16_t version_of(const struct cluster_command *m)
+{
+    return m->kind == CLUSTER_INIT && m->init.feature_count != 0 ? INIT_VERSION : COMMAND_VERSION;
+}
+
 static void pack_fields(struct packer *w, const struct cluster_command *m)
 {
     switch (m->kind) {
@@ -104,6 +114,13 @@ static void pack_fields(struct packer *w, const struct cluster_command *m)
         pack_uuid(w, &m->init.cluster_id);
         pack_i64(w, m->init.created_ms);
         pack_configs(w, m->init.configs, m->init.config_count);
+        if (version_of(m) < INIT_VERSION)
+            break;
+        pack_u8(w, (uint8_t)m->init.feature_count);
+        for (uint32_t i = 0; i < m->init.feature_count; i++) {
+            pack_text(w, m->init.features[i].name);
+            pack_u16(w, (uint16_t)m->init.features[i].level);
+        }
         break;
     case CLUSTER_CONTROLLER_EPOCH:
         pack_i32(w, m->controller_epoch_of.node);
@@ -236,7 +253,7 @@ static bool lists_fit(const struct cluster_command *m)
     bool fit = true;
     switch (m->kind) {
     case CLUSTER_INIT:
-        return m->init.config_count <= CLUSTER_CONFIGS_MAX;
+        return m->init.config_count <= CLUSTER_CONFIGS_MAX && m->init.feature_count <= CLUSTER_FEATURES_MAX;
     case CLUSTER_UPDATE_FEATURES:
         return m->update_features.count <= CLUSTER_FEATURES_MAX;
     case CLUSTER_REGISTER_BROKER:
@@ -280,7 +297,7 @@ enum tide_status cluster_command_encode(const struct cluster_command *m, uint8_t
     if (!lists_fit(m))
         return TIDE_BAD;
     pack_u16(&w, (uint16_t)m->kind);
-    pack_u16(&w, COMMAND_VERSION);
+    pack_u16(&w, version_of(m));
     pack_u32(&w, 0); /* the length, below */
     pack_u64(&w, m->controller_epoch);
     pack_u64(&w, m->requester);
@@ -465,7 +482,7 @@ static void one_resource(struct decoder *d, struct cluster_resource_change *n)
 LIST(list_resources, struct cluster_resource_change, CLUSTER_RESOURCES_MAX, 8, one_resource)
 #undef LIST
 
-static void unpack_fields(struct decoder *d, struct cluster_command *m)
+static void unpack_fields(struct decoder *d, uint16_t version, struct cluster_command *m)
 {
     struct unpacker *r = &d->r;
     switch (m->kind) {
@@ -473,6 +490,14 @@ static void unpack_fields(struct decoder *d, struct cluster_command *m)
         m->init.cluster_id = unpack_uuid(r);
         m->init.created_ms = unpack_i64(r);
         m->init.configs = list_configs(d, &m->init.config_count);
+        if (version < INIT_VERSION)
+            break;
+        m->init.feature_count = unpack_small(r, CLUSTER_FEATURES_MAX);
+        r->failed |= m->init.feature_count == 0; /* that is the other version */
+        for (uint32_t i = 0; i < m->init.feature_count; i++) {
+            unpack_text(r, m->init.features[i].name, sizeof(m->init.features[i].name));
+            m->init.features[i].level = (int16_t)unpack_u16(r);
+        }
         break;
     case CLUSTER_CONTROLLER_EPOCH:
         m->controller_epoch_of.node = unpack_i32(r);
@@ -594,14 +619,14 @@ enum tide_status cluster_command_decode(const struct cluster_memory *memory, con
     uint16_t version = unpack_u16(&d.r);
     uint32_t length = unpack_u32(&d.r);
     memset(ret, 0, sizeof(*ret));
-    if (d.r.failed || version != COMMAND_VERSION || length != len || len % 8 != 0 || len < HEAD_BYTES || len > CLUSTER_COMMAND_MAX ||
+    if (d.r.failed || version < COMMAND_VERSION || version > (kind == CLUSTER_INIT ? INIT_VERSION : COMMAND_VERSION) || length != len || len % 8 != 0 || len < HEAD_BYTES || len > CLUSTER_COMMAND_MAX ||
         kind >= CLUSTER_COMMAND_KIND_COUNT)
         return TIDE_BAD;
     ret->kind = (enum cluster_command_kind)kind;
     ret->controller_epoch = unpack_u64(&d.r);
     ret->requester = unpack_u64(&d.r);
     ret->sequence = unpack_u64(&d.r);
-    unpack_fields(&d, ret);
+    unpack_fields(&d, version, ret);
     ret->owned = d.blocks;
     if (!d.full && !d.r.failed && only_padding(&d.r))
         return TIDE_OK;

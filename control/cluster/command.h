@@ -93,6 +93,11 @@ struct cluster_feature_range {
     uint16_t min, max;
 };
 
+struct cluster_feature_level {
+    char name[CLUSTER_FEATURE_NAME_MAX];
+    int16_t level; /* 0: the feature is off */
+};
+
 /* A broker as it is registered. In a REGISTER_BROKER command the fields from `epoch` on are not read. */
 struct cluster_broker {
     int32_t id;
@@ -206,6 +211,9 @@ struct cluster_resource_change {
 enum { CLUSTER_BIRTH_CONFIGS_MAX = 3 };
 uint32_t cluster_birth_configs(const struct tide_settings *, struct cluster_config ret[CLUSTER_BIRTH_CONFIGS_MAX]);
 
+/* The levels that a cluster gets at its birth in this release, for INIT: a later release may write others there. */
+uint32_t cluster_birth_features(struct cluster_feature_level ret[CLUSTER_FEATURES_MAX]);
+
 /* Whose result is kept for retries. 0: nobody's. One slot per registered broker, an LRU of CLUSTER_CLIENT_SLOTS for all
  * others. A requester uses a sequence once, over restarts of its process too: begin with a random one. */
 static inline uint64_t cluster_requester_broker(int32_t id) { return (uint64_t)(uint32_t)id + 1; }
@@ -224,6 +232,8 @@ struct cluster_command {
             int64_t created_ms;
             uint32_t config_count;
             const struct cluster_config *configs;
+            uint32_t feature_count; /* levels beyond those that every cluster is born with */
+            struct cluster_feature_level features[CLUSTER_FEATURES_MAX];
         } init;
         struct {
             int32_t node;

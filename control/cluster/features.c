@@ -12,16 +12,30 @@ static const struct cluster_feature_range known[] = {
     {.name = CLUSTER_FEATURE_METADATA, .min = 25, .max = 25},
 };
 
-/* What INIT sets. Whoever replays that command later, a newer release too, must come to the same levels: they stay as they
- * are whatever becomes known; a higher level is for UPDATE_FEATURES. */
-static const struct feature_level birth[] = {
+/* What INIT sets whatever it says. Whoever replays that command later, a newer release too, must come to the same levels: they
+ * stay as they are whatever becomes known. */
+static const struct cluster_feature_level birth[] = {
     {CLUSTER_FEATURE_ELR, 1},
     {CLUSTER_FEATURE_METADATA, 25},
+};
+
+/* What INIT says, so that this list may change. A cluster that is older than a line of it has that level by UPDATE_FEATURES. */
+static const struct cluster_feature_level newborn[] = {
+    {CLUSTER_FEATURE_GROUP, 1},
 };
 
 const struct cluster_feature_range *cluster_known_feature(uint32_t i)
 {
     return i < TIDE_ARRAY_LEN(known) ? &known[i] : NULL;
+}
+
+static bool level_is_known(const char *name, int16_t level, struct cluster_result *r)
+{
+    for (uint32_t i = 0; i < TIDE_ARRAY_LEN(known); i++)
+        if (strcmp(known[i].name, name) == 0 && level >= (int16_t)known[i].min && level <= (int16_t)known[i].max)
+            return true;
+    cluster_refuse(r, KAFKA_INVALID_UPDATE_VERSION, "%.64s: level %d is not known", name, level);
+    return false;
 }
 
 uint32_t cluster_feature_count(const struct cluster *c)
@@ -83,6 +97,20 @@ static void set_level(struct cluster *c, const char *name, int16_t level)
 
 /* ---- birth -------------------------------------------------------------------------------------------------------- */
 
+uint32_t cluster_birth_features(struct cluster_feature_level ret[CLUSTER_FEATURES_MAX])
+{
+    memcpy(ret, newborn, sizeof(newborn));
+    return TIDE_ARRAY_LEN(newborn);
+}
+
+static bool levels_are_known(const struct cluster_feature_level *list, uint32_t count, struct cluster_result *r)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (!level_is_known(list[i].name, list[i].level, r))
+            return false;
+    return true;
+}
+
 enum tide_status apply_init(struct cluster *c, const struct cluster_command *m, struct cluster_result *r)
 {
     if (!tide_uuid_is_zero(&c->id)) {
@@ -94,7 +122,7 @@ enum tide_status apply_init(struct cluster *c, const struct cluster_command *m, 
         cluster_refuse(r, KAFKA_INVALID_REQUEST, "a cluster's id is not zero");
         return TIDE_OK;
     }
-    if (!configs_are_legal(m->init.configs, m->init.config_count, r))
+    if (!configs_are_legal(m->init.configs, m->init.config_count, r) || !levels_are_known(m->init.features, m->init.feature_count, r))
         return TIDE_OK;
     if (configs_set_defaults(c, m->init.configs, m->init.config_count) != TIDE_OK)
         return TIDE_FULL;
@@ -102,19 +130,13 @@ enum tide_status apply_init(struct cluster *c, const struct cluster_command *m, 
     c->created_ms = m->init.created_ms;
     for (uint32_t i = 0; i < TIDE_ARRAY_LEN(birth); i++)
         set_level(c, birth[i].name, birth[i].level);
+    for (uint32_t i = 0; i < m->init.feature_count; i++)
+        set_level(c, m->init.features[i].name, m->init.features[i].level);
     c->cluster_changed = c->now;
     return TIDE_OK;
 }
 
 /* ---- levels --------------------------------------------------------------------------------------------------------- */
-
-static const struct cluster_feature_range *find_known(const char *name)
-{
-    for (uint32_t i = 0; i < TIDE_ARRAY_LEN(known); i++)
-        if (strcmp(known[i].name, name) == 0)
-            return &known[i];
-    return NULL;
-}
 
 /* I6 could not be kept. */
 static bool has_empty_isr(const struct cluster *c)
@@ -128,16 +150,13 @@ static bool has_empty_isr(const struct cluster *c)
 
 static bool judge_update(const struct cluster *c, const struct cluster_feature_update *u, struct cluster_result *r)
 {
-    const struct cluster_feature_range *k = find_known(u->name);
     int16_t now = cluster_feature(c, u->name);
     if (u->type < CLUSTER_UPGRADE || u->type > CLUSTER_DOWNGRADE_UNSAFE) {
         cluster_refuse(r, KAFKA_INVALID_REQUEST, "%.64s: no such type of update", u->name);
         return false;
     }
-    if (k == NULL || u->level < (int16_t)k->min || u->level > (int16_t)k->max) {
-        cluster_refuse(r, KAFKA_INVALID_UPDATE_VERSION, "%.64s: level %d is not known", u->name, u->level);
+    if (!level_is_known(u->name, u->level, r))
         return false;
-    }
     if (u->level < now && u->type == CLUSTER_UPGRADE) {
         cluster_refuse(r, KAFKA_INVALID_UPDATE_VERSION, "%.64s: level %d is lower than %d; that needs a downgrade", u->name, u->level, now);
         return false;

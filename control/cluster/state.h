@@ -30,11 +30,6 @@ struct broker_configs {
     struct cluster_config *configs; /* sorted by name */
 };
 
-struct feature_level {
-    char name[CLUSTER_FEATURE_NAME_MAX];
-    int16_t level; /* > 0 */
-};
-
 struct cluster {
     const struct cluster_memory *memory;
     uint64_t index;
@@ -43,7 +38,7 @@ struct cluster {
     int32_t controller;
     uint64_t controller_epoch;
     uint32_t feature_count;
-    struct feature_level features[CLUSTER_FEATURES_MAX]; /* sorted by name */
+    struct cluster_feature_level features[CLUSTER_FEATURES_MAX]; /* sorted by name; levels > 0 */
     struct broker_entry **brokers;                       /* sorted by id */
     uint32_t broker_count, broker_room;
     struct cluster_topic **topics; /* sorted by name */

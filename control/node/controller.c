@@ -643,6 +643,7 @@ bool controller_take_proposal(struct controller *c, uint64_t now_ns, const struc
         ret->init.created_ms = c->config.created_ms;
         ret->init.config_count = c->config.init_config_count;
         ret->init.configs = c->config.init_configs;
+        ret->init.feature_count = cluster_birth_features(ret->init.features);
         c->in_flight = true;
     } else {
         c->in_flight = propose_for_brokers(c, now_ns, cluster, ret) || propose_on_timer(c, now_ns, cluster, ret);

@@ -29,6 +29,9 @@ enum tide_limit {
 #define TIDE_OFFSETS_TOPIC "__consumer_offsets"
 #define TIDE_TRANSACTIONS_TOPIC "__transaction_state"
 
+/* The feature that lets groups of the consumer protocol (KIP-848) be served: at level 1. */
+#define TIDE_FEATURE_GROUP "group.version"
+
 /* The time of a turn. Nothing of safety reads wall_ms: that clock may jump. */
 struct tide_time {
     uint64_t now_ns; /* monotonic */

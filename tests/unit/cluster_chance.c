@@ -209,7 +209,7 @@ static void some_configs(struct cluster_command *m)
 static void some_features(struct cluster_command *m)
 {
     m->update_features.count = 1;
-    strcpy(m->update_features.updates[0].name, hits(5) ? CLUSTER_FEATURE_METADATA : CLUSTER_FEATURE_ELR);
+    strcpy(m->update_features.updates[0].name, hits(5) ? CLUSTER_FEATURE_METADATA : m->sequence % 4 == 0 ? CLUSTER_FEATURE_GROUP : CLUSTER_FEATURE_ELR);
     m->update_features.updates[0].level = (int16_t)below(2);
     m->update_features.updates[0].type = (uint8_t)(below(3) + 1);
     m->update_features.validate_only = hits(5);
@@ -274,6 +274,8 @@ void random_command(struct tide_random *random, struct cluster_command *m)
     switch (m->kind) {
     case CLUSTER_INIT:
         m->init.cluster_id = *cluster_id(c);
+        if (m->sequence % 2 == 0)
+            m->init.feature_count = cluster_birth_features(m->init.features);
         break;
     case CLUSTER_CONTROLLER_EPOCH:
         m->controller_epoch_of.node = some_broker();

@@ -84,6 +84,13 @@ static void test_features_are_updated_or_not(void **state)
     assert_int_equal(cluster_feature(w.c.config.cluster, CLUSTER_FEATURE_ELR), 0);
     assert_int_equal(update(2, CLUSTER_FEATURE_ELR, 1, 1, false, 1), 0);
     assert_int_equal(cluster_feature(w.c.config.cluster, CLUSTER_FEATURE_ELR), 1);
+    /* This cluster is from before INIT could say it. */
+    assert_int_equal(cluster_feature(w.c.config.cluster, CLUSTER_FEATURE_GROUP), 0);
+    assert_int_equal(update(2, CLUSTER_FEATURE_GROUP, 1, 1, false, 1), 0);
+    assert_int_equal(cluster_feature(w.c.config.cluster, CLUSTER_FEATURE_GROUP), 1);
+    assert_int_not_equal(update(2, CLUSTER_FEATURE_GROUP, 0, 1, false, 1), 0);
+    assert_int_equal(update(2, CLUSTER_FEATURE_GROUP, 0, 2, false, 1), 0);
+    assert_int_equal(cluster_feature(w.c.config.cluster, CLUSTER_FEATURE_GROUP), 0);
 }
 
 /* topic NULL: all. Partitions that are told. */

@@ -49,11 +49,36 @@ static void test_birth(void **state)
     assert_int_equal(cluster_feature_count(c), 2); /* for ever, whatever levels a later release knows: it replays this command */
     assert_int_equal(cluster_feature(c, CLUSTER_FEATURE_ELR), 1);
     assert_int_equal(cluster_feature(c, CLUSTER_FEATURE_METADATA), 25);
+    assert_int_equal(cluster_feature(c, CLUSTER_FEATURE_GROUP), 0);
     assert_string_equal(cluster_broker_config(c, -1, "min.insync.replicas"), "2");
     assert_int_equal(world_apply(&m), 0); /* the same again */
     m.init.cluster_id.bytes[0] = 8;
     assert_int_equal(world_apply(&m), KAFKA_INCONSISTENT_CLUSTER_ID);
     assert_int_equal(cluster_id(c)->bytes[0], 9);
+}
+
+static void test_levels_of_a_birth(void **state)
+{
+    struct cluster_command m = {.kind = CLUSTER_INIT,
+                                .init = {.cluster_id = {{9}}, .feature_count = 2, .features = {{CLUSTER_FEATURE_GROUP, 1}, {"none", 1}}}};
+    cluster_destroy(c);
+    c = cluster_create(&world_memory);
+    assert_int_equal(world_apply(&m), KAFKA_INVALID_UPDATE_VERSION);
+    strcpy(m.init.features[1].name, CLUSTER_FEATURE_METADATA);
+    assert_int_equal(world_apply(&m), KAFKA_INVALID_UPDATE_VERSION); /* no such level of it */
+    strcpy(m.init.features[1].name, CLUSTER_FEATURE_ELR);
+    m.init.features[1].level = 2;
+    assert_int_equal(world_apply(&m), KAFKA_INVALID_UPDATE_VERSION);
+    m.init.features[1].level = -1;
+    assert_int_equal(world_apply(&m), KAFKA_INVALID_UPDATE_VERSION);
+    assert_true(tide_uuid_is_zero(cluster_id(c)));
+    assert_int_equal(cluster_feature_count(c), 0);
+    m.init.features[1].level = 0;
+    assert_int_equal(world_apply(&m), 0);
+    assert_int_equal(cluster_feature_count(c), 2);
+    assert_int_equal(cluster_feature(c, CLUSTER_FEATURE_GROUP), 1);
+    assert_int_equal(cluster_feature(c, CLUSTER_FEATURE_ELR), 0);
+    assert_int_equal(cluster_feature(c, CLUSTER_FEATURE_METADATA), 25);
 }
 
 static int16_t controller(int32_t node, uint64_t term)
@@ -214,6 +239,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_names),
         TEST(test_birth),
+        TEST(test_levels_of_a_birth),
         TEST(test_controller_epochs_only_grow),
         TEST(test_commands_of_a_former_controller_do_nothing),
         TEST(test_producer_ids_are_never_given_twice),

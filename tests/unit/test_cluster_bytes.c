@@ -109,6 +109,34 @@ static void test_cut_and_longer_ones_are_refused(void **state)
     }
 }
 
+/* What older logs begin with stays what it was, in both directions. */
+static void test_two_versions_of_a_birth(void **state)
+{
+    struct cluster_command m = {.kind = CLUSTER_INIT, .init = {.cluster_id = {{7}}, .created_ms = 5}}, back;
+    static const uint8_t expected[] = {1, 0, 1, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                                       7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    size_t len = encode(&m);
+    assert_int_equal(len, sizeof(expected));
+    assert_memory_equal(bytes, expected, len);
+    assert_int_equal(decode(bytes, len, &back), TIDE_OK);
+    assert_int_equal(back.init.feature_count, 0);
+    bytes[2] = 2; /* the padding as an empty list */
+    assert_int_equal(decode(bytes, len, &back), TIDE_BAD);
+    m.init.feature_count = cluster_birth_features(m.init.features);
+    len = encode(&m);
+    assert_int_equal(bytes[2], 2);
+    assert_int_equal(decode(bytes, len, &back), TIDE_OK);
+    assert_int_equal(back.init.feature_count, 1);
+    assert_string_equal(back.init.features[0].name, CLUSTER_FEATURE_GROUP);
+    assert_int_equal(back.init.features[0].level, 1);
+    bytes[2] = 1;
+    assert_int_equal(decode(bytes, len, &back), TIDE_BAD);
+    bytes[2] = 3;
+    assert_int_equal(decode(bytes, len, &back), TIDE_BAD);
+    m.init.feature_count = CLUSTER_FEATURES_MAX + 1;
+    assert_int_equal(cluster_command_encode(&m, bytes, sizeof(bytes), &len), TIDE_BAD);
+}
+
 static void test_other_versions_and_kinds(void **state)
 {
     struct cluster_command m = {.kind = CLUSTER_NO_OP}, back;
@@ -119,6 +147,9 @@ static void test_other_versions_and_kinds(void **state)
         assert_int_equal(decode(bytes, len, &back), TIDE_BAD);
         bytes[at] ^= 0x40;
     }
+    bytes[2] = 2; /* there is one of INIT only */
+    assert_int_equal(decode(bytes, len, &back), TIDE_BAD);
+    bytes[2] = 1;
     bytes[0] = 0;
     assert_int_equal(decode(bytes, len, &back), TIDE_BAD);
     bytes[0] = CLUSTER_COMMAND_KIND_COUNT;
@@ -350,6 +381,7 @@ int main(void)
         TEST(test_length_and_padding),
         TEST(test_there_and_back),
         TEST(test_cut_and_longer_ones_are_refused),
+        TEST(test_two_versions_of_a_birth),
         TEST(test_other_versions_and_kinds),
         TEST(test_encoding_needs_room),
         TEST(test_lists_have_limits),

@@ -109,6 +109,7 @@ static void take_over(void)
     controller_on_leader(&c, T0, 1);
     assert_int_equal(next(T0, NULL), CLUSTER_CONTROLLER_EPOCH);
     assert_int_equal(next(T0, NULL), CLUSTER_INIT);
+    assert_int_equal(cluster_feature(cluster, CLUSTER_FEATURE_GROUP), 1);
 }
 
 /* Brokers 1..count, active, heard at T0. */
