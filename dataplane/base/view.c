@@ -34,6 +34,14 @@ const struct view_topic *tide_view_topic(const struct tide_view *v, const char *
     }
 }
 
+int16_t tide_view_feature(const struct tide_view *v, const char *name)
+{
+    for (uint32_t i = 0; i < v->feature_count; i++)
+        if (strcmp(v->features[i].name, name) == 0)
+            return v->features[i].level;
+    return 0;
+}
+
 const struct view_topic *tide_view_topic_by_id(const struct tide_view *v, const struct tide_uuid *id)
 {
     for (uint32_t at = hash_bytes(id, sizeof(*id));; at++) {

@@ -41,21 +41,22 @@ struct group_api {
     int16_t list_from;     /* before that version it is SHAPE_ONE */
     int16_t flag_from;     /* a boolean stands behind the list */
     int16_t throttle_from; /* of an answer that is a list */
+    int16_t group_version; /* the level of that feature below which it is answered with UNSUPPORTED_VERSION; ApiVersions lists it at any */
 };
 
 static const struct group_api group_apis[] = {
-    {KAFKA_API_OFFSET_COMMIT, SHAPE_ONE, 0, 0, 0},
-    {KAFKA_API_OFFSET_FETCH, SHAPE_GROUPS, 8, 7, 3},
-    {KAFKA_API_JOIN_GROUP, SHAPE_ONE, 0, 0, 0},
-    {KAFKA_API_HEARTBEAT, SHAPE_ONE, 0, 0, 0},
-    {KAFKA_API_LEAVE_GROUP, SHAPE_ONE, 0, 0, 0},
-    {KAFKA_API_SYNC_GROUP, SHAPE_ONE, 0, 0, 0},
-    {KAFKA_API_DESCRIBE_GROUPS, SHAPE_NAMES, 0, 3, 1},
-    {KAFKA_API_LIST_GROUPS, SHAPE_ALL, 0, 0, 1},
-    {KAFKA_API_DELETE_GROUPS, SHAPE_NAMES, 0, INT16_MAX, 0},
-    {KAFKA_API_OFFSET_DELETE, SHAPE_ONE, 0, 0, 0},
-    {KAFKA_API_CONSUMER_GROUP_HEARTBEAT, SHAPE_ONE, 0, 0, 0},
-    {KAFKA_API_CONSUMER_GROUP_DESCRIBE, SHAPE_NAMES, 0, 0, 0},
+    {KAFKA_API_OFFSET_COMMIT, SHAPE_ONE, 0, 0, 0, 0},
+    {KAFKA_API_OFFSET_FETCH, SHAPE_GROUPS, 8, 7, 3, 0},
+    {KAFKA_API_JOIN_GROUP, SHAPE_ONE, 0, 0, 0, 0},
+    {KAFKA_API_HEARTBEAT, SHAPE_ONE, 0, 0, 0, 0},
+    {KAFKA_API_LEAVE_GROUP, SHAPE_ONE, 0, 0, 0, 0},
+    {KAFKA_API_SYNC_GROUP, SHAPE_ONE, 0, 0, 0, 0},
+    {KAFKA_API_DESCRIBE_GROUPS, SHAPE_NAMES, 0, 3, 1, 0},
+    {KAFKA_API_LIST_GROUPS, SHAPE_ALL, 0, 0, 1, 0},
+    {KAFKA_API_DELETE_GROUPS, SHAPE_NAMES, 0, INT16_MAX, 0, 0},
+    {KAFKA_API_OFFSET_DELETE, SHAPE_ONE, 0, 0, 0, 0},
+    {KAFKA_API_CONSUMER_GROUP_HEARTBEAT, SHAPE_ONE, 0, 0, 0, 1},
+    {KAFKA_API_CONSUMER_GROUP_DESCRIBE, SHAPE_NAMES, 0, 0, 0, 1},
 };
 
 static const struct group_api *api_of(const struct request *r)
@@ -339,6 +340,11 @@ static void ask(struct broker *b, struct request *r, struct group_entry *e, stru
     struct tide_slice id;
     if (shape_of(r) == SHAPE_ALL) {
         send_letter(b, r, e, NULL, e->core, out);
+        return;
+    }
+    if (tide_view_feature(b->view, TIDE_FEATURE_GROUP) < api_of(r)->group_version) {
+        e->error = KAFKA_UNSUPPORTED_VERSION;
+        e->done = true;
         return;
     }
     if (!group_of(r, e, &id)) {

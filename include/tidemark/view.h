@@ -102,6 +102,8 @@ const struct view_topic *tide_view_topic_by_id(const struct tide_view *, const s
 const struct view_broker *tide_view_broker(const struct tide_view *, int32_t id);
 /* Can a client that came in by this listener reach the broker? Registered, not fenced, and with the listener. */
 bool tide_view_reaches(const struct tide_view *, int32_t id, uint32_t listener);
+/* The level of a feature; 0: off, or unknown. */
+int16_t tide_view_feature(const struct tide_view *, const char *name);
 /* NULL when the topic has no such partition. */
 const struct view_partition *tide_view_partition(const struct view_topic *, int32_t index);
 

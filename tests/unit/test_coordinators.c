@@ -153,6 +153,71 @@ static void test_nobody_coordinates(void **state)
     assert_int_equal(call("now1"), KAFKA_NOT_COORDINATOR);
 }
 
+/* A ConsumerGroupHeartbeat, or a ConsumerGroupDescribe of one group: the fake looks at the name. */
+static int ask_consumer(int16_t key, const char *group)
+{
+    struct wire_writer body;
+    struct wire_cursor answered;
+    uint8_t flat[128];
+    int32_t found;
+    int16_t error;
+    wire_writer_init(&body, bw_client_pool);
+    wire_put_uvarint(&body, 0); /* tags of the head */
+    if (key == KAFKA_API_CONSUMER_GROUP_DESCRIBE) {
+        consumer_group_describe_request_open_group_ids(&body, 1, 1);
+        wire_put_string(&body, true, group, (uint32_t)strlen(group));
+        consumer_group_describe_request_put_include_authorized_operations(&body, 1, false);
+        consumer_group_describe_request_end(&body, 1);
+    } else {
+        consumer_group_heartbeat_request_put_group_id(&body, 1, group, (uint32_t)strlen(group));
+        consumer_group_heartbeat_request_put_member_id(&body, 1, "m", 1);
+        consumer_group_heartbeat_request_put_member_epoch(&body, 1, 0);
+        consumer_group_heartbeat_request_put_instance_id(&body, 1, NULL, 0);
+        consumer_group_heartbeat_request_put_rack_id(&body, 1, NULL, 0);
+        consumer_group_heartbeat_request_put_rebalance_timeout_ms(&body, 1, -1);
+        consumer_group_heartbeat_request_open_subscribed_topic_names(&body, 1, -1);
+        consumer_group_heartbeat_request_put_subscribed_topic_regex(&body, 1, NULL, 0);
+        consumer_group_heartbeat_request_put_server_assignor(&body, 1, NULL, 0);
+        consumer_group_heartbeat_request_open_topic_partitions(&body, 1, -1);
+        consumer_group_heartbeat_request_end(&body, 1);
+    }
+    assert_false(body.failed);
+    tide_slice_copy(tide_rope_slice(&body.out, 0, body.out.len), flat);
+    bw_send_bytes(&c, bytes, bw_raw(bytes, key, 1, ++correlation, flat, body.out.len));
+    tide_rope_clear(&body.out);
+    bw_pump(&w);
+    assert_true(bw_next(&c, &found, &answered));
+    assert_int_equal(found, correlation);
+    (void)wire_get_i8(&answered); /* no tags */
+    if (key == KAFKA_API_CONSUMER_GROUP_DESCRIBE) {
+        (void)wire_get_i32(&answered);
+        assert_int_equal(wire_get_count(&answered, true, false), 1);
+    }
+    error = wire_get_i16(&answered);
+    assert_false(answered.failed);
+    return error;
+}
+
+/* Classic groups do not ask for it. */
+static void test_the_consumer_protocol_has_a_level(void **state)
+{
+    static struct view_feature features[] = {{"a.feature", 0, 2, 2}, {"group.version", 0, 1, 0}};
+    for (int16_t level = 0; level <= 1; level++) {
+        unsigned asked = fake_groups.asked;
+        features[1].level = level;
+        w.view.features = features;
+        w.view.feature_count = level == 0 ? 1 : 2;
+        for (; w.view.feature_count <= 2; w.view.feature_count++) {
+            assert_int_equal(ask_consumer(KAFKA_API_CONSUMER_GROUP_HEARTBEAT, "now1"), level == 0 ? KAFKA_UNSUPPORTED_VERSION : 0);
+            assert_int_equal(ask_consumer(KAFKA_API_CONSUMER_GROUP_DESCRIBE, "now1"), level == 0 ? KAFKA_UNSUPPORTED_VERSION : 0);
+        }
+        assert_int_equal(fake_groups.asked - asked, level == 0 ? 0 : 2);
+        w.view.feature_count = 2;
+        assert_int_equal(call("now1"), 0);
+    }
+    w.view.feature_count = 0;
+}
+
 /* Answers of one connection leave in the order of its requests. */
 static void test_order(void **state)
 {
@@ -719,6 +784,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BOTH(test_each_group_has_its_coordinator),
         BOTH(test_nobody_coordinates),
+        BOTH(test_the_consumer_protocol_has_a_level),
         BOTH(test_order),
         BOTH(test_an_answer_waits_for_the_disk),
         BOTH(test_a_deposed_coordinator_answers_nothing_good),
