@@ -730,6 +730,10 @@ void broker_on_job(struct broker *b, const struct tide_time *t, struct tide_job 
         ((struct batch_check *)job)->done = true;
         return;
     }
+    if (job->kind == JOB_BATCH_UNPACK) {
+        coordinators_on_job(b, job, out);
+        return;
+    }
     uint32_t slot = (uint32_t)job->cookie;
     struct partition *p = slot < TIDE_PARTITIONS_MAX ? b->home[slot].partition : NULL;
     if (!TIDE_EXPECT(p != NULL))

@@ -5,6 +5,7 @@
  */
 #include "broker/coordinators.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "broker/peers.h"
@@ -15,7 +16,8 @@ static const struct {
     uint32_t next;
 } coordinator_states[COORDINATOR_STATE_COUNT] = {
     [COORDINATOR_NONE] = {"none", TO(LOADING) | TO(BROKEN)},
-    [COORDINATOR_LOADING] = {"loading", TO(COMMITTING) | TO(BROKEN) | TO(ENDING) | TO(NONE)},
+    [COORDINATOR_LOADING] = {"loading", TO(UNPACKING) | TO(COMMITTING) | TO(BROKEN) | TO(ENDING) | TO(NONE)},
+    [COORDINATOR_UNPACKING] = {"unpacking", TO(LOADING) | TO(ENDING)},
     [COORDINATOR_COMMITTING] = {"committing", TO(ACTIVE) | TO(NONE)},
     [COORDINATOR_ACTIVE] = {"active", TO(NONE)},
     [COORDINATOR_BROKEN] = {"broken", TO(LOADING) | TO(BROKEN) | TO(NONE)},
@@ -55,8 +57,11 @@ bool coordinators_create(struct broker *b)
     link_init(&all->all);
     all->random.state = b->config.seed;
     all->heap = tide_heap_create((size_t)b->settings->group_memory_bytes);
-    all->by_slot = calloc(TIDE_PARTITIONS_MAX, sizeof(*all->by_slot)); /* untouched until a partition of groups lives there */
-    return all->heap != NULL && all->by_slot != NULL;
+    /* Untouched until a partition of groups lives there, or has compressed batches. */
+    all->by_slot = calloc(TIDE_PARTITIONS_MAX, sizeof(*all->by_slot));
+    all->plain.bytes = malloc(COORDINATOR_PLAIN_BYTES);
+    all->plain.views = aligned_alloc(_Alignof(struct rte_mbuf), COORDINATOR_PLAIN_VIEWS * sizeof(struct rte_mbuf));
+    return all->heap != NULL && all->by_slot != NULL && all->plain.bytes != NULL && all->plain.views != NULL;
 }
 
 static void forget_reading(struct broker *b, struct coordinator *c)
@@ -97,6 +102,8 @@ void coordinators_forget(struct broker *b)
         c->state = COORDINATOR_NONE;
     }
     link_init(&all->all);
+    all->plain.user = NULL;
+    all->reading = 0;
     for (struct tide_mail *m = all->lists; m != NULL; m = m->next)
         tide_rope_clear(&m->group.answer);
     all->lists = NULL;
@@ -108,6 +115,8 @@ void coordinators_destroy(struct broker *b)
         return;
     tide_heap_destroy(b->coordinators->heap);
     free(b->coordinators->by_slot);
+    free(b->coordinators->plain.bytes);
+    free(b->coordinators->plain.views);
     free(b->coordinators);
     b->coordinators = NULL;
 }
@@ -265,6 +274,22 @@ static void drop_groups(struct broker *b, struct coordinator *c, struct tide_out
     }
 }
 
+/* Nobody is out with the buffer: it may be another's. */
+static void give_plain(struct broker *b, struct coordinator *c)
+{
+    if (b->coordinators->plain.user == c)
+        b->coordinators->plain.user = NULL;
+}
+
+/* Its role has ended, and nothing is out. */
+static void leave(struct broker *b, struct coordinator *c)
+{
+    forget_reading(b, c);
+    give_plain(b, c);
+    link_remove(&c->in_all);
+    coordinator_move(c, COORDINATOR_NONE);
+}
+
 /* It holds read buffers, or is about to. */
 static bool is_reading(const struct coordinator *c)
 {
@@ -276,14 +301,10 @@ static void end(struct broker *b, struct coordinator *c, struct tide_out *out)
     if (c->state == COORDINATOR_NONE || c->state == COORDINATOR_ENDING)
         return;
     b->coordinators->reading -= is_reading(c);
-    if (c->reading) {
-        tide_rope_clear(&c->loaded);
+    if (c->reading || c->state == COORDINATOR_UNPACKING) /* what is out has to come back first */
         coordinator_move(c, COORDINATOR_ENDING);
-    } else {
-        forget_reading(b, c);
-        link_remove(&c->in_all);
-        coordinator_move(c, COORDINATOR_NONE);
-    }
+    else
+        leave(b, c);
     drop_groups(b, c, out);
 }
 
@@ -291,6 +312,7 @@ static void end(struct broker *b, struct coordinator *c, struct tide_out *out)
 static void give_up(struct broker *b, struct coordinator *c, struct tide_out *out)
 {
     forget_reading(b, c);
+    give_plain(b, c);
     tide_count(b->counters, COUNTER_group_load_failures);
     c->retry_ns = b->time.now_ns + COORDINATOR_RETRY_MS * TIDE_NS_PER_MS;
     coordinator_move(c, COORDINATOR_BROKEN);
@@ -401,22 +423,91 @@ void coordinators_on_moved(struct broker *b, uint32_t slot, struct tide_out *out
         let_go(b, c, COORDINATOR_ANSWERS_MAX, out);
 }
 
-/* The batch at the front of what was read. TIDE_BAD: it is none. */
-static enum tide_status replay(struct broker *b, struct coordinator *c)
+/* Gives the batch to a helper. TIDE_AGAIN: it has it, or the buffer is another's, or there is no room for a job. */
+static enum tide_status unpack(struct broker *b, struct coordinator *c, const struct batch_header *h, struct tide_slice batch,
+                               struct tide_out *out)
+{
+    struct coordinator_plain *plain = &b->coordinators->plain;
+    if (plain->user != NULL || !tide_out_has_job_room(out))
+        return TIDE_AGAIN;
+    plain->user = c;
+    plain->left = -1;
+    plain->count = h->record_count;
+    batch_unpack_prepare(&plain->unpack, batch, h, plain->bytes, COORDINATOR_PLAIN_BYTES);
+    plain->unpack.job.owner = b->config.core;
+    plain->unpack.job.cookie = slot_of(b, c);
+    slot_use(b, c->partition);
+    tide_out_job(out, &plain->unpack.job);
+    tide_count(b->counters, COUNTER_group_batches_unpacked);
+    coordinator_move(c, COORDINATOR_UNPACKING);
+    return TIDE_AGAIN;
+}
+
+/* What came out, as a slice. */
+static struct tide_slice look_at_plain(struct coordinator_plain *plain)
+{
+    uint32_t len = (uint32_t)plain->unpack.len;
+    for (uint32_t at = 0, i = 0; at < len; at += COORDINATOR_PLAIN_VIEW, i++) {
+        struct rte_mbuf *m = &plain->views[i];
+        memset(m, 0, sizeof(*m));
+        m->buf_addr = plain->bytes + at;
+        m->data_len = (uint16_t)TIDE_MIN(len - at, (uint32_t)COORDINATOR_PLAIN_VIEW);
+        m->next = len - at > COORDINATOR_PLAIN_VIEW ? m + 1 : NULL;
+    }
+    return len == 0 ? (struct tide_slice){0} : (struct tide_slice){.m = plain->views, .len = len};
+}
+
+/* Records that a helper has unpacked, as many as the turn still takes. TIDE_AGAIN: there are more. TIDE_FULL: the heap is
+ * full, or the helper had no memory. */
+static enum tide_status replay_plain(struct broker *b, struct coordinator *c)
+{
+    struct coordinator_plain *plain = &b->coordinators->plain;
+    int64_t *turn = &b->coordinators->load_left;
+    if (plain->unpack.job.result == -ENOMEM)
+        return TIDE_FULL;
+    if (plain->unpack.job.result != 0) {
+        tide_count(b->counters, COUNTER_group_batches_skipped);
+    } else {
+        if (plain->left < 0) {
+            plain->records = look_at_plain(plain);
+            plain->left = TIDE_MAX(plain->count, 0);
+        }
+        uint32_t before = plain->records.len;
+        if (groups_replay_records(c->groups, &b->time, &plain->records, &plain->left, (uint32_t)*turn) != TIDE_OK)
+            return TIDE_FULL;
+        *turn -= before - plain->records.len;
+        if (plain->left != 0)
+            return TIDE_AGAIN;
+    }
+    give_plain(b, c);
+    return TIDE_OK;
+}
+
+/* Kafka's transactions do not come to an end here: their batches are left out as plain ones are. */
+static bool wants_unpacking(const struct batch_header *h)
+{
+    return batch_codec_of(h) != CODEC_NONE && h->magic == 2 && (h->attributes & (BATCH_TRANSACTIONAL | BATCH_CONTROL)) == 0;
+}
+
+/* The batch at the front of what was read. TIDE_BAD: it is none. TIDE_AGAIN: it is not done. */
+static enum tide_status replay(struct broker *b, struct coordinator *c, struct tide_out *out)
 {
     struct batch_header h;
     struct tide_slice batch = tide_rope_slice(&c->loaded, 0, c->loaded.len);
-    enum tide_status status = TIDE_OK;
+    enum tide_status status;
     if (!batch_header_read(batch, &h) || h.batch_length < BATCH_LENGTH_MIN || batch_size(&h) > batch.len)
         return TIDE_BAD;
     batch.len = batch_size(&h);
-    if (batch_codec_of(&h) == CODEC_NONE)
-        status = groups_replay(c->groups, &b->time, batch);
+    if (b->coordinators->plain.user == c)
+        status = replay_plain(b, c);
+    else if (wants_unpacking(&h))
+        status = unpack(b, c, &h, batch, out);
     else
-        tide_count(b->counters, COUNTER_group_batches_skipped);
+        status = groups_replay(c->groups, &b->time, batch);
     if (status != TIDE_OK)
         return status;
     c->load_at = TIDE_MAX(c->load_at, batch_last_offset(&h) + 1);
+    b->coordinators->load_left -= batch.len;
     tide_count_many(b->counters, COUNTER_group_load_bytes, batch.len);
     tide_rope_drop(&c->loaded, batch.len);
     return TIDE_OK;
@@ -460,20 +551,18 @@ static bool load_some(struct broker *b, struct coordinator *c, struct tide_out *
     int64_t before_all = *left;
     enum tide_status status = TIDE_OK;
     while (status == TIDE_OK && *left > 0 && c->load_at < c->load_end) {
-        uint32_t before = c->loaded.len;
-        if (before == 0) {
+        if (c->loaded.len == 0) {
             status = read_on(b, c, out);
             continue;
         }
-        status = replay(b, c);
-        *left -= before - c->loaded.len;
+        status = replay(b, c, out);
         if (status == TIDE_FULL) {
             give_up(b, c, out);
             return true;
         }
     }
     if (status == TIDE_AGAIN || status == TIDE_FULL)
-        return status == TIDE_AGAIN || *left != before_all;
+        return c->reading || c->state == COORDINATOR_UNPACKING || *left != before_all;
     if (status != TIDE_OK) {
         give_up(b, c, out);
     } else if (c->load_at >= c->load_end) {
@@ -497,24 +586,38 @@ static bool load(struct broker *b, struct coordinator *c, struct tide_out *out)
     return did;
 }
 
-void coordinators_on_disk(struct broker *b, uint32_t slot, const struct disk_done *done, struct tide_out *out)
+/* What was out is back, and the next turn goes on with it. */
+static void came_back(struct broker *b, struct coordinator *c)
 {
-    struct coordinator *c = slot < TIDE_PARTITIONS_MAX ? &b->coordinators->by_slot[slot] : NULL;
-    struct partition *p;
-    if (!TIDE_EXPECT(c != NULL && c->reading && c->read.disk_id == done->id))
-        return;
-    p = c->partition;
+    struct partition *p = c->partition;
+    uint32_t slot = slot_of(b, c);
     b->coordinators->wake_ns = 0;
-    c->reading = false;
-    log_read_on_disk(&c->read, done);
     if (c->state == COORDINATOR_ENDING) {
-        forget_reading(b, c);
-        link_remove(&c->in_all);
-        coordinator_move(c, COORDINATOR_NONE);
+        leave(b, c);
         if (b->home[slot].partition == p)
             slot_dirty(b, slot); /* it may lead again */
     }
     slot_unuse(b, p);
+}
+
+void coordinators_on_disk(struct broker *b, uint32_t slot, const struct disk_done *done, struct tide_out *out)
+{
+    struct coordinator *c = slot < TIDE_PARTITIONS_MAX ? &b->coordinators->by_slot[slot] : NULL;
+    if (!TIDE_EXPECT(c != NULL && c->reading && c->read.disk_id == done->id))
+        return;
+    c->reading = false;
+    log_read_on_disk(&c->read, done);
+    came_back(b, c);
+}
+
+void coordinators_on_job(struct broker *b, struct tide_job *job, struct tide_out *out)
+{
+    struct coordinator *c = b->coordinators->plain.user;
+    if (!TIDE_EXPECT(c != NULL && job == &b->coordinators->plain.unpack.job))
+        return;
+    if (c->state == COORDINATOR_UNPACKING)
+        coordinator_move(c, COORDINATOR_LOADING);
+    came_back(b, c);
 }
 
 /* ---- questions ---------------------------------------------------------------------------------------- */
@@ -712,7 +815,8 @@ static void count_groups(struct broker *b)
         struct coordinator *c = LINK_OF(struct coordinator, in_all, l);
         struct groups_gauges g;
         all->active += c->state == COORDINATOR_ACTIVE;
-        all->loading += c->state == COORDINATOR_LOADING || c->state == COORDINATOR_COMMITTING || c->state == COORDINATOR_BROKEN;
+        all->loading += c->state == COORDINATOR_LOADING || c->state == COORDINATOR_UNPACKING || c->state == COORDINATOR_COMMITTING ||
+                        c->state == COORDINATOR_BROKEN;
         if (c->groups == NULL)
             continue;
         groups_gauges(c->groups, &g);
@@ -809,13 +913,25 @@ void coordinators_gauges(const struct broker *b, struct broker_gauges *ret)
     ret->coordinators_loading = all->loading;
 }
 
+static void check_plain(const struct coordinators *all)
+{
+    const struct coordinator *c = all->plain.user;
+    if (c == NULL)
+        return;
+    TIDE_ASSERT(!c->reading); /* C4 */
+    TIDE_ASSERT(c->loaded.len != 0); /* C4 */
+    TIDE_ASSERT(c->state == COORDINATOR_UNPACKING || c->state == COORDINATOR_ENDING || c->state == COORDINATOR_LOADING); /* C4 */
+}
+
 void coordinators_check(const struct broker *b)
 {
     const struct coordinators *all = b->coordinators;
     uint32_t reading = 0;
     for (const struct link *l = all->all.next; l != &all->all; l = l->next) {
         const struct coordinator *c = LINK_OF(const struct coordinator, in_all, l);
-        bool has = c->state == COORDINATOR_LOADING || c->state == COORDINATOR_COMMITTING || c->state == COORDINATOR_ACTIVE;
+        bool has = c->state == COORDINATOR_LOADING || c->state == COORDINATOR_UNPACKING || c->state == COORDINATOR_COMMITTING ||
+                   c->state == COORDINATOR_ACTIVE;
+        TIDE_ASSERT(c->state != COORDINATOR_UNPACKING || all->plain.user == c); /* C4 */
         TIDE_ASSERT(c->state != COORDINATOR_NONE);
         TIDE_ASSERT((c->groups != NULL) == has); /* C1 */
         if (c->state != COORDINATOR_ENDING)
@@ -827,4 +943,5 @@ void coordinators_check(const struct broker *b)
             groups_check(c->groups);
     }
     TIDE_ASSERT(reading == all->reading);
+    check_plain(all);
 }

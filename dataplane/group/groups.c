@@ -318,6 +318,14 @@ enum tide_status groups_replay(struct groups *g, const struct tide_time *now, st
     return groups_apply(g, batch);
 }
 
+enum tide_status groups_replay_records(struct groups *g, const struct tide_time *now, struct tide_slice *records, int32_t *left,
+                                       uint32_t max)
+{
+    TIDE_ASSERT(g->phase == GROUPS_LOADING);
+    g->now = *now;
+    return groups_apply_records(g, records, left, max);
+}
+
 void groups_loaded(struct groups *g, const struct tide_time *now, int64_t end)
 {
     struct group *group, *next;

@@ -69,6 +69,10 @@ void groups_destroy(struct groups *);
 /* One whole batch of the log, in order. Total: any order of records is legal, a tombstone of nothing is nothing, a type or
  * version that is not known is skipped and counted. TIDE_FULL: the heap is full; this partition cannot be led here. */
 enum tide_status groups_replay(struct groups *, const struct tide_time *, struct tide_slice batch);
+/* The records of a batch that was compressed, in steps: *left of them begin at *records. Replays at least one, and goes on
+ * until `max` bytes are passed; both are then what is left. */
+enum tide_status groups_replay_records(struct groups *, const struct tide_time *, struct tide_slice *records, int32_t *left,
+                                       uint32_t max);
 /* The log's end is reached and committed in this epoch: questions are taken. Timers start anew. */
 void groups_loaded(struct groups *, const struct tide_time *, int64_t end);
 bool groups_is_active(const struct groups *);

@@ -322,6 +322,7 @@ enum tide_status group_write(struct groups *, struct group *, struct group_batch
 /* TIDE_OK, TIDE_FULL (heap), TIDE_BAD (what it is is not known; the rest goes on). `value` NULL: a tombstone. */
 typedef enum tide_status (*group_replay)(struct groups *, struct wire_cursor *key, struct wire_cursor *value);
 enum tide_status groups_apply(struct groups *, struct tide_slice batch);
+enum tide_status groups_apply_records(struct groups *, struct tide_slice *records, int32_t *left, uint32_t max);
 
 /* ---- timers.c ------------------------------------------------------------------------------------- */
 /* Room for one more. False: the heap is full. */

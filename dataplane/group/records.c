@@ -219,20 +219,31 @@ static enum tide_status apply_record(struct groups *g, struct wire_cursor *c)
     return replays[type](g, &key, has_value ? &value : NULL);
 }
 
-enum tide_status groups_apply(struct groups *g, struct tide_slice batch)
+enum tide_status groups_apply_records(struct groups *g, struct tide_slice *records, int32_t *left, uint32_t max)
 {
-    struct batch_header h;
     struct wire_cursor c;
-    if (!batch_header_read(batch, &h) || h.magic != 2 || (h.attributes & (BATCH_CODEC_MASK | BATCH_TRANSACTIONAL | BATCH_CONTROL)) != 0) {
-        g->gauges.skipped_records++; /* nothing of the kind is written here */
-        return TIDE_OK;
-    }
-    wire_cursor_init(&c, tide_slice_after(batch, BATCH_HEADER));
-    for (int32_t i = 0; i < h.record_count && !c.failed; i++) {
+    uint32_t len = records->len;
+    wire_cursor_init(&c, *records);
+    for (; *left > 0 && !c.failed && len - wire_left(&c) < max; --*left) {
         enum tide_status status = apply_record(g, &c);
         if (status == TIDE_FULL)
             return TIDE_FULL;
         g->gauges.skipped_records += status != TIDE_OK;
     }
+    if (c.failed)
+        *left = 0;
+    *records = tide_slice_after(*records, len - wire_left(&c));
     return TIDE_OK;
+}
+
+enum tide_status groups_apply(struct groups *g, struct tide_slice batch)
+{
+    struct batch_header h;
+    struct tide_slice records;
+    if (!batch_header_read(batch, &h) || h.magic != 2 || (h.attributes & (BATCH_CODEC_MASK | BATCH_TRANSACTIONAL | BATCH_CONTROL)) != 0) {
+        g->gauges.skipped_records++; /* nothing of the kind is written here */
+        return TIDE_OK;
+    }
+    records = tide_slice_after(batch, BATCH_HEADER);
+    return groups_apply_records(g, &records, &h.record_count, UINT32_MAX);
 }

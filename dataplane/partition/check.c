@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "kafka/codecs.h"
 #include "kafka/errors.h"
 #include "log/plain.h"
 
@@ -57,4 +58,38 @@ void batch_check_prepare(struct batch_check *c, struct tide_slice records,
     *c = (struct batch_check){.records = records, .header = *h, .limits = *limits};
     c->job.kind = JOB_BATCH_CHECK;
     c->job.run = check_run;
+}
+
+static int unpack(struct batch_unpack *u, struct batch_decompressor *d, uint8_t *batch)
+{
+    tide_slice_copy(u->batch, batch);
+    switch (batch_decompress(d, u->codec, batch + BATCH_HEADER, u->batch.len - BATCH_HEADER, u->to, u->room, &u->len)) {
+    case TIDE_OK:
+        return 0;
+    case TIDE_FULL:
+        return -EFBIG;
+    case TIDE_IO:
+        return -ENOMEM;
+    default:
+        return -EILSEQ;
+    }
+}
+
+static void unpack_run(struct tide_job *job, const struct tide_fs *fs)
+{
+    struct batch_unpack *u = (struct batch_unpack *)job;
+    struct batch_decompressor *d = batch_decompressor_create();
+    uint8_t *batch = malloc(u->batch.len);
+    (void)fs;
+    job->result = d == NULL || batch == NULL ? -ENOMEM : unpack(u, d, batch);
+    free(batch);
+    batch_decompressor_destroy(d);
+}
+
+void batch_unpack_prepare(struct batch_unpack *u, struct tide_slice batch, const struct batch_header *h, uint8_t *to, size_t room)
+{
+    TIDE_ASSERT(batch.len >= BATCH_HEADER);
+    *u = (struct batch_unpack){.batch = batch, .codec = batch_codec_of(h), .to = to, .room = room};
+    u->job.kind = JOB_BATCH_UNPACK;
+    u->job.run = unpack_run;
 }

@@ -75,6 +75,7 @@ enum job_kind {
     JOB_PARTITION_SNAPSHOT, /* cookie: partition slot; producer state is written */
     JOB_PARTITION_RELOAD,   /* cookie: partition slot; producer state of a log that was cut */
     JOB_BATCH_CHECK,     /* cookie: the owner's; a compressed batch is looked into */
+    JOB_BATCH_UNPACK,    /* cookie: the owner's; its records are made plain */
     JOB_CONTROL_FIRST = 64, /* a replica is opened or closed */
     JOB_CONTROL_MARKS,
     JOB_CONTROL_PROBE,      /* of a data directory */

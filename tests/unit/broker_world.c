@@ -123,6 +123,7 @@ void bw_init_groups(struct broker_world *w, uint32_t cores)
 void bw_deinit(struct broker_world *w)
 {
     w->hold_disk = w->hold_jobs = false;
+    w->hold_kind = 0;
     fail_pool_fail_at = 0;
     for (unsigned i = 0; i < w->ask_count; i++)
         assert_int_equal(post_send(w->office, w->core_count, w->asks[i]->from, w->asks[i]), TIDE_OK);
@@ -186,15 +187,21 @@ static unsigned completions(struct broker_world *w, struct bw_core *c)
                                  .result = w->disk_error != 0 ? w->disk_error : memory_fs_disk(w->disk, &c->ops[i])};
         broker_on_disk(c->broker, &w->time, &done, &c->out);
     }
+    unsigned held = 0;
     for (unsigned i = 0; i < jobs; i++) {
-        c->jobs[i]->run(c->jobs[i], &w->disk->fs);
-        broker_on_job(c->broker, &w->time, c->jobs[i], &c->out);
+        struct tide_job *job = c->jobs[i];
+        if (w->hold_kind != 0 && job->kind == w->hold_kind) {
+            c->jobs[held++] = job;
+            continue;
+        }
+        job->run(job, &w->disk->fs);
+        broker_on_job(c->broker, &w->time, job, &c->out);
     }
     if (ops != 0)
         c->op_count = 0;
     if (jobs != 0)
-        c->job_count = 0;
-    return ops + jobs;
+        c->job_count = held;
+    return ops + jobs - held;
 }
 
 static void send_role(struct broker_world *w, struct partition *p, struct tide_mail *m, int32_t leader, int32_t leader_epoch)

@@ -47,6 +47,7 @@ struct broker_world {
     unsigned ask_count;
     struct tide_time time;
     bool hold_disk, hold_jobs; /* completions wait */
+    enum job_kind hold_kind;   /* those of such jobs; 0: none */
     bool receive_low;
     uint64_t stamp_ns; /* what clients send says that it arrived then; 0: nothing */
     int64_t disk_error; /* every operation of the disk ends with it */

@@ -20,6 +20,8 @@ struct fake_groups {
     bool silent;       /* groups_next_answer has no memory */
     unsigned created, destroyed, loaded, turns, cancels, asked, resigned;
     unsigned replayed; /* batches */
+    unsigned records;  /* of batches that were compressed */
+    uint32_t records_sum; /* CRC-32C of their bytes, one after the other */
     unsigned appended;
     int16_t append_error;
 };

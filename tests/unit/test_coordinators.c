@@ -8,8 +8,9 @@
 #include "broker/coordinators.h"
 #include "broker_world.h"
 #include "fake_groups.h"
+#include "kafka/codecs.h"
 
-enum { ROOM = 1 << 17, NOTHING = -100 };
+enum { ROOM = 1 << 17, NOTHING = -100, PLAIN_ROOM = COORDINATOR_PLAIN_BYTES + (2 << 20), PACKED_ROOM = 2 * PLAIN_ROOM };
 
 static struct broker_world w;
 static struct bw_client c;
@@ -419,6 +420,287 @@ static void test_time_and_views(void **state)
     assert_int_equal(fake_groups.turns, before + BW_PARTITIONS);
 }
 
+/* ---- compressed batches ------------------------------------------------------------------------------------------- */
+
+static uint8_t plain[PLAIN_ROOM], packed[PACKED_ROOM];
+
+/* A batch of `count` records, each with another key; its bytes in `plain`. */
+static size_t build_plain(unsigned count, uint32_t value_bytes)
+{
+    static struct batch_build_record records[8192];
+    static uint8_t values[8192][8];
+    static uint8_t value[1 << 20];
+    assert_true(count <= TIDE_ARRAY_LEN(records) && value_bytes <= sizeof(value));
+    for (unsigned i = 0; i < count; i++) {
+        store_be64(values[i], i);
+        records[i] = (struct batch_build_record){.timestamp = 1700000000000, .key = values[i], .key_len = 8, .value = value,
+                                                 .value_len = (int32_t)value_bytes};
+    }
+    size_t len = batch_build(plain, sizeof(plain), records, (int32_t)count, -1, -1, -1);
+    assert_true(len != 0);
+    return len;
+}
+
+/* Into the log of a partition that is led here, as if a Kafka broker had written it before; `len` bytes behind the header. */
+static void put_packed(uint32_t partition, enum batch_codec codec, size_t len)
+{
+    uint32_t slot = BW_PARTITIONS + partition;
+    struct partition *p = w.partitions[slot].local;
+    struct bw_core *home = &w.cores[partition_home(p)];
+    struct batch_walk walked = {.max_timestamp = 1700000000000, .bad_record = -1};
+    struct partition_append a = {.acks = -1, .api_version = INT16_MAX, .leader_epoch = w.partitions[slot].leader_epoch, .walked = &walked};
+    struct partition_appended ret;
+    struct tide_rope rope = {0};
+    enum tide_status status = TIDE_FULL;
+    memcpy(packed, plain, BATCH_HEADER);
+    store_be32(packed + BATCH_LENGTH, (uint32_t)(BATCH_HEADER + len - BATCH_LENGTH_OVERHEAD));
+    store_be16(packed + BATCH_ATTRIBUTES, (uint16_t)codec);
+    batch_seal(packed, BATCH_HEADER + len);
+    assert_int_equal(tide_rope_copy_in(&rope, bw_client_pool, packed, (uint32_t)(BATCH_HEADER + len)), TIDE_OK);
+    a.records = tide_rope_slice(&rope, 0, rope.len);
+    for (unsigned i = 0; status == TIDE_FULL && i < 10; i++) {
+        broker_begin_turn(home->broker, &w.time, false);
+        status = partition_append(p, &w.time, &a, &home->out, &ret);
+        slot_dirty(home->broker, slot);
+        bw_pump(&w);
+    }
+    tide_rope_clear(&rope);
+    assert_int_equal(status, TIDE_OK);
+    assert_int_equal(ret.error, 0);
+}
+
+static size_t compress(enum batch_codec codec, size_t len)
+{
+    size_t made;
+    assert_int_equal(batch_compress(codec, plain + BATCH_HEADER, len - BATCH_HEADER, packed + BATCH_HEADER,
+                                    sizeof(packed) - BATCH_HEADER, &made), TIDE_OK);
+    return made;
+}
+
+static void put_compressed(uint32_t partition, enum batch_codec codec, unsigned count, uint32_t value_bytes)
+{
+    put_packed(partition, codec, compress(codec, build_plain(count, value_bytes)));
+}
+
+static void lead_anew(uint32_t partition)
+{
+    uint32_t slot = BW_PARTITIONS + partition;
+    fake_groups.replayed = fake_groups.records = fake_groups.records_sum = 0;
+    bw_become(&w, slot, 1, w.partitions[slot].leader_epoch + 1);
+}
+
+static void test_compressed_batches_are_replayed(void **state)
+{
+    uint32_t sum = 0;
+    assert_int_equal(call("write1"), 0);
+    for (int codec = CODEC_GZIP; codec < CODEC_COUNT; codec++) {
+        size_t len = build_plain(100 + (unsigned)codec, 50);
+        sum = batch_crc_update(sum, plain + BATCH_HEADER, len - BATCH_HEADER);
+        put_packed(1, (enum batch_codec)codec, compress((enum batch_codec)codec, len));
+    }
+    assert_int_equal(call("write1"), 0);
+    lead_anew(1);
+    assert_int_equal(state_of(1), COORDINATOR_ACTIVE);
+    assert_int_equal(fake_groups.records, 4 * 100 + 1 + 2 + 3 + 4);
+    assert_int_equal(fake_groups.records_sum, sum); /* each byte, in order */
+    assert_int_equal(fake_groups.replayed, 2);
+    assert_int_equal(bw_count(&w, COUNTER_group_batches_unpacked), 4);
+    assert_int_equal(bw_count(&w, COUNTER_group_batches_skipped), 0);
+    assert_int_equal(call("now1"), 0);
+}
+
+/* Damaged, too large, or both at once: what is behind it is read all the same. */
+static void test_a_batch_of_no_use_is_left_out(void **state)
+{
+    static const uint8_t lies[] = {0xff, 0xff, 0xff, 0xff, 0x0f, 0, 'x'}; /* snappy: 4 GiB come out */
+    for (int codec = CODEC_GZIP; codec < CODEC_COUNT; codec++) {
+        put_packed(0, (enum batch_codec)codec, compress((enum batch_codec)codec, build_plain(10, 100)) - 1);
+        if (codec == CODEC_GZIP || codec == CODEC_ZSTD) /* of the others it would be too large for this log */
+            put_compressed(0, (enum batch_codec)codec, COORDINATOR_PLAIN_BYTES / 1000000 + 1, 1000000);
+    }
+    (void)build_plain(1, 10);
+    memcpy(packed + BATCH_HEADER, lies, sizeof(lies));
+    put_packed(0, CODEC_SNAPPY, sizeof(lies));
+    put_compressed(0, CODEC_ZSTD, 7, 100);
+    lead_anew(0);
+    assert_int_equal(state_of(0), COORDINATOR_ACTIVE);
+    assert_int_equal(fake_groups.records, 7);
+    assert_int_equal(bw_count(&w, COUNTER_group_batches_skipped), 4 + 2 + 1);
+    assert_int_equal(bw_count(&w, COUNTER_group_batches_unpacked), 4 + 2 + 1 + 1);
+    assert_int_equal(call("now0"), 0);
+}
+
+/* What fits fits to the last byte. */
+static void test_the_largest_batch(void **state)
+{
+    static uint8_t value[1 << 20];
+    struct batch_build_record records[17];
+    for (unsigned i = 0; i < TIDE_ARRAY_LEN(records); i++)
+        records[i] = (struct batch_build_record){.timestamp = 1, .value = value, .value_len = 986000};
+    for (int32_t more = 0; more < 2; more++) {
+        size_t len = batch_build(plain, sizeof(plain), records, TIDE_ARRAY_LEN(records), -1, -1, -1) - BATCH_HEADER;
+        records[0].value_len += COORDINATOR_PLAIN_BYTES + more - (int32_t)len;
+        len = batch_build(plain, sizeof(plain), records, TIDE_ARRAY_LEN(records), -1, -1, -1);
+        assert_int_equal(len - BATCH_HEADER, COORDINATOR_PLAIN_BYTES + more);
+        put_packed(0, CODEC_ZSTD, compress(CODEC_ZSTD, len));
+    }
+    lead_anew(0);
+    assert_int_equal(fake_groups.records, 17);
+    assert_int_equal(bw_count(&w, COUNTER_group_batches_skipped), 1);
+}
+
+/* However much comes out of a batch, a turn of the core is as long. */
+static void test_what_is_replayed_of_a_batch_in_a_turn(void **state)
+{
+    unsigned most = 0, before = 0;
+    put_compressed(0, CODEC_ZSTD, 1000, 4000);
+    w.hold_kind = JOB_BATCH_UNPACK;
+    lead_anew(0);
+    assert_int_equal(state_of(0), COORDINATOR_UNPACKING);
+    w.hold_kind = 0;
+    for (; bw_turn(&w); before = fake_groups.records)
+        most = TIDE_MAX(most, fake_groups.records - before);
+    bw_pump(&w);
+    assert_int_equal(fake_groups.records, 1000);
+    assert_in_range(most, 2, COORDINATOR_LOAD_TURN_BYTES / 4000 + 1);
+    assert_int_equal(call("now0"), 0);
+}
+
+static void test_while_a_helper_unpacks(void **state)
+{
+    put_compressed(0, CODEC_GZIP, 5, 100);
+    put_compressed(2, CODEC_LZ4, 3, 100);
+    w.hold_kind = JOB_BATCH_UNPACK;
+    lead_anew(0);
+    lead_anew(2);
+    assert_int_equal(state_of(0), COORDINATOR_UNPACKING);
+    assert_int_equal(state_of(2), COORDINATOR_LOADING); /* one at a time */
+    assert_int_equal(call("now0"), KAFKA_COORDINATOR_LOAD_IN_PROGRESS);
+    assert_int_equal(call("now1"), 0);
+    bw_become(&w, BW_PARTITIONS, 2, BW_EPOCH + 2);
+    assert_int_equal(state_of(0), COORDINATOR_ENDING);
+    assert_int_equal(call("now0"), KAFKA_NOT_COORDINATOR);
+    bw_become(&w, BW_PARTITIONS, 1, BW_EPOCH + 3);
+    assert_int_equal(state_of(0), COORDINATOR_ENDING); /* the helper still reads the batch */
+    assert_int_equal(state_of(2), COORDINATOR_LOADING);
+    assert_int_equal(fake_groups.records, 0);
+    w.hold_kind = 0;
+    bw_pass(&w, 1);
+    assert_int_equal(state_of(0), COORDINATOR_ACTIVE);
+    assert_int_equal(state_of(2), COORDINATOR_ACTIVE);
+    assert_int_equal(fake_groups.records, 8); /* that of the role that has ended was for nothing */
+    assert_int_equal(bw_count(&w, COUNTER_group_batches_unpacked), 3);
+    assert_int_equal(call("now0"), 0);
+}
+
+/* The role ends in the middle of what has come out: the next one begins at the first record. */
+static void test_deposed_between_two_records(void **state)
+{
+    put_compressed(0, CODEC_LZ4, 4000, 100);
+    w.hold_kind = JOB_BATCH_UNPACK;
+    lead_anew(0);
+    w.hold_kind = 0;
+    for (unsigned i = 0; fake_groups.records == 0 && i < 100; i++)
+        (void)bw_turn(&w);
+    assert_in_range(fake_groups.records, 1, 3999);
+    assert_int_equal(state_of(0), COORDINATOR_LOADING);
+    bw_become(&w, BW_PARTITIONS, 2, BW_EPOCH + 2);
+    assert_int_equal(state_of(0), COORDINATOR_NONE);
+    bw_become(&w, BW_PARTITIONS, 1, BW_EPOCH + 3);
+    fake_groups.records = 0;
+    lead_anew(0);
+    assert_int_equal(fake_groups.records, 4000);
+    assert_int_equal(call("now0"), 0);
+}
+
+static void no_memory(struct tide_job *job, const struct tide_fs *fs)
+{
+    (void)fs;
+    job->result = -ENOMEM;
+}
+
+/* A helper or the heap without memory says nothing about the batch: it is not left out. */
+static void test_without_memory_for_a_compressed_batch(void **state)
+{
+    put_compressed(0, CODEC_GZIP, 5, 100);
+    w.hold_kind = JOB_BATCH_UNPACK;
+    lead_anew(0);
+    assert_int_equal(state_of(0), COORDINATOR_UNPACKING);
+    assert_int_equal(w.cores[0].job_count, 1);
+    w.cores[0].jobs[0]->run = no_memory;
+    w.hold_kind = 0;
+    bw_pump(&w);
+    assert_int_equal(state_of(0), COORDINATOR_BROKEN);
+    w.hold_kind = JOB_BATCH_UNPACK;
+    bw_pass(&w, COORDINATOR_RETRY_MS + 1);
+    assert_int_equal(state_of(0), COORDINATOR_UNPACKING);
+    fake_groups.heap_full = true;
+    w.hold_kind = 0;
+    bw_pump(&w);
+    assert_int_equal(state_of(0), COORDINATOR_BROKEN);
+    assert_int_equal(bw_count(&w, COUNTER_group_load_failures), 2);
+    assert_int_equal(bw_count(&w, COUNTER_group_batches_skipped), 0);
+    fake_groups.heap_full = false;
+    bw_pass(&w, COORDINATOR_RETRY_MS + 1);
+    assert_int_equal(fake_groups.records, 5);
+    assert_int_equal(call("now0"), 0);
+}
+
+/* Control destroys it only when nobody names it any more; the helper's batch does. */
+static void test_a_replica_that_is_let_go_of_while_a_helper_unpacks(void **state)
+{
+    struct partition *p = w.partitions[BW_PARTITIONS].local;
+    put_compressed(0, CODEC_ZSTD, 5, 100);
+    w.hold_kind = JOB_BATCH_UNPACK;
+    lead_anew(0);
+    assert_int_equal(state_of(0), COORDINATOR_UNPACKING);
+    w.orders[BW_PARTITIONS] = (struct tide_mail){.kind = MAIL_RELEASE, .from = w.core_count};
+    w.orders[BW_PARTITIONS].order.partition = p;
+    assert_int_equal(post_send(w.office, w.core_count, 0, &w.orders[BW_PARTITIONS]), TIDE_OK);
+    bw_pump(&w);
+    assert_int_equal(state_of(0), COORDINATOR_ENDING);
+    assert_true(partition_has_interest(p, 0));
+    assert_int_equal(call("now0"), KAFKA_NOT_COORDINATOR);
+    w.hold_kind = 0;
+    bw_pump(&w);
+    assert_int_equal(state_of(0), COORDINATOR_NONE);
+    assert_false(partition_has_interest(p, 0));
+    w.orders[BW_PARTITIONS] = (struct tide_mail){.kind = MAIL_ADOPT, .from = w.core_count};
+    bw_disconnect(&c);
+    bw_pump(&w);
+    (void)partition_close(p, &w.disk->fs);
+    partition_destroy(p);
+    w.partitions[BW_PARTITIONS] = w.partitions[--w.partition_count]; /* for the teardown */
+    bw_connect(&w, &c);
+}
+
+/* The process ends while a helper has a batch: the read buffers are there again. */
+static void test_forgotten_while_a_helper_unpacks(void **state)
+{
+    struct broker *b = w.cores[0].broker;
+    fill();
+    put_compressed(0, CODEC_GZIP, 5, 100);
+    for (unsigned i = 0; i < 30; i++)
+        assert_int_equal(call("big1"), 0);
+    w.hold_kind = JOB_BATCH_UNPACK;
+    lead_anew(0);
+    assert_int_equal(state_of(0), COORDINATOR_UNPACKING);
+    assert_int_equal(w.cores[0].job_count, 1);
+    uint32_t slot = BW_PARTITIONS;
+    coordinators_forget(b);
+    assert_null(b->coordinators->plain.user);
+    slot_unuse(b, w.partitions[slot].local); /* the job that never comes back */
+    w.cores[0].job_count = 0;
+    broker_check(b);
+    bw_pump(&w);
+    w.hold_kind = 0;
+    for (uint32_t i = 0; i < BW_PARTITIONS; i++)
+        lead_anew(i);
+    assert_int_equal(fake_groups.records, 0);
+    lead_anew(0);
+    assert_int_equal(fake_groups.records, 5);
+}
+
 /* ---- room --------------------------------------------------------------------------------------------------------- */
 
 static void test_a_question_without_room_waits_with_those_behind_it(void **state)
@@ -797,6 +1079,15 @@ int main(void)
         BOTH(test_while_it_reads),
         CASE(test_a_log_that_cannot_be_read),
         CASE(test_a_heap_that_is_full),
+        BOTH(test_compressed_batches_are_replayed),
+        CASE(test_a_batch_of_no_use_is_left_out),
+        CASE(test_the_largest_batch),
+        CASE(test_what_is_replayed_of_a_batch_in_a_turn),
+        CASE(test_while_a_helper_unpacks),
+        CASE(test_deposed_between_two_records),
+        CASE(test_without_memory_for_a_compressed_batch),
+        CASE(test_a_replica_that_is_let_go_of_while_a_helper_unpacks),
+        CASE(test_forgotten_while_a_helper_unpacks),
         CASE(test_time_and_views),
         BOTH(test_a_question_without_room_waits_with_those_behind_it),
         BOTH(test_who_goes_away_is_forgotten),

@@ -310,6 +310,61 @@ static void test_strange_batches(void **state)
     groups_destroy(g);
 }
 
+static struct groups *empty_one(void)
+{
+    struct groups *g = groups_create(&(struct groups_config){.settings = &w.settings, .heap = w.heap, .pool = w.pool});
+    assert_non_null(g);
+    return g;
+}
+
+/* The records of a batch that was compressed: in steps of any size they say what the whole batch says, and what is cut off is no
+ * step outside. */
+static void test_records_in_steps(void **state)
+{
+    assert_int_equal(group_world_commits(&w, &(struct commit_ask){.group = "g", .topic = "events", .count = 16, .offset = 1, .generation = -1, .metadata = "m"}), 0);
+    const uint8_t *records = w.batches[0].bytes + BATCH_HEADER;
+    uint32_t len = w.batches[0].len - BATCH_HEADER;
+    char *want = group_world_durable(&w, w.g);
+    for (uint32_t max = 1; max < 2 * len; max = max * 3 + 1) {
+        struct groups *g = empty_one();
+        struct tide_rope r = {0};
+        unsigned steps = 0;
+        int32_t left = 16;
+        tide_rope_push(&r, unit_exact_mbuf(w.pool, records, (uint16_t)(len / 2)));
+        tide_rope_push(&r, unit_exact_mbuf(w.pool, records + len / 2, (uint16_t)(len - len / 2)));
+        struct tide_slice at = tide_rope_slice(&r, 0, len);
+        for (int32_t before = left; left != 0; before = left, steps++) {
+            uint32_t from = at.len;
+            assert_int_equal(groups_replay_records(g, &w.now, &at, &left, max), TIDE_OK);
+            assert_true(left < before);
+            assert_true(left == 0 || from - at.len >= max);
+            assert_true(max != 1 || left + 1 == before);
+        }
+        assert_int_equal(at.len, 0);
+        assert_int_equal(steps == 1, max >= len);
+        assert_int_equal(g->gauges.skipped_records, 0);
+        char *got = group_world_durable(&w, g);
+        assert_string_equal(got, want);
+        free(got);
+        tide_rope_clear(&r);
+        groups_destroy(g);
+    }
+    for (uint32_t cut = 0; cut < len; cut++) {
+        struct groups *g = empty_one();
+        struct tide_rope r = {0};
+        int32_t left = 16;
+        if (cut != 0)
+            tide_rope_push(&r, unit_exact_mbuf(w.pool, records, (uint16_t)cut));
+        struct tide_slice at = tide_rope_slice(&r, 0, cut);
+        while (left != 0)
+            assert_int_equal(groups_replay_records(g, &w.now, &at, &left, 1), TIDE_OK);
+        assert_int_equal(g->gauges.skipped_records, 1);
+        tide_rope_clear(&r);
+        groups_destroy(g);
+    }
+    free(want);
+}
+
 /* A log that is larger than the heap cannot be led here. */
 static void test_heap_is_full_while_loading(void **state)
 {
@@ -355,6 +410,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_strange_records, setup, teardown),
         cmocka_unit_test_setup_teardown(test_group_versions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_strange_batches, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_records_in_steps, setup, teardown),
         cmocka_unit_test_setup_teardown(test_heap_is_full_while_loading, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
