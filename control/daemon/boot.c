@@ -589,13 +589,13 @@ static bool make_data_plane(struct world *w, char *error, size_t size)
 
 static void destroy_data_plane(struct world *w)
 {
+    if (w->helpers != NULL) /* what is still out with them lies in memory of the cores */
+        help_pool_destroy(w->helpers);
     for (uint32_t i = 0; i < w->core_count; i++)
         if (w->cores[i] != NULL)
             core_forget(w->cores[i]);
     for (uint32_t i = 0; i < w->core_count; i++)
         core_destroy(w->cores[i]);
-    if (w->helpers != NULL)
-        help_pool_destroy(w->helpers);
     steer_destroy(w->steer);
     /* Sent frames lie in the rings of the ports until these are closed, and lead into tail and read buffers. */
     if (w->nic != NULL)
