@@ -11,7 +11,7 @@
 #include "sim_wire.h"
 #include "tidemark/bytes.h"
 
-enum { TAKEN = 16, BATCH_ROOM = 1 << 16 };
+enum { TAKEN = 16, BATCH_ROOM = 1 << 16, TAIL_BUFFER = 16384 };
 
 /* ---- pools ------------------------------------------------------------------------------------------------- */
 
@@ -63,7 +63,7 @@ static void boot_core(struct sim_machine *m, uint32_t i, struct tide_random *ran
     const struct sim_machine_config *config = &m->config;
     const struct sim_pools *pools = config->pools;
     struct sim_core *k = &m->cores[i];
-    struct log_core_config log = {.core = i, .tail_buffer_bytes = 16384, .tail_buffers = 24, .read_buffer_bytes = 65536, .read_buffers = 8,
+    struct log_core_config log = {.core = i, .tail_buffer_bytes = config->tail_buffer_bytes, .tail_buffers = 24, .read_buffer_bytes = 65536, .read_buffers = 8,
                                   .reads_out_max = 4, .aheads_out_max = 2, .read_piece_bytes = 16384, .read_turn_bytes = 131072,
                                   .index_chunks = 64, .views = 4095, .counters = &k->counters};
     struct core_config c = {.number = i, .core_count = config->core_count, .settings = config->settings, .publication = &m->publication,
@@ -90,6 +90,10 @@ static void boot_core(struct sim_machine *m, uint32_t i, struct tide_random *ran
 void sim_machine_boot(struct sim_machine *m, const struct sim_machine_config *config, struct tide_random *random, uint64_t now_ns)
 {
     m->config = *config;
+    if (m->config.tail_buffer_bytes == 0)
+        m->config.tail_buffer_bytes = TAIL_BUFFER;
+    if (m->config.turn == NULL)
+        m->config.turn = core_turn;
     m->office = post_office_create(config->core_count);
     m->steer = config->core_count > 1 ? steer_create(config->core_count) : NULL;
     TIDE_ASSERT(m->office != NULL);
@@ -192,7 +196,7 @@ void sim_core_turn(struct sim_machine *m, uint32_t core, struct tide_random *ran
     struct sim_core *k = &m->cores[core];
     run_jobs(m, k, time->now_ns);
     k->io.done_count += sim_disk_take(k->disk, time->now_ns, k->io.done + k->io.done_count, CORE_DONE_MAX - k->io.done_count);
-    (void)core_turn(k->core, time, &k->io);
+    (void)m->config.turn(k->core, time, &k->io);
     if (k->io.out.op_count != 0 && sim_disk_submit(k->disk, time->now_ns, k->io.out.ops, k->io.out.op_count) == TIDE_OK)
         k->io.out.op_count = 0;
     for (unsigned i = 0; i < k->io.out.job_count; i++) {

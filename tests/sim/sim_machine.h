@@ -48,6 +48,8 @@ struct sim_machine_config {
     const struct tide_settings *settings;
     const struct sim_pools *pools;
     struct tide_grace grace; /* none: over publication.qsbr */
+    uint32_t tail_buffer_bytes; /* 0: 16 KiB */
+    unsigned (*turn)(struct core *, const struct tide_time *, struct core_io *); /* NULL: core_turn */
 };
 
 struct sim_machine {
