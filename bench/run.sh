@@ -5,6 +5,7 @@
 #   bench/run.sh tcp [options]      our TCP beside the kernel's over one veth (needs root); --help tells the options
 #   bench/run.sh failover [options] from the kill of a leader to the next acknowledged record, three brokers (needs root)
 #   bench/run.sh log [options]      the log beside direct writes, on a disk; recovery; instructions (no root needed)
+#   bench/run.sh road [options]     instructions and copies of a record's road, counted (no root needed)
 #   bench/run.sh smoke [options]    brokers under an open load beside their floors, two minutes, with a report (needs root)
 #   bench/run.sh full [options]     every scenario of bench/scenarios
 #   bench/compare A B               two results beside each other (needs no build)
@@ -25,9 +26,9 @@ smoke | full)
     set -- "$what" "$@"
     what=scenarios
     ;;
-log) ;;
+log | road) packages="$packages $TIDE_COUNT_PACKAGES" ;;
 *)
-    sed -n '3,10s/^# \{0,1\}//p' "$0"
+    sed -n '3,11s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac

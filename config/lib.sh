@@ -10,7 +10,9 @@ TIDE_BUILD_PACKAGES="build-essential meson ninja-build pkg-config python3 libdpd
   libsnappy-dev librdkafka-dev libcurl4-openssl-dev clang libbpf-dev linux-libc-dev libraft-dev"
 TIDE_RUN_PACKAGES="iproute2 ethtool kcat curl procps"
 TIDE_EMULATOR_PACKAGES="busybox-static cpio kmod e2fsprogs"
-TIDE_TEST_PACKAGES="python3-kafka libclang-rt-14-dev llvm-14 nodejs npm nftables e2fsprogs mount"
+# Counts instructions (bench/road.py, bench/log.py).
+TIDE_COUNT_PACKAGES="valgrind"
+TIDE_TEST_PACKAGES="python3-kafka libclang-rt-14-dev llvm-14 nodejs npm nftables e2fsprogs mount $TIDE_COUNT_PACKAGES"
 # Plots of a report: one program without further libraries of its own.
 TIDE_BENCH_PACKAGES="gnuplot-nox"
 # For Kafka's own tools, in one interop case; wanted with --full or TIDE_JAVA=1.
