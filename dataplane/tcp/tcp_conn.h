@@ -16,6 +16,8 @@
  *   T3  held runs are sorted by sequence, beyond rcv_nxt, without overlap, and whole.
  *   T4  the advertised edge rcv_adv never moves left.
  *   T5  every connection in use is found by its addresses, and only it.
+ *   T6  what is remembered of flows is in use, and at its place.
+ *   T7  of a wheel the words with a bit are known.
  */
 #ifndef TIDEMARK_TCP_TCP_CONN_H
 #define TIDEMARK_TCP_TCP_CONN_H
@@ -245,8 +247,10 @@ struct tcp_wheel {
     unsigned shift;
     uint64_t at; /* slots below are done */
     struct tcp_list slots[TCP_WHEEL_SLOTS];
-    uint64_t bits[TCP_WHEEL_SLOTS / 64];
+    uint64_t bits[TCP_WHEEL_SLOTS / 64]; /* of slots in use */
+    uint64_t words;                      /* of bits that are not 0 */
 };
+static_assert(TCP_WHEEL_SLOTS == 64 * 64, "a word for the words");
 
 struct tcp_stack {
     struct tcp_config config;
@@ -260,6 +264,7 @@ struct tcp_stack {
     uint32_t *free_conns;
     uint32_t free_count;
     uint32_t *buckets; /* connection number + 1 */
+    uint32_t *recent;  /* the same, by addresses without a key: who was found there last. Who fills it with his own loses no more than the saving */
     uint32_t bucket_mask;
     struct tcp_record *records; /* one of each connection's own, then the shared ones */
     uint32_t free_records;      /* number + 1 */
@@ -348,6 +353,7 @@ void tcp_keepalive_start(struct tcp_conn *);
 /* A timeout was spurious: the peer may keep ACKs back after all. */
 void tcp_ack_delay_reset(struct tcp_conn *);
 void tcp_wheel_init(struct tcp_stack *);
+void tcp_wheels_check(const struct tcp_stack *);
 
 /* tcp_cc.c: three verbs, so that another congestion control can be put in their place. cwnd and
  * ssthresh are theirs. */

@@ -71,9 +71,10 @@ static bool make_tables(struct tcp_stack *s)
     s->conns = rte_zmalloc("tcp", s->config.connections_max * sizeof(*s->conns), TIDE_CACHE_LINE);
     s->free_conns = rte_zmalloc("tcp", s->config.connections_max * sizeof(*s->free_conns), TIDE_CACHE_LINE);
     s->buckets = rte_zmalloc("tcp", buckets * sizeof(*s->buckets), TIDE_CACHE_LINE);
+    s->recent = rte_zmalloc("tcp", buckets * sizeof(*s->recent), TIDE_CACHE_LINE);
     s->records = rte_zmalloc("tcp", (s->config.connections_max + s->config.records) * sizeof(*s->records), TIDE_CACHE_LINE);
     s->syns = rte_zmalloc("tcp", (s->config.syn_backlog + 1) * sizeof(*s->syns), TIDE_CACHE_LINE);
-    return s->conns != NULL && s->free_conns != NULL && s->buckets != NULL && s->syns != NULL && s->records != NULL;
+    return s->conns != NULL && s->free_conns != NULL && s->buckets != NULL && s->recent != NULL && s->syns != NULL && s->records != NULL;
 }
 
 struct tcp_stack *tcp_stack_create(const struct tcp_config *config)
@@ -131,6 +132,7 @@ void tcp_stack_destroy(struct tcp_stack *s)
     rte_free(s->conns);
     rte_free(s->free_conns);
     rte_free(s->buckets);
+    rte_free(s->recent);
     rte_free(s->syns);
     rte_free(s->records);
     rte_free(s);
@@ -162,22 +164,48 @@ static uint32_t *bucket_of(struct tcp_stack *s, const struct tide_addr *local, u
     return &s->buckets[tcp_hash(s, local, local_port, remote, remote_port, 0) & s->bucket_mask];
 }
 
+/* No key, no work: the hash above is most of what a packet costs. */
+static uint32_t *recent_of(struct tcp_stack *s, uint16_t local_port, const struct tide_addr *remote, uint16_t remote_port)
+{
+    return &s->recent[(tide_addr_to_v4(remote) * 31 + remote_port + local_port) & s->bucket_mask];
+}
+
+static bool has_addresses(const struct tcp_conn *c, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote,
+                          uint16_t remote_port)
+{
+    return c->remote_port == remote_port && c->local_port == local_port && memcmp(&c->remote, remote, sizeof(*remote)) == 0 &&
+           memcmp(&c->local, local, sizeof(*local)) == 0;
+}
+
+/* Its number + 1; 0: there is none. */
+static uint32_t look_up(struct tcp_stack *s, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote, uint16_t remote_port)
+{
+    uint32_t n = *bucket_of(s, local, local_port, remote, remote_port);
+    while (n != 0 && !has_addresses(&s->conns[n - 1], local, local_port, remote, remote_port))
+        n = s->conns[n - 1].hash_next;
+    return n;
+}
+
 struct tcp_conn *tcp_find(struct tcp_stack *s, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote,
                           uint16_t remote_port)
 {
-    for (uint32_t n = *bucket_of(s, local, local_port, remote, remote_port); n != 0; n = s->conns[n - 1].hash_next) {
-        struct tcp_conn *c = &s->conns[n - 1];
-        if (c->remote_port == remote_port && c->local_port == local_port && memcmp(&c->remote, remote, sizeof(*remote)) == 0 &&
-            memcmp(&c->local, local, sizeof(*local)) == 0)
-            return c;
-    }
-    return NULL;
+    uint32_t *recent = recent_of(s, local_port, remote, remote_port);
+    uint32_t n = *recent;
+    if (n == 0 || !has_addresses(&s->conns[n - 1], local, local_port, remote, remote_port))
+        n = look_up(s, local, local_port, remote, remote_port);
+    if (n == 0)
+        return NULL;
+    *recent = n;
+    return &s->conns[n - 1];
 }
 
 static void unlink_conn(struct tcp_conn *c)
 {
     struct tcp_stack *s = c->stack;
     uint32_t *at = bucket_of(s, &c->local, c->local_port, &c->remote, c->remote_port);
+    uint32_t *recent = recent_of(s, c->local_port, &c->remote, c->remote_port);
+    if (*recent == c->number + 1)
+        *recent = 0;
     while (*at != c->number + 1) {
         TIDE_ASSERT(*at != 0); /* T5 */
         at = &s->conns[*at - 1].hash_next;
@@ -560,7 +588,12 @@ void tcp_check(const struct tcp_stack *s)
             continue;
         used++;
         check_conn(c);
-        TIDE_ASSERT(tcp_find((struct tcp_stack *)(uintptr_t)s, &c->local, c->local_port, &c->remote, c->remote_port) == c); /* T5 */
+        TIDE_ASSERT(look_up((struct tcp_stack *)(uintptr_t)s, &c->local, c->local_port, &c->remote, c->remote_port) == i + 1); /* T5 */
     }
     TIDE_ASSERT(used + s->free_count == s->config.connections_max);
+    for (uint32_t i = 0; i <= s->bucket_mask; i++) {
+        const struct tcp_conn *c = s->recent[i] != 0 ? &s->conns[s->recent[i] - 1] : NULL;
+        TIDE_ASSERT(c == NULL || (c->stack == s && recent_of((struct tcp_stack *)(uintptr_t)s, c->local_port, &c->remote, c->remote_port) == &s->recent[i])); /* T6 */
+    }
+    tcp_wheels_check(s);
 }

@@ -50,19 +50,21 @@ static void wheel_add(struct tcp_wheel *w, uint64_t slot, struct tcp_list *l)
     slot %= TCP_WHEEL_SLOTS;
     tcp_list_append(&w->slots[slot], l);
     w->bits[slot / 64] |= 1ull << slot % 64;
+    w->words |= 1ull << slot / 64;
 }
 
 /* The first slot in use, UINT64_MAX. */
 static uint64_t wheel_first(const struct tcp_wheel *w)
 {
-    for (uint64_t i = 0; i < TCP_WHEEL_SLOTS;) {
-        uint64_t slot = (w->at + i) % TCP_WHEEL_SLOTS;
-        uint64_t word = w->bits[slot / 64] >> slot % 64;
-        if (word != 0)
-            return w->at + i + (uint64_t)__builtin_ctzll(word);
-        i += 64 - slot % 64;
-    }
-    return UINT64_MAX;
+    uint64_t at = w->at % TCP_WHEEL_SLOTS, next = at / 64 + 1;
+    uint64_t here = w->bits[at / 64] >> at % 64;
+    uint64_t others = w->words >> next % 64 | w->words << (64 - next % 64) % 64; /* from the next word on, this one last */
+    if (here != 0)
+        return w->at + (uint64_t)__builtin_ctzll(here);
+    if (others == 0)
+        return UINT64_MAX;
+    next = (next + (uint64_t)__builtin_ctzll(others)) % 64;
+    return w->at + (next * 64 + (uint64_t)__builtin_ctzll(w->bits[next]) - at) % TCP_WHEEL_SLOTS;
 }
 
 /* Slots that are past and empty are done. */
@@ -83,12 +85,26 @@ static bool wheel_take(struct tcp_wheel *w, uint64_t now_ns, struct tcp_list *du
     w->at = slot + 1; /* what is armed now goes into later slots */
     slot %= TCP_WHEEL_SLOTS;
     w->bits[slot / 64] &= ~(1ull << slot % 64);
+    if (w->bits[slot / 64] == 0)
+        w->words &= ~(1ull << slot / 64);
     while (!tcp_list_empty(&w->slots[slot])) {
         struct tcp_list *l = w->slots[slot].next;
         tcp_list_remove(l);
         tcp_list_append(due, l);
     }
     return true;
+}
+
+static void wheel_check(const struct tcp_wheel *w)
+{
+    for (uint64_t i = 0; i < TCP_WHEEL_SLOTS / 64; i++)
+        TIDE_ASSERT((w->bits[i] != 0) == (w->words >> i & 1)); /* T7 */
+}
+
+void tcp_wheels_check(const struct tcp_stack *s)
+{
+    wheel_check(&s->fine);
+    wheel_check(&s->coarse);
 }
 
 static uint64_t earliest(const struct tcp_conn *c)
