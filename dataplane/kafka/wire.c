@@ -61,10 +61,33 @@ void wire_skip(struct wire_cursor *c, uint32_t n)
     }
 }
 
-uint32_t wire_get_uvarint(struct wire_cursor *c)
+enum { UVARINT_MAX = 5 };
+
+/* Where it cannot end before it is whole. */
+static uint32_t uvarint_in_piece(struct wire_cursor *c)
 {
     uint64_t v = 0;
-    for (unsigned shift = 0; shift < 35; shift += 7) {
+    for (unsigned i = 0; i < UVARINT_MAX; i++) {
+        uint8_t b = c->p[i];
+        v |= (uint64_t)(b & 0x7f) << 7 * i;
+        if (b & 0x80)
+            continue;
+        if (v > UINT32_MAX)
+            break;
+        c->p += i + 1;
+        c->left -= i + 1;
+        return (uint32_t)v;
+    }
+    fail(c);
+    return 0;
+}
+
+uint32_t wire_get_uvarint_slow(struct wire_cursor *c)
+{
+    uint64_t v = 0;
+    if (c->end - c->p >= UVARINT_MAX && c->left >= UVARINT_MAX)
+        return uvarint_in_piece(c);
+    for (unsigned shift = 0; shift < 7 * UVARINT_MAX; shift += 7) {
         uint8_t b;
         wire_get_raw(c, &b, 1);
         v |= (uint64_t)(b & 0x7f) << shift;
@@ -87,11 +110,16 @@ struct tide_slice wire_get_slice(struct wire_cursor *c, uint32_t n)
         return (struct tide_slice){0};
     next_piece(c);
     s = (struct tide_slice){.m = c->m, .off = (uint32_t)(c->p - rte_pktmbuf_mtod(c->m, const uint8_t *)), .len = n};
-    wire_skip(c, n);
+    if (n > c->end - c->p) {
+        wire_skip(c, n);
+        return s;
+    }
+    c->p += n;
+    c->left -= n;
     return s;
 }
 
-static struct wire_bytes get_span(struct wire_cursor *c, int64_t n, bool nullable)
+static inline struct wire_bytes get_span(struct wire_cursor *c, int64_t n, bool nullable)
 {
     struct wire_bytes b = {.null = n < 0};
     if (n < -1 || (n == -1 && !nullable) || n > (int64_t)c->left)
@@ -143,7 +171,7 @@ bool wire_tags_next(struct wire_cursor *c, struct wire_tags *t)
     return !c->failed;
 }
 
-void wire_skip_tags(struct wire_cursor *c)
+void wire_skip_tags_slow(struct wire_cursor *c)
 {
     struct wire_tags t;
     wire_tags_begin(c, &t);
@@ -188,19 +216,24 @@ void wire_writer_init(struct wire_writer *w, struct rte_mempool *pool)
 void wire_writer_abandon(struct wire_writer *w)
 {
     tide_rope_clear(&w->out);
+    w->own = NULL;
 }
 
-void wire_put_raw(struct wire_writer *w, const void *bytes, uint32_t n)
+void wire_put_slow(struct wire_writer *w, const void *bytes, uint32_t n)
 {
-    if (w->failed)
+    if (w->failed || n == 0)
         return;
-    if (tide_rope_copy_in(&w->out, w->pool, bytes, n) != TIDE_OK)
+    if (tide_rope_copy_in(&w->out, w->pool, bytes, n) == TIDE_OK) {
+        w->own = w->out.tail;
+    } else {
         w->failed = true;
+        w->own = NULL;
+    }
 }
 
-void wire_put_uvarint(struct wire_writer *w, uint32_t v)
+void wire_put_uvarint_slow(struct wire_writer *w, uint32_t v)
 {
-    uint8_t b[5];
+    uint8_t b[UVARINT_MAX];
     uint32_t n = 0;
     while (v >= 0x80) {
         b[n++] = (uint8_t)(v | 0x80);

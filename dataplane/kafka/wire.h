@@ -50,7 +50,7 @@ static inline uint32_t wire_left(const struct wire_cursor *c) { return c->left; 
 void wire_get_slow(struct wire_cursor *, void *to, uint32_t n);
 static inline void wire_get_raw(struct wire_cursor *c, void *to, uint32_t n)
 {
-    if ((uint32_t)(c->end - c->p) >= n && !c->failed && c->left >= n) {
+    if ((uint32_t)(c->end - c->p) >= n && c->left >= n) { /* of a failed one nothing is left */
         memcpy(to, c->p, n);
         c->p += n;
         c->left -= n;
@@ -91,8 +91,15 @@ static inline struct tide_uuid wire_get_uuid(struct wire_cursor *c)
     wire_get_raw(c, &u, sizeof(u));
     return u;
 }
+uint32_t wire_get_uvarint_slow(struct wire_cursor *);
 /* At most 5 bytes, and no more than 32 bits. */
-uint32_t wire_get_uvarint(struct wire_cursor *);
+static inline uint32_t wire_get_uvarint(struct wire_cursor *c)
+{
+    if (c->p == c->end || c->left == 0 || *c->p >= 0x80)
+        return wire_get_uvarint_slow(c);
+    c->left--;
+    return *c->p++;
+}
 void wire_skip(struct wire_cursor *, uint32_t n);
 /* The next n bytes, as they lie there. */
 struct tide_slice wire_get_slice(struct wire_cursor *, uint32_t n);
@@ -101,7 +108,16 @@ struct wire_bytes wire_get_bytes(struct wire_cursor *, bool flexible, bool nulla
 /* The count of an array; fails when it exceeds the bytes left (an element has at least one). */
 int32_t wire_get_count(struct wire_cursor *, bool flexible, bool nullable);
 /* Skips the bytes of one tagged field, or all of a section of which no field is known. */
-void wire_skip_tags(struct wire_cursor *);
+void wire_skip_tags_slow(struct wire_cursor *);
+static inline void wire_skip_tags(struct wire_cursor *c)
+{
+    if (c->p == c->end || c->left == 0 || *c->p != 0) {
+        wire_skip_tags_slow(c);
+        return;
+    }
+    c->left--; /* a section without any */
+    c->p++;
+}
 /* Between tags of a section: false at its end. Checks that they ascend. */
 struct wire_tags {
     uint32_t left;
@@ -130,12 +146,24 @@ struct wire_writer {
     struct rte_mempool *pool;
     bool failed;
     uint8_t *frame;         /* where the frame's size will be put */
+    struct rte_mbuf *own;   /* written last, and nobody else's yet: while it is the tail, what its room holds is put there */
 };
 
 void wire_writer_init(struct wire_writer *, struct rte_mempool *pool);
 /* Drops what was written. */
 void wire_writer_abandon(struct wire_writer *);
-void wire_put_raw(struct wire_writer *, const void *bytes, uint32_t n);
+void wire_put_slow(struct wire_writer *, const void *bytes, uint32_t n);
+static inline void wire_put_raw(struct wire_writer *w, const void *bytes, uint32_t n)
+{
+    struct rte_mbuf *m = w->own;
+    if (m == NULL || m != w->out.tail || rte_pktmbuf_tailroom(m) < n) {
+        wire_put_slow(w, bytes, n);
+        return;
+    }
+    memcpy(rte_pktmbuf_mtod_offset(m, uint8_t *, m->data_len), bytes, n);
+    m->data_len = (uint16_t)(m->data_len + n);
+    w->out.len += n;
+}
 static inline void wire_put_i8(struct wire_writer *w, int8_t v) { wire_put_raw(w, &v, 1); }
 static inline void wire_put_bool(struct wire_writer *w, bool v) { wire_put_i8(w, v); }
 static inline void wire_put_i16(struct wire_writer *w, int16_t v)
@@ -158,7 +186,14 @@ static inline void wire_put_i64(struct wire_writer *w, int64_t v)
     wire_put_raw(w, b, 8);
 }
 static inline void wire_put_uuid(struct wire_writer *w, const struct tide_uuid *u) { wire_put_raw(w, u, sizeof(*u)); }
-void wire_put_uvarint(struct wire_writer *, uint32_t v);
+void wire_put_uvarint_slow(struct wire_writer *, uint32_t v);
+static inline void wire_put_uvarint(struct wire_writer *w, uint32_t v)
+{
+    if (v < 0x80)
+        wire_put_i8(w, (int8_t)v);
+    else
+        wire_put_uvarint_slow(w, v);
+}
 /* text NULL: null. */
 void wire_put_string(struct wire_writer *, bool flexible, const char *text, uint32_t len);
 void wire_put_string_slice(struct wire_writer *, bool flexible, const struct wire_bytes *);
