@@ -73,6 +73,7 @@ struct partition {
     uint64_t retention_at_ns; /* when segments are looked at next */
     struct tide_topic_config config;
     int64_t producer_expiry_ms;
+    int64_t producers_looked_ms; /* at those that may have expired: a few in each millisecond */
     /* constant */
     int64_t known_committed; /* the checkpoint's high watermark */
     const _Atomic uint64_t *lease_until_ns;

@@ -12,7 +12,7 @@
 #include "tidemark/mutant.h"
 
 enum {
-    EXPIRE_LOOKS = 16,          /* producers looked at per turn */
+    EXPIRE_LOOKS = 16,          /* producers looked at per millisecond */
     FIRST_ZSTD_VERSION = 7,     /* of Produce */
 };
 
@@ -677,8 +677,10 @@ void partition_turn(struct partition *p, const struct tide_time *t, struct tide_
         log_flush(p->log, t, out);
     if (takes_part && p->cut == CUT_NONE)
         snapshot_turn(&p->snapshot, p->producers, log_durable_end(p->log), out);
-    if (t->wall_ms > p->producer_expiry_ms && p->cut == CUT_NONE)
+    if (t->wall_ms > p->producer_expiry_ms && t->wall_ms != p->producers_looked_ms && p->cut == CUT_NONE) {
+        p->producers_looked_ms = t->wall_ms;
         producers_expire(p->producers, t->wall_ms - p->producer_expiry_ms, EXPIRE_LOOKS);
+    }
     partition_check_failure(p);
 }
 

@@ -100,13 +100,20 @@ static void forget(struct producers *p, struct producer_entry *e)
     p->count--;
 }
 
+static struct producer_entry *next_to_look_at(struct producers *p)
+{
+    struct producer_entry *e = &p->entries[p->sweep];
+    p->sweep = p->sweep + 1 == p->max ? 0 : p->sweep + 1;
+    return e;
+}
+
 /* A free entry; when there is none, one of a few looked at that was silent for longest. */
 static struct producer_entry *take(struct producers *p)
 {
     enum { LOOKS = 64 };
     struct producer_entry *oldest = NULL;
     for (uint32_t i = 0; i < p->max; i++) {
-        struct producer_entry *e = &p->entries[p->sweep++ % p->max];
+        struct producer_entry *e = next_to_look_at(p);
         if (e->id < 0)
             return e;
         if (oldest == NULL || e->used_ms < oldest->used_ms)
@@ -188,7 +195,7 @@ void producer_appended(struct producers *p, const struct batch_header *h, int64_
 void producers_expire(struct producers *p, int64_t before_ms, unsigned budget)
 {
     for (unsigned i = 0; i < budget && p->count != 0; i++) {
-        struct producer_entry *e = &p->entries[p->sweep++ % p->max];
+        struct producer_entry *e = next_to_look_at(p);
         if (e->id >= 0 && e->used_ms < before_ms)
             forget(p, e);
     }

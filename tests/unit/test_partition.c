@@ -530,6 +530,21 @@ static void test_a_gap_in_a_young_epoch(void **state)
     assert_int_equal(append_from(9, 0, 1, 1).error, 0);
 }
 
+/* All 64 are looked at within a few milliseconds of turns, however many turns that are. */
+static void test_who_is_silent_is_forgotten(void **state)
+{
+    start(1, 1);
+    assert_int_equal(append_from(9, 0, 0, 1).error, 0);
+    w.time.wall_ms += 3600000 - 8;
+    for (unsigned ms = 0; ms < 8; ms++, w.time.wall_ms++)
+        pump();
+    assert_int_equal(append_from(9, 0, 5, 1).error, KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    w.time.wall_ms += 3600000;
+    for (unsigned ms = 0; ms < 8; ms++, w.time.wall_ms++)
+        pump();
+    assert_int_equal(append_from(9, 0, 5, 1).error, 0); /* unknown: any sequence */
+}
+
 /* ---- opened again -------------------------------------------------------------------------------------------- */
 
 #define SNAPSHOT WORLD_DIR "/00000000000000000004.snapshot"
@@ -837,6 +852,7 @@ int main(void)
         TEST(test_acks_and_min_insync_replicas),
         TEST(test_duplicates),
         TEST(test_sequences),
+        TEST(test_who_is_silent_is_forgotten),
         TEST(test_producers_are_known_after_a_stop),
         TEST(test_a_damaged_snapshot_is_not_believed),
         TEST(test_an_empty_snapshot_file),
