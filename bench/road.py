@@ -6,7 +6,7 @@
     bench/run.sh road --write              and keeps it
     bench/run.sh road --check              ends with an error when a count is more than 10 % from the kept one
     bench/run.sh road --where SCENARIO     the functions in which the most instructions are
-    bench/run.sh road --by SCENARIO        the same with what they call
+    bench/run.sh road --by SCENARIO        the same with what they call; --count N, --of follower
 
 Counts are per request that was answered, a follower's of one follower. Without valgrind, or in a build with sanitizers or without optimization, there is
 nothing to count (status 77).
@@ -15,7 +15,6 @@ import argparse
 import collections
 import concurrent.futures
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -141,11 +140,14 @@ def compare(now, kept):
     return far
 
 
-def where(road, scenario, who, by):
+def where(road, scenario, who, by, count):
     profile = road.profile(scenario, who)
-    requests = road.told(road.build / 'bench/bench_road', scenario)['requests']
+    told = road.told(road.program, scenario)
+    requests = told['requests'] * (told['followers'] if who == 'follower' else 1)
+    if requests == 0:
+        raise SystemExit(f'{scenario} has no {who}')
     print(f'{scenario}, {who}: {profile.total / requests:.0f} instructions per request')
-    for name, cost in (profile.all if by else profile.own).most_common(int(os.environ.get("N", 40 if by else 10))):
+    for name, cost in (profile.all if by else profile.own).most_common(count):
         print(f'{cost / requests:10.0f} {100 * cost / profile.total:5.1f} %  {name}')
 
 
@@ -156,6 +158,7 @@ def main():
     parser.add_argument('--check', action='store_true')
     parser.add_argument('--where', metavar='SCENARIO')
     parser.add_argument('--by', metavar='SCENARIO')
+    parser.add_argument('--count', type=int, default=10, help='so many functions')
     parser.add_argument('--of', default='leader', choices=('leader', 'follower'))
     a = parser.parse_args()
     road = Road(a.build)
@@ -163,7 +166,7 @@ def main():
         print(f'nothing is counted: {road.why_not}')
         return SKIPPED
     if a.where or a.by:
-        where(road, a.where or a.by, a.of, a.by is not None)
+        where(road, a.where or a.by, a.of, a.by is not None, a.count)
         return 0
     now = road.all()
     kept = json.loads(TABLE.read_text()) if TABLE.exists() else {}

@@ -6,6 +6,7 @@
 #   bench/run.sh failover [options] from the kill of a leader to the next acknowledged record, three brokers (needs root)
 #   bench/run.sh log [options]      the log beside direct writes, on a disk; recovery; instructions (no root needed)
 #   bench/run.sh road [options]     instructions and copies of a record's road, counted (no root needed)
+#   bench/run.sh syscalls [options] system calls of a broker's core per request (needs root)
 #   bench/run.sh smoke [options]    brokers under an open load beside their floors, two minutes, with a report (needs root)
 #   bench/run.sh full [options]     every scenario of bench/scenarios
 #   bench/compare A B               two results beside each other (needs no build)
@@ -16,9 +17,10 @@ what=${1:-}
 [ $# -eq 0 ] || shift
 packages=$TIDE_BUILD_PACKAGES
 case $what in
-tcp | failover)
+tcp | failover | syscalls)
     need_root "$what"
     packages="$packages $TIDE_RUN_PACKAGES nftables"
+    [ "$what" != syscalls ] || packages="$packages strace"
     ;;
 smoke | full)
     need_root "$what"
@@ -28,7 +30,7 @@ smoke | full)
     ;;
 log | road) packages="$packages $TIDE_COUNT_PACKAGES" ;;
 *)
-    sed -n '3,11s/^# \{0,1\}//p' "$0"
+    sed -n '3,12s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac
