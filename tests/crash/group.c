@@ -23,7 +23,6 @@ static void each(const char *what, const rd_kafka_topic_partition_list_t *list)
 {
     for (int i = 0; i < list->cnt; i++)
         fprintf(out, "%s %d %.3f\n", what, list->elems[i].partition, client_now_ms());
-    fflush(out);
 }
 
 static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list, void *opaque)
@@ -90,7 +89,6 @@ static void watch(rd_kafka_t *rk, int partitions)
                 if (list->elems[i].err == 0)
                     fprintf(out, "stands %d %ld %.3f %.3f\n", i, (long)(list->elems[i].offset < 0 ? -1 : list->elems[i].offset), begin, client_now_ms());
         rd_kafka_topic_partition_list_destroy(list);
-        fflush(out);
         usleep(WATCH_MS * 1000);
     }
 }
@@ -103,10 +101,8 @@ static void consume(rd_kafka_t *rk)
     rd_kafka_topic_partition_list_destroy(list);
     while (!client_input_ended()) {
         rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, POLL_MS);
-        if (m == NULL) {
-            fflush(out);
+        if (m == NULL)
             continue;
-        }
         if (m->err == 0)
             fprintf(out, "got %d %ld %.3f %.*s\n", m->partition, (long)m->offset, client_now_ms(), (int)m->len, (const char *)m->payload);
         rd_kafka_message_destroy(m);
@@ -124,6 +120,7 @@ int main(int argc, char **argv)
     out = fopen(argv[6], "a");
     if (out == NULL)
         return 2;
+    setvbuf(out, NULL, _IOLBF, 0); /* what was delivered is in the file before it can be committed, however the process ends */
     rd_kafka_t *rk = open_member(argv[1], argv[2], argv[4], argv[5]);
     if (strcmp(argv[5], "watch") == 0)
         watch(rk, atoi(argv[4]));

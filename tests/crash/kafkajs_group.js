@@ -4,7 +4,9 @@ const fs = require('fs');
 const [moduleDir, boot, groupId, topic, path] = process.argv.slice(2);
 const { Kafka, logLevel } = require(`${moduleDir}/node_modules/kafkajs`);
 
-const out = fs.createWriteStream(path, { flags: 'a' });
+// What was delivered is in the file before it can be committed, however the process ends.
+const fd = fs.openSync(path, 'a');
+const out = { write: (line) => fs.writeSync(fd, line) };
 const nowMs = () => (Number(process.hrtime.bigint()) / 1e6).toFixed(3);
 let held = [];
 
@@ -28,7 +30,6 @@ async function main() {
   } });
   await new Promise((done) => { process.stdin.resume(); process.stdin.on('end', done); });
   await consumer.disconnect();
-  await new Promise((done) => out.end(done));
 }
 
 main().then(() => process.exit(0), (e) => { console.error(e); process.exit(1); });
