@@ -113,11 +113,8 @@ enum tide_status dispatch(struct session *s, const struct tide_slice *frame, str
         row->key != KAFKA_API_API_VERSIONS)
         return TIDE_BAD;
     /* Of an ApiVersions newer than ours not even the rest of the header is known (KIP-511). */
-    if (h.request_api_version >= row->min && h.request_api_version <= row->max) {
-        wire_cursor_init(&c, *frame);
-        if (!kafka_request_header_read(&c, &h))
-            return TIDE_BAD;
-    }
+    if (h.request_api_version >= row->min && h.request_api_version <= row->max && !kafka_request_header_rest(&c, &h))
+        return TIDE_BAD;
     if (!authorize(s, row->resource, row->operation, NULL, 0))
         return TIDE_BAD;
     r = request_take(b, s);
@@ -215,9 +212,8 @@ bool has_lease(const struct broker *b)
     return MUTANT(LEASE) || b->time.now_ns < atomic_load_explicit(&b->config.publication->lease_until_ns, memory_order_acquire);
 }
 
-int16_t find_partition(struct broker *b, const struct topic_item *item, int32_t index, const struct view_partition **ret)
+static int16_t find_within(const struct topic_item *item, const struct view_topic *t, int32_t index, const struct view_partition **ret)
 {
-    const struct view_topic *t = topic_of(b, item);
     if (item->error != 0)
         return item->error;
     if (t == NULL)
@@ -226,14 +222,25 @@ int16_t find_partition(struct broker *b, const struct topic_item *item, int32_t 
     return *ret != NULL ? 0 : KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
 }
 
-int16_t route(struct broker *b, const struct topic_item *item, int32_t index, const struct view_partition **ret_vp)
+int16_t find_partition(struct broker *b, const struct topic_item *item, int32_t index, const struct view_partition **ret)
+{
+    return find_within(item, topic_of(b, item), index, ret);
+}
+
+int16_t route_within(const struct broker *b, const struct topic_item *item, const struct view_topic *t, int32_t index,
+                     const struct view_partition **ret_vp)
 {
     const struct view_partition *vp;
-    int16_t error = find_partition(b, item, index, &vp);
+    int16_t error = find_within(item, t, index, &vp);
     if (error != 0)
         return error;
     *ret_vp = vp;
     return vp->local == NULL || vp->leader != b->view->self || !has_lease(b) ? KAFKA_NOT_LEADER_OR_FOLLOWER : 0;
+}
+
+int16_t route(struct broker *b, const struct topic_item *item, int32_t index, const struct view_partition **ret_vp)
+{
+    return route_within(b, item, topic_of(b, item), index, ret_vp);
 }
 
 static bool is_in_sync(const struct broker *b, const struct view_partition *vp)

@@ -188,6 +188,7 @@ struct waiter {
 struct produce_entry {
     struct work_item head;
     int32_t index;
+    struct tide_slice records; /* of the request, until it has been handled */
     int16_t error;
     bool done;
     bool appended;
@@ -514,6 +515,8 @@ int16_t find_partition(struct broker *, const struct topic_item *, int32_t index
 int16_t judge_reader(const struct broker *, const struct view_partition *, int32_t epoch, bool at_followers, struct partition_look *ret);
 /* Where a (topic, partition) of a request stands: 0 and *ret_vp when we lead it, or the Kafka error. */
 int16_t route(struct broker *, const struct topic_item *, int32_t index, const struct view_partition **ret_vp);
+/* The same of a topic that was looked up. */
+int16_t route_within(const struct broker *, const struct topic_item *, const struct view_topic *, int32_t index, const struct view_partition **ret_vp);
 /* Reads a topic name into an item; TIDE_FULL without memory. Names over the limit get error 17... */
 struct topic_item *topic_item_add(struct broker *, struct request *, uint16_t kind, const struct wire_bytes *name, const struct tide_uuid *id);
 struct topic_item *topic_item_add_key(struct broker *, struct request *, uint16_t kind, const struct fetch_topic_key *);

@@ -42,42 +42,56 @@ static bool is_duplicate(const struct request *r, const struct topic_item *topic
     return false;
 }
 
-/* Lays out one entry per partition, in the order of the request. */
-static enum tide_status lay_out(struct broker *b, struct request *r, const struct produce_request *in)
+static struct produce_entry *lay_out_entry(struct broker *b, struct request *r, struct topic_item *topic,
+                                           const struct produce_request_partition_data *p)
 {
-    struct wire_list topics = in->topic_data;
-    struct produce_request_topic_data t;
+    /* The quadratic look is only for small lists; Kafka keeps one of the two as well. */
+    bool twice = topic->entries != 0 && topic->entries <= 64 && is_duplicate(r, topic, p->index);
+    struct produce_entry *e = work_add(&r->work, b->config.request_pool, ITEM_PRODUCE, sizeof(*e));
+    if (e == NULL)
+        return NULL;
+    e->index = p->index;
+    e->records = p->records.at;
+    e->bad_record = -1;
+    e->base_offset = -1;
+    e->log_append_time_ms = -1;
+    e->log_start_offset = -1;
+    e->waiter.request = r;
+    link_init(&e->waiter.in_slot);
+    e->error = twice ? KAFKA_INVALID_REQUEST : topic->error;
+    topic->entries++;
+    return e;
+}
+
+/* Reads the request and lays out one entry per partition, in its order; nothing is done with them before it is known to be whole. */
+static enum tide_status lay_out(struct broker *b, struct request *r, struct wire_cursor *c, struct produce_request *in)
+{
+    int16_t version = r->api_version;
     uint32_t count = 0;
-    while (produce_request_topic_data_next(&topics, r->api_version, &t)) {
-        struct wire_list partitions = t.partition_data;
-        struct produce_request_partition_data p;
+    produce_request_enter(c, version, in);
+    for (int32_t i = 0; i < in->topic_data.count && !c->failed; i++) {
+        struct produce_request_topic_data t;
+        produce_request_topic_data_enter(c, version, &t);
+        if (c->failed)
+            return TIDE_BAD;
         struct topic_item *topic = topic_item_add(b, r, ITEM_PRODUCE_TOPIC, &t.name, NULL);
         if (topic == NULL)
             return TIDE_FULL;
         if (++r->produce.topics > REQUEST_PARTITIONS_MAX)
             return TIDE_BAD;
-        while (produce_request_partition_data_next(&partitions, r->api_version, &p)) {
-            /* The quadratic look is only for small lists; Kafka keeps one of the two as well. */
-            bool twice = topic->entries <= 64 && is_duplicate(r, topic, p.index);
-            struct produce_entry *e;
-            if (++count > REQUEST_PARTITIONS_MAX)
+        for (int32_t j = 0; j < t.partition_data.count; j++) {
+            struct produce_request_partition_data p;
+            produce_request_partition_data_take(c, version, &p);
+            if (c->failed || ++count > REQUEST_PARTITIONS_MAX)
                 return TIDE_BAD;
-            e = work_add(&r->work, b->config.request_pool, ITEM_PRODUCE, sizeof(*e));
-            if (e == NULL)
+            if (lay_out_entry(b, r, topic, &p) == NULL)
                 return TIDE_FULL;
-            e->index = p.index;
-            e->bad_record = -1;
-            e->base_offset = -1;
-            e->log_append_time_ms = -1;
-            e->log_start_offset = -1;
-            e->waiter.request = r;
-            link_init(&e->waiter.in_slot);
-            e->error = twice ? KAFKA_INVALID_REQUEST : topic->error;
-            topic->entries++;
-            r->produce.waiting++;
         }
+        produce_request_topic_data_leave(c, version);
     }
-    return TIDE_OK;
+    produce_request_leave(c, version);
+    r->produce.waiting = count;
+    return wire_taken(c) ? TIDE_OK : TIDE_BAD;
 }
 
 /* ---- the result of an append --------------------------------------------------------------------- */
@@ -335,32 +349,32 @@ static void append_entry(struct broker *b, struct request *r, struct produce_ent
     home_moved(b, p, out);
 }
 
-static void route_and_append(struct broker *b, struct request *r, const struct produce_request *in,
-                             struct tide_out *out)
+static void route_and_append(struct broker *b, struct request *r, bool transactional, struct tide_out *out)
 {
-    struct wire_list topics = in->topic_data;
-    struct produce_request_topic_data t;
     struct work_at at = {0};
-    bool transactional = !in->transactional_id.null;
+    struct work_item *item;
+    const struct topic_item *topic = NULL;
+    const struct view_topic *known = NULL;
+    bool bad_acks = r->produce.acks < -1 || r->produce.acks > 1;
 
-    while (produce_request_topic_data_next(&topics, r->api_version, &t)) {
-        struct wire_list partitions = t.partition_data;
-        struct produce_request_partition_data p;
-        struct topic_item *topic = work_next(&r->work, &at);
-        const struct view_topic *known = topic_of(b, topic);
-        if (topic->error == 0 && known != NULL && known->internal) /* coordinators alone write there */
-            topic->error = KAFKA_INVALID_TOPIC_EXCEPTION;
-        while (produce_request_partition_data_next(&partitions, r->api_version, &p)) {
-            struct produce_entry *e = work_next(&r->work, &at);
-            const struct view_partition *vp = NULL;
-            int16_t error = e->error != 0 ? e->error : topic->error != 0 ? topic->error : route(b, topic, p.index, &vp);
-            if (r->produce.acks < -1 || r->produce.acks > 1)
-                error = KAFKA_INVALID_REQUIRED_ACKS;
-            if (error != 0)
-                entry_failed(r, e, error);
-            else
-                append_entry(b, r, e, vp, p.records.at, transactional, out);
+    while ((item = work_next(&r->work, &at)) != NULL) {
+        if (item->kind == ITEM_PRODUCE_TOPIC) {
+            struct topic_item *next = (struct topic_item *)item;
+            known = topic_of(b, next);
+            if (next->error == 0 && known != NULL && known->internal) /* coordinators alone write there */
+                next->error = KAFKA_INVALID_TOPIC_EXCEPTION;
+            topic = next;
+            continue;
         }
+        struct produce_entry *e = (struct produce_entry *)item;
+        const struct view_partition *vp = NULL;
+        int16_t error = e->error != 0 ? e->error : route_within(b, topic, known, e->index, &vp);
+        if (bad_acks)
+            error = KAFKA_INVALID_REQUIRED_ACKS;
+        if (error != 0)
+            entry_failed(r, e, error);
+        else
+            append_entry(b, r, e, vp, e->records, transactional, out);
     }
 }
 
@@ -375,18 +389,16 @@ enum tide_status produce_handle(struct broker *b, struct request *r, struct wire
         produce_try_respond(b, r);
         return TIDE_OK;
     }
-    if (!produce_request_read(body, r->api_version, &in))
-        return TIDE_BAD;
-    r->produce.acks = in.acks;
-    r->silent = in.acks == 0;
-    enum tide_status status = lay_out(b, r, &in);
+    enum tide_status status = lay_out(b, r, body, &in);
     if (status != TIDE_OK)
         return status;
+    r->produce.acks = in.acks;
+    r->silent = in.acks == 0;
     if (rte_mempool_avail_count(b->mails) < r->produce.waiting)
         return TIDE_FULL;
     timeout_ms = in.timeout_ms < 0 ? 0 : TIDE_MIN((uint64_t)in.timeout_ms, (uint64_t)TIMEOUT_MS_MAX);
     r->stamps[STAMP_PARSED] = stage_now(b);
-    route_and_append(b, r, &in, out);
+    route_and_append(b, r, !in.transactional_id.null, out);
     r->produce.complete = true;
     if (r->produce.appended_here) {
         stage_reach(r->stamps, STAMP_APPENDED, stage_now(b));

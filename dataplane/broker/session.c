@@ -105,8 +105,12 @@ static int64_t front_frame(struct session *s)
                                      : TIDE_PREAUTH_FRAME_MAX;
     if (s->in.len < FRAME_SIZE_BYTES)
         return 0;
-    tide_slice_copy(tide_rope_slice(&s->in, 0, FRAME_SIZE_BYTES), head);
-    size = (int32_t)load_be32(head);
+    if (s->in.head->data_len - s->in.head_off >= FRAME_SIZE_BYTES) {
+        size = (int32_t)load_be32(rte_pktmbuf_mtod_offset(s->in.head, const uint8_t *, s->in.head_off));
+    } else {
+        tide_slice_copy(tide_rope_slice(&s->in, 0, FRAME_SIZE_BYTES), head);
+        size = (int32_t)load_be32(head);
+    }
     /* A TLS hello (16 03) or an HTTP verb decodes as a huge size and ends here as well. */
     return size <= 0 || size > limit ? -1 : size;
 }

@@ -127,8 +127,29 @@ static int64_t unzigzag(uint64_t v)
     return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
 }
 
-/* Zig-zag varint of at most `bits` bits (32 or 64). */
-static int64_t walk_varint(struct walk *w, unsigned bits)
+enum { VARINT_MAX = 10 };
+
+/* The piece has all that it can be. */
+static int64_t varint_in_piece(struct walk *w, unsigned bits)
+{
+    const uint8_t *p = w->p;
+    uint64_t v = 0;
+    for (unsigned shift = 0; shift < bits; shift += 7) {
+        uint8_t b = *p++;
+        v |= (uint64_t)(b & 0x7f) << shift;
+        if (b & 0x80)
+            continue;
+        if (bits == 32 && v > UINT32_MAX)
+            break;
+        w->left -= (uint32_t)(p - w->p);
+        w->p = p;
+        return unzigzag(v);
+    }
+    w->bad = true;
+    return 0;
+}
+
+static int64_t varint_byte_by_byte(struct walk *w, unsigned bits)
 {
     uint64_t v = 0;
     for (unsigned shift = 0; shift < bits; shift += 7) {
@@ -142,6 +163,17 @@ static int64_t walk_varint(struct walk *w, unsigned bits)
     }
     w->bad = true;
     return 0;
+}
+
+/* Zig-zag varint of at most `bits` bits (32 or 64). */
+static inline int64_t walk_varint(struct walk *w, unsigned bits)
+{
+    if (w->end - w->p < VARINT_MAX || w->left < VARINT_MAX)
+        return varint_byte_by_byte(w, bits);
+    if (*w->p >= 0x80)
+        return varint_in_piece(w, bits);
+    w->left--;
+    return unzigzag(*w->p++);
 }
 
 /* A length that may be -1 for null; skips that much. True: null. */

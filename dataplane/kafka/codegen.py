@@ -24,6 +24,7 @@ class Message:
         self.flexible = schema['flexible']
         self.fields = schema[side or 'fields']
         self.data = side is None
+        self.one_pass = side == 'request' and schema.get('one_pass', False)
 
     def flex(self):
         if self.flexible is None or self.flexible > self.high:
@@ -191,6 +192,25 @@ def getter(message, name, fields):
     return out + ['}', '']
 
 
+def one_pass(message, name, fields):
+    """enter and leave of a struct around its list, which is the last of its fields; a struct without a list is taken whole."""
+    flex = message.flex()
+    inner = [f for f in fields if is_list(f)]
+    if any('tag' in f or guard(f.get('versions'), message) for f in fields) or inner not in ([], fields[-1:]):
+        sys.exit(f'{name} cannot be read in one pass')
+    verb = 'enter' if inner else 'take'
+    out = [f'static inline void {name}_{verb}(struct wire_cursor *c, int16_t v, struct {name} *ret)', '{', '    (void)v;']
+    for f in fields[:len(fields) - len(inner)]:
+        out += ['    ' + line for line in read_value(message, f, f'ret->{f["name"]}')]
+    for f in inner:
+        out.append(f'    ret->{f["name"]}.count = wire_get_count(c, {flex}, {nullable(f, message)});')
+    skip = {'false': [], 'true': ['    wire_skip_tags(c);']}.get(flex, [f'    if ({flex})', '        wire_skip_tags(c);'])
+    if not inner:
+        return out + skip + ['}', '']
+    return out + ['}', '', f'static inline void {name}_leave(struct wire_cursor *c, int16_t v)', '{', '    (void)v;', '    (void)c;'] + skip + [
+        '}', '']
+
+
 def put(message, owner, field):
     """The writer of one field."""
     g = guard(field.get('versions'), message)
@@ -290,6 +310,11 @@ def message_code(message):
     for name, _ in ordered[:-1]:
         head.append(f'bool {name}_next(struct wire_list *l, int16_t v, struct {name} *ret);')
     head.append('')
+    if message.one_pass:
+        head.append('/* The same in one pass: what is within a list is read between enter and leave of its owner, count times; whether it was '
+                    'whole is known at the end. */')
+        for name, fields in ordered:
+            head += one_pass(message, name, fields)
     for name, fields in ordered:
         head += writers(message, name, fields)
         body += getter(message, name, fields)

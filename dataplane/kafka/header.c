@@ -24,14 +24,17 @@ bool kafka_request_header_peek(struct wire_cursor *c, struct kafka_request_heade
     return !c->failed;
 }
 
-bool kafka_request_header_read(struct wire_cursor *c, struct kafka_request_header *ret)
+bool kafka_request_header_rest(struct wire_cursor *c, struct kafka_request_header *ret)
 {
-    if (!kafka_request_header_peek(c, ret))
-        return false;
     ret->client_id = wire_get_string(c, false, true);
     if (request_is_v2(ret->request_api_key, ret->request_api_version))
         wire_skip_tags(c);
     return !c->failed;
+}
+
+bool kafka_request_header_read(struct wire_cursor *c, struct kafka_request_header *ret)
+{
+    return kafka_request_header_peek(c, ret) && kafka_request_header_rest(c, ret);
 }
 
 void kafka_request_header_write(struct wire_writer *w, int16_t key, int16_t version, int32_t correlation_id,

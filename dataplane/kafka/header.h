@@ -17,7 +17,9 @@ struct kafka_request_header {
 
 /* Only key, version and correlation id: for a version whose rest we may not know. */
 bool kafka_request_header_peek(struct wire_cursor *, struct kafka_request_header *ret);
-/* The whole header; the cursor then stands at the body. */
+/* What is behind that, of a version that is known; the cursor then stands at the body. */
+bool kafka_request_header_rest(struct wire_cursor *, struct kafka_request_header *);
+/* The whole header. */
 bool kafka_request_header_read(struct wire_cursor *, struct kafka_request_header *ret);
 void kafka_request_header_write(struct wire_writer *, int16_t key, int16_t version, int32_t correlation_id,
                                 const char *client_id, uint32_t client_id_len);

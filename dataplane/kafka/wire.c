@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kafka/wire.h"
 
-static void fail(struct wire_cursor *c)
+void wire_fail(struct wire_cursor *c)
 {
     c->failed = true;
     c->left = 0;
@@ -31,7 +31,7 @@ void wire_get_slow(struct wire_cursor *c, void *to, uint32_t n)
 {
     uint8_t *out = to;
     if (c->failed || c->left < n) {
-        fail(c);
+        wire_fail(c);
         memset(to, 0, n);
         return;
     }
@@ -49,7 +49,7 @@ void wire_get_slow(struct wire_cursor *c, void *to, uint32_t n)
 void wire_skip(struct wire_cursor *c, uint32_t n)
 {
     if (c->failed || c->left < n) {
-        fail(c);
+        wire_fail(c);
         return;
     }
     c->left -= n;
@@ -78,7 +78,7 @@ static uint32_t uvarint_in_piece(struct wire_cursor *c)
         c->left -= i + 1;
         return (uint32_t)v;
     }
-    fail(c);
+    wire_fail(c);
     return 0;
 }
 
@@ -97,7 +97,7 @@ uint32_t wire_get_uvarint_slow(struct wire_cursor *c)
             return c->failed ? 0 : (uint32_t)v;
         }
     }
-    fail(c);
+    wire_fail(c);
     return 0;
 }
 
@@ -105,7 +105,7 @@ struct tide_slice wire_get_slice(struct wire_cursor *c, uint32_t n)
 {
     struct tide_slice s;
     if (c->failed || n > c->left)
-        fail(c);
+        wire_fail(c);
     if (c->failed || n == 0)
         return (struct tide_slice){0};
     next_piece(c);
@@ -119,43 +119,21 @@ struct tide_slice wire_get_slice(struct wire_cursor *c, uint32_t n)
     return s;
 }
 
-static inline struct wire_bytes get_span(struct wire_cursor *c, int64_t n, bool nullable)
+struct wire_bytes wire_get_span_slow(struct wire_cursor *c, int64_t n, bool nullable)
 {
     struct wire_bytes b = {.null = n < 0};
     if (n < -1 || (n == -1 && !nullable) || n > (int64_t)c->left)
-        fail(c);
+        wire_fail(c);
     if (!c->failed && n > 0)
         b.at = wire_get_slice(c, (uint32_t)n);
     return b;
-}
-
-struct wire_bytes wire_get_string(struct wire_cursor *c, bool flexible, bool nullable)
-{
-    int64_t n = flexible ? (int64_t)wire_get_uvarint(c) - 1 : wire_get_i16(c);
-    if (n > INT16_MAX) /* a compact string is no longer than any other */
-        fail(c);
-    return get_span(c, n, nullable);
-}
-
-struct wire_bytes wire_get_bytes(struct wire_cursor *c, bool flexible, bool nullable)
-{
-    int64_t n = flexible ? (int64_t)wire_get_uvarint(c) - 1 : wire_get_i32(c);
-    return get_span(c, n, nullable);
-}
-
-int32_t wire_get_count(struct wire_cursor *c, bool flexible, bool nullable)
-{
-    int64_t n = flexible ? (int64_t)wire_get_uvarint(c) - 1 : wire_get_i32(c);
-    if (n < -1 || (n == -1 && !nullable) || n > (int64_t)c->left)
-        fail(c);
-    return c->failed ? 0 : (int32_t)n;
 }
 
 void wire_tags_begin(struct wire_cursor *c, struct wire_tags *t)
 {
     *t = (struct wire_tags){.left = wire_get_uvarint(c), .last = -1};
     if (t->left > WIRE_TAGS_MAX)
-        fail(c);
+        wire_fail(c);
 }
 
 bool wire_tags_next(struct wire_cursor *c, struct wire_tags *t)
@@ -166,7 +144,7 @@ bool wire_tags_next(struct wire_cursor *c, struct wire_tags *t)
     t->tag = wire_get_uvarint(c);
     t->size = wire_get_uvarint(c);
     if (t->tag <= t->last || t->size > c->left)
-        fail(c);
+        wire_fail(c);
     t->last = t->tag;
     return !c->failed;
 }

@@ -103,10 +103,37 @@ static inline uint32_t wire_get_uvarint(struct wire_cursor *c)
 void wire_skip(struct wire_cursor *, uint32_t n);
 /* The next n bytes, as they lie there. */
 struct tide_slice wire_get_slice(struct wire_cursor *, uint32_t n);
-struct wire_bytes wire_get_string(struct wire_cursor *, bool flexible, bool nullable);
-struct wire_bytes wire_get_bytes(struct wire_cursor *, bool flexible, bool nullable);
+struct wire_bytes wire_get_span_slow(struct wire_cursor *, int64_t n, bool nullable);
+/* n of a length field, -1: null. */
+static inline struct wire_bytes wire_get_span(struct wire_cursor *c, int64_t n, bool nullable)
+{
+    if (n <= 0 || n > c->end - c->p || n > (int64_t)c->left)
+        return wire_get_span_slow(c, n, nullable);
+    struct wire_bytes b = {.at = {.m = c->m, .off = (uint32_t)(c->p - rte_pktmbuf_mtod(c->m, const uint8_t *)), .len = (uint32_t)n}};
+    c->p += n;
+    c->left -= (uint32_t)n;
+    return b;
+}
+void wire_fail(struct wire_cursor *);
+static inline struct wire_bytes wire_get_string(struct wire_cursor *c, bool flexible, bool nullable)
+{
+    int64_t n = flexible ? (int64_t)wire_get_uvarint(c) - 1 : wire_get_i16(c);
+    if (n > INT16_MAX) /* a compact string is no longer than any other */
+        wire_fail(c);
+    return wire_get_span(c, n, nullable);
+}
+static inline struct wire_bytes wire_get_bytes(struct wire_cursor *c, bool flexible, bool nullable)
+{
+    return wire_get_span(c, flexible ? (int64_t)wire_get_uvarint(c) - 1 : wire_get_i32(c), nullable);
+}
 /* The count of an array; fails when it exceeds the bytes left (an element has at least one). */
-int32_t wire_get_count(struct wire_cursor *, bool flexible, bool nullable);
+static inline int32_t wire_get_count(struct wire_cursor *c, bool flexible, bool nullable)
+{
+    int64_t n = flexible ? (int64_t)wire_get_uvarint(c) - 1 : wire_get_i32(c);
+    if (n < -1 || (n == -1 && !nullable) || n > (int64_t)c->left)
+        wire_fail(c);
+    return c->failed ? 0 : (int32_t)n;
+}
 /* Skips the bytes of one tagged field, or all of a section of which no field is known. */
 void wire_skip_tags_slow(struct wire_cursor *);
 static inline void wire_skip_tags(struct wire_cursor *c)

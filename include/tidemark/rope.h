@@ -94,7 +94,8 @@ static inline void tide_rope_drop(struct tide_rope *r, uint32_t n)
 
 static inline void tide_rope_clear(struct tide_rope *r)
 {
-    tide_rope_drop(r, r->len);
+    if (r->head != NULL)
+        tide_rope_drop(r, r->len);
 }
 
 /* Appends a copy of n bytes into the tail's tailroom and, beyond it, into mbufs of `pool`.
