@@ -58,12 +58,50 @@ static void use_numbers(struct wire_list *l)
     TIDE_ASSERT(!l->at.failed);
 }
 
+static bool is_same(const struct wire_bytes *a, const struct wire_bytes *b)
+{
+    return a->null == b->null && a->at.m == b->at.m && a->at.off == b->at.off && a->at.len == b->at.len;
+}
+
+/* In one pass, as the broker reads it: the same as what `whole` has, when that is not NULL. */
+static bool produce_in_one_pass(struct wire_cursor *c, int16_t v, const struct produce_request *whole)
+{
+    struct produce_request q;
+    struct produce_request_topic_data t, topic;
+    struct produce_request_partition_data p, partition;
+    struct wire_list topics = whole != NULL ? whole->topic_data : (struct wire_list){0};
+    produce_request_enter(c, v, &q);
+    if (whole != NULL)
+        TIDE_ASSERT(is_same(&q.transactional_id, &whole->transactional_id) && q.acks == whole->acks && q.timeout_ms == whole->timeout_ms);
+    for (int32_t i = 0; i < q.topic_data.count && !c->failed; i++) {
+        produce_request_topic_data_enter(c, v, &t);
+        if (whole != NULL)
+            TIDE_ASSERT(produce_request_topic_data_next(&topics, v, &topic) && is_same(&t.name, &topic.name));
+        for (int32_t j = 0; j < t.partition_data.count && !c->failed; j++) {
+            produce_request_partition_data_take(c, v, &p);
+            if (whole != NULL)
+                TIDE_ASSERT(produce_request_partition_data_next(&topic.partition_data, v, &partition) && p.index == partition.index &&
+                            is_same(&p.records, &partition.records));
+        }
+        produce_request_topic_data_leave(c, v);
+        if (whole != NULL)
+            TIDE_ASSERT(topic.partition_data.count <= 0);
+    }
+    produce_request_leave(c, v);
+    if (whole != NULL)
+        TIDE_ASSERT(topics.count <= 0);
+    return wire_taken(c);
+}
+
 static bool use_produce(struct wire_cursor *c, int16_t v)
 {
     struct produce_request q;
     struct produce_request_topic_data topic;
     struct produce_request_partition_data p;
-    if (!produce_request_read(c, v, &q))
+    struct wire_cursor once = *c;
+    bool whole = produce_request_read(c, v, &q);
+    TIDE_ASSERT(produce_in_one_pass(&once, v, whole ? &q : NULL) == whole);
+    if (!whole)
         return false;
     use_text(&q.transactional_id);
     EACH(&q.topic_data, produce_request_topic_data_next, &topic, {
