@@ -311,7 +311,7 @@ void log_write_start(struct log *log, struct tide_out *out)
     w->begun_ns = tide_now_ns(&log->core->time);
     if (log->unwritten_ns != 0)
         tide_histogram_add(&log->core->stages[LOG_STAGE_WAIT], w->begun_ns - log->unwritten_ns);
-    if (w->segment == log->active && w->end == appended)
+    if (w->end == appended && (w->segment == log->active || log->position == 0)) /* after a roll nothing may have come yet */
         log->unwritten_ns = 0;
     log_cache_on_write(log->core);
     tide_out_op(out, &(struct disk_op){.kind = DISK_WRITE,

@@ -441,6 +441,35 @@ static void test_roll_by_another_size(void **state)
     world_check_all(w, 0, log_next_offset(w->log));
 }
 
+/* It rolls while a batch waits behind a write, and nothing comes after it: with that batch written none waits (L1). */
+static void test_roll_with_a_batch_that_waits(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(world_open(w), 0);
+    world_begin_epoch(w, 1);
+    assert_int_equal(world_append(w, 1, 100, 5000), TIDE_OK);
+    log_prepare_start(w->log, &w->out);
+    world_flush(w);
+    assert_true(w->log->prepared);
+    w->hold_writes = true;
+    assert_int_equal(world_append_once(w, 1, 100, 5000), TIDE_OK);
+    world_flush(w);
+    assert_int_equal(w->op_count, 1);
+    w->core->time.now_ns = 7;
+    assert_int_equal(world_append_once(w, 1, 100, 5000), TIDE_OK);
+    assert_int_equal(w->log->unwritten_ns, 7);
+    w->log->roll_wanted = true;
+    log_flush(w->log, &w->time, &w->out);
+    assert_int_equal(w->log->active, 1);
+    assert_int_equal(w->log->position, 0);
+    w->hold_writes = false;
+    world_flush(w);
+    assert_int_equal(log_durable_end(w->log), 3);
+    assert_int_equal(w->log->unwritten_ns, 0);
+    log_check(w->log);
+    world_check_all(w, 0, 3);
+}
+
 /* The helper still extends the file of the segment that is rolled away from. */
 static void test_roll_while_extending(void **state)
 {
@@ -1171,6 +1200,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_buffers_is_an_ordinary_answer, start, stop),
         cmocka_unit_test_setup_teardown(test_more_windows_than_slots, start, stop),
         cmocka_unit_test_setup_teardown(test_many_segments, start, stop),
+        cmocka_unit_test_setup_teardown(test_roll_with_a_batch_that_waits, start, stop),
         cmocka_unit_test_setup_teardown(test_roll_while_extending, start, stop),
         cmocka_unit_test_setup_teardown(test_roll_by_another_size, start, stop),
         cmocka_unit_test_setup_teardown(test_roll_by_time, start, stop),
