@@ -87,6 +87,7 @@ static bool roll(struct log *log, struct tide_out *out)
     log->checkpoint_at = 0;
     log->first_timestamp = -1;
     log->zeroed_end = log->prepared_bytes;
+    log->short_by = 0;
     log->prepared = false;
     log->prepared_file = -1;
     log->seal_wanted = true;
@@ -117,6 +118,7 @@ enum tide_status log_make_room(struct log *log, const struct tide_time *t, uint3
     if (bytes < BATCH_HEADER || bytes > log_batch_bytes_max(log))
         return TIDE_REFUSED;
     log_take_segment_size(log);
+    log->fed = true;
     if (roll_is_due(log, bytes, max_timestamp) && !roll(log, out))
         return wait_for_space(log);
     if (log->position + (uint64_t)bytes > log->zeroed_end) {
@@ -325,10 +327,10 @@ void log_write_start(struct log *log, struct tide_out *out)
     tide_count_many(log->core->config.counters, COUNTER_disk_write_bytes, w->len);
 }
 
-/* Half of the newest extent is used, and the segment has more to come. */
+/* Somebody appends, half of the newest extent is used, and the segment has more to come. */
 static bool extend_is_due(const struct log *log)
 {
-    return log->zeroed_end < log->segment_cap && log->position > 0 &&
+    return log->fed && log->zeroed_end < log->segment_cap && log->position > 0 &&
            log->zeroed_end - log->position < log->extent / 2;
 }
 

@@ -41,10 +41,11 @@
 #include "tidemark/types.h"
 
 enum log_limit {
-    LOG_RECENT = 32,           /* batches whose place is remembered exactly */
-    LOG_EXTENT_GROWTH = 16,    /* the largest extent, in first extents */
-    LOG_SPACE_RETRY_MS = 1000, /* between attempts while the disk is full */
-    LOG_TRIM_MAX = 64,         /* segments that one job removes */
+    LOG_RECENT = 32,             /* batches whose place is remembered exactly */
+    LOG_EXTENT_GROWTH = 16,      /* the largest extent, in first extents */
+    LOG_PIECE_BYTES = 256 << 10, /* of an extent, for who waits; the rest follows */
+    LOG_SPACE_RETRY_MS = 1000,   /* between attempts while the disk is full */
+    LOG_TRIM_MAX = 64,           /* segments that one job removes */
     LOG_REAP_MAX = 64,
     LOG_GONE_MS = 60000, /* the memory of a removed segment stays that long: far above any turn */
 };
@@ -76,6 +77,7 @@ static inline uint32_t log_end_position(uint64_t word)
 struct log_extend_job {
     struct tide_job job;
     bool out;
+    bool waited_for; /* by an append */
     int file;
     uint32_t segment;
     uint64_t from;
@@ -223,6 +225,8 @@ struct log {
     int64_t durable_end;
     uint64_t zeroed_end;     /* of the active segment */
     uint64_t extent;         /* size of the next extent */
+    uint64_t short_by;       /* what the newest one still lacks, since somebody waited for its first piece */
+    bool fed;                /* somebody wanted to append since it was opened: space is zeroed ahead */
     int64_t first_timestamp; /* of the active segment's first batch, -1 none */
     int64_t first_wall_ms;   /* wall clock at its first append */
     int64_t wall_ms;

@@ -345,7 +345,10 @@ void log_extend_start(struct log *log, uint64_t need, struct tide_out *out)
     struct log_extend_job *j = &log->extend_job;
     if (j->out || log_space_is_missing(log) || !tide_out_has_job_room(out))
         return;
-    uint64_t to = TIDE_MAX(log->zeroed_end + log->extent, log_block_ceil(need));
+    uint64_t bytes = log->short_by != 0 ? log->short_by : log->extent;
+    if (need != 0)
+        bytes = TIDE_MIN(bytes, (uint64_t)LOG_PIECE_BYTES);
+    uint64_t to = TIDE_MAX(log->zeroed_end + bytes, log_block_ceil(need));
     to = TIDE_MIN(to, log->segment_cap);
     if (to <= log->zeroed_end)
         return;
@@ -354,6 +357,7 @@ void log_extend_start(struct log *log, uint64_t need, struct tide_out *out)
     j->segment = log->active;
     j->from = log->zeroed_end;
     j->to = to;
+    j->waited_for = need != 0;
     j->out = true;
     log_job_start(log, &j->job, JOB_LOG_EXTEND, out);
 }
@@ -400,7 +404,7 @@ void log_prepare_start(struct log *log, struct tide_out *out)
         return;
     j->job.run = prepare_run;
     j->dir = log->dir;
-    j->bytes = TIDE_MIN(log->extent, log->segment_cap);
+    j->bytes = log->fed ? TIDE_MIN(log->extent, log->segment_cap) : 0; /* else it rolls by age */
     j->wants_chunk = log->spare_chunk == NULL &&
                      tide_pub64_own(&log->chunks[next / LOG_SEGMENTS_PER_CHUNK %
                                                   LOG_SEGMENT_CHUNKS]) == 0;
@@ -717,8 +721,12 @@ static void on_extended(struct log *log)
     const struct log_extend_job *j = &log->extend_job;
     if (j->segment != log->active)
         return; /* rolled in between; sealing cuts the old file to its size */
+    uint64_t wanted = log->short_by != 0 ? log->short_by : log->extent;
+    uint64_t made = j->to - j->from;
     log->zeroed_end = j->to;
-    log->extent = TIDE_MIN(2 * log->extent, LOG_EXTENT_GROWTH * log->config.preallocate_bytes);
+    if (!j->waited_for && log->short_by == 0) /* the first one and its rest are one */
+        log->extent = TIDE_MIN(2 * log->extent, LOG_EXTENT_GROWTH * log->config.preallocate_bytes);
+    log->short_by = j->waited_for && made < wanted ? wanted - made : 0;
 }
 
 /* Asked for only when there was none. */

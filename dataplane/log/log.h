@@ -69,7 +69,7 @@ struct log_config {
     uint64_t segment_bytes;
     int64_t segment_ms;
     uint32_t index_interval_bytes;
-    uint64_t preallocate_bytes; /* first extent; doubles to 16 times that */
+    uint64_t preallocate_bytes; /* first extent of who is appended to; doubles to 16 times that */
     bool durable;               /* RWF_DSYNC writes */
     /* Below it everything is known to have been committed and to have been here; 0: nothing is known. With durable writes
      * a batch that is not whole there is no torn tail but rot (recovery.h). */
@@ -82,7 +82,7 @@ struct log_config {
 };
 struct log *log_create(const struct log_config *); /* [control] memory only */
 /* [helper] Creates or opens the directory, recovers the tail (truncates what is torn, keeps what
- * is whole, zeroes what it cut), prepares a zeroed active segment. `on_batch` is called for every
+ * is whole, cuts the rest off). Space is zeroed when somebody appends. `on_batch` is called for every
  * batch header of the replayed suffix, in order, so that producer state is rebuilt (from
  * `replay_from`, the offset of the newest snapshot). 0 or -errno with a sentence in error. */
 struct batch_header;

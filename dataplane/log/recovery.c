@@ -12,10 +12,19 @@
  *   4 segments are judged, oldest first, and cut and indexed as the table says
  *   5 the last segment's index files go: it is the active one again. What active.checkpoint vouches
  *     for of it is not read again (checkpoint.h)
- *   6 the active segment is cut behind its end, synced, extended with zeroes, synced
+ *   6 the active segment is cut behind its end, synced; what a crash left zeroed ahead stays, and nothing is
+ *     zeroed here: a start would write an extent for every log that there is
  *   7 leader-epoch-checkpoint is cut to the log's end, or written anew when it was lost
  * A batch counts as long as nothing before it is wrong: length, magic, CRC, the expected base
  * offset, an epoch not below its predecessor's and listed in leader-epoch-checkpoint.
+ *
+ * Why old bytes are never taken for records, although nothing is overwritten here. Behind the end the file holds
+ * zeroes as far as zeroed_end, and ends there. Those in the last block come from the cut: a file that is made shorter
+ * and then longer reads as zeroes between. The others come from segment_zero, which works on a log that is open. So every
+ * change behind the end comes after the sync of the cut, and a power cut cannot bring back what was cut under
+ * what was appended since. A start that was killed before that sync leaves a file that looks cut and may not be; it
+ * ends with the block of its last batch at the latest, hence such a file is cut and synced again by every start. Zeroes
+ * behind that block are believed: they are younger than the sync.
  *
  * Without RWF_DSYNC (ack.durability=memory) a power cut may lose bytes of a rolled segment and keep
  * younger ones of its successor. What is behind the hole cannot be served and goes; other replicas
@@ -655,19 +664,17 @@ static int open_segments(struct recovery *r)
 static int create_first(struct recovery *r)
 {
     char path[LOG_PATH_MAX];
-    uint64_t bytes = r->log->extent;
     r->found = calloc(1, sizeof(*r->found));
     if (r->found == NULL)
         return fail(r, -ENOMEM, "%s", r->log->dir);
     int e = segment_path(path, r->log->dir, r->start, ".log");
-    int file = e != 0 ? e : segment_create(r->fs, r->log->dir, path, bytes);
+    int file = e != 0 ? e : segment_create(r->fs, r->log->dir, path, 0);
     if (file < 0)
         return fail(r, file, "%s: cannot create it", path);
     r->found[0] = (struct found_segment){.s = {.file = file,
                                                .base_offset = r->start,
                                                .next_offset = r->start,
                                                .max_timestamp = -1},
-                                         .file_bytes = (uint32_t)bytes,
                                          .last_epoch = -1,
                                          .end = SEGMENT_END_ZERO};
     r->found_count = 1;
@@ -709,8 +716,9 @@ static int load_last_block(struct recovery *r, const struct found_segment *f)
     return e;
 }
 
-/* Behind the end there are only zeroes afterwards, on the device, up to log->zeroed_end. */
-static int zero_behind(struct recovery *r, const struct found_segment *f)
+/* Behind the end there are only zeroes afterwards, on the device, up to log->zeroed_end, where the file ends: no write makes
+ * it longer. Without any from before that is the end of the last block. */
+static int cut_behind(struct recovery *r, const struct found_segment *f)
 {
     struct log *log = r->log;
     uint64_t from = log_block_ceil(f->s.size);
@@ -718,20 +726,13 @@ static int zero_behind(struct recovery *r, const struct found_segment *f)
     if (f->end == SEGMENT_END_ZERO && f->file_bytes >= from && f->file_bytes % TIDE_BLOCK == 0) {
         log->zeroed_end = TIDE_MIN((uint64_t)f->file_bytes, cap);
         if (log->zeroed_end > from)
-            return 0; /* extended before the crash, and not used */
+            return 0; /* extended before the crash, and not used: behind a sync of the cut */
     }
+    log->zeroed_end = from;
     int e = r->fs->truncate(r->fs->self, f->s.file, f->s.size);
-    if (e == 0)
-        e = r->fs->sync(r->fs->self, f->s.file);
-    if (e != 0)
-        return e;
-    log->zeroed_end = TIDE_MIN(from + log->extent, cap);
-    e = segment_zero(r->fs, f->s.file, from, log->zeroed_end);
-    if (e == -ENOSPC || e == -EDQUOT) {
-        log->zeroed_end = from; /* it can be read; appends wait for space */
-        e = 0;
-    }
-    return e;
+    if (e == 0 && from != f->s.size)
+        e = r->fs->truncate(r->fs->self, f->s.file, from);
+    return e != 0 ? e : r->fs->sync(r->fs->self, f->s.file);
 }
 
 static int settle_active(struct recovery *r)
@@ -739,7 +740,7 @@ static int settle_active(struct recovery *r)
     struct found_segment *f = &r->found[r->found_count - 1];
     int e = forget_index_files(r, f->s.base_offset);
     if (e == 0)
-        e = zero_behind(r, f);
+        e = cut_behind(r, f);
     if (e == 0)
         e = load_last_block(r, f);
     return e != 0 ? fail(r, e, "%s: cannot settle segment %" PRId64, r->log->dir, f->s.base_offset)

@@ -30,8 +30,8 @@ enum recovery_action {
     RECOVER_KEEP,      /* nothing to do */
     RECOVER_INDEX,     /* write its index files again */
     RECOVER_SEAL,      /* cut behind the last batch, write its index files */
-    RECOVER_EXTEND,    /* the active segment: zero behind its end */
-    RECOVER_CUT,       /* the active segment: zero what was behind its end, too */
+    RECOVER_EXTEND,    /* the active segment: goes on behind its end */
+    RECOVER_CUT,       /* the active segment: what was behind its end goes */
     RECOVER_DROP_REST, /* becomes the last; those behind it go, this one is cut */
     RECOVER_REFUSE,    /* corruption below what may have been acknowledged: the log stays closed, until others have it
                         * and it may be repaired */

@@ -283,6 +283,7 @@ void log_truncated(struct log *log)
     log->position = log->written = j->ret_position;
     log->next_offset = log->durable_end = j->ret_end;
     log->zeroed_end = j->ret_zeroed_end;
+    log->short_by = 0;
     log->first_timestamp = j->ret_first_timestamp;
     log->first_wall_ms = log->wall_ms;
     log->checkpoint_at = 0;

@@ -23,7 +23,7 @@ CLIENT6 = 'fd78::100'
 BOOT6 = f'[{BROKER6}]:{PORT}'
 BOOT = f'{BROKER}:{PORT}'
 START_S = 180  # for a start or a stop on a machine that has other things to do
-EXTENT = 256 << 10  # a start zeroes one behind every log
+EXTENT = 256 << 10  # one is zeroed behind every log that is written to
 FULL = os.environ.get('TIDE_FULL') == '1'
 
 

@@ -267,6 +267,14 @@ enum tide_status world_append_once(struct world *w, int32_t count, uint32_t valu
     return append(w, count, value_bytes, timestamp, false);
 }
 
+void world_room(struct world *w, uint32_t bytes, int64_t timestamp)
+{
+    enum tide_status status;
+    while ((status = log_make_room(w->log, &w->time, bytes, timestamp, &w->out)) == TIDE_FULL)
+        world_pump(w);
+    assert_int_equal(status, TIDE_OK);
+}
+
 enum tide_status world_read(struct world *w, struct log_read *r, uint8_t *to, size_t cap,
                             size_t *ret_len)
 {

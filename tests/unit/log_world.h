@@ -72,6 +72,8 @@ enum tide_status world_append(struct world *, int32_t count, uint32_t value_byte
 /* The same without the waiting for room. */
 enum tide_status world_append_once(struct world *, int32_t count, uint32_t value_bytes,
                                    int64_t timestamp);
+/* Waits until so much can be appended. */
+void world_room(struct world *, uint32_t bytes, int64_t timestamp);
 /* Reads until it is answered; copies the bytes to `to`. */
 enum tide_status world_read(struct world *, struct log_read *, uint8_t *to, size_t cap,
                             size_t *ret_len);

@@ -176,6 +176,7 @@ static int64_t fs_pwrite(void *self, int file, const void *buf, size_t len, uint
     if (position + len > f->size)
         resize(f, position + len);
     memcpy(f->bytes + position, buf, len);
+    m->bytes_written += len;
     return (int64_t)len;
 }
 

@@ -44,6 +44,7 @@ struct memory_fs {
     int error;
     int64_t free_bytes; /* -1: no bound; extending beyond it is -ENOSPC */
     unsigned long bytes_read;
+    unsigned long bytes_written;
 };
 
 void memory_fs_init(struct memory_fs *);

@@ -123,7 +123,7 @@ static void test_stamped(void **state)
     size_t n = batch_build(bytes, sizeof(bytes), &record, 1, -1, -1, -1);
     batch_header_parse(bytes, &h);
     tide_rope_push(&rope, unit_exact_mbuf(w->input, bytes, (uint16_t)n));
-    assert_int_equal(log_make_room(w->log, &w->time, (uint32_t)n, 5, &w->out), TIDE_OK);
+    world_room(w, (uint32_t)n, 5);
     assert_int_equal(
         log_append_stamped(w->log, tide_rope_slice(&rope, 0, rope.len), &h, 0, 9, &stamp), TIDE_OK);
     tide_rope_clear(&rope);
@@ -527,6 +527,7 @@ static void test_disk_full_while_sealing(void **state)
     assert_int_equal(world_open(w), 0);
     world_begin_epoch(w, 1);
     unsigned refused = 0;
+    assert_int_equal(world_append(w, 1, 100, w->time.wall_ms), TIDE_OK);
     for (unsigned step = 1; step <= 12; step++) {
         w->hold_jobs = true;
         while (w->log->position == 0)
@@ -571,8 +572,9 @@ static void test_disk_full(void **state)
     struct world *w = *state;
     assert_int_equal(world_open(w), 0);
     world_begin_epoch(w, 1);
+    assert_int_equal(world_append(w, 1, 3000, 0), TIDE_OK);
     w->disk->free_bytes = 0;
-    unsigned n = 0;
+    unsigned n = 1;
     while (world_append(w, 1, 3000, 0) == TIDE_OK)
         n++;
     assert_true(n >= 4 && n < 10);
@@ -925,8 +927,7 @@ static void test_lookup_in_compressed_batch(void **state)
     batch_header_parse(bytes, &h);
     assert_int_equal(world_open(w), 0);
     tide_rope_push(&rope, unit_exact_mbuf(w->input, bytes, (uint16_t)n));
-    assert_int_equal(log_make_room(w->log, &w->time, (uint32_t)n, h.max_timestamp, &w->out),
-                     TIDE_OK);
+    world_room(w, (uint32_t)n, h.max_timestamp);
     assert_int_equal(log_append(w->log, tide_rope_slice(&rope, 0, rope.len), &h, 0, 2), TIDE_OK);
     tide_rope_clear(&rope);
     for (int flushed = 0; flushed < 2; flushed++) {

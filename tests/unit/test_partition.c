@@ -229,13 +229,18 @@ static void test_memory_durability_counts_at_once(void **state)
 static void test_nothing_is_taken_before_the_epoch_is_durable(void **state)
 {
     struct partition_appended a;
-    assert_int_equal(open_partition(), 0);
-    adopt_and_lead(1, 1);
-    assert_true(partition_has_work(p));
-    assert_int_equal(append_once(build(1, -1, -1, -1), &plain, &a), TIDE_FULL);
-    assert_int_equal(look().log_end, 0);
+    start(1, 1);
+    assert_int_equal(append(build(1, -1, -1, -1), &plain).error, 0); /* there is zeroed space from now on */
     pump();
-    assert_int_equal(append_once(build(1, -1, -1, -1), &plain, &a), TIDE_OK);
+    struct mail_role role = role_of(0, EPOCH + 1, 1, 1, 1);
+    struct partition_append how = plain;
+    how.leader_epoch = EPOCH + 1;
+    assert_true(partition_become(p, &w.time, &role, &w.out));
+    assert_true(partition_has_work(p));
+    assert_int_equal(append_once(build(1, -1, -1, -1), &how, &a), TIDE_FULL);
+    assert_int_equal(look().log_end, 1);
+    pump();
+    assert_int_equal(append_once(build(1, -1, -1, -1), &how, &a), TIDE_OK);
     assert_int_equal(a.error, 0);
 }
 
@@ -699,8 +704,9 @@ static void test_retention(void **state)
 static void test_a_full_disk_refuses_and_recovers(void **state)
 {
     start(1, 1);
+    assert_int_equal(append(build(20, 7, 0, 0), &plain).error, 0);
     w.disk->free_bytes = 0;
-    int64_t n = 0;
+    int64_t n = 20;
     struct partition_appended a;
     while ((a = append(build(20, 7, 0, (int32_t)n), &plain)).error == 0)
         n += 20;
@@ -725,6 +731,26 @@ static void test_a_full_disk_refuses_and_recovers(void **state)
     assert_int_equal(a.base_offset, n);
     pump();
     assert_int_equal(look().high_watermark, n + 20);
+}
+
+/* A partition that was empty when the disk filled says so to its first append, and loses nothing by it. */
+static void test_a_full_disk_at_the_first_append(void **state)
+{
+    start(1, 1);
+    w.disk->free_bytes = 0;
+    struct partition_appended a = append(build(20, 7, 0, 0), &plain);
+    assert_int_equal(a.error, KAFKA_KAFKA_STORAGE_ERROR);
+    assert_string_equal(a.message, "the disk is full");
+    assert_false(look().failed);
+    assert_true(look().leader);
+    assert_int_equal(look().log_end, 0);
+    w.disk->free_bytes = -1;
+    w.time.now_ns += TIDE_NS_PER_S;
+    pump();
+    a = append(build(20, 7, 0, 0), &plain); /* its sequence was not used */
+    assert_int_equal(a.error, 0);
+    assert_false(a.duplicate);
+    assert_int_equal(a.base_offset, 0);
 }
 
 /* The wall clock went back by a year over a restart, and comes forward again: nothing is thrown away for
@@ -861,6 +887,7 @@ int main(void)
         TEST(test_snapshots_are_made_while_it_runs),
         TEST(test_retention),
         TEST(test_a_full_disk_refuses_and_recovers),
+        TEST(test_a_full_disk_at_the_first_append),
         TEST(test_a_clock_that_went_back),
         TEST(test_a_failed_write),
         TEST(test_a_write_that_took_nothing),

@@ -75,6 +75,157 @@ static void test_exactly_one_row_fits(void **state)
         assert_true(used[i] != 0);
 }
 
+/* ---- what a start costs ---- */
+
+enum { MANY = 200, MANY_PER_DISK = 50, EXTENT = 4 << 20 };
+
+static void open_one(struct world *w, int i, struct log **ret)
+{
+    char dir[32];
+    struct log_config config = w->config;
+    snprintf(dir, sizeof(dir), "/data/many-%d", i);
+    config.dir = dir;
+    config.segment_bytes = 64 << 20;
+    config.preallocate_bytes = EXTENT;
+    *ret = log_create(&config);
+    assert_non_null(*ret);
+    assert_int_equal(log_open(*ret, &w->disk->fs, 0, NULL, NULL, w->error, sizeof(w->error)), 0);
+    log_check(*ret);
+}
+
+/* Bytes that are written when so many logs are opened and closed again. */
+static unsigned long written_by_start(struct world *w)
+{
+    static struct log *logs[MANY_PER_DISK];
+    unsigned long before = w->disk->bytes_written;
+    for (int i = 0; i < MANY_PER_DISK; i++)
+        open_one(w, i, &logs[i]);
+    for (int i = 0; i < MANY_PER_DISK; i++) {
+        assert_int_equal(log_close(logs[i], &w->disk->fs), 0);
+        log_destroy(logs[i]);
+    }
+    return w->disk->bytes_written - before;
+}
+
+/* Nobody has appended: nothing is zeroed for any of them, neither at their first start nor at a later one. */
+static void test_a_start_zeroes_nothing(void **state)
+{
+    struct world *w = *state;
+    unsigned long first = 0, later = 0;
+    for (int done = 0; done < MANY; done += MANY_PER_DISK) {
+        memory_fs_deinit(w->disk);
+        memory_fs_init(w->disk);
+        first += written_by_start(w);
+        later += written_by_start(w);
+    }
+    print_message("%d empty logs: %lu bytes written when they are made, %lu at a later start\n", MANY, first, later);
+    assert_in_range(first, 1, MANY * 100); /* partition.metadata */
+    assert_in_range(later, 0, MANY * 10); /* leader-epoch-checkpoint */
+}
+
+static void open_with_large_extents(struct world *w)
+{
+    w->config.segment_bytes = 64 << 20;
+    w->config.preallocate_bytes = EXTENT;
+    assert_int_equal(world_open(w), 0);
+}
+
+/* The first append asks at once, and waits for a piece; the rest of the extent comes while it goes on. */
+static void test_the_first_append_waits_for_a_piece(void **state)
+{
+    struct world *w = *state;
+    open_with_large_extents(w);
+    world_begin_epoch(w, 1);
+    assert_false(log_has_work(w->log));
+    w->hold_jobs = true;
+    assert_int_equal(world_append_once(w, 1, 1000, 0), TIDE_FULL);
+    world_pump(w);
+    assert_int_equal(w->job_count, 1);
+    assert_ptr_equal(w->jobs[0], &w->log->extend_job.job);
+    assert_int_equal(w->log->extend_job.to - w->log->extend_job.from, LOG_PIECE_BYTES);
+    unsigned long before = w->disk->bytes_written;
+    w->jobs[0]->run(w->jobs[0], &w->disk->fs);
+    log_on_job(w->log, w->jobs[0]);
+    w->job_count = 0;
+    assert_int_equal(w->disk->bytes_written - before, LOG_PIECE_BYTES);
+    assert_true(log_wants_retry(w->log));
+    assert_int_equal(world_append_once(w, 1, 1000, 0), TIDE_OK);
+    w->hold_jobs = false;
+    assert_true(log_has_work(w->log));
+    world_pump(w);
+    assert_int_equal(w->log->zeroed_end, EXTENT); /* and not more: a small topic stays small */
+    assert_int_equal(w->log->extent, EXTENT);
+    assert_int_equal(w->counters.values[COUNTER_log_zero_waits], 1);
+    while (w->log->position <= EXTENT / 2) {
+        assert_int_equal(w->log->zeroed_end, EXTENT);
+        assert_int_equal(world_append_once(w, 1, 8000, 0), TIDE_OK);
+        world_pump(w);
+    }
+    assert_int_equal(w->log->zeroed_end, 2 * EXTENT);
+    assert_int_equal(w->log->extent, 2 * EXTENT);
+    world_check_all(w, 0, world_model_end(w));
+}
+
+/* After a clean stop a log with records waits for its first append as well; after a kill it has what was zeroed. */
+static void test_space_after_a_start(void **state)
+{
+    struct world *w = *state;
+    open_with_large_extents(w);
+    world_begin_epoch(w, 1);
+    assert_int_equal(world_append(w, 1, 1000, 0), TIDE_OK);
+    world_flush(w);
+    world_crash(w, NULL);
+    unsigned long before = w->disk->bytes_written;
+    open_with_large_extents(w);
+    assert_int_equal(w->disk->bytes_written, before);
+    assert_int_equal(w->log->zeroed_end, EXTENT);
+    assert_int_equal(world_append_once(w, 1, 1000, 0), TIDE_OK);
+    world_flush(w);
+    assert_int_equal(world_close(w), 0);
+    uint64_t size = w->batches[0].size + w->batches[1].size;
+    assert_int_equal(file(w, FIRST ".log")->size, size);
+    before = w->disk->bytes_written;
+    open_with_large_extents(w);
+    assert_string_equal(log_recovery_label(w->log), "clean end");
+    assert_false(log_has_work(w->log));
+    world_flush(w);
+    assert_int_equal(w->disk->bytes_written, before);
+    assert_int_equal(w->log->zeroed_end, TIDE_BLOCK);
+    assert_int_equal(file(w, FIRST ".log")->size, TIDE_BLOCK); /* no write makes it longer */
+    assert_int_equal(world_append_once(w, 1, 100, 0), TIDE_OK); /* into the block that is not full */
+    assert_int_equal(world_append_once(w, 1, 8000, 0), TIDE_FULL);
+    world_pump(w);
+    assert_int_equal(world_append_once(w, 1, 8000, 0), TIDE_OK);
+    world_flush(w);
+    world_check_all(w, 0, world_model_end(w));
+    world_crash(w, NULL);
+    open_with_large_extents(w);
+    assert_int_equal(log_next_offset(w->log), world_model_end(w));
+    world_check_all(w, 0, world_model_end(w));
+}
+
+/* What is too old goes although nobody appends: the segment that follows it is as empty as the log. */
+static void test_an_idle_log_that_rolls_by_age(void **state)
+{
+    struct world *w = *state;
+    open_with_large_extents(w);
+    world_begin_epoch(w, 1);
+    assert_int_equal(world_append(w, 1, 1000, 1000), TIDE_OK);
+    world_flush(w);
+    assert_int_equal(world_close(w), 0);
+    open_with_large_extents(w);
+    unsigned long before = w->disk->bytes_written;
+    struct log_retention r = {.now_ms = 1000000, .ms = 1000, .bytes = -1, .limit = 1};
+    log_retention_roll(w->log, &r);
+    world_flush(w);
+    assert_int_equal(log_active_base(w->log), 1);
+    assert_in_range(w->disk->bytes_written - before, 0, 1000);
+    assert_int_equal(world_append(w, 1, 1000, 1000000), TIDE_OK);
+    world_flush(w);
+    assert_int_equal(w->log->zeroed_end, EXTENT);
+    world_check_all(w, 0, 2);
+}
+
 /* ---- single cases ---- */
 
 /* Power goes while the last write is on its way: any number of its sectors, at any batch size. */
@@ -168,6 +319,53 @@ static void test_torn_tail_at_every_byte(void **state)
     world_forget(w, 2);
     assert_int_equal(world_open(w), 0);
     world_check_all(w, 0, 2);
+}
+
+/* A whole batch stands behind one that is torn, and what takes the torn one's place is as long: were the old bytes still there, or
+ * did they come back with a power cut, the log would go on with them. Every operation of the start that cuts them is the last once. */
+static void test_old_bytes_are_never_records(void **state)
+{
+    struct world *w = *state;
+    bool opened = false;
+    for (unsigned nth = 1; !opened; nth++) {
+        memory_fs_deinit(w->disk);
+        memory_fs_init(w->disk);
+        world_forget(w, 0);
+        assert_int_equal(world_open(w), 0);
+        world_begin_epoch(w, 1);
+        assert_int_equal(world_append(w, 1, 1000, 0), TIDE_OK);
+        uint32_t size = w->batches[0].size;
+        uint32_t rest = TIDE_BLOCK - size - (size - 1000);
+        assert_int_equal(world_append(w, 1, rest, 0), TIDE_OK);
+        assert_int_equal(size + w->batches[1].size, TIDE_BLOCK);
+        assert_int_equal(world_append(w, 1, 500, 0), TIDE_OK);
+        world_flush(w);
+        world_crash(w, NULL);
+        uint8_t bytes[16384];
+        memcpy(bytes, file(w, FIRST ".log")->bytes, sizeof(bytes));
+        bytes[size + 100] ^= 1;
+        put(w, FIRST ".log", bytes, sizeof(bytes));
+        w->disk->fail_at = w->disk->operations + nth;
+        w->disk->dead_from_there = true;
+        w->disk->error = -EIO;
+        opened = world_open(w) == 0;
+        w->disk->fail_at = 0;
+        w->disk->dead_from_there = false;
+        if (!opened)
+            assert_int_equal(world_open(w), 0);
+        assert_int_equal(log_next_offset(w->log), 1);
+        world_forget(w, 1);
+        w->hold_jobs = true; /* none may sync the file */
+        assert_int_equal(world_append_once(w, 1, rest, 0), TIDE_OK);
+        world_flush(w);
+        assert_int_equal(log_durable_end(w->log), 2);
+        w->hold_jobs = false;
+        world_crash(w, NULL);
+        assert_int_equal(world_open(w), 0);
+        assert_int_equal(log_next_offset(w->log), 2);
+        world_check_all(w, 0, 2);
+        world_crash(w, NULL);
+    }
 }
 
 static void test_flipped_bit_ends_the_log(void **state)
@@ -770,7 +968,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exactly_one_row_fits),
         cmocka_unit_test_setup_teardown(test_torn_tail_at_every_sector, start, stop),
+        cmocka_unit_test_setup_teardown(test_a_start_zeroes_nothing, start, stop),
+        cmocka_unit_test_setup_teardown(test_the_first_append_waits_for_a_piece, start, stop),
+        cmocka_unit_test_setup_teardown(test_space_after_a_start, start, stop),
+        cmocka_unit_test_setup_teardown(test_an_idle_log_that_rolls_by_age, start, stop),
         cmocka_unit_test_setup_teardown(test_torn_tail_at_every_byte, start, stop),
+        cmocka_unit_test_setup_teardown(test_old_bytes_are_never_records, start, stop),
         cmocka_unit_test_setup_teardown(test_flipped_bit_ends_the_log, start, stop),
         cmocka_unit_test_setup_teardown(test_epochs_against_the_checkpoint, start, stop),
         cmocka_unit_test_setup_teardown(test_epoch_begun_behind_the_recovered_end, start, stop),
