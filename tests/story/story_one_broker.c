@@ -168,7 +168,7 @@ static void the_power_goes_before_the_answer(void **state)
 {
     struct story *s = one_broker();
     story_sends_numbered(s, "ann", 0, "red");
-    story_passes(s, 0.8);
+    story_passes(s, 0.9); /* a tenth is the helper that zeroes space for the first append */
     story_loses_power(s, 1);
     story_boots(s, 1);
     story_leads(s, 1);
@@ -181,7 +181,7 @@ static void the_power_goes_before_the_answer(void **state)
                   "   0  the power of broker 1 goes\n"
                   "   0  broker 1 boots: its log ends at 1\n"
                   "   0  broker 1 leads epoch 2\n"
-                  "   0  broker 1: committed is all below 1\n"
+                  "   1  broker 1: committed is all below 1\n"
                   "   2  ann sends red with acks=all\n"
                   "   2  ann hears: red is at 0\n");
     story_end(s);
