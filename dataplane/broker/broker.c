@@ -56,6 +56,7 @@ static void init_lists(struct broker *b)
 struct broker *broker_create(const struct broker_config *config)
 {
     static _Atomic unsigned brokers;
+    static struct trace off; /* nobody ever turns it on */
     struct broker *b = zeroed(1, sizeof(*b));
     char name[RTE_MEMPOOL_NAMESIZE];
     if (b == NULL)
@@ -63,6 +64,7 @@ struct broker *broker_create(const struct broker_config *config)
     b->config = *config;
     b->settings = config->settings;
     b->counters = config->counters;
+    b->trace = config->trace != NULL ? config->trace : &off;
     b->requests = zeroed(config->requests_max, sizeof(*b->requests));
     b->free_requests = zeroed(config->requests_max, sizeof(*b->free_requests));
     b->heap = zeroed(config->requests_max, sizeof(*b->heap));
@@ -335,6 +337,11 @@ void home_moved(struct broker *b, struct partition *p, struct tide_out *out)
     uint32_t slot = partition_slot(p);
     if (!partition_take_moved(p))
         return;
+    if (trace_has(b->trace, slot)) {
+        struct partition_look look;
+        partition_look(p, &look);
+        trace_now(b, TRACE_MARK, slot, look.high_watermark, -1);
+    }
     tide_fence(); /* published before the interest is read: pairs with wait_add */
     for (uint32_t core = 0; core < b->config.office->core_count; core++) {
         if (core == b->config.core || !partition_has_interest(p, core))
@@ -684,6 +691,14 @@ void broker_on_mail(struct broker *b, const struct tide_time *t, struct tide_mai
 
 /* ---- completions ------------------------------------------------------------------------------- */
 
+static void trace_written(struct broker *b, struct partition *p)
+{
+    const struct log_written w = log_last_written(partition_log(p));
+    if (w.done_ns >= b->time.now_ns) /* the completion was that of a write, and a good one */
+        trace_write(b->trace, b->config.core, &(struct trace_event){.kind = TRACE_WRITE, .slot = partition_slot(p), .end = w.end,
+                                                                           .since_ns = w.begun_ns, .at_ns = w.done_ns});
+}
+
 void broker_on_disk(struct broker *b, const struct tide_time *t, const struct disk_done *done,
                     struct tide_out *out)
 {
@@ -697,6 +712,8 @@ void broker_on_disk(struct broker *b, const struct tide_time *t, const struct di
         if (!TIDE_EXPECT(p != NULL))
             return;
         partition_on_disk(p, t, done, out);
+        if (trace_has(b->trace, slot))
+            trace_written(b, p);
         slot_dirty(b, slot);
         home_moved(b, p, out);
         return;

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "broker/stages.h"
+#include "broker/trace.h"
 #include "log/log.h"
 #include "tidemark/grace.h"
 #include "tidemark/counters.h"
@@ -54,6 +55,7 @@ struct broker_config {
     uint32_t mails_max;
     struct rte_mempool *peer_pool;     /* small blocks: messages of peer streams */
     struct tide_grace grace;           /* over the quiet points of all cores; zero: there are no others */
+    struct trace *trace;               /* of all cores; NULL: requests are not traced */
     const struct tide_settings *settings;
     uint64_t random;                   /* for the ids of fetch sessions */
     uint64_t seed;                     /* of what nobody shall guess: ids of group members */

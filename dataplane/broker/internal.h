@@ -113,6 +113,8 @@ struct request {
             bool failed;      /* some entry failed (acks=0: close) */
             bool complete;    /* every entry is on its way */
             bool appended_here; /* some entry, without a letter */
+            uint32_t slowest_slot; /* of the entry whose mark was reached last, and what it waited for */
+            int64_t slowest_end;
         } produce;
         struct {
             int32_t min_bytes;
@@ -259,6 +261,9 @@ struct unsent {
     struct link in_list;
     uint64_t end; /* of `emitted` of its session */
     bool is_fetch;
+    int16_t acks;
+    uint32_t slot; /* of the slowest partition */
+    int64_t slowest_end;
     uint64_t stamps[STAMP_COUNT];
 };
 
@@ -320,6 +325,7 @@ struct broker {
     bool receive_low;
     bool quiesced;
     struct tide_counters *counters;
+    struct trace *trace; /* one that is off, when requests are not traced */
 
     struct request *requests;
     uint32_t *free_requests;
@@ -366,6 +372,14 @@ struct broker {
     struct link unsent;       /* sessions whose responses may have gone */
     struct link unsent_later; /* they are looked at in the next turn */
 };
+
+/* Something happened to a partition until now: to everything below `end`. */
+static inline void trace_now(struct broker *b, enum trace_kind kind, uint32_t slot, int64_t end, int32_t broker)
+{
+    if (trace_has(b->trace, slot))
+        trace_write(b->trace, b->config.core,
+                    &(struct trace_event){.kind = (uint8_t)kind, .slot = slot, .end = end, .at_ns = tide_now_ns(&b->time), .broker = broker});
+}
 
 /* What time it is within the turn, for stamps. */
 static inline uint64_t stage_now(struct broker *b)

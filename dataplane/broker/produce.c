@@ -24,6 +24,8 @@ static void entry_succeeded(struct request *r, struct produce_entry *e)
 {
     e->done = true;
     r->produce.waiting--;
+    r->produce.slowest_slot = partition_slot(e->target);
+    r->produce.slowest_end = e->waiter.end;
 }
 
 /* ---- reading the request ---------------------------------------------------------------------- */
@@ -138,11 +140,11 @@ static void take_result(struct broker *b, struct request *r, struct produce_entr
     e->base_offset = a->base_offset;
     e->log_append_time_ms = a->log_append_time_ms;
     e->appended = true;
+    e->waiter.end = a->end_offset;
     if (r->produce.acks == 0) {
         entry_succeeded(r, e);
         return;
     }
-    e->waiter.end = a->end_offset;
     e->waiter.leader_epoch = a->leader_epoch;
     wait_add(b, &e->waiter, kind, p);
     partition_look(p, &look);

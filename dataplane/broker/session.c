@@ -268,6 +268,16 @@ void session_run(struct session *s, struct tide_out *out)
 
 /* ---- what has gone, for the stages ---- */
 
+static void produce_is_over(struct broker *b, int16_t acks, uint32_t slot, int64_t end, uint64_t stamps[STAMP_COUNT], enum stage_stamp last)
+{
+    stages_count(&b->stages, stamps, last);
+    if (!trace_has(b->trace, slot) || stamps[last] - stamps[STAMP_RECEIVED] < b->trace->wish.slower_ns)
+        return;
+    struct trace_event e = {.kind = TRACE_REQUEST, .acks = acks, .slot = slot, .end = end};
+    memcpy(e.stamps, stamps, ((unsigned)last + 1) * sizeof(stamps[0]));
+    trace_write(b->trace, b->config.core, &e);
+}
+
 static void unsent_add(struct session *s, const struct request *r)
 {
     struct broker *b = s->broker;
@@ -280,6 +290,11 @@ static void unsent_add(struct session *s, const struct request *r)
     link_remove(&u->in_list);
     u->end = s->emitted;
     u->is_fetch = r->api_key == KAFKA_API_FETCH;
+    if (!u->is_fetch) {
+        u->acks = r->produce.acks;
+        u->slot = r->produce.slowest_slot;
+        u->slowest_end = r->produce.slowest_end;
+    }
     memcpy(u->stamps, r->stamps, sizeof(u->stamps));
     link_append(&s->unsent, &u->in_list);
     if (!link_is_listed(&s->in_unsent))
@@ -299,7 +314,7 @@ void session_on_transmitted(struct session *s, uint64_t now_ns, uint64_t bytes)
         if (u->is_fetch)
             stages_count_fetch(&b->stages, u->stamps);
         else
-            stages_count(&b->stages, u->stamps, STAMP_TRANSMITTED);
+            produce_is_over(b, u->acks, u->slot, u->slowest_end, u->stamps, STAMP_TRANSMITTED);
         link_remove(&u->in_list);
         link_append(&b->free_unsent, &u->in_list);
     }
@@ -321,7 +336,7 @@ static void stamp_emitted(struct session *s, struct request *r)
     struct broker *b = s->broker;
     bool is_produce = r->api_key == KAFKA_API_PRODUCE && !r->produce.failed && r->produce.complete;
     if (is_produce && r->silent) {
-        stages_count(&b->stages, r->stamps, STAMP_APPENDED);
+        produce_is_over(b, 0, r->produce.slowest_slot, r->produce.slowest_end, r->stamps, STAMP_APPENDED);
     } else if (is_produce || r->api_key == KAFKA_API_FETCH) {
         r->stamps[STAMP_EMITTED] = stage_now(b);
         unsent_add(s, r);

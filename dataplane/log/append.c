@@ -380,6 +380,11 @@ bool log_has_work(const struct log *log)
            (prepare_is_due(log) && !log->prepare_job.out);
 }
 
+struct log_written log_last_written(const struct log *log)
+{
+    return log->last_written;
+}
+
 bool log_on_disk(struct log *log, const struct disk_done *done, struct tide_out *out)
 {
     struct log_write *w = &log->write;
@@ -400,8 +405,9 @@ bool log_on_disk(struct log *log, const struct disk_done *done, struct tide_out 
         log->written = (uint32_t)(w->start + (uint64_t)done->result);
     } else {
         log->written = (uint32_t)w->end;
-        tide_histogram_add(&log->core->stages[LOG_STAGE_WRITE], tide_now_ns(&log->core->time) - w->begun_ns);
         log->durable_end = TIDE_MAX(log->durable_end, w->durable_offset);
+        log->last_written = (struct log_written){w->begun_ns, tide_now_ns(&log->core->time), log->durable_end};
+        tide_histogram_add(&log->core->stages[LOG_STAGE_WRITE], log->last_written.done_ns - w->begun_ns);
     }
     written_advance(log);
     log->retry = true;

@@ -231,6 +231,7 @@ struct log {
     int64_t first_wall_ms;   /* wall clock at its first append */
     int64_t wall_ms;
     uint64_t now_ns;
+    struct log_written last_written;
     uint64_t unwritten_ns;   /* since when the oldest batch waits that no write has; 0: none does */
     uint64_t space_retry_ns; /* the disk was full: no job before this */
     bool space_missing;

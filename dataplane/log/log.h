@@ -155,6 +155,12 @@ bool log_has_work(const struct log *);
  * again for the rest; a failed or nonsensical one moves the log to FAILED (P11), and nothing is
  * written after it. Stale generations are ignored. */
 bool log_on_disk(struct log *, const struct disk_done *, struct tide_out *out);
+/* [home] The last write of it that was done: when, and which offset ends what is durable since. All 0: none. */
+struct log_written {
+    uint64_t begun_ns, done_ns;
+    int64_t end;
+};
+struct log_written log_last_written(const struct log *);
 int64_t log_durable_end(const struct log *); /* offset: every batch below is on the device */
 void log_on_job(struct log *, struct tide_job *);
 bool log_is_failed(const struct log *);

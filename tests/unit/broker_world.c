@@ -34,7 +34,8 @@ static void make_core(struct broker_world *w, uint32_t i)
     assert_non_null(c->log_core);
     struct broker_config b = {.core = i, .office = w->office, .publication = &w->publication, .log_core = c->log_core,
                               .counters = &c->counters, .request_pool = bw_request_pool, .response_pool = bw_response_pool,
-                              .requests_max = 80, .sessions_max = 16, .mails_max = 63, .settings = &w->settings, .seed = 1 + i};
+                              .requests_max = 80, .sessions_max = 16, .mails_max = 63, .settings = &w->settings, .seed = 1 + i,
+                              .trace = &w->trace};
     c->broker = broker_create(&b);
     assert_non_null(c->broker);
 }

@@ -33,6 +33,7 @@ struct broker_world {
     struct tide_settings settings;
     struct post_office *office;
     struct tide_publication publication;
+    struct trace trace;
     struct tide_view view;
     struct view_broker view_broker;
     struct view_topic topics[2]; /* sorted by name: with groups their topic comes first */
