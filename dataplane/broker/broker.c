@@ -337,11 +337,8 @@ void home_moved(struct broker *b, struct partition *p, struct tide_out *out)
     uint32_t slot = partition_slot(p);
     if (!partition_take_moved(p))
         return;
-    if (trace_has(b->trace, slot)) {
-        struct partition_look look;
-        partition_look(p, &look);
-        trace_now(b, TRACE_MARK, slot, look.high_watermark, -1);
-    }
+    if (trace_has(b->trace, slot))
+        trace_mark(b, p);
     tide_fence(); /* published before the interest is read: pairs with wait_add */
     for (uint32_t core = 0; core < b->config.office->core_count; core++) {
         if (core == b->config.core || !partition_has_interest(p, core))
@@ -690,14 +687,6 @@ void broker_on_mail(struct broker *b, const struct tide_time *t, struct tide_mai
 }
 
 /* ---- completions ------------------------------------------------------------------------------- */
-
-static void trace_written(struct broker *b, struct partition *p)
-{
-    const struct log_written w = log_last_written(partition_log(p));
-    if (w.done_ns >= b->time.now_ns) /* the completion was that of a write, and a good one */
-        trace_write(b->trace, b->config.core, &(struct trace_event){.kind = TRACE_WRITE, .slot = partition_slot(p), .end = w.end,
-                                                                           .since_ns = w.begun_ns, .at_ns = w.done_ns});
-}
 
 void broker_on_disk(struct broker *b, const struct tide_time *t, const struct disk_done *done,
                     struct tide_out *out)

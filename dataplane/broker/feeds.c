@@ -284,7 +284,8 @@ void feeds_on_ack(struct broker *b, struct peer *p, const struct peer_ack *a)
         stage_feed_acknowledged(&s->timed, stages_follower(&b->stages, p->broker_id), stage_now(b), durable ? a->durable_end : a->log_end);
         uint32_t home = partition_home(s->partition);
         uint32_t slot = partition_slot(s->partition);
-        trace_now(b, TRACE_ACKNOWLEDGED, slot, durable ? a->durable_end : a->log_end, p->broker_id);
+        if (trace_has(b->trace, slot))
+            trace_message(b, TRACE_ACKNOWLEDGED, slot, durable ? a->durable_end : a->log_end, p->broker_id);
         if (home == b->config.core)
             slot_dirty(b, slot);
         else
@@ -383,7 +384,8 @@ static void push_one(struct broker *b, struct feeding *s, struct tide_out *out, 
         }
         stage_feed_sent(&s->timed, stages_follower(&b->stages, p->broker_id), stage_now(b), s->feed.next_offset,
                         s->feed.next_offset >= marks.log_end);
-        trace_now(b, TRACE_SENT, partition_slot(s->partition), s->feed.next_offset, p->broker_id);
+        if (trace_has(b->trace, partition_slot(s->partition)))
+            trace_message(b, TRACE_SENT, partition_slot(s->partition), s->feed.next_offset, p->broker_id);
         peer_ready(p);
         wants_push(s); /* behind the others */
         break;

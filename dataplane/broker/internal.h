@@ -113,8 +113,8 @@ struct request {
             bool failed;      /* some entry failed (acks=0: close) */
             bool complete;    /* every entry is on its way */
             bool appended_here; /* some entry, without a letter */
-            uint32_t slowest_slot; /* of the entry whose mark was reached last, and what it waited for */
-            int64_t slowest_end;
+            uint32_t slowest_slot; /* of the entry whose mark was reached last, and what it waited for, ... */
+            int64_t slowest_end;   /* ... for traces; 0: nobody traced then */
         } produce;
         struct {
             int32_t min_bytes;
@@ -373,13 +373,12 @@ struct broker {
     struct link unsent_later; /* they are looked at in the next turn */
 };
 
-/* Something happened to a partition until now: to everything below `end`. */
-static inline void trace_now(struct broker *b, enum trace_kind kind, uint32_t slot, int64_t end, int32_t broker)
-{
-    if (trace_has(b->trace, slot))
-        trace_write(b->trace, b->config.core,
-                    &(struct trace_event){.kind = (uint8_t)kind, .slot = slot, .end = end, .at_ns = tide_now_ns(&b->time), .broker = broker});
-}
+/* What is written while somebody traces. Off the road of all others, registers and stack included. */
+#define TRACE_COLD __attribute__((cold, noinline))
+TRACE_COLD void trace_message(struct broker *, enum trace_kind, uint32_t slot, int64_t end, int32_t broker); /* until now, to everything below `end` */
+TRACE_COLD void trace_mark(struct broker *, struct partition *);
+TRACE_COLD void trace_written(struct broker *, struct partition *);
+TRACE_COLD void trace_request(struct broker *, int16_t acks, uint32_t slot, int64_t end, const uint64_t stamps[STAMP_COUNT], enum stage_stamp last);
 
 /* What time it is within the turn, for stamps. */
 static inline uint64_t stage_now(struct broker *b)

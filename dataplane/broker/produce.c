@@ -20,12 +20,14 @@ static void entry_failed(struct request *r, struct produce_entry *e, int16_t err
     r->produce.waiting--;
 }
 
-static void entry_succeeded(struct request *r, struct produce_entry *e)
+static void entry_succeeded(const struct broker *b, struct request *r, struct produce_entry *e)
 {
     e->done = true;
     r->produce.waiting--;
-    r->produce.slowest_slot = partition_slot(e->target);
-    r->produce.slowest_end = e->waiter.end;
+    if (trace_is_on(b->trace)) {
+        r->produce.slowest_slot = partition_slot(e->target);
+        r->produce.slowest_end = e->waiter.end;
+    }
 }
 
 /* ---- reading the request ---------------------------------------------------------------------- */
@@ -142,7 +144,7 @@ static void take_result(struct broker *b, struct request *r, struct produce_entr
     e->appended = true;
     e->waiter.end = a->end_offset;
     if (r->produce.acks == 0) {
-        entry_succeeded(r, e);
+        entry_succeeded(b, r, e);
         return;
     }
     e->waiter.leader_epoch = a->leader_epoch;
@@ -179,7 +181,7 @@ void produce_on_mark(struct broker *b, struct waiter *w, const struct partition_
     else if (kind == WAIT_HIGH_WATERMARK && !look->min_isr_met)
         entry_failed(r, e, KAFKA_NOT_ENOUGH_REPLICAS_AFTER_APPEND);
     else if (reached >= w->end)
-        entry_succeeded(r, e);
+        entry_succeeded(b, r, e);
     else
         TIDE_ASSERT(!"a waiter is looked at only when its mark is reached or lost");
     produce_try_respond(b, r);

@@ -268,16 +268,6 @@ void session_run(struct session *s, struct tide_out *out)
 
 /* ---- what has gone, for the stages ---- */
 
-static void produce_is_over(struct broker *b, int16_t acks, uint32_t slot, int64_t end, uint64_t stamps[STAMP_COUNT], enum stage_stamp last)
-{
-    stages_count(&b->stages, stamps, last);
-    if (!trace_has(b->trace, slot) || stamps[last] - stamps[STAMP_RECEIVED] < b->trace->wish.slower_ns)
-        return;
-    struct trace_event e = {.kind = TRACE_REQUEST, .acks = acks, .slot = slot, .end = end};
-    memcpy(e.stamps, stamps, ((unsigned)last + 1) * sizeof(stamps[0]));
-    trace_write(b->trace, b->config.core, &e);
-}
-
 static void unsent_add(struct session *s, const struct request *r)
 {
     struct broker *b = s->broker;
@@ -314,7 +304,9 @@ void session_on_transmitted(struct session *s, uint64_t now_ns, uint64_t bytes)
         if (u->is_fetch)
             stages_count_fetch(&b->stages, u->stamps);
         else
-            produce_is_over(b, u->acks, u->slot, u->slowest_end, u->stamps, STAMP_TRANSMITTED);
+            stages_count(&b->stages, u->stamps, STAMP_TRANSMITTED);
+        if (trace_has(b->trace, u->slot) && !u->is_fetch)
+            trace_request(b, u->acks, u->slot, u->slowest_end, u->stamps, STAMP_TRANSMITTED);
         link_remove(&u->in_list);
         link_append(&b->free_unsent, &u->in_list);
     }
@@ -336,7 +328,9 @@ static void stamp_emitted(struct session *s, struct request *r)
     struct broker *b = s->broker;
     bool is_produce = r->api_key == KAFKA_API_PRODUCE && !r->produce.failed && r->produce.complete;
     if (is_produce && r->silent) {
-        produce_is_over(b, 0, r->produce.slowest_slot, r->produce.slowest_end, r->stamps, STAMP_APPENDED);
+        stages_count(&b->stages, r->stamps, STAMP_APPENDED);
+        if (trace_has(b->trace, r->produce.slowest_slot))
+            trace_request(b, 0, r->produce.slowest_slot, r->produce.slowest_end, r->stamps, STAMP_APPENDED);
     } else if (is_produce || r->api_key == KAFKA_API_FETCH) {
         r->stamps[STAMP_EMITTED] = stage_now(b);
         unsent_add(s, r);

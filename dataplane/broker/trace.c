@@ -29,6 +29,7 @@ enum tide_status trace_on(struct trace *t, unsigned cores, const struct trace_wi
                 free(t->rings[i].events);
             return TIDE_FULL;
         }
+        memset(t->rings[i].events, 0, TRACE_SLOTS * sizeof(t->rings[i].events[0])); /* or cores would wait for its pages */
     }
     trace_move(t, TRACE_ON);
     atomic_store_explicit(&t->is_on, true, memory_order_release); /* pairs with trace_has: the rings are there */

@@ -5,7 +5,7 @@
  * On, each core writes what happens to the partitions of one topic into a ring of its own: writes, messages to followers, their
  * acknowledgements, marks that rose, and requests that took longer than was asked for, with their stamps (stages.h) and the
  * end that the slowest of their partitions waited for. Who takes joins the two by that end. What happened to a request was written, by
- * whatever core, before the request itself: so who looks for the end of a ring before those of the others, finds it whole.
+ * whatever core, before the request itself: so who has found a request, and takes all rings once more, has all of it.
  *
  * Owner: control turns it on and off and takes; a ring has one writer and one reader. A core that finds its ring full counts
  * the event as lost and goes on.
@@ -83,12 +83,14 @@ uint64_t trace_end(const struct trace *, unsigned core);
 bool trace_take(struct trace *, unsigned core, uint64_t end, struct trace_event *ret);
 uint64_t trace_lost(const struct trace *);
 
-/* [core] Is that partition traced? */
+/* [core] Is anything? Is that partition? */
+static inline bool trace_is_on(const struct trace *t)
+{
+    return __builtin_expect(atomic_load_explicit(&t->is_on, memory_order_acquire), 0);
+}
 static inline bool trace_has(const struct trace *t, uint32_t slot)
 {
-    if (__builtin_expect(!atomic_load_explicit(&t->is_on, memory_order_acquire), 1))
-        return false;
-    return t->wish.slots[slot / 64] & 1ull << slot % 64;
+    return trace_is_on(t) && (t->wish.slots[slot / 64] & 1ull << slot % 64);
 }
 void trace_write(struct trace *, unsigned core, const struct trace_event *);
 

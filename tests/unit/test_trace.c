@@ -155,6 +155,21 @@ static void test_off_writes_nothing(void **state)
     assert_int_equal(trace_end(&w.trace, 0), 0);
 }
 
+/* The partition that it waited for was not noted. */
+static void test_a_request_that_was_answered_before_it_began(void **state)
+{
+    bytes_come(bw_produce(bytes, 1, 1, 1000, all, 1, 50), 3);
+    bw_pump(&w);
+    bw_produced(&c, 1, errors, bases, 1);
+    trace_slots(1 << 0, 0);
+    transmitted();
+    take(0, TRACE_REQUEST);
+    assert_int_equal(got_count, 0);
+    produce_one(2);
+    take(0, TRACE_REQUEST);
+    assert_int_equal(got_count, 1);
+}
+
 static void test_acks_zero_ends_with_its_append(void **state)
 {
     trace_slots(1 << 0, 0);
@@ -246,6 +261,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_request_and_its_write, setup, teardown),
         cmocka_unit_test_setup_teardown(test_quick_ones_and_other_topics_are_left_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_off_writes_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_request_that_was_answered_before_it_began, setup, teardown),
         cmocka_unit_test_setup_teardown(test_acks_zero_ends_with_its_append, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_slowest_partition_is_named, setup_two, teardown),
         cmocka_unit_test_setup_teardown(test_what_failed_is_left_out, setup, teardown),
