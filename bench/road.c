@@ -49,6 +49,7 @@ enum {
     PATIENCE_MS = 1000, /* for an answer */
     TAIL_BUFFER = 262144, EXTENT = 4 << 20, /* the defaults */
     CACHE = 32,         /* of a pool */
+    SLOT = 1,           /* of the partition */
 };
 #define WALL_BEGIN_MS INT64_C(1700000000000)
 
@@ -60,6 +61,7 @@ struct scenario {
     unsigned brokers, clients;
     int16_t acks;
     bool memory;         /* ack.durability */
+    bool traced;         /* the topic, and every request is slow enough */
     uint32_t batch;      /* bytes of one */
     uint32_t fetch;      /* partition.max.bytes */
     unsigned warm, count;
@@ -71,6 +73,8 @@ static const struct scenario scenarios[] = {
     {.name = "produce-acks-1-clients-16", .kind = PRODUCE, .brokers = 1, .clients = 16, .acks = 1, .batch = 1024, .warm = 16, .count = 64},
     {.name = "produce-acks-all", .kind = PRODUCE, .brokers = 3, .clients = 1, .acks = -1, .batch = 1024, .warm = 64, .count = 256},
     {.name = "produce-acks-all-clients-16", .kind = PRODUCE, .brokers = 3, .clients = 16, .acks = -1, .batch = 1024, .warm = 16, .count = 64},
+    {.name = "produce-acks-1-traced", .kind = PRODUCE, .brokers = 1, .clients = 1, .acks = 1, .traced = true, .batch = 1024, .warm = 64, .count = 256},
+    {.name = "produce-acks-all-traced", .kind = PRODUCE, .brokers = 3, .clients = 1, .acks = -1, .traced = true, .batch = 1024, .warm = 64, .count = 256},
     {.name = "produce-16-KiB", .kind = PRODUCE, .brokers = 1, .clients = 1, .acks = 1, .batch = 16384, .warm = 16, .count = 64},
     {.name = "fetch", .kind = FETCH, .brokers = 1, .clients = 1, .acks = 1, .batch = 1024, .fetch = 1, .warm = 64, .count = 128},
     {.name = "fetch-16-KiB", .kind = FETCH, .brokers = 1, .clients = 1, .acks = 1, .batch = 16384, .fetch = 1, .warm = 16, .count = 48},
@@ -97,6 +101,7 @@ struct client {
 struct machine {
     struct world *world;
     struct sim_machine data;
+    struct trace trace;
     struct partition *partition;
     bool adopted;
     struct tide_mail adopt, become;
@@ -427,12 +432,15 @@ static void boot(struct world *w, unsigned i)
         wrong("mkdir");
     sim_machine_boot(&m->data, &(struct sim_machine_config){.node = i, .core_count = 1, .settings = &w->settings, .pools = &w->pools,
                                                             .grace = {.self = m, .begin = grace_begin, .passed = grace_passed},
-                                                            .tail_buffer_bytes = TAIL_BUFFER, .turn = i == 0 ? turn_of_leader : turn_of_follower},
+                                                            .tail_buffer_bytes = TAIL_BUFFER, .turn = i == 0 ? turn_of_leader : turn_of_follower,
+                                                            .trace = &m->trace},
                      &w->random, w->now_ns);
+    if (w->scenario->traced && trace_on(&m->trace, 1, &(struct trace_wish){.slots = {1 << SLOT}}) != TIDE_OK)
+        wrong("no trace");
     struct partition_config c = sim_machine_partition(&m->data);
     c.topic = "orders";
     c.topic_id = w->images[i].topic.id;
-    c.slot = 1;
+    c.slot = SLOT;
     c.dir = "/data/orders-0";
     c.preallocate_bytes = EXTENT;
     c.producers_max = CLIENTS_MAX;
@@ -695,6 +703,19 @@ static void begin(struct world *w)
     pass(w, PATIENCE_MS); /* streams between the brokers are there, and whatever a start takes is over */
 }
 
+/* The leader's ring has them all, with what they waited for. */
+static void check_trace(struct world *w)
+{
+    struct trace *t = &w->machines[0].trace;
+    unsigned followers = w->scenario->brokers - 1, kinds[TRACE_KIND_COUNT] = {0};
+    struct trace_event e;
+    for (uint64_t end = trace_end(t, 0); trace_take(t, 0, end, &e);)
+        kinds[e.kind]++;
+    if (trace_lost(t) != 0 || kinds[TRACE_REQUEST] < w->requests || kinds[TRACE_WRITE] < w->requests || kinds[TRACE_MARK] < w->requests ||
+        kinds[TRACE_SENT] < followers * w->requests || kinds[TRACE_ACKNOWLEDGED] < followers * w->requests)
+        wrong("events are missing in the trace");
+}
+
 static void print(const char *who, const struct counted *c)
 {
     printf("%s-turns %" PRIu64 "\n%s-frames-in %" PRIu64 "\n%s-frames-out %" PRIu64 "\n%s-writes %" PRIu64 "\n", who, c->turns, who, c->frames_in, who,
@@ -729,6 +750,8 @@ int main(int argc, char **argv)
     rounds(&w, count);
     counting = false;
     CALLGRIND_STOP_INSTRUMENTATION;
+    if (w.scenario->traced)
+        check_trace(&w);
     printf("requests %" PRIu64 "\nbytes %" PRIu64 "\nfollowers %u\n", w.requests, w.bytes, w.scenario->brokers - 1);
     print("leader", &leader);
     print("follower", &follower);

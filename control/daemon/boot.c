@@ -37,6 +37,7 @@
 #include "daemon/metrics.h"
 #include "daemon/numa.h"
 #include "daemon/shared_port.h"
+#include "daemon/trace_page.h"
 #include "daemon/watchdog.h"
 #include "daemon/world.h"
 #include "disk/disk.h"
@@ -416,6 +417,7 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
                                       .requests_max = REQUESTS_PER_CORE,
                                       .sessions_max = c.tcp.connections_max,
                                       .mails_max = MAILS,
+                                      .trace = &w->trace,
                                       .random = seeds[0],
                                       .seed = seeds[1]};
     w->cores[i] = core_create(&c);
@@ -597,6 +599,7 @@ static void destroy_data_plane(struct world *w)
     for (uint32_t i = 0; i < w->core_count; i++)
         core_destroy(w->cores[i]);
     steer_destroy(w->steer);
+    trace_close(w);
     /* Sent frames lie in the rings of the ports until these are closed, and lead into tail and read buffers. */
     if (w->nic != NULL)
         nic_close(w->nic);
@@ -679,6 +682,7 @@ static void on_port_look(uv_timer_t *t)
     for (unsigned p = 0; p < nic_port_count(w->nic); p++)
         ptp_look(&w->ptp[p], loop_now_ns());
     capture_on_time(w, loop_now_ns());
+    trace_on_time(w, loop_now_ns());
     if (nic_active_port(w->nic) != before)
         wake_cores(w); /* core 0 is to announce */
 }
@@ -726,6 +730,7 @@ static bool start_control(struct world *w, char *error, size_t size)
         {.path = "/cluster/config", .act = config_act},
         {.path = "/cluster/drain", .act = drain_act},
         {.path = "/capture", .take = capture_take},
+        {.path = "/trace", .take = trace_take_page},
         {.path = "/conns", .ask = world_ask_for_conns, .is_ready = world_conns_are_ready, .render = conns_render},
     };
     struct http_pages http = {.pages = pages, .count = TIDE_ARRAY_LEN(pages), .arg = w};

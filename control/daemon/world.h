@@ -53,6 +53,9 @@ struct world {
     struct ptp ptp[TIDE_PORTS_MAX]; /* of the ports' kernel interfaces */
     uint64_t capture_id; /* of who captures; 0: nobody */
     uint64_t capture_ns; /* when he last asked */
+    struct trace trace;      /* of requests; cores write into it */
+    uint64_t trace_quiet;    /* grace period behind the last one */
+    struct tracing *tracing; /* of trace_page.c; NULL: nobody traces */
     struct shared_port *shared; /* NULL: the data ports are ours alone */
     struct nic_share share;
     struct net_config net;      /* as core 0 has it */

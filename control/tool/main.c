@@ -17,6 +17,7 @@ static const struct {
     {"capture", tool_capture, "frames of a broker's data ports, for Wireshark"},
     {"conns", tool_conns, "the connections of a broker"},
     {"top", tool_top, "what a broker is doing: rates, stages, replicas in sync, turns, pools"},
+    {"trace", tool_trace, "the slow requests to a topic, each with its timeline"},
     {"doctor", tool_doctor, "what this machine lacks, and what to do about it"},
 };
 

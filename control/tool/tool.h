@@ -13,6 +13,7 @@ int tool_cluster(int argc, char **argv);
 int tool_capture(int argc, char **argv);
 int tool_conns(int argc, char **argv);
 int tool_top(int argc, char **argv);
+int tool_trace(int argc, char **argv);
 int tool_log(int argc, char **argv);
 int tool_doctor(int argc, char **argv);
 

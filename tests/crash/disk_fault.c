@@ -6,6 +6,8 @@
  *
  * When that file names a directory, only what lives below it fails, and there the helpers' writes,
  * flushes and new files do, too (EIO): one of several disks is gone.
+ *
+ * When it says "slow", nothing fails, and each submission with a write in it is kept back for SLOW_US.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -19,6 +21,8 @@
 #include <unistd.h>
 
 #include <liburing.h>
+
+enum { SLOW_US = 300000 };
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
@@ -73,13 +77,19 @@ static void spoil(struct io_uring *ring)
     struct io_uring_sq *sq = &ring->sq;
     if (sq->sqe_head == sq->sqe_tail || !fault(directory))
         return;
+    bool slow = strcmp(directory, "slow") == 0, writes = false;
     for (unsigned i = sq->sqe_head; i != sq->sqe_tail; i++) {
         struct io_uring_sqe *e = &sq->sqes[i & (*sq->kring_entries - 1)];
-        if ((e->opcode == IORING_OP_WRITE || e->opcode == IORING_OP_WRITE_FIXED) && (directory[0] == '\0' || file_is_below(e->fd, directory))) {
+        if (e->opcode != IORING_OP_WRITE && e->opcode != IORING_OP_WRITE_FIXED)
+            continue;
+        writes = true;
+        if (directory[0] == '\0' || file_is_below(e->fd, directory)) {
             e->fd = -1;
             e->flags &= (unsigned char)~IOSQE_FIXED_FILE;
         }
     }
+    if (slow && writes)
+        usleep(SLOW_US);
 }
 
 int io_uring_submit_and_get_events(struct io_uring *ring)

@@ -228,6 +228,43 @@ def a_replica_that_lost_its_files_is_filled_again(n):
     expect(sorted(got) == sorted(path.read_text().splitlines() * 2), f'{len(got)} of 4000 lines')
 
 
+@case
+def a_follower_that_stands_still_is_named(n):
+    """`tidemark trace` on the leader: a request at acks=all that waited for one follower, with the steps of both."""
+    n.fresh()
+    n.tool('topic', 'create', '--bootstrap', n.brokers[0].boot, '--topic', 'waits', '--partitions', 1, '--replication-factor', 3)
+    path, boots = n.dir / 'in', ','.join(b.boot for b in n.brokers[:VOTERS])
+    path.write_text('one\n')
+    send = ('kcat', '-b', boots, '-P', '-t', 'waits', '-l', path, '-X', 'acks=all', '-X', 'message.timeout.ms=30000')
+    n.client(*send)
+    wait_until('all are in sync', 30, lambda: len(n.agree()[0]['waits'][0][3]) == 3, 0.3)
+    leader = n.brokers[n.agree()[0]['waits'][0][1] - 1]
+    still, other = sorted((b for b in n.up() if b is not leader), key=lambda b: b is n.wait_controller())
+    trace = n.client_start(n.tools / 'control/tool/tidemark', 'trace', '--topic', 'waits', '--slower-than', '500ms', '--count', 1, '--json', '--control',
+                           f'{leader.management}:{METRICS}')
+
+    def records():
+        return sum(v for k, v in leader.metrics().items() if k.startswith('tidemark_produce_records_total'))
+
+    before = records()
+    wait_until('the trace begins', 20, lambda: 'a trace of waits has begun' in leader.said())
+    still.pause()
+    try:
+        producer = n.client_start(*send)
+        wait_until('it is appended', 20, lambda: records() > before)
+        time.sleep(1)
+    finally:
+        still.resume()
+    n.client_end(producer)
+    r = json.loads(n.client_end(trace))
+    expect((r['slowest'], r['cause']) == ('watermark', f'follower {still.number}'), r)
+    expect(abs(sum(r['stages_us'].values()) - r['took_us']) < 0.1, f'the stages do not add up: {r}')
+    steps = {f['broker']: f for f in r['followers']}
+    expect(set(steps) == {still.number, other.number}, r)
+    expect(steps[other.number]['sent_us'] < steps[other.number]['acknowledged_us'] < steps[still.number]['acknowledged_us'], r)
+    expect(steps[still.number]['sent_us'] + 500000 < steps[still.number]['acknowledged_us'] <= r['high_watermark_us'] + 0.1, r)
+
+
 def flip(path, at):
     """One bit of a file, on the device."""
     with open(path, 'r+b') as f:

@@ -1546,10 +1546,81 @@ for group_case in members.cases:
     case(group_case)
 
 
-# ---- disks that fail ------------------------------------------------------------------------------------------------------
+# ---- disks that fail, or are slow ----------------------------------------------------------------------------------------
 
 def health(w):
     return sh('ip', 'netns', 'exec', w.ns_broker, 'curl', '-s', '-m', 5, 'http://127.0.0.1:9644/healthz').stdout.strip()
+
+
+def traced(w, *args):
+    return ['ip', 'netns', 'exec', w.ns_broker, str(w.tools / 'control/tool/tidemark'), 'trace', *args]
+
+
+@case
+def a_slow_request_is_traced(w):
+    """Behind a slow disk: its stages add up, and the disk is named. Nothing is left behind a trace that was left."""
+    module, fault = w.tools / 'tests/crash/disk_fault.so', w.dir / 'fault'
+    path = w.dir / 'in'
+    path.write_text(lines(1))
+    w.topic('late', ack_durability='device')
+    w.topic('other', ack_durability='device')
+    w.stop()
+    if 'libasan' in sh('ldd', w.build / 'control/daemon/tidemarkd').stdout:
+        raise Skip('a sanitizer wants to be loaded first')
+    w.env = {'LD_PRELOAD': str(module), 'TIDE_DISK_FAULT': str(fault)}
+
+    def begun(*args):
+        mark = w.log.read_text().count('a trace of late has begun')
+        p = subprocess.Popen(traced(w, '--topic', 'late', *args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_until(20, lambda: w.log.read_text().count('a trace of late has begun') > mark or p.poll() is not None, 'no trace begins')
+        expect(p.poll() is None, p.poll() is not None and p.stderr.read())
+        return p
+
+    try:
+        w.start()
+        w.produce('late', path, '-X', 'acks=all')  # the first write makes files
+        fault.write_text('slow')
+        p = begun('--slower-than', '250ms', '--count', '1', '--json')
+        second = sh(*traced(w, '--topic', 'other'), check=False)
+        expect(second.returncode == 1 and 'another trace is running' in second.stderr, second.stderr)
+        w.produce('other', path, '-X', 'acks=all')
+        w.produce('late', path, '-X', 'acks=all')
+        out, err = p.communicate(timeout=60)
+        expect(p.returncode == 0 and 'leads 1 of its 1 partitions' in err, err)
+        r = json.loads(out)
+        expect((r['topic'], r['partition'], r['acks'], r['end'], r['followers']) == ('late', 0, -1, 2, []), out)
+        expect(list(r['stages_us']) == ['tcp', 'queue', 'parse', 'home', 'append', 'watermark', 'respond', 'transmit'], out)
+        expect(abs(sum(r['stages_us'].values()) - r['took_us']) < 0.1 and r['took_us'] >= 250000, f'the stages do not add up: {out}')
+        expect(r['slowest'] == 'watermark' and r['cause'].startswith('disk') and r['stages_us']['watermark'] >= 250000, out)
+        appended = sum(r['stages_us'][s] for s in ('tcp', 'queue', 'parse', 'home', 'append'))
+        expect(appended - 0.1 <= r['write_begun_us'] < r['write_done_us'] <= appended + r['stages_us']['watermark'] + 0.1, out)
+        expect(r['write_done_us'] - r['write_begun_us'] >= 250000, out)
+        expect(r['write_done_us'] <= r['high_watermark_us'] + 0.1 <= r['took_us'] + 0.2, out)
+        fault.unlink()
+        p = begun()
+        p.kill()  # nobody asks any more: it ends by itself
+        p.wait()
+        wait_until(20, lambda: w.log.read_text().count('the trace has ended') == 2, 'a trace that was left does not end')
+        p = begun('--slower-than', '0us', '--count', '2')  # and there can be another one, of whatever is produced
+        w.produce('late', path, '-X', 'acks=all')
+        w.produce('late', path, '-X', 'acks=0')
+        out, err = p.communicate(timeout=60)
+        expect(p.returncode == 0 and '2 requests' in err and 'acks=-1: ' in out and 'acks=0: ' in out and '<- slowest' in out, out + err)
+        p = begun('--slower-than', '10s')
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=20)
+        expect(p.returncode == 0 and '0 requests' in err and out == '', out + err)
+        none = sh(*traced(w, '--topic', 'nothing'), check=False)
+        expect(none.returncode == 1 and 'there is no such topic' in none.stderr, none.stderr)
+    finally:
+        fault.unlink(missing_ok=True)
+        w.env = {}
+        if w.alive():
+            w.kill()
+    absent = sh(*traced(w, '--topic', 'late'), check=False)
+    expect(absent.returncode == 1 and 'connect' in absent.stderr, absent.stderr)
+    w.start()
+    healthy(w)
 
 
 @case

@@ -80,7 +80,8 @@ static void boot_core(struct sim_machine *m, uint32_t i, struct tide_random *ran
     for (unsigned b = 0; b < sizeof(c.tcp.secret); b++)
         c.tcp.secret[b] = (uint8_t)tide_random_u64(random);
     c.broker = (struct broker_config){.request_pool = pools->request, .response_pool = pools->response, .peer_pool = pools->peer,
-                                      .requests_max = 128, .sessions_max = 32, .mails_max = 127, .grace = config->grace};
+                                      .requests_max = 128, .sessions_max = 32, .mails_max = 127, .grace = config->grace,
+                                      .trace = config->trace};
     memcpy(&c.broker.random, c.tcp.secret, sizeof(c.broker.random));
     k->core = core_create(&c);
     TIDE_ASSERT(k->log_core != NULL);

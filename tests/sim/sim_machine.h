@@ -50,6 +50,7 @@ struct sim_machine_config {
     struct tide_grace grace; /* none: over publication.qsbr */
     uint32_t tail_buffer_bytes; /* 0: 16 KiB */
     unsigned (*turn)(struct core *, const struct tide_time *, struct core_io *); /* NULL: core_turn */
+    struct trace *trace; /* NULL: requests are not traced */
 };
 
 struct sim_machine {
