@@ -239,6 +239,10 @@ def a_follower_that_stands_still_is_named(n):
     n.client(*send)
     wait_until('all are in sync', 30, lambda: len(n.agree()[0]['waits'][0][3]) == 3, 0.3)
     leader = n.brokers[n.agree()[0]['waits'][0][1] - 1]
+    n.tool('topic', 'create', '--bootstrap', leader.boot, '--topic', 'elsewhere', '--partitions', 1, '--replication-factor', 1)
+    absent = next(b for b in n.up() if b.number not in n.agree()[0]['elsewhere'][0][2])
+    r = n.tool('trace', '--topic', 'elsewhere', '--control', f'{absent.management}:{METRICS}', check=False)
+    expect(r.returncode == 1 and 'no replica of that topic' in r.stderr, r.stderr)
     still, other = sorted((b for b in n.up() if b is not leader), key=lambda b: b is n.wait_controller())
     trace = n.client_start(n.tools / 'control/tool/tidemark', 'trace', '--topic', 'waits', '--slower-than', '500ms', '--count', 1, '--json', '--control',
                            f'{leader.management}:{METRICS}')

@@ -1612,6 +1612,16 @@ def a_slow_request_is_traced(w):
         expect(p.returncode == 0 and '0 requests' in err and out == '', out + err)
         none = sh(*traced(w, '--topic', 'nothing'), check=False)
         expect(none.returncode == 1 and 'there is no such topic' in none.stderr, none.stderr)
+        p = begun()
+        w.client(w.tools / 'control/tool/tidemark', 'topic', 'delete', '--bootstrap', BOOT, '--topic', 'late')
+        err = p.communicate(timeout=20)[1]
+        expect(p.returncode == 1 and 'the topic was deleted' in err, err)
+        w.topic('late', ack_durability='device')
+        p = begun('--slower-than', '0us')
+        w.produce('late', path, '-X', 'acks=all')
+        w.stop()  # a clean one, though somebody traces
+        err = p.communicate(timeout=20)[1]
+        expect(p.returncode == 1 and '/trace' in err, err)
     finally:
         fault.unlink(missing_ok=True)
         w.env = {}
