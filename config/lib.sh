@@ -7,7 +7,7 @@ TIDE_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # What a build and a broker need; names of Debian 12's packages.
 TIDE_BUILD_PACKAGES="build-essential meson ninja-build pkg-config python3 libdpdk-dev liburing-dev libuv1-dev
   libmicrohttpd-dev libisal-dev libinih-dev libjemalloc-dev libcmocka-dev zlib1g-dev liblz4-dev libzstd-dev libxxhash-dev
-  libsnappy-dev librdkafka-dev libcurl4-openssl-dev clang libbpf-dev linux-libc-dev libraft-dev"
+  libsnappy-dev librdkafka-dev libcurl4-openssl-dev clang libbpf-dev linux-libc-dev libraft-dev libpcre2-dev"
 TIDE_RUN_PACKAGES="iproute2 ethtool kcat curl procps"
 TIDE_EMULATOR_PACKAGES="busybox-static cpio kmod e2fsprogs"
 # Counts instructions (bench/road.py, bench/log.py).
