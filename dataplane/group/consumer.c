@@ -4,9 +4,7 @@
 
 #include <string.h>
 
-#include "group/consumer_run.h"
-#include "group/internal.h"
-#include "kafka/messages.h"
+#include "group/consumer_internal.h"
 #include "tidemark/assert.h"
 
 static int compare_text(const char *a, uint32_t a_len, const char *b, uint32_t b_len)
@@ -180,6 +178,82 @@ static enum tide_status use_topics(struct consumer *c, struct wire_list list, st
     return TIDE_OK;
 }
 
+/* ---- regular expressions -------------------------------------------------------------------------- */
+
+/* Where the expression is, or would be. */
+static bool find_expression(const struct consumer *c, struct consumer_text text, uint32_t *ret_at)
+{
+    uint32_t low = 0, high = c->expression_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        int order = compare_text(c->expressions[middle]->text, c->expressions[middle]->len, text.at, text.len);
+        if (order == 0) {
+            *ret_at = middle;
+            return true;
+        }
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *ret_at = low;
+    return false;
+}
+
+struct consumer_expression *consumer_find_expression(const struct consumer *c, struct consumer_text text)
+{
+    uint32_t at;
+    return find_expression(c, text, &at) ? c->expressions[at] : NULL;
+}
+
+/* NULL: the heap is full. */
+static struct consumer_expression *make_expression(struct consumer *c, struct consumer_text text)
+{
+    uint32_t at;
+    if (find_expression(c, text, &at))
+        return c->expressions[at];
+    struct consumer_expression *e = tide_heap_take(c->heap, sizeof(*e) + text.len);
+    if (e == NULL)
+        return NULL;
+    if (!make_room(c->heap, (void **)&c->expressions, c->expression_count, 1, &c->expression_room)) {
+        tide_heap_give(c->heap, e);
+        return NULL;
+    }
+    *e = (struct consumer_expression){.len = text.len};
+    memcpy(e->text, text.at, text.len);
+    memmove(c->expressions + at + 1, c->expressions + at, (c->expression_count - at) * sizeof(struct consumer_expression *));
+    c->expressions[at] = e;
+    c->expression_count++;
+    c->expressions_at_ns = 0;
+    return e;
+}
+
+/* When nobody uses it, and nothing durable is left of it. */
+static void drop_expression(struct consumer *c, struct consumer_expression *e)
+{
+    uint32_t at;
+    c->expressions_at_ns = 0;
+    if (e->users != 0 || e->resolved)
+        return;
+    TIDE_ASSERT(find_expression(c, (struct consumer_text){e->text, e->len}, &at));
+    if (c->resolution != NULL && consumer_resolution_is_of(c->resolution, e))
+        consumer_resolution_end(c);
+    c->expression_count--;
+    memmove(c->expressions + at, c->expressions + at + 1, (c->expression_count - at) * sizeof(struct consumer_expression *));
+    tide_heap_give(c->heap, e);
+}
+
+static void clear_expression(struct consumer *c, struct consumer_expression *e)
+{
+    c->changes++;
+    drop_topics(c, e->topics, e->topic_count);
+    e->topics = NULL;
+    e->topic_count = 0;
+    e->resolved = false;
+    e->looked_version = 0;
+    drop_expression(c, e);
+}
+
 /* ---- who has a partition -------------------------------------------------------------------------- */
 
 static uint32_t owner_hash(const struct tide_uuid *topic, int32_t partition)
@@ -338,10 +412,15 @@ static void clear_metadata(struct consumer *c, struct consumer_member *m)
     tide_heap_give(c->heap, m->classic);
     c->classic_count -= m->classic != NULL;
     m->classic = NULL;
+    if (m->expression != NULL) {
+        m->expression->users--;
+        drop_expression(c, m->expression);
+    }
+    m->expression = NULL;
     m->topics = NULL;
     m->topic_count = 0;
     m->texts = NULL;
-    m->instance = m->rack = m->client_id = m->client_host = m->regex = m->assignor = (struct consumer_text){0};
+    m->instance = m->rack = m->client_id = m->client_host = m->assignor = (struct consumer_text){0};
     m->has_metadata = false;
 }
 
@@ -359,6 +438,7 @@ static void clear_current(struct consumer *c, struct consumer_member *m)
 void consumer_deinit(struct consumer *c)
 {
     consumer_run_end(c);
+    consumer_resolution_end(c);
     while (c->member_count != 0) {
         struct consumer_member *m = c->members[c->member_count - 1];
         clear_metadata(c, m);
@@ -367,7 +447,10 @@ void consumer_deinit(struct consumer *c)
         m->has_target = false;
         drop_member(c, m);
     }
+    while (c->expression_count != 0)
+        clear_expression(c, c->expressions[c->expression_count - 1]);
     TIDE_ASSERT(c->topic_count == 0);
+    tide_heap_give(c->heap, c->expressions);
     tide_heap_give(c->heap, c->members);
     tide_heap_give(c->heap, c->topics);
     tide_heap_give(c->heap, c->owners);
@@ -424,11 +507,22 @@ static struct group_protocols *take_protocols(struct consumer *c, struct wire_li
     return p;
 }
 
+/* NULL: the heap is full. */
+static struct consumer_expression *use_expression(struct consumer *c, const struct wire_bytes *from)
+{
+    char text[CONSUMER_TEXT_MAX + 1];
+    struct consumer_expression *e = make_expression(c, (struct consumer_text){text, wire_bytes_copy(from, text, sizeof(text))});
+    if (e != NULL)
+        e->users++;
+    return e;
+}
+
 static enum tide_status apply_metadata(struct consumer *c, struct consumer_text id, struct wire_cursor *value, int16_t version)
 {
     struct consumer_group_member_metadata_value v;
     struct consumer_topic **topics;
     struct group_protocols *classic = NULL;
+    struct consumer_expression *expression = NULL;
     uint32_t topic_count;
     if (value == NULL) {
         struct consumer_member *gone = consumer_find(c, id);
@@ -438,14 +532,16 @@ static enum tide_status apply_metadata(struct consumer *c, struct consumer_text 
         }
         return TIDE_OK;
     }
-    if (!consumer_group_member_metadata_value_read(value, version, &v))
+    if (!consumer_group_member_metadata_value_read(value, version, &v) || v.subscribed_topic_regex.at.len > CONSUMER_TEXT_MAX)
         return TIDE_BAD;
     size_t bytes = (size_t)v.instance_id.at.len + v.rack_id.at.len + v.client_id.at.len + v.client_host.at.len +
-                   v.subscribed_topic_regex.at.len + v.server_assignor.at.len + 6;
+                   v.server_assignor.at.len + 5;
     char *texts = tide_heap_take(c->heap, bytes), *at = texts;
     if (texts == NULL)
         return TIDE_FULL;
     if (v.has_classic && (classic = take_protocols(c, v.classic.supported_protocols)) == NULL)
+        goto full;
+    if (v.subscribed_topic_regex.at.len != 0 && (expression = use_expression(c, &v.subscribed_topic_regex)) == NULL)
         goto full;
     if (use_topics(c, v.subscribed_topic_names, &topics, &topic_count) != TIDE_OK)
         goto full;
@@ -463,16 +559,20 @@ static enum tide_status apply_metadata(struct consumer *c, struct consumer_text 
     c->classic_count += classic != NULL;
     m->topics = topics;
     m->topic_count = topic_count;
+    m->expression = expression;
     m->rebalance_timeout_ms = v.rebalance_timeout_ms;
     copy_text(&v.instance_id, &at, &m->instance);
     copy_text(&v.rack_id, &at, &m->rack);
     copy_text(&v.client_id, &at, &m->client_id);
     copy_text(&v.client_host, &at, &m->client_host);
-    copy_text(&v.subscribed_topic_regex, &at, &m->regex);
     copy_text(&v.server_assignor, &at, &m->assignor);
     return TIDE_OK;
 
 full:
+    if (expression != NULL) {
+        expression->users--;
+        drop_expression(c, expression);
+    }
     tide_heap_give(c->heap, classic);
     tide_heap_give(c->heap, texts);
     return TIDE_FULL;
@@ -581,6 +681,34 @@ full_assigned:
     return TIDE_FULL;
 }
 
+static enum tide_status apply_expression(struct consumer *c, struct consumer_text text, struct wire_cursor *value, int16_t version)
+{
+    struct consumer_group_regular_expression_value v;
+    struct consumer_topic **topics;
+    uint32_t topic_count;
+    if (value == NULL) {
+        struct consumer_expression *gone = consumer_find_expression(c, text);
+        if (gone != NULL)
+            clear_expression(c, gone);
+        return TIDE_OK;
+    }
+    if (!consumer_group_regular_expression_value_read(value, version, &v))
+        return TIDE_BAD;
+    struct consumer_expression *e = make_expression(c, text);
+    if (e == NULL)
+        return TIDE_FULL;
+    if (use_topics(c, v.topics, &topics, &topic_count) != TIDE_OK) {
+        drop_expression(c, e);
+        return TIDE_FULL;
+    }
+    c->changes++;
+    drop_topics(c, e->topics, e->topic_count);
+    e->topics = topics;
+    e->topic_count = topic_count;
+    e->resolved = true;
+    return TIDE_OK;
+}
+
 /* A version that is not known is not understood. */
 static bool read_version(struct wire_cursor *value, int16_t *ret)
 {
@@ -595,6 +723,7 @@ enum tide_status consumer_apply(struct consumer *c, int16_t type, struct wire_cu
 {
     struct consumer_group_metadata_key group_key;
     struct consumer_group_member_key member_key;
+    struct consumer_group_regular_expression_key expression_key;
     char id[CONSUMER_TEXT_MAX + 1];
     int16_t version;
     if (!read_version(value, &version))
@@ -603,6 +732,11 @@ enum tide_status consumer_apply(struct consumer *c, int16_t type, struct wire_cu
         if (!consumer_group_metadata_key_read(key, 0, &group_key))
             return TIDE_BAD;
         return type == CONSUMER_GROUP_METADATA ? apply_group(c, value, version) : apply_target_epoch(c, value, version);
+    }
+    if (type == CONSUMER_REGEX) {
+        if (!consumer_group_regular_expression_key_read(key, 0, &expression_key) || expression_key.regular_expression.at.len > CONSUMER_TEXT_MAX)
+            return TIDE_BAD;
+        return apply_expression(c, (struct consumer_text){id, wire_bytes_copy(&expression_key.regular_expression, id, sizeof(id))}, value, version);
     }
     if (type != CONSUMER_MEMBER_METADATA && type != CONSUMER_TARGET_MEMBER && type != CONSUMER_CURRENT)
         return TIDE_BAD;
@@ -619,12 +753,12 @@ enum tide_status consumer_apply(struct consumer *c, int16_t type, struct wire_cu
 
 /* ---- questions of others ---------------------------------------------------------------------------- */
 
-static bool wants(const struct consumer_member *m, const char *name, uint32_t len)
+static bool has_name(struct consumer_topic *const *topics, uint32_t count, const char *name, uint32_t len)
 {
-    uint32_t low = 0, high = m->topic_count;
+    uint32_t low = 0, high = count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        int order = compare_text(m->topics[middle]->name, m->topics[middle]->name_len, name, len);
+        int order = compare_text(topics[middle]->name, topics[middle]->name_len, name, len);
         if (order == 0)
             return true;
         if (order < 0)
@@ -635,7 +769,27 @@ static bool wants(const struct consumer_member *m, const char *name, uint32_t le
     return false;
 }
 
-bool consumer_member_wants(const struct consumer_member *m, const struct consumer_topic *t) { return wants(m, t->name, t->name_len); }
+static bool wants(const struct consumer_member *m, const char *name, uint32_t len)
+{
+    const struct consumer_expression *e = m->expression;
+    return has_name(m->topics, m->topic_count, name, len) || (e != NULL && has_name(e->topics, e->topic_count, name, len));
+}
+
+bool consumer_member_names(const struct consumer_member *m, const struct consumer_topic *t) { return has_name(m->topics, m->topic_count, t->name, t->name_len); }
+
+struct consumer_topic *consumer_subscription_next(struct consumer_subscription *s)
+{
+    const struct consumer_member *m = s->member;
+    const struct consumer_expression *e = m->expression;
+    bool has_named = s->named < m->topic_count, has_matched = e != NULL && s->matched < e->topic_count;
+    if (!has_named && !has_matched)
+        return NULL;
+    int order = !has_matched ? -1 : !has_named ? 1 : compare_topics(&m->topics[s->named], &e->topics[s->matched]);
+    struct consumer_topic *t = order <= 0 ? m->topics[s->named] : e->topics[s->matched];
+    s->named += order <= 0;
+    s->matched += order >= 0;
+    return t;
+}
 
 bool consumer_subscribes(const struct consumer_member *m, const struct tide_view *view, const struct tide_uuid *id)
 {
@@ -657,7 +811,7 @@ bool consumer_wants(const struct consumer *c, struct consumer_text topic)
 
 bool consumer_is_nothing(const struct consumer *c)
 {
-    return c->member_count == 0 && c->epoch == 0 && c->assignment_epoch == 0;
+    return c->member_count == 0 && c->epoch == 0 && c->assignment_epoch == 0 && c->expression_count == 0;
 }
 
 const char *consumer_state_name(const struct consumer *c)
@@ -726,7 +880,7 @@ static void check_owned(const struct consumer *c, const struct partition_set *s,
 
 void consumer_check(const struct consumer *c)
 {
-    uint32_t owned = 0, uses = 0, counted = 0, classic = 0;
+    uint32_t owned = 0, uses = 0, counted = 0, classic = 0, expressions = 0;
     for (uint32_t i = 0; i < c->member_count; i++) {
         const struct consumer_member *m = c->members[i];
         TIDE_ASSERT(m->has_metadata || m->has_target || m->has_current);
@@ -734,11 +888,23 @@ void consumer_check(const struct consumer *c)
         for (uint32_t t = 1; t < m->topic_count; t++)
             TIDE_ASSERT(compare_topics(&m->topics[t - 1], &m->topics[t]) < 0); /* C2 */
         uses += m->topic_count;
+        expressions += m->expression != NULL;
         classic += m->classic != NULL;
         check_owned(c, &m->assigned, m, &owned);
         check_owned(c, &m->revoking, m, &owned);
         partition_set_check(&m->target);
     }
+    for (uint32_t i = 0; i < c->expression_count; i++) {
+        const struct consumer_expression *e = c->expressions[i];
+        TIDE_ASSERT(i == 0 || compare_text(c->expressions[i - 1]->text, c->expressions[i - 1]->len, e->text, e->len) < 0); /* C2 */
+        TIDE_ASSERT(e->users != 0 || e->resolved);                                                                         /* C2 */
+        TIDE_ASSERT(e->resolved || e->topic_count == 0);
+        for (uint32_t t = 1; t < e->topic_count; t++)
+            TIDE_ASSERT(compare_topics(&e->topics[t - 1], &e->topics[t]) < 0); /* C2 */
+        uses += e->topic_count;
+        expressions -= e->users;
+    }
+    TIDE_ASSERT(expressions == 0); /* C2 */
     for (uint32_t i = 0; i < c->topic_count; i++) {
         TIDE_ASSERT(i == 0 || compare_topics(&c->topics[i - 1], &c->topics[i]) < 0); /* C2 */
         TIDE_ASSERT(c->topics[i]->users != 0);

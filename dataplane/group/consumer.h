@@ -15,6 +15,9 @@
  *   STABLE      has its target.                                                            reconcile -> any
  *   UNKNOWN     a state that a later release wrote: the member is fenced.
  *
+ * A member subscribes to the topics that it names, and to those that its regular expression matches. What an expression matches is a record of the group
+ * (consumer_expression.c); before there is one, it matches nothing.
+ *
  * Timers: a member is fenced when no heartbeat came for group.consumer.session.timeout.ms (also a static one that has left for
  * a while); one that is UNREVOKED, when its rebalance timeout has passed since it became so. Both start anew when the
  * group is loaded. One that speaks the classic protocol has the session timeout that it asked for, and is fenced as well when it was told to
@@ -22,7 +25,8 @@
  *
  * Invariants (consumer_check):
  *   C1  a partition is assigned to, or being revoked by, one member; `owners` says which, and has nothing else.
- *   C2  members, topics and sets ascend; a topic is there as long as someone subscribes to it.
+ *   C2  members, expressions, topics and sets ascend; a topic is there as long as a member or an expression uses it, and an expression as
+ *       long as a member does, or its record is there.
  *   C3  the member epochs and the assignment epoch are not above the group's. (After a complete replay; any records may come.)
  */
 #ifndef TIDEMARK_GROUP_CONSUMER_H
@@ -56,7 +60,7 @@ enum { CONSUMER_EPOCH_LEFT = -1, CONSUMER_EPOCH_AWAY = -2 }; /* in a heartbeat, 
 
 /* A topic that members subscribe to, by name. */
 struct consumer_topic {
-    uint32_t users;
+    uint32_t users;       /* members that name it, and expressions that match it */
     uint32_t partitions;  /* when the group looked last; 0: there is no such topic */
     struct tide_uuid id;
     uint32_t number;      /* of the assignment that is being computed; ASSIGN_NOBODY: not in it */
@@ -71,19 +75,35 @@ struct consumer_text {
     uint32_t len;
 };
 
+/* A regular expression. */
+struct consumer_expression {
+    uint32_t users; /* members */
+    /* durable: of its record */
+    bool resolved;
+    uint32_t topic_count;
+    struct consumer_topic **topics; /* by name */
+    /* of this coordinator */
+    bool refused;            /* it is none, or takes more than it may: members hear of it */
+    uint64_t looked_version; /* of the view that it was evaluated with; 0: none */
+    uint64_t refresh_at_ns;  /* not with another view before */
+    uint32_t len;
+    char text[];
+};
+
 struct group_protocols;
 
 struct consumer_member {
     /* durable: of its three records */
     bool has_metadata, has_target, has_current;
     struct consumer_text id;
-    struct consumer_text instance, rack, client_id, client_host, regex, assignor; /* in `texts` */
+    struct consumer_text instance, rack, client_id, client_host, assignor; /* in `texts` */
     char *texts;
     int32_t rebalance_timeout_ms;
     struct group_protocols *classic; /* what a member that speaks the classic protocol offers; NULL: it speaks this one */
     int32_t classic_session_ms;
     uint32_t topic_count;
-    struct consumer_topic **topics; /* by name */
+    struct consumer_topic **topics; /* that it names, by name */
+    struct consumer_expression *expression; /* NULL: none */
     int32_t epoch, previous_epoch;
     enum consumer_state state;
     struct partition_set assigned, revoking, target;
@@ -115,6 +135,8 @@ struct consumer {
     struct consumer_member **members; /* by id */
     uint32_t topic_count, topic_room;
     struct consumer_topic **topics; /* by name */
+    uint32_t expression_count, expression_room;
+    struct consumer_expression **expressions; /* by text */
     uint32_t owner_count, owner_room; /* a power of two */
     struct consumer_owner *owners;
     uint32_t contradictions; /* partitions that a record gave to a second member */
@@ -127,6 +149,10 @@ struct consumer {
     uint64_t downgrade_after_ns; /* it was refused: not before */
     uint64_t deadline_ns;     /* not after the first timer of a member */
     struct consumer_run *run; /* an assignment that is being computed */
+    struct consumer_resolution *resolution; /* an expression that is being evaluated */
+    uint64_t resolve_after_ns;    /* it was refused: not before */
+    uint64_t expressions_at_ns;   /* no expression is due before, */
+    uint64_t expressions_version; /* with this view */
 };
 
 /* The types of records that belong here. */
@@ -155,10 +181,28 @@ struct consumer_member *consumer_owner_of(const struct consumer *, const struct 
 bool consumer_subscribes(const struct consumer_member *, const struct tide_view *, const struct tide_uuid *topic);
 /* What that topic is to the hash of all. */
 int64_t consumer_topic_hash(const struct tide_view *, const char *name, uint32_t len);
-bool consumer_member_wants(const struct consumer_member *, const struct consumer_topic *);
+/* Does it name that topic? */
+bool consumer_member_names(const struct consumer_member *, const struct consumer_topic *);
+/* NULL: nobody knows it. */
+struct consumer_expression *consumer_find_expression(const struct consumer *, struct consumer_text);
+/* What a member subscribes to, by name, each once. From {.member = m}; NULL: that was all. */
+struct consumer_subscription {
+    const struct consumer_member *member;
+    uint32_t named, matched;
+};
+struct consumer_topic *consumer_subscription_next(struct consumer_subscription *);
+/* An upper bound of how many these are. */
+static inline uint32_t consumer_subscription_size(const struct consumer_member *m)
+{
+    return m->topic_count + (m->expression != NULL ? m->expression->topic_count : 0);
+}
+static inline struct consumer_text consumer_regex_of(const struct consumer_member *m)
+{
+    return m->expression == NULL ? (struct consumer_text){0} : (struct consumer_text){m->expression->text, m->expression->len};
+}
 /* NULL: nobody subscribes to it. */
 struct consumer_topic *consumer_find_topic(const struct consumer *, const char *name, uint32_t len);
-/* Does any member want that topic? */
+/* Does any member want that topic, or an expression that none of them uses any more? */
 bool consumer_wants(const struct consumer *, struct consumer_text topic);
 /* Nothing durable is left of it. */
 bool consumer_is_nothing(const struct consumer *);

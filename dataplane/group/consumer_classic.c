@@ -167,7 +167,7 @@ static void put_heartbeat(struct wire_writer *w, const struct tide_view *view, c
         wire_put_string_slice(w, true, &s->rack_id);
     consumer_group_heartbeat_request_put_rebalance_timeout_ms(w, V, in->rebalance_timeout_ms);
     put_names(w, s->topics);
-    wire_put_string(w, true, NULL, 0); /* no expression */
+    wire_put_string(w, true, "", 0);   /* no expression, also when it had one */
     wire_put_string(w, true, NULL, 0); /* no assignor */
     put_owned(w, subscription_version, view, s->owned_partitions);
     consumer_group_heartbeat_request_end(w, V);

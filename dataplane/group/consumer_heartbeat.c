@@ -3,12 +3,13 @@
  * ConsumerGroupHeartbeat: a member joins (epoch 0), lives, leaves (-1), or leaves for a while (-2, static members only). A JoinGroup of a member
  * that speaks the classic protocol comes here in the same words (consumer_classic.c): it joins, whoever it was.
  *
- * A heartbeat is up to three batches, each of which leaves the group in a state that may stand: the member with the group epoch,
- * the targets when they are due and small, and what the member has next. An answer follows the last of them. A question that comes again
+ * A heartbeat is up to four batches, each of which leaves the group in a state that may stand: the member with the group epoch,
+ * what an expression matches and the targets when they are due and small, and what the member has next. An answer follows the last of them. A question that comes again
  * after a part of it (no room for the rest) finds that part done.
  */
 #include "group/consumer_internal.h"
 
+#include "group/topic_pattern.h"
 #include "tidemark/assert.h"
 #include "tidemark/mutant.h"
 
@@ -287,7 +288,7 @@ static bool names_change(const struct beat *b, const struct consumer_member *m, 
             hash += (uint64_t)consumer_topic_hash(b->g->view, text, len);
         } else if (t->seen != c->comparisons) {
             t->seen = c->comparisons;
-            if (m != NULL && consumer_member_wants(m, t))
+            if (m != NULL && consumer_member_names(m, t))
                 known++;
             else
                 change = true;
@@ -302,6 +303,12 @@ static bool names_change(const struct beat *b, const struct consumer_member *m, 
 
 static bool differs(struct consumer_text told, struct consumer_text known) { return told.at != NULL && !consumer_text_equal(told, known); }
 
+static bool regex_changes(const struct beat *b, const struct consumer_member *m)
+{
+    struct consumer_text known = m != NULL ? consumer_regex_of(m) : (struct consumer_text){0};
+    return b->regex.at != NULL && (b->regex.len != known.len || (known.len != 0 && memcmp(b->regex.at, known.at, known.len) != 0));
+}
+
 /* Does it speak another protocol than before, or offer others? */
 static bool classic_changes(const struct beat *b, const struct consumer_member *m)
 {
@@ -312,7 +319,7 @@ static bool classic_changes(const struct beat *b, const struct consumer_member *
 
 static bool metadata_changes(const struct beat *b, const struct consumer_member *m)
 {
-    return classic_changes(b, m) || differs(b->instance, m->instance) || differs(b->rack, m->rack) || differs(b->regex, m->regex) || differs(b->assignor, m->assignor) ||
+    return classic_changes(b, m) || differs(b->instance, m->instance) || differs(b->rack, m->rack) || differs(b->assignor, m->assignor) ||
            differs(b->client_id, m->client_id) || differs(b->client_host, m->client_host) ||
            (b->in.rebalance_timeout_ms != -1 && b->in.rebalance_timeout_ms != m->rebalance_timeout_ms);
 }
@@ -378,7 +385,7 @@ static void put_metadata(struct beat *b, struct group_batch *batch, const struct
         for (uint32_t i = 0; i < known->topic_count; i++)
             wire_put_string(&value, true, known->topics[i]->name, known->topics[i]->name_len);
     }
-    put_text_or_null(&value, newer(b->regex, known, known != NULL ? known->regex : b->regex));
+    put_text_or_null(&value, newer(b->regex, known, known != NULL ? consumer_regex_of(known) : b->regex));
     wire_put_i32(&value, b->in.rebalance_timeout_ms != -1 || known == NULL ? b->in.rebalance_timeout_ms : known->rebalance_timeout_ms);
     put_text_or_null(&value, b->join != NULL ? b->assignor : newer(b->assignor, known, known != NULL ? known->assignor : b->assignor));
     consumer_end_metadata(&value, b->join != NULL ? b->join->in->session_timeout_ms : 0, b->join != NULL ? b->join->protocols : NULL);
@@ -389,7 +396,7 @@ static void put_metadata(struct beat *b, struct group_batch *batch, const struct
 size_t consumer_metadata_bytes(const struct consumer *c, uint32_t batch_len, uint32_t topics)
 {
     return 2 * (size_t)batch_len + sizeof(struct consumer) + sizeof(struct consumer_member) + (size_t)topics * (sizeof(struct consumer_topic) + sizeof(void *)) +
-           2 * ((size_t)c->topic_room + topics + c->member_room + 4) * sizeof(void *);
+           sizeof(struct consumer_expression) + 2 * ((size_t)c->topic_room + topics + c->member_room + c->expression_room + 6) * sizeof(void *);
 }
 
 /* A static member comes under another id: it takes over what the old one had. */
@@ -411,7 +418,7 @@ static enum tide_status update_member(struct beat *b, const struct consumer_memb
     struct group_batch batch;
     int64_t hash;
     bool stale = consumer_look(b->c, b->g->view);
-    bool subscription = names_change(b, known, &hash);
+    bool subscription = names_change(b, known, &hash) || regex_changes(b, known);
     bool bump = b->c->epoch == 0 || subscription || stale;
     size_t memory = 0;
     *ret_error = 0;
@@ -472,6 +479,8 @@ void consumer_set_timer(struct groups *g, struct group *group)
 {
     struct consumer *c = group->consumer;
     uint64_t at = c->deadline_ns;
+    if (c->expression_count != 0)
+        at = TIDE_MIN(at, consumer_resolve_at_ns(g, c));
     if (c->run != NULL)
         at = g->now.now_ns + 1; /* the next turn */
     else if (c->member_count != 0 && c->epoch > c->assignment_epoch)
@@ -504,15 +513,33 @@ static bool is_full_request(const struct beat *b)
            b->in.topic_partitions.count >= 0;
 }
 
+/* An expression that the group knows was looked at when it came, and is not compiled again. `known`: the member, or whose place it takes, or NULL. */
+static int16_t regex_error(const struct beat *b, const struct consumer_member *known, const char **ret_problem)
+{
+    const struct consumer_expression *e = b->regex.len != 0 ? consumer_find_expression(b->c, b->regex) :
+                                          b->regex.at == NULL && known != NULL ? known->expression : NULL;
+    struct topic_pattern *pattern = NULL;
+    *ret_problem = NULL;
+    if (e != NULL && e->refused)
+        *ret_problem = "The regular expression takes too much work, or matches too many topics.";
+    if (e != NULL || b->regex.len == 0)
+        return *ret_problem != NULL ? KAFKA_INVALID_REGULAR_EXPRESSION : 0;
+    enum tide_status status = topic_pattern_make(b->g->config.heap, b->regex.at, b->regex.len, &pattern, ret_problem);
+    topic_pattern_free(pattern);
+    return status == TIDE_OK ? 0 : status == TIDE_BAD ? KAFKA_INVALID_REGULAR_EXPRESSION : KAFKA_COORDINATOR_NOT_AVAILABLE;
+}
+
 static enum tide_status live(struct beat *b)
 {
     struct consumer_member *m, *old;
+    const char *problem;
     int16_t error = find(b, &m, &old);
     enum assign_kind kind;
     if (error != 0)
         return refuse(b, error, NULL);
-    if (b->regex.len != 0)
-        return refuse(b, KAFKA_INVALID_REGULAR_EXPRESSION, "Regular expressions are not evaluated by this release.");
+    error = regex_error(b, m != NULL ? m : old, &problem);
+    if (error != 0)
+        return refuse(b, error, problem);
     if (b->assignor.at != NULL && !consumer_assignor_find(b->c, b->assignor, &kind))
         return refuse(b, KAFKA_UNSUPPORTED_ASSIGNOR, NULL);
     if (m == NULL && old == NULL && b->c->member_count >= (uint64_t)b->g->config.settings->group_consumer_max_size)
@@ -523,6 +550,7 @@ static enum tide_status live(struct beat *b)
     m = consumer_find(b->c, b->member);
     set_deadlines(b, m);
     bool late = b->in.member_epoch != m->epoch;
+    consumer_resolve(b->g, b->group);
     (void)consumer_assign(b->g, b->group, CONSUMER_NOW);
     consumer_set_timer(b->g, b->group);
     if (b->c->assignment_epoch == 0) /* there is no epoch yet that it could be given */
@@ -661,13 +689,15 @@ enum tide_status consumer_join(struct groups *g, struct group *group, const stru
 
 /* A classic group with members becomes one of the consumer protocol for a member that is let in, and for nobody else: what would be refused
  * afterwards is refused before. */
-static enum tide_status upgrade(struct beat *b, int16_t *ret_error)
+static enum tide_status upgrade(struct beat *b, int16_t *ret_error, const char **ret_problem)
 {
     enum assign_kind kind;
     consumer_init(&b->nothing, b->g->config.heap, b->g->config.settings, (struct consumer_text){b->group->id->at, b->group->id->len});
-    if (b->regex.len != 0)
-        *ret_error = KAFKA_INVALID_REGULAR_EXPRESSION;
-    else if (b->assignor.at != NULL && !consumer_assignor_find(&b->nothing, b->assignor, &kind))
+    b->c = &b->nothing;
+    *ret_error = regex_error(b, NULL, ret_problem);
+    if (*ret_error != 0)
+        return TIDE_OK;
+    if (b->assignor.at != NULL && !consumer_assignor_find(&b->nothing, b->assignor, &kind))
         *ret_error = KAFKA_UNSUPPORTED_ASSIGNOR;
     else if (b->instance.at != NULL && group_find_instance(b->g, b->group, &b->in.instance_id) != NULL)
         *ret_error = KAFKA_UNRELEASED_INSTANCE_ID;
@@ -692,9 +722,11 @@ enum tide_status consumer_on_heartbeat(struct groups *g, const struct groups_que
     b.group = groups_find(g, &b.in.group_id);
     if (b.group != NULL && b.group->kind != &consumer_kind && !b.group->kind->is_empty(b.group) && b.in.member_epoch == 0) {
         int16_t error;
-        enum tide_status status = upgrade(&b, &error);
+        enum tide_status status = upgrade(&b, &error, &problem);
+        if (error == KAFKA_GROUP_ID_NOT_FOUND)
+            problem = "The classic group cannot be upgraded.";
         if (status != TIDE_OK || error != 0)
-            return status != TIDE_OK ? status : refuse(&b, error, error == KAFKA_GROUP_ID_NOT_FOUND ? "The classic group cannot be upgraded." : NULL);
+            return status != TIDE_OK ? status : refuse(&b, error, problem);
     }
     if (b.group == NULL || b.group->kind != &consumer_kind) {
         if (b.in.member_epoch != 0)

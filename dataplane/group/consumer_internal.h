@@ -6,6 +6,7 @@
  *   consumer_heartbeat.c  the one question of members
  *   consumer_reconcile.c  from what a member has to what it shall have
  *   consumer_run.c        what all shall have
+ *   consumer_expression.c what the regular expressions of members match
  *   consumer_classic.c    members that speak the classic protocol: JoinGroup, SyncGroup, Heartbeat, LeaveGroup
  *   consumer_convert.c    from a classic group to one of these, and back
  *   consumer_kind.c       where this kind of group differs from the others; timers; ConsumerGroupDescribe
@@ -111,6 +112,17 @@ static inline bool consumer_assign_is_due(const struct groups *g, const struct c
 /* Goes on with the assignment, or begins one that is due. TIDE_AGAIN: there is more to do. */
 enum tide_status consumer_assign(struct groups *, struct group *, uint32_t budget);
 
+/* ---- consumer_expression.c -------------------------------------------------------------------------- */
+struct consumer_resolution;
+/* Goes on with an expression, or begins with one that is due: looks at a few topics, and writes what is found. */
+void consumer_resolve(struct groups *, struct group *);
+/* When that is wanted next. */
+uint64_t consumer_resolve_at_ns(const struct groups *, const struct consumer *);
+bool consumer_resolution_is_of(const struct consumer_resolution *, const struct consumer_expression *);
+/* Frees it. */
+void consumer_resolution_end(struct consumer *);
+void consumer_put_expression_gone(struct groups *, struct group_batch *, const struct consumer *, const struct consumer_expression *);
+
 /* ---- consumer_kind.c -------------------------------------------------------------------------------- */
 /* What most members ask for, else the first of group.consumer.assignors. */
 enum assign_kind consumer_assignor(const struct consumer *);
@@ -124,5 +136,6 @@ enum tide_status consumer_replay_member(struct groups *, struct wire_cursor *key
 enum tide_status consumer_replay_target_epoch(struct groups *, struct wire_cursor *key, struct wire_cursor *value);
 enum tide_status consumer_replay_target(struct groups *, struct wire_cursor *key, struct wire_cursor *value);
 enum tide_status consumer_replay_current(struct groups *, struct wire_cursor *key, struct wire_cursor *value);
+enum tide_status consumer_replay_expression(struct groups *, struct wire_cursor *key, struct wire_cursor *value);
 
 #endif

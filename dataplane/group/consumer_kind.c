@@ -126,6 +126,7 @@ REPLAY(member, CONSUMER_MEMBER_METADATA)
 REPLAY(target_epoch, CONSUMER_TARGET_METADATA)
 REPLAY(target, CONSUMER_TARGET_MEMBER)
 REPLAY(current, CONSUMER_CURRENT)
+REPLAY(expression, CONSUMER_REGEX)
 
 /* A log may give a partition to two members (a part of it was compacted, or it is not ours): whoever came first must come again. */
 static bool contradicts(const struct consumer *c, const struct consumer_member *m)
@@ -206,9 +207,13 @@ static void on_timer(struct groups *g, struct group *group)
         }
         c->downgrade_after_ns = group_after_ms(g, GROUP_RETRY_MS);
     }
-    (void)consumer_assign(g, group, CONSUMER_NOW);
+    consumer_resolve(g, group);
+    if (group->kind == &consumer_kind) /* else an expression was the last thing that it had */
+        (void)consumer_assign(g, group, CONSUMER_NOW);
     group->pinned = false;
-    consumer_set_timer(g, group);
+    if (group->kind == &consumer_kind)
+        consumer_set_timer(g, group);
+    group_settle(g, group);
 }
 
 /* ---- offsets --------------------------------------------------------------------------------------------------- */
@@ -314,6 +319,10 @@ static bool has_members(const struct group *group) { return member_count(group) 
 static void put_tombstones(struct groups *g, struct group *group, struct group_batch *b)
 {
     static const enum consumer_record records[] = {CONSUMER_TARGET_METADATA, CONSUMER_GROUP_METADATA};
+    const struct consumer *c = group->consumer;
+    for (uint32_t i = 0; i < c->expression_count; i++)
+        if (c->expressions[i]->resolved)
+            consumer_put_expression_gone(g, b, c, c->expressions[i]);
     for (size_t i = 0; i < TIDE_ARRAY_LEN(records); i++) {
         struct wire_writer key;
         consumer_group_key(g, &key, records[i], group->consumer);
@@ -388,7 +397,7 @@ static void put_described_member(struct wire_writer *w, int16_t v, const struct 
     consumer_group_describe_response_member_open_subscribed_topic_names(w, v, (int32_t)m->topic_count);
     for (uint32_t i = 0; i < m->topic_count; i++)
         wire_put_string(w, true, m->topics[i]->name, m->topics[i]->name_len);
-    wire_put_string(w, true, m->regex.at, m->regex.len);
+    wire_put_string(w, true, consumer_regex_of(m).at, consumer_regex_of(m).len);
     put_described_set(w, v, view, &m->assigned);
     put_described_set(w, v, view, &m->target);
     consumer_group_describe_response_member_put_member_type(w, v, m->classic == NULL ? 1 : 0);

@@ -116,10 +116,11 @@ static bool begin(struct groups *g, struct consumer *c)
 }
 
 /* The numbers of what the member subscribes to. */
-static bool next_topic(const struct consumer_member *m, uint32_t *at, uint32_t *ret)
+static bool next_topic(struct consumer_subscription *s, uint32_t *ret)
 {
-    while (*at < m->topic_count) {
-        *ret = m->topics[(*at)++]->number;
+    const struct consumer_topic *t;
+    while ((t = consumer_subscription_next(s)) != NULL) {
+        *ret = t->number;
         if (*ret != ASSIGN_NOBODY)
             return true;
     }
@@ -128,15 +129,17 @@ static bool next_topic(const struct consumer_member *m, uint32_t *at, uint32_t *
 
 static void count_subscribers(struct consumer_run *run, const struct consumer_member *m)
 {
-    uint32_t at = 0, t;
-    while (next_topic(m, &at, &t))
+    struct consumer_subscription s = {.member = m};
+    uint32_t t;
+    while (next_topic(&s, &t))
         run->topics[t].subscribers++;
 }
 
 static void fill_subscribers(struct consumer_run *run, const struct consumer_member *m)
 {
-    uint32_t at = 0, t;
-    while (next_topic(m, &at, &t))
+    struct consumer_subscription s = {.member = m};
+    uint32_t t;
+    while (next_topic(&s, &t))
         run->subscribers[run->topics[t].subscriber_first + run->filled[t]++] = m->number;
 }
 
@@ -181,7 +184,7 @@ static void read_member(struct consumer_run *run, uint32_t *budget)
         fill_subscribers(run, m);
     else
         read_previous(run, m);
-    assign_spend(budget, 1 + (run->phase == RUN_PREVIOUS ? m->target.count : m->topic_count));
+    assign_spend(budget, 1 + (run->phase == RUN_PREVIOUS ? m->target.count : consumer_subscription_size(m)));
 }
 
 static bool next_phase(struct consumer *c, struct consumer_run *run)

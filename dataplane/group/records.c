@@ -198,6 +198,7 @@ static enum tide_status apply_record(struct groups *g, struct wire_cursor *c)
         [CONSUMER_TARGET_METADATA] = consumer_replay_target_epoch,
         [CONSUMER_TARGET_MEMBER] = consumer_replay_target,
         [CONSUMER_CURRENT] = consumer_replay_current,
+        [CONSUMER_REGEX] = consumer_replay_expression,
     };
     struct wire_cursor key, value, record;
     int64_t len = get_varint(c, 32);

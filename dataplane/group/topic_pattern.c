@@ -241,7 +241,8 @@ static uint32_t repeat_length(const struct reader *r, const char **ret_problem)
     uint32_t number[2] = {0}, n = 1, digits;
     for (unsigned i = 0; i < 2; i++) {
         for (digits = 0; is_digit(peek(r, n)); n++, digits++)
-            number[i] = TIDE_MIN(number[i] * 10 + (uint32_t)(peek(r, n) - '0'), (uint32_t)TOPIC_PATTERN_REPEAT_MAX + 1);
+            if (number[i] <= TOPIC_PATTERN_REPEAT_MAX)
+                number[i] = number[i] * 10 + (uint32_t)(peek(r, n) - '0');
         if (i == 0 && digits == 0)
             return 0;
         if (peek(r, n) == '}')

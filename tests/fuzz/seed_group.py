@@ -61,9 +61,9 @@ def parts(*numbers):
     return b"\1" if not numbers else b"\2" + ID + bytes([len(numbers) + 1]) + b"".join(struct.pack(">i", n) for n in numbers) + b"\0"
 
 
-def beat(member, epoch, owned=b"\0", topics=b"\2" + short(b"t"), instance=None, assignor=None):
+def beat(member, epoch, owned=b"\0", topics=b"\2" + short(b"t"), instance=None, assignor=None, regex=None):
     body = short(b"g") + short(member) + struct.pack(">i", epoch) + short(instance) + short(None)
-    body += struct.pack(">i", 1000 if epoch == 0 else -1) + (topics if epoch == 0 else b"\0") + short(None) + short(assignor) + owned + b"\0"
+    body += struct.pack(">i", 1000 if epoch == 0 else -1) + (topics if epoch == 0 else b"\0") + short(regex) + short(assignor) + owned + b"\0"
     return ask("consumer_group_heartbeat", 1, body)
 
 
@@ -104,6 +104,13 @@ def main():
     seeds["consumers_loaded"] = consumers() + LOADED + beat(b"a", 1, parts(0, 1)) + beat(b"b", 0, parts()) + COMMITTED + passes(14)
     seeds["consumers_contradict"] = (consumers() + of_member(8, b"b", struct.pack(">iib", 2, 1, 9) + parts(2, 2, 7) + parts(2) + b"\0") +
                                      of_member(7, b"c", parts(5) + b"\0") + LOADED + beat(b"b", 0, parts()) + passes(14))
+    # By regular expression: found, changed, given up; and of records, one that nobody uses and one that cannot be.
+    seeds["consumers_regex"] = (LOADED + beat(b"a", 0, parts(), topics=b"\0", regex=b"[st](?i:x?)|t{1,2}") + COMMITTED + beat(b"b", 0, parts(), regex=b"\\pL.*") +
+                                beat(b"b", 1, parts(), regex=b"(t)\\1") + passes(14) + beat(b"a", 1, parts(0, 1), regex=b"^t$") + beat(b"b", -1) + passes(10) +
+                                COMMITTED + beat(b"a", -1) + passes(10) + COMMITTED)
+    seeds["consumers_regex_loaded"] = (consumers() + of_member(16, b"t.*", b"\2" + short(b"t") + struct.pack(">qq", 7, 8) + b"\0") +
+                                       of_member(16, b"x|(y", b"\2" + short(b"u") + struct.pack(">qq", 7, 8) + b"\0") + record(struct.pack(">h", 16) + text(b"g") + text(b"t.*")) +
+                                       LOADED + beat(b"a", 0, parts(0, 1), regex=b"x|(y") + passes(10) + COMMITTED + beat(b"b", 0, parts(), regex=b"t+") + passes(14))
     # Both protocols in one group: a classic member with a subscription that is understood, upgraded, called back, left alone again; and one of a record.
     sync = ask("sync_group", 0, text(b"g") + struct.pack(">i", 1) + text(b"m") + struct.pack(">i", 1) + text(b"m") + struct.pack(">i", len(PART)) + PART)
     alive = ask("heartbeat", 0, text(b"g") + struct.pack(">i", 1) + text(b"m"))

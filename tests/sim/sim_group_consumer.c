@@ -2,7 +2,8 @@
 /*
  * Groups of the consumer protocol (KIP-848) with members that behave as clients do: they join, live, take their time to give partitions
  * up, pause, stop with and without a word, come back under another id, and ask again after a timeout; requests and answers get lost. The
- * coordinator is loaded anew at any moment, with what was committed only; appends are refused or find no room; topics come, grow and go.
+ * coordinator is loaded anew at any moment, with what was committed only; appends are refused or find no room; topics come and grow. Some members
+ * subscribe by a regular expression, and some by names of topics that are not there yet.
  * In every second seed some members speak the classic protocol (eager ones or cooperative ones), and clients come back with the other one: the group
  * changes its kind under them, and while it is classic one of them leads.
  *
@@ -30,7 +31,7 @@
 
 enum {
     CLIENTS = 8,
-    TOPICS = 3,
+    TOPICS = 5, /* in the order in which they come */
     PARTITIONS = 12,
     STEPS = 1500,
     SESSION_MS = 45000,
@@ -69,7 +70,8 @@ struct client {
     int leave_epoch;
     bool tell_all;         /* the next heartbeat is a full one */
     bool tell_owned;
-    unsigned topics;       /* a bit each */
+    unsigned topics;       /* that it names, a bit each */
+    unsigned expression;
     struct world_set owned; /* what it uses and names */
     struct world_set wanted;
     bool revoking;
@@ -93,6 +95,7 @@ static struct sim {
     int64_t acknowledged[TOPICS][WORLD_PARTITIONS];
     int64_t offsets;
     bool calm, mixed, cooperative;
+    unsigned topics; /* that there are */
     unsigned classic_share; /* of eight that come, so many speak the classic protocol */
     uint64_t digest;
 } sim;
@@ -100,10 +103,14 @@ static struct world w;
 static bool verbose;
 static uint64_t seed_now;
 static struct {
-    uint64_t joins, handovers, reloads, fenced, commits, stale, lost, refused, led, upgrades, downgrades;
+    uint64_t joins, handovers, reloads, fenced, commits, stale, lost, refused, led, upgrades, downgrades, expressions, created;
 } counts;
 
-static const char *const topic_names[TOPICS] = {"ta", "tb", "tc"};
+static const char *const topic_names[TOPICS] = {"ta", "tb", "tc", "td", "te"};
+static const struct {
+    const char *text;
+    unsigned topics; /* that it matches, a bit each */
+} expressions[] = {{"", 0}, {"t[ab]", 3}, {"t.*", 31}, {"t(c|d)", 12}, {"(?i)TE|ta", 17}, {"[^t].*", 0}, {"t\\p{Ll}", 31}};
 static char text[WORLD_TEXT];
 
 #define SAY(...)                                                                                   \
@@ -141,14 +148,28 @@ static int index_of(int topic)
     return -1;
 }
 
+static unsigned subscribes_to(const struct client *c) { return c->topics | expressions[c->expression].topics; }
+
+/* Those of the classic protocol name what is there: nobody would tell them of what comes. */
+static void subscribe(struct client *c)
+{
+    c->topics = (unsigned)below(1 << TOPICS);
+    c->expression = !c->classic && tide_random_hits(&sim.random, 2) ? (unsigned)below(TIDE_ARRAY_LEN(expressions)) : 0;
+    if (c->classic)
+        c->topics &= (1u << sim.topics) - 1;
+    if (c->topics == 0 && c->expression == 0)
+        c->topics = 1;
+}
+
 /* ---- members -------------------------------------------------------------------------------------------- */
 
 static void born(struct client *c)
 {
     unsigned number = (unsigned)(c - sim.clients), life = c->life + 1;
     free(c->list);
-    *c = (struct client){.number = number, .life = life, .topics = 1 + (unsigned)below((1 << TOPICS) - 1)};
+    *c = (struct client){.number = number, .life = life};
     c->classic = sim.mixed && below(8) < sim.classic_share;
+    subscribe(c);
     (void)snprintf(c->id, sizeof(c->id), "m%u-%u", number, life);
     if (number % 4 == 3)
         (void)snprintf(c->instance, sizeof(c->instance), "i%u", number);
@@ -459,6 +480,8 @@ static void ask_beat(struct client *c)
     } else {
         b.rebalance_ms = all ? REBALANCE_MS : -1;
         b.topics = all || hits(40) ? names_of(c) : NULL;
+        b.regex = all || hits(40) ? expressions[c->expression].text : NULL;
+        counts.expressions += b.regex != NULL && c->expression != 0;
         b.owned = all || c->tell_owned ? &c->owned : NULL;
     }
     c->beat_at_ns = after_ms(5000);
@@ -664,7 +687,7 @@ static void act(struct client *c)
             forget(c);
             SAY("%s leaves with %d", c->id, c->leave_epoch);
         } else if (c->state == IN && hits(80)) {
-            c->topics = 1 + (unsigned)below((1 << TOPICS) - 1);
+            subscribe(c);
             c->tell_all = true;
             if (c->classic)
                 call(c);
@@ -709,6 +732,12 @@ static void reload(void)
 
 static void change_topics(void)
 {
+    if (sim.topics < TOPICS && tide_random_hits(&sim.random, 2)) {
+        SAY("topic %s", topic_names[sim.topics]);
+        counts.created++;
+        world_topic(&w, topic_names[sim.topics++], 1 + (uint32_t)below(PARTITIONS));
+        return;
+    }
     unsigned t = (unsigned)below(TOPICS);
     int n = topic_of(topic_names[t]);
     if (n >= 0 && w.topics[n].partition_count < PARTITIONS)
@@ -763,7 +792,7 @@ static void check_converged(void)
     bool all_classic = true;
     for (unsigned i = 0; i < CLIENTS; i++)
         if (sim.clients[i].state == IN) {
-            wanted |= sim.clients[i].topics;
+            wanted |= subscribes_to(&sim.clients[i]);
             all_classic &= sim.clients[i].classic;
         }
     world_describe(&w, "g", text);
@@ -771,10 +800,10 @@ static void check_converged(void)
         give_up("S4: the group is not stable");
     for (unsigned t = 0; t < TOPICS; t++) {
         int n = topic_of(topic_names[t]);
-        for (uint32_t p = 0; (wanted & 1u << t) && p < w.topics[n].partition_count; p++) {
+        for (uint32_t p = 0; n >= 0 && (wanted & 1u << t) && p < w.topics[n].partition_count; p++) {
             unsigned users = 0;
             for (unsigned i = 0; i < CLIENTS; i++)
-                users += sim.clients[i].state == IN && world_set_has(&sim.clients[i].owned, n, (int32_t)p) && (sim.clients[i].topics & 1u << t);
+                users += sim.clients[i].state == IN && world_set_has(&sim.clients[i].owned, n, (int32_t)p) && (subscribes_to(&sim.clients[i]) & 1u << t);
             if (users != 1)
                 give_up("S4: a partition is not used by one member");
         }
@@ -852,7 +881,8 @@ static void run_seed(uint64_t seed)
     world_begin(&w, 16u << 20);
     w.auto_commit = tide_random_hits(&sim.random, 3);
     w.settings.group_consumer_assignment_interval_ms = tide_random_hits(&sim.random, 2) ? 0 : 1000;
-    for (unsigned t = 0; t < TOPICS; t++)
+    sim.topics = 1 + (unsigned)below(TOPICS);
+    for (unsigned t = 0; t < sim.topics; t++)
         world_topic(&w, topic_names[t], 1 + (uint32_t)below(PARTITIONS));
     sim.classic_share = (unsigned)below(9);
     unsigned clients = 2 + (unsigned)below(sim.mixed ? 3 : CLIENTS - 1);
@@ -888,11 +918,11 @@ static int run(uint64_t from, uint64_t seeds, bool loud)
     }
     printf("%" PRIu64 " seeds: %" PRIu64 " joins, %" PRIu64 " revocations, %" PRIu64 " coordinators, %" PRIu64 " fenced, %" PRIu64 " commits, %" PRIu64
            " stale ones, %" PRIu64 " messages lost, %" PRIu64 " appends refused, %" PRIu64 " classic generations led, %" PRIu64 " upgrades, %" PRIu64
-           " downgrades, digest %016" PRIx64 "\n",
+           " downgrades, %" PRIu64 " expressions, %" PRIu64 " topics created, digest %016" PRIx64 "\n",
            seeds, counts.joins, counts.handovers, counts.reloads, counts.fenced, counts.commits, counts.stale, counts.lost, counts.refused,
-           counts.led, counts.upgrades, counts.downgrades, digest);
+           counts.led, counts.upgrades, counts.downgrades, counts.expressions, counts.created, digest);
     return seeds >= 20 && (counts.handovers == 0 || counts.reloads == 0 || counts.fenced == 0 || counts.stale == 0 ||
-                           counts.led == 0 || counts.upgrades == 0 || counts.downgrades == 0);
+                           counts.led == 0 || counts.upgrades == 0 || counts.downgrades == 0 || counts.expressions == 0 || counts.created == 0);
 }
 
 int main(int argc, char **argv)
@@ -915,7 +945,7 @@ int main(int argc, char **argv)
     unit_eal();
 #ifdef TIDE_MUTANTS
     static const enum tide_mutant list[] = {MUTANT_NONE, MUTANT_CONSUMER_REVOCATION, MUTANT_CONSUMER_OWNER, MUTANT_CONSUMER_COMMIT, MUTANT_CONSUMER_SUBSET,
-                                             MUTANT_CONSUMER_CLAIMS, MUTANT_CONSUMER_TAKEN_OUT};
+                                             MUTANT_CONSUMER_CLAIMS, MUTANT_CONSUMER_TAKEN_OUT, MUTANT_CONSUMER_EXPRESSION};
     if (mutants)
         return sim_run_mutants(list, TIDE_ARRAY_LEN(list), from, seeds, run);
 #else

@@ -693,22 +693,6 @@ static void test_kinds(void **state)
     world_end(&w);
 }
 
-static void test_regex(void **state)
-{
-    (void)state;
-    begin();
-    owned.count = 0;
-    world_topic(&w, "t", 1);
-    struct world_beat b = {.group = "g", .member = "a", .topics = "t", .regex = "t.*", .rebalance_ms = 1, .version = 1, .owned = &owned};
-    world_beat(&w, &b, &r);
-    expect(KAFKA_INVALID_REGULAR_EXPRESSION, 0, NULL);
-    assert_int_equal(w.batches, 0);
-    b.regex = ""; /* none */
-    world_beat(&w, &b, &r);
-    expect(0, 1, "t:0");
-    world_end(&w);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -733,7 +717,6 @@ int main(void)
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_offset_commits),
         cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_regex),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
