@@ -131,6 +131,39 @@ def a_group_of_the_consumer_protocol(w):
     group_life(w, 'consumer', nothing)
 
 
+def a_group_that_subscribes_by_expression(w):
+    """The broker evaluates it, not the client, and finds a topic that is made later."""
+    confluent()
+    out = w.dir / 'by-expression.group'
+
+    def fill(topic, word):
+        w.topic(topic, partitions=2)
+        values = [f'{word}{i}' for i in range(100)]
+        path = w.dir / 'in'
+        path.write_text(''.join(f'{v}\n' for v in values))
+        w.produce(topic, path, '-X', 'acks=all')
+        return set(values)
+
+    def got():
+        return {line.split()[-1] for line in out.read_text().splitlines() if line.startswith('got ')} if out.exists() else set()
+
+    sent = fill('made-a', 'a')
+    fill('not-made', 'n')
+    p = w.client_start(*GROUP_CLIENTS['consumer'](w, 'by-expression', '^made-.*', out), stdin=subprocess.PIPE)
+    try:
+        wait_until(60, lambda: got() == sent, f'{len(got())} records of the first topic')
+        sent |= fill('made-b', 'b')
+        wait_until(90, lambda: got() == sent, f'{len(got())} records of both topics')
+        key = struct.pack('>h', 16) + wire.text('by-expression')
+        logs = [f for d in w.data.glob('__consumer_offsets-*') for f in d.glob('*.log')]
+        expect(any(key in f.read_bytes() for f in logs), 'there is no record of the expression')
+        _, err = p.communicate(timeout=60)
+        expect(p.returncode == 0, err[-600:])
+    finally:
+        p.kill()
+        p.communicate()
+
+
 def clients_are_upgraded_one_by_one(w):
     """Members of both protocols in one group: each client leaves and comes back with the other protocol, there and back again."""
     confluent()
@@ -240,5 +273,5 @@ def internal_topics_are_not_for_clients(w):
 
 
 cases = [a_group_of_librdkafka, a_group_of_librdkafka_that_rebalances_step_by_step, a_group_of_kafkajs, a_group_of_kafka_python,
-         a_group_of_the_consumer_protocol, clients_are_upgraded_one_by_one, offsets_survive_the_broker, a_group_of_kcat, a_member_goes_on_through_restarts,
+         a_group_of_the_consumer_protocol, a_group_that_subscribes_by_expression, clients_are_upgraded_one_by_one, offsets_survive_the_broker, a_group_of_kcat, a_member_goes_on_through_restarts,
          joins_that_are_abandoned, internal_topics_are_not_for_clients]

@@ -155,12 +155,44 @@ static void test_in_turns(void **state)
     join("a", NULL, "t.*[13579]");
     expect(0, 1, "-");
     assert_null(recorded("t.*[13579]"));
-    world_topic(&w, "t000", 1); /* it goes on by name, */
-    world_no_topic(&w, "t00");
+    world_no_topic(&w, "t00"); /* it goes on by name */
+    world_no_topic(&w, "t02");
     world_pass_ms(&w, 10);
     assert_string_equal(recorded("t.*[13579]"), "t01 t03 t05 t07 t09 t11 t13");
     beat("a", 1, NULL, NULL, "-");
     expect(0, 2, "t01:0 t03:0 t05:0 t07:0 t09:0 t11:0 t13:0");
+    world_end(&w);
+}
+
+/* A topic is made anew after it was looked at: it is not that topic, which the next evaluation sees. The group knows what its topics are. */
+static void test_made_anew(void **state)
+{
+    char name[8];
+    (void)state;
+    begin();
+    for (unsigned i = 0; i < 10; i++) {
+        (void)snprintf(name, sizeof(name), "t%u", i);
+        world_topic(&w, name, 1);
+    }
+    join("a", NULL, "t[0-4]");
+    world_pass_ms(&w, 10);
+    beat("a", 1, NULL, NULL, "-");
+    expect(0, 2, "t0:0 t1:0 t2:0 t3:0 t4:0");
+    world_pass_ms(&w, REFRESH_MS);
+    world_topic(&w, "x", 1);
+    beat("a", 2, NULL, NULL, "t0:0 t1:0 t2:0 t3:0 t4:0"); /* begins */
+    world_no_topic(&w, "t1");
+    world_topic(&w, "t1", 1);
+    world_pass_ms(&w, 10);
+    assert_string_equal(recorded("t[0-4]"), "t0 t2 t3 t4");
+    beat("a", 2, NULL, NULL, "t0:0 t2:0 t3:0 t4:0");
+    expect(0, 3, "t0:0 t2:0 t3:0 t4:0");
+    beat("a", 3, NULL, NULL, "t0:0 t2:0 t3:0 t4:0");
+    expect(0, 3, NULL);
+    world_pass_ms(&w, REFRESH_MS);
+    assert_string_equal(recorded("t[0-4]"), "t0 t1 t2 t3 t4");
+    beat("a", 3, NULL, NULL, "t0:0 t2:0 t3:0 t4:0");
+    expect(0, 4, "t0:0 t1:0 t2:0 t3:0 t4:0");
     world_end(&w);
 }
 
@@ -447,6 +479,7 @@ int main(void)
         cmocka_unit_test(test_names_and_an_expression),
         cmocka_unit_test(test_shared),
         cmocka_unit_test(test_in_turns),
+        cmocka_unit_test(test_made_anew),
         cmocka_unit_test(test_topics_come_and_go),
         cmocka_unit_test(test_known_by_name),
         cmocka_unit_test(test_reload),
