@@ -219,7 +219,8 @@ static void on_timer(struct groups *g, struct group *group)
 /* ---- offsets --------------------------------------------------------------------------------------------------- */
 
 /*
- * May the member commit these? With an older epoch what it has had since then; with its own also what nobody has. What somebody else has
+ * May the member commit these? With an older epoch what it has had since then; with its own also what nobody has, unless it is to give something up:
+ * then it keeps its epoch, and what it has not it may have given up in that epoch already. What somebody else has
  * is refused in any case: the request was on its way when the partition went (Kafka takes it, and the offset goes back).
  */
 static bool may_commit(const struct groups *g, const struct consumer *c, const struct consumer_member *m, int16_t version,
@@ -237,7 +238,7 @@ static bool may_commit(const struct groups *g, const struct consumer *c, const s
             const struct consumer_member *owner = consumer_owner_of(c, &t->id, p.partition_index);
             if (MUTANT(CONSUMER_COMMIT))
                 continue;
-            if (owner == NULL && is_current)
+            if (owner == NULL && is_current && m->state != CONSUMER_UNREVOKED)
                 continue;
             if (owner != m)
                 return false;

@@ -624,6 +624,31 @@ static void test_offset_commits(void **state)
     world_end(&w);
 }
 
+/* Whoever is to give something up keeps its epoch, also when the next revocation follows at once: what it no longer has it commits no more, since another
+ * may have had it in between. */
+static void test_offset_commits_of_a_revocation(void **state)
+{
+    (void)state;
+    begin();
+    w.settings.group_consumer_assignment_interval_ms = 0;
+    world_topic(&w, "t", 4);
+    world_topic(&w, "u", 1);
+    join("a", "t");
+    assert_int_equal(world_commit_error(&w, "a", 1, 9, "u", 0), 0); /* nobody has it */
+    join("b", "t");
+    beat("a", 1, NULL, "t:0,1,2,3");
+    expect(0, 1, "t:0,1");
+    join("c", "t");
+    join("d", "t");
+    beat("a", 1, NULL, "t:0,1");
+    expect(0, 1, "t:0");
+    beat("b", 2, NULL, "-");
+    beat("b", -1, NULL, NULL);
+    assert_int_equal(world_commit_error(&w, "a", 1, 9, "t", 2), KAFKA_STALE_MEMBER_EPOCH);
+    assert_int_equal(world_commit_error(&w, "a", 1, 9, "t", 1), 0); /* it is to give that up */
+    world_end(&w);
+}
+
 /* ---- classic groups ------------------------------------------------------------------------------------------------------ */
 
 static enum tide_status ask_classic(int16_t api, int16_t version, struct wire_writer *body)
@@ -716,6 +741,7 @@ int main(void)
         cmocka_unit_test(test_leaves_full_heap),
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_offset_commits),
+        cmocka_unit_test(test_offset_commits_of_a_revocation),
         cmocka_unit_test(test_kinds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
