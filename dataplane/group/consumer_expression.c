@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the regular expressions of members match. One expression of a group after the other is evaluated over as many turns as it takes; what is found is
+ * What the regular expressions of members match. One expression of a group after the other is evaluated over as many turns as it takes, since all groups
+ * share the names that a turn looks at; what is found is
  * a record, with the group epoch when it is something else than before. It goes on by name, so that a view that changes meanwhile does not begin it anew:
  * what it missed it finds with the next evaluation, which a view that is another than at the beginning asks for.
  *
@@ -13,10 +14,7 @@
 #include "tidemark/assert.h"
 #include "tidemark/mutant.h"
 
-enum {
-    NAMES_A_TURN = 8, /* one takes less than a millisecond whatever the expression is, and a microsecond usually */
-    REFRESH_MS = 10000,
-};
+enum { REFRESH_MS = 10000 };
 
 struct consumer_resolution {
     struct consumer_expression *expression;
@@ -97,6 +95,7 @@ static enum tide_status begin(struct groups *g, struct consumer *c, struct consu
         return TIDE_FULL;
     *r = (struct consumer_resolution){.expression = e, .begun_version = g->view->version, .version = g->view->version};
     c->resolution = r;
+    assign_spend(&g->names_left, 1);
     enum tide_status status = topic_pattern_make(c->heap, e->text, e->len, &r->pattern, &problem);
     if (status == TIDE_FULL)
         consumer_resolution_end(c);
@@ -142,17 +141,17 @@ static enum tide_status add_found(struct consumer *c, struct consumer_resolution
 }
 
 /* A few names. TIDE_BAD: the expression takes more than it may. */
-static enum tide_status look_at_some(const struct groups *g, struct consumer *c, struct consumer_resolution *r)
+static enum tide_status look_at_some(struct groups *g, struct consumer *c, struct consumer_resolution *r)
 {
     const struct tide_view *view = g->view;
     if (r->version != view->version) {
         r->next = behind(view, r);
         r->version = view->version;
     }
-    for (unsigned i = 0; i < NAMES_A_TURN && r->next < view->topic_count; i++) {
+    while (g->names_left != 0 && r->next < view->topic_count) {
         const struct view_topic *t = &view->topics[r->next];
         bool matches;
-        enum tide_status status = topic_pattern_match(r->pattern, t->name, t->name_len, &matches);
+        enum tide_status status = topic_pattern_match(r->pattern, t->name, t->name_len, &g->names_left, &matches);
         if (status == TIDE_OK && matches)
             status = add_found(c, r, &t->id);
         if (status != TIDE_OK)
@@ -277,7 +276,7 @@ static void retire(struct groups *g, struct group *group, const struct consumer_
 void consumer_resolve(struct groups *g, struct group *group)
 {
     struct consumer *c = group->consumer;
-    if (c->expression_count == 0 || g->now.now_ns < c->resolve_after_ns)
+    if (c->expression_count == 0 || g->now.now_ns < c->resolve_after_ns || g->names_left == 0)
         return;
     if (c->resolution == NULL) {
         if (g->now.now_ns < c->expressions_at_ns && c->expressions_version == g->view->version)

@@ -495,6 +495,7 @@ enum tide_status groups_ask(struct groups *g, const struct tide_time *now, const
         return TIDE_FULL;
     g->now = *now;
     g->view = q->view;
+    g->names_left = GROUP_NAMES_A_TURN;
     if (g->phase == GROUPS_LOADING && q->api_key != KAFKA_API_LIST_GROUPS)
         status = asked_refuse(g, NULL, a, q, KAFKA_COORDINATOR_LOAD_IN_PROGRESS);
     else
@@ -583,6 +584,7 @@ void groups_turn(struct groups *g, const struct tide_time *now, const struct tid
     struct group_timer *t;
     g->now = *now;
     g->view = view;
+    g->names_left = GROUP_NAMES_A_TURN;
     if (g->phase != GROUPS_ACTIVE)
         return;
     give_up(g);

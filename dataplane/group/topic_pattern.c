@@ -13,6 +13,7 @@
 enum {
     INTS_A_STATE = 3,                                               /* of PCRE2's working space, */
     SPACE = 2 + 2 * INTS_A_STATE * TOPIC_PATTERN_STATES,            /* which has two lists of states */
+    SPACE_FOR_FEW = 2 + 2 * INTS_A_STATE * TOPIC_PATTERN_FEW,
     HEAP_KIB = 64,                                                  /* of one match; what is left in is not recursive */
     OUT_MAX = 3 * TOPIC_PATTERN_MAX,                                /* no token becomes more than three times as long */
 };
@@ -358,11 +359,22 @@ void topic_pattern_free(struct topic_pattern *p)
     tide_heap_give(p->heap, p);
 }
 
+static int match(const struct topic_pattern *p, const char *name, uint32_t len, int *space, size_t count)
+{
+    return pcre2_dfa_match(p->code, (PCRE2_SPTR)name, len, 0, PCRE2_NO_UTF_CHECK, p->data, p->limits, space, count);
+}
+
 /* The first of the matches that are found is the longest. */
-enum tide_status topic_pattern_match(const struct topic_pattern *p, const char *name, uint32_t len, bool *ret)
+enum tide_status topic_pattern_match(const struct topic_pattern *p, const char *name, uint32_t len, uint32_t *budget, bool *ret)
 {
     int space[SPACE];
-    int n = pcre2_dfa_match(p->code, (PCRE2_SPTR)name, len, 0, PCRE2_NO_UTF_CHECK, p->data, p->limits, space, SPACE);
+    uint32_t cost = 1;
+    int n = match(p, name, len, space, SPACE_FOR_FEW);
+    if (n == PCRE2_ERROR_DFA_WSSIZE) {
+        n = match(p, name, len, space, SPACE);
+        cost = TOPIC_PATTERN_COSTLY;
+    }
+    *budget -= TIDE_MIN(*budget, cost);
     if (n == PCRE2_ERROR_NOMEMORY)
         return TIDE_FULL;
     if (n < 0 && n != PCRE2_ERROR_NOMATCH)

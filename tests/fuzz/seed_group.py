@@ -111,6 +111,7 @@ def main():
     seeds["consumers_regex_loaded"] = (consumers() + of_member(16, b"t.*", b"\2" + short(b"t") + struct.pack(">qq", 7, 8) + b"\0") +
                                        of_member(16, b"x|(y", b"\2" + short(b"u") + struct.pack(">qq", 7, 8) + b"\0") + record(struct.pack(">h", 16) + text(b"g") + text(b"t.*")) +
                                        LOADED + beat(b"a", 0, parts(0, 1), regex=b"x|(y") + passes(10) + COMMITTED + beat(b"b", 0, parts(), regex=b"t+") + passes(14))
+    seeds["consumers_regex_alone"] = record(struct.pack(">h", 16) + text(b"g") + text(b"t"), b"\0\0\2" + short(b"t") + struct.pack(">qq", 7, 8) + b"\0") + LOADED + passes(10) + COMMITTED + passes(14)
     # Both protocols in one group: a classic member with a subscription that is understood, upgraded, called back, left alone again; and one of a record.
     sync = ask("sync_group", 0, text(b"g") + struct.pack(">i", 1) + text(b"m") + struct.pack(">i", 1) + text(b"m") + struct.pack(">i", len(PART)) + PART)
     alive = ask("heartbeat", 0, text(b"g") + struct.pack(">i", 1) + text(b"m"))

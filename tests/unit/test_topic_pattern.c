@@ -7,6 +7,7 @@
 enum { HEAP = 1 << 20 };
 
 static struct tide_heap *heap;
+static uint32_t budget;
 
 static int setup(void **state)
 {
@@ -57,10 +58,10 @@ static void test_what_is_known(void **state)
         }
         if (make(cases[i].pattern, &p) != TIDE_OK)
             fail_msg("%s is refused", cases[i].pattern);
-        assert_int_equal(topic_pattern_match(p, cases[i].yes, (uint32_t)strlen(cases[i].yes), &matches), TIDE_OK);
+        assert_int_equal(topic_pattern_match(p, cases[i].yes, (uint32_t)strlen(cases[i].yes), &budget, &matches), TIDE_OK);
         if (!matches)
             fail_msg("%s does not match '%s'", cases[i].pattern, cases[i].yes);
-        assert_int_equal(topic_pattern_match(p, cases[i].no, (uint32_t)strlen(cases[i].no), &matches), TIDE_OK);
+        assert_int_equal(topic_pattern_match(p, cases[i].no, (uint32_t)strlen(cases[i].no), &budget, &matches), TIDE_OK);
         if (matches)
             fail_msg("%s matches '%s'", cases[i].pattern, cases[i].no);
         topic_pattern_free(p);
@@ -112,7 +113,7 @@ static void test_hostile_ones_are_bounded(void **state)
         struct topic_pattern *p;
         bool matches = true;
         assert_int_equal(make(patterns[i], &p), TIDE_OK);
-        enum tide_status status = topic_pattern_match(p, name, TIDE_TOPIC_NAME_MAX, &matches);
+        enum tide_status status = topic_pattern_match(p, name, TIDE_TOPIC_NAME_MAX, &budget, &matches);
         assert_true(status == TIDE_OK || status == TIDE_BAD);
         if (status == TIDE_OK)
             assert_false(matches);
@@ -130,7 +131,29 @@ static void test_states(void **state)
         strcat(text, "a|");
     text[strlen(text) - 1] = 0;
     assert_int_equal(make(text, &p), TIDE_OK);
-    assert_int_equal(topic_pattern_match(p, "a", 1, &matches), TIDE_BAD);
+    assert_int_equal(topic_pattern_match(p, "a", 1, &budget, &matches), TIDE_BAD);
+    topic_pattern_free(p);
+}
+
+/* Few states cost little. What costs more than there is costs all there is. */
+static void test_cost(void **state)
+{
+    struct topic_pattern *p;
+    bool matches;
+    assert_int_equal(make("a.*", &p), TIDE_OK);
+    budget = 100;
+    assert_int_equal(topic_pattern_match(p, "abc", 3, &budget, &matches), TIDE_OK);
+    assert_int_equal(budget, 99);
+    topic_pattern_free(p);
+    assert_int_equal(make("(a{0,60}){2}[bc]", &p), TIDE_OK);
+    char name[100];
+    memset(name, 'a', sizeof(name));
+    name[sizeof(name) - 1] = 'b';
+    assert_int_equal(topic_pattern_match(p, name, sizeof(name), &budget, &matches), TIDE_OK);
+    assert_true(matches);
+    assert_int_equal(budget, 99 - TOPIC_PATTERN_COSTLY);
+    assert_int_equal(topic_pattern_match(p, name, sizeof(name), &budget, &matches), TIDE_OK);
+    assert_int_equal(budget, 0);
     topic_pattern_free(p);
 }
 
@@ -147,7 +170,7 @@ static void test_a_full_heap(void **state)
                 n++;
         enum tide_status status = make("[a-z]+", &p);
         if (status == TIDE_OK) {
-            assert_int_equal(topic_pattern_match(p, "abc", 3, &matches), TIDE_OK);
+            assert_int_equal(topic_pattern_match(p, "abc", 3, &budget, &matches), TIDE_OK);
             assert_true(matches);
             topic_pattern_free(p);
         } else {
@@ -169,6 +192,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_length, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hostile_ones_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_states, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cost, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_full_heap, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
