@@ -84,6 +84,7 @@ struct client {
     char given[CLASSIC_ID]; /* the id of the member */
     uint64_t called_ns;     /* it is to join again; 0: no */
     uint64_t topics_seen;   /* version of the topics when it joined */
+    uint64_t silent_since_ns; /* it was silent for a session, and yet in it: a commit of it that was late kept it alive; 0: no */
     int listed;
     struct classic_listed *list; /* for a leader */
 };
@@ -200,11 +201,13 @@ static void settle_assignment(struct client *c)
         c->owned = c->wanted;
         c->revoking = false;
         c->tell_owned = true;
+        c->silent_since_ns = 0;
         return;
     }
     if (!c->revoking) {
         c->revoking = true;
-        c->revoking_since_ns = w.now.now_ns;
+        c->revoking_since_ns = c->silent_since_ns != 0 ? c->silent_since_ns : w.now.now_ns; /* the coordinator may count from there */
+        c->silent_since_ns = 0;
         c->revoked_at_ns = after_ms(hits(30) ? SLOW_MS : below(sim.calm ? 10 : 15000));
         counts.handovers++;
     }
@@ -457,6 +460,8 @@ static void on_classic(struct question *q, struct tide_rope *body)
         c->beat_at_ns = after_ms(below(20000));
         return;
     }
+    if (asked_ns > c->heard_ns + SESSION_MS * TIDE_NS_PER_MS)
+        c->silent_since_ns = c->heard_ns + 1;
     c->heard_ns = asked_ns;
     if (api == KAFKA_API_JOIN_GROUP) {
         on_joined(c);
