@@ -16,6 +16,7 @@
 #include "disk/disk.h"
 #include "disk/help_pool.h"
 #include "disk/posix_fs.h"
+#include "log/append.h"
 #include "log/internal.h"
 #include "tidemark/random.h"
 
@@ -196,6 +197,10 @@ void log_end_open(struct log_end *e, const struct log_end_config *config, bool t
     while (log_make_room(e->log, &e->time, BATCH_HEADER, -1, &e->out) == TIDE_FULL || log_has_work(e->log) ||
            e->log->extend_job.out)
         log_end_turn(e, TIDE_NS_PER_MS);
+    while (e->log->short_by != 0) { /* and with all of it */
+        log_extend_start(e->log, 0, &e->out);
+        log_end_turn(e, TIDE_NS_PER_MS);
+    }
 }
 
 void log_end_close(struct log_end *e)

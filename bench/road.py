@@ -74,6 +74,8 @@ class Road:
             self.why_not = 'the build has sanitizers'
         elif str(options['optimization']) != '2':
             self.why_not = f'the build has optimization {options["optimization"]}, and the table is of 2'
+        elif 'avx2' not in pathlib.Path('/proc/cpuinfo').read_text().split():
+            self.why_not = 'the processor has no AVX2: memcpy and the CRC are others than in the table'
 
     def told(self, program, scenario, before=()):
         p = subprocess.run([*before, program, scenario], capture_output=True, text=True, timeout=600)

@@ -287,6 +287,15 @@ uint64_t bw_count(const struct broker_world *w, enum tide_counter which)
 
 /* ---- clients -------------------------------------------------------------------------------------------------- */
 
+void bw_zero_space(struct broker_world *w)
+{
+    for (uint32_t i = 0; i < w->partition_count; i++) {
+        struct partition *p = w->partitions[i].local;
+        while (log_make_room(partition_log(p), &w->time, BATCH_HEADER, -1, &w->cores[partition_home(p)].out) == TIDE_FULL)
+            bw_pump(w);
+    }
+}
+
 void bw_connect(struct broker_world *w, struct bw_client *c)
 {
     *c = (struct bw_client){.w = w};

@@ -80,6 +80,8 @@ void bw_deinit(struct broker_world *);
 bool bw_turn(struct broker_world *);
 /* Turns until nothing happens any more. */
 void bw_pump(struct broker_world *);
+/* A first append waits until a helper has zeroed space for it: not for any partition from now on. */
+void bw_zero_space(struct broker_world *);
 /* Time passes; turns. */
 void bw_pass(struct broker_world *, uint64_t ms);
 uint64_t bw_count(const struct broker_world *, enum tide_counter); /* over all cores */

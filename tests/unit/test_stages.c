@@ -11,20 +11,10 @@ static int16_t errors[8];
 static int64_t bases[8];
 static const int32_t all[] = {0, 1, 2, 3};
 
-/* A first append waits until a helper has zeroed space for it; that would be in STAGE_APPEND. */
-static void zero_space(void)
-{
-    for (uint32_t i = 0; i < w.partition_count; i++) {
-        struct partition *p = w.partitions[i].local;
-        while (log_make_room(partition_log(p), &w.time, BATCH_HEADER, -1, &w.cores[partition_home(p)].out) == TIDE_FULL)
-            bw_pump(&w);
-    }
-}
-
 static int begin(uint32_t cores)
 {
     bw_init(&w, cores);
-    zero_space();
+    bw_zero_space(&w);
     bw_connect(&w, &c);
     return 0;
 }

@@ -16,6 +16,7 @@ static unsigned got_count;
 static int begin(uint32_t cores)
 {
     bw_init(&w, cores);
+    bw_zero_space(&w);
     bw_connect(&w, &c);
     return 0;
 }
