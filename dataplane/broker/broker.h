@@ -103,8 +103,8 @@ struct session_wants {
 };
 void session_wants(struct session *, struct session_wants *ret);
 void *session_transport(const struct session *);
-/* The core took bytes off `out`: more may be produced. */
-void session_on_sent(struct session *, const struct tide_time *, struct tide_out *);
+/* The core took bytes off `out`: more may be produced. True: requests were looked at. */
+bool session_on_sent(struct session *, const struct tide_time *, struct tide_out *);
 /* Of what was ever taken off `out`, so many bytes have gone to the port by now. */
 void session_on_transmitted(struct session *, uint64_t now_ns, uint64_t bytes);
 /* Next session of which that is to be told, after everything of the turn has gone; NULL: none more in this turn. */

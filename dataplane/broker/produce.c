@@ -348,9 +348,8 @@ static void append_entry(struct broker *b, struct request *r, struct produce_ent
     }
     r->produce.appended_here = true;
     count_append(b, records.len, &ret);
-    slot_dirty(b, slot);
+    slot_dirty(b, slot); /* others hear of it at the end of the turn, of all appends at once */
     take_result(b, r, e, p, &ret);
-    home_moved(b, p, out);
 }
 
 static void route_and_append(struct broker *b, struct request *r, bool transactional, struct tide_out *out)

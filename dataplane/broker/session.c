@@ -411,9 +411,11 @@ void session_wants(struct session *s, struct session_wants *ret)
     s->credit = 0;
 }
 
-void session_on_sent(struct session *s, const struct tide_time *t, struct tide_out *out)
+bool session_on_sent(struct session *s, const struct tide_time *t, struct tide_out *out)
 {
     (void)t;
-    if (!s->closing && s->in.len >= FRAME_SIZE_BYTES && may_execute(s))
-        session_run(s, out);
+    if (s->closing || s->in.len < FRAME_SIZE_BYTES || !may_execute(s))
+        return false;
+    session_run(s, out);
+    return true;
 }

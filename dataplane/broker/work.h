@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a request remembers while it waits: a row of items laid out densely in blocks of request
- * memory, so that no request holds receive buffers and none allocates. Items do not move.
+ * What a request remembers while it waits: a row of items laid out densely, the first ones in the request itself and
+ * the others in blocks of request memory, so that no request holds receive buffers and none allocates. Items do not move.
  */
 #ifndef TIDEMARK_BROKER_WORK_H
 #define TIDEMARK_BROKER_WORK_H
@@ -13,23 +13,28 @@ struct work_item {
     uint16_t size; /* bytes of the whole item, a multiple of 8 */
 };
 
+enum { WORK_NEAR = 384 }; /* a produce request to one partition, and a name of usual length */
+
 struct work {
     struct tide_rope blocks;
+    uint32_t near_used;
+    _Alignas(8) uint8_t near[WORK_NEAR];
 };
 
 struct work_at {
-    struct rte_mbuf *m;
+    struct rte_mbuf *m; /* NULL: among the first ones */
     uint32_t off;
 };
 
-/* A zeroed item of `size` bytes, its head filled in. NULL when the pool is empty. An item must
- * fit into one block. */
-static inline void *work_add(struct work *w, struct rte_mempool *pool, uint16_t kind, uint32_t size)
+static inline void *work_place(struct work *w, struct rte_mempool *pool, uint32_t size)
 {
     struct rte_mbuf *m = w->blocks.tail;
-    struct work_item *item;
-
-    size = (size + 7u) & ~7u;
+    void *place;
+    if (m == NULL && size <= WORK_NEAR - w->near_used) {
+        place = w->near + w->near_used;
+        w->near_used += size;
+        return place;
+    }
     if (m == NULL || rte_pktmbuf_tailroom(m) < size) {
         m = rte_pktmbuf_alloc(pool);
         if (m == NULL)
@@ -42,27 +47,45 @@ static inline void *work_add(struct work *w, struct rte_mempool *pool, uint16_t 
             w->blocks.tail->next = m;
         w->blocks.tail = m;
     }
-    item = rte_pktmbuf_mtod_offset(m, struct work_item *, m->data_len);
+    place = rte_pktmbuf_mtod_offset(m, void *, m->data_len);
+    m->data_len = (uint16_t)(m->data_len + size);
+    w->blocks.len += size;
+    return place;
+}
+
+/* A zeroed item of `size` bytes, its head filled in. NULL when the pool is empty. An item must
+ * fit into one block. */
+static inline void *work_add(struct work *w, struct rte_mempool *pool, uint16_t kind, uint32_t size)
+{
+    size = (size + 7u) & ~7u;
+    struct work_item *item = work_place(w, pool, size);
+    if (item == NULL)
+        return NULL;
     memset(item, 0, size);
     item->kind = kind;
     item->size = (uint16_t)size;
-    m->data_len = (uint16_t)(m->data_len + size);
-    w->blocks.len += size;
     return item;
 }
 
-/* Next item behind `at` (start with a zeroed one), NULL at the end. */
+/* Next item behind `at` (start with a zeroed one), NULL at the end; what is added later comes then. */
 static inline void *work_next(const struct work *w, struct work_at *at)
 {
     struct work_item *item;
-    if (at->m == NULL)
-        at->m = w->blocks.head;
-    while (at->m != NULL && at->off == at->m->data_len) {
-        at->m = at->m->next;
-        at->off = 0;
+    if (at->m == NULL && at->off < w->near_used) {
+        item = (struct work_item *)(uintptr_t)(w->near + at->off); /* const is the row, not what it holds */
+        at->off += item->size;
+        return item;
     }
-    if (at->m == NULL)
-        return NULL;
+    if (at->m == NULL) {
+        if (w->blocks.head == NULL)
+            return NULL;
+        *at = (struct work_at){.m = w->blocks.head};
+    }
+    while (at->off == at->m->data_len) {
+        if (at->m->next == NULL)
+            return NULL;
+        *at = (struct work_at){.m = at->m->next};
+    }
     item = rte_pktmbuf_mtod_offset(at->m, struct work_item *, at->off);
     at->off += item->size;
     return item;
@@ -71,6 +94,7 @@ static inline void *work_next(const struct work *w, struct work_at *at)
 static inline void work_clear(struct work *w)
 {
     tide_rope_clear(&w->blocks);
+    w->near_used = 0;
 }
 
 #endif

@@ -363,10 +363,8 @@ static void on_session_event(struct core *c, const struct tide_time *t, struct s
     }
     if (!serve_session(c, s))
         return;
-    if (e->bits & TCP_EVENT_WRITABLE) {
-        session_on_sent(s, t, out);
+    if ((e->bits & TCP_EVENT_WRITABLE) && session_on_sent(s, t, out))
         (void)serve_session(c, s);
-    }
 }
 
 /* A connection's user is a session, a peer stream, or nobody: then we closed, and what still comes is dropped. */
@@ -419,7 +417,7 @@ static void ready_sessions(struct core *c, const struct tide_time *t, struct tid
         if (!serve_session(c, s))
             continue;
         if (had_out)
-            session_on_sent(s, t, out);
+            (void)session_on_sent(s, t, out);
         n++;
     }
     c->did += n;

@@ -205,6 +205,13 @@ static void patch_stamp(struct log *log, const struct log_stamp *stamp, uint32_t
 static void patch_place(struct log *log, int64_t base_offset, int32_t leader_epoch)
 {
     uint8_t bytes[8];
+    uint32_t room;
+    uint8_t *head = tail_at(log, active(log)->tail_base, log->position, &room);
+    if (head != NULL && room >= BATCH_LEADER_EPOCH + 4) { /* both in one window */
+        store_be64(head + BATCH_BASE_OFFSET, (uint64_t)base_offset);
+        store_be32(head + BATCH_LEADER_EPOCH, (uint32_t)leader_epoch);
+        return;
+    }
     store_be64(bytes, (uint64_t)base_offset);
     patch(log, BATCH_BASE_OFFSET, bytes, 8);
     store_be32(bytes, (uint32_t)leader_epoch);

@@ -322,7 +322,7 @@ void bw_serve(struct bw_client *c)
     if (!c->slow && !want.abort && want.out->len != 0) {
         c->taken += want.out->len;
         tide_rope_join(&c->in, want.out);
-        session_on_sent(c->s, &c->w->time, &c->w->cores[0].out);
+        (void)session_on_sent(c->s, &c->w->time, &c->w->cores[0].out);
         session_wants(c->s, &want);
         c->credit += want.credit;
     }

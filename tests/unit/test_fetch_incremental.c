@@ -352,11 +352,13 @@ static void test_overtaken_by_one_without_memory(void **state)
     static struct rte_mbuf *all[1 << 14];
     unsigned n = 0;
     int32_t id = open_session(BY_NAME);
+    ask((struct bw_ask){.session_id = id, .session_epoch = 1, .count = 2, .what = {{.partition = 2}, {.partition = 3}}}); /* more than a request holds itself */
+    assert_int_equal(a.count, 2);
     produce(1, 10);
-    int32_t sent = send_by(&c, (struct bw_ask){.session_id = id, .session_epoch = 1, .max_wait_ms = 5000, .min_bytes = 1 << 20});
+    int32_t sent = send_by(&c, (struct bw_ask){.session_id = id, .session_epoch = 2, .max_wait_ms = 5000, .min_bytes = 1 << 20});
     while (n < sizeof(all) / sizeof(all[0]) && (all[n] = rte_pktmbuf_alloc(bw_request_pool)) != NULL)
         n++;
-    int32_t second = send_by(&other, (struct bw_ask){.session_id = id, .session_epoch = 2, .forget_count = 1, .forget = {1}});
+    int32_t second = send_by(&other, (struct bw_ask){.session_id = id, .session_epoch = 3, .forget_count = 1, .forget = {1}});
     bw_silent(&other);
     bw_pass(&w, 5000);
     bw_answer(&c, sent, BY_NAME, &a);
