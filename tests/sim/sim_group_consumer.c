@@ -84,7 +84,7 @@ struct client {
     char given[CLASSIC_ID]; /* the id of the member */
     uint64_t called_ns;     /* it is to join again; 0: no */
     uint64_t topics_seen;   /* version of the topics when it joined */
-    uint64_t silent_since_ns; /* it was silent for a session, and yet in it: a commit of it that was late kept it alive; 0: no */
+    uint64_t silent_since_ns; /* it heard nothing for a session, and is yet in the group: its answers were lost, or a late commit kept it alive; 0: no */
     int listed;
     struct classic_listed *list; /* for a leader */
 };
@@ -211,6 +211,13 @@ static void settle_assignment(struct client *c)
         c->revoked_at_ns = after_ms(hits(30) ? SLOW_MS : below(sim.calm ? 10 : 15000));
         counts.handovers++;
     }
+}
+
+/* It hears again. What it is to revoke it may have been told in answers that were lost. */
+static void note_silence(struct client *c, uint64_t asked_ns)
+{
+    if (c->state == IN && asked_ns > c->heard_ns + SESSION_MS * TIDE_NS_PER_MS)
+        c->silent_since_ns = c->heard_ns + 1;
 }
 
 /* It may have been fenced for it. */
@@ -460,8 +467,7 @@ static void on_classic(struct question *q, struct tide_rope *body)
         c->beat_at_ns = after_ms(below(20000));
         return;
     }
-    if (asked_ns > c->heard_ns + SESSION_MS * TIDE_NS_PER_MS)
-        c->silent_since_ns = c->heard_ns + 1;
+    note_silence(c, asked_ns);
     c->heard_ns = asked_ns;
     if (api == KAFKA_API_JOIN_GROUP) {
         on_joined(c);
@@ -553,6 +559,7 @@ static void on_beat(struct question *q, struct tide_rope *body)
         counts.joins++;
     if (c->state == IN && r.epoch < c->epoch)
         give_up("S2: an epoch fell");
+    note_silence(c, asked_ns);
     c->state = IN;
     c->epoch = r.epoch;
     c->heard_ns = asked_ns;
