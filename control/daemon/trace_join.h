@@ -21,7 +21,7 @@
 
 #include "broker/trace.h"
 
-enum { TRACE_EVENTS_KEPT = 65536, TRACE_REQUESTS_KEPT = 256 };
+enum { TRACE_EVENTS_KEPT = 16384, TRACE_REQUESTS_KEPT = 256 };
 
 struct trace_timeline {
     uint32_t slot;

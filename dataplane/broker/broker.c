@@ -434,12 +434,13 @@ static void append_answered(struct broker *b, struct tide_mail *m, const struct 
     }
     struct request *r = m->append.request;
     struct produce_entry *e = m->append.entry;
+    struct partition *p = m->append.partition;
     tide_slice_release(m->append.records);
-    slot_unuse(b, m->append.partition);
     stamp_appended(r, &m->append);
     mail_give(m);
     if (request_came_back(b, r))
         produce_on_appended(b, r, e, a);
+    slot_unuse(b, p); /* only now it may be freed */
 }
 
 void count_append(struct broker *b, uint32_t bytes, const struct partition_appended *a)
@@ -627,13 +628,14 @@ void broker_on_mail(struct broker *b, const struct tide_time *t, struct tide_mai
             struct request *r = m->append.request;
             struct produce_entry *e = m->append.entry;
             struct partition_appended a;
+            struct partition *p = m->append.partition;
             produce_from_mail(&m->append, &a);
             tide_slice_release(m->append.records);
-            slot_unuse(b, m->append.partition);
             stamp_appended(r, &m->append);
             mail_give(m);
             if (request_came_back(b, r))
                 produce_on_appended(b, r, e, &a);
+            slot_unuse(b, p); /* only now it may be freed */
         }
         break;
     case MAIL_TRIM:

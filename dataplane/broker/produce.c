@@ -32,25 +32,21 @@ static void entry_succeeded(const struct broker *b, struct request *r, struct pr
 
 /* ---- reading the request ---------------------------------------------------------------------- */
 
-static bool is_duplicate(const struct request *r, const struct topic_item *topic, int32_t index)
+/* `first`: of the topic's entries. */
+static bool is_duplicate(const struct request *r, struct work_at first, int32_t index)
 {
-    struct work_at at = {0};
-    struct work_item *item;
-    const struct topic_item *current = NULL;
-    while ((item = work_next(&r->work, &at)) != NULL) {
-        if (item->kind == ITEM_PRODUCE_TOPIC)
-            current = (const struct topic_item *)item;
-        else if (current == topic && ((struct produce_entry *)item)->index == index)
+    const struct produce_entry *e;
+    while ((e = work_next(&r->work, &first)) != NULL)
+        if (e->index == index)
             return true;
-    }
     return false;
 }
 
-static struct produce_entry *lay_out_entry(struct broker *b, struct request *r, struct topic_item *topic,
+static struct produce_entry *lay_out_entry(struct broker *b, struct request *r, struct topic_item *topic, struct work_at first,
                                            const struct produce_request_partition_data *p)
 {
     /* The quadratic look is only for small lists; Kafka keeps one of the two as well. */
-    bool twice = topic->entries != 0 && topic->entries <= 64 && is_duplicate(r, topic, p->index);
+    bool twice = topic->entries != 0 && topic->entries <= 64 && is_duplicate(r, first, p->index);
     struct produce_entry *e = work_add(&r->work, b->config.request_pool, ITEM_PRODUCE, sizeof(*e));
     if (e == NULL)
         return NULL;
@@ -83,12 +79,13 @@ static enum tide_status lay_out(struct broker *b, struct request *r, struct wire
             return TIDE_FULL;
         if (++r->produce.topics > REQUEST_PARTITIONS_MAX)
             return TIDE_BAD;
+        struct work_at first = work_end(&r->work);
         for (int32_t j = 0; j < t.partition_data.count; j++) {
             struct produce_request_partition_data p;
             produce_request_partition_data_take(c, version, &p);
             if (c->failed || ++count > REQUEST_PARTITIONS_MAX)
                 return TIDE_BAD;
-            if (lay_out_entry(b, r, topic, &p) == NULL)
+            if (lay_out_entry(b, r, topic, first, &p) == NULL)
                 return TIDE_FULL;
         }
         produce_request_topic_data_leave(c, version);
@@ -160,8 +157,10 @@ static void take_result(struct broker *b, struct request *r, struct produce_entr
 void produce_on_appended(struct broker *b, struct request *r, struct produce_entry *e,
                          const struct partition_appended *a)
 {
-    if (e->done) /* timed out meanwhile; the response may have left */
+    if (e->done) { /* timed out meanwhile; the response may have left, or there was no room for it then */
+        produce_try_respond(b, r);
         return;
+    }
     take_result(b, r, e, e->target, a);
     produce_try_respond(b, r);
 }

@@ -91,6 +91,13 @@ static inline void *work_next(const struct work *w, struct work_at *at)
     return item;
 }
 
+/* Behind the last item: what is added comes next. */
+static inline struct work_at work_end(const struct work *w)
+{
+    struct rte_mbuf *m = w->blocks.tail;
+    return (struct work_at){.m = m, .off = m != NULL ? m->data_len : w->near_used};
+}
+
 static inline void work_clear(struct work *w)
 {
     tide_rope_clear(&w->blocks);

@@ -40,6 +40,7 @@ void consumer_resolution_end(struct consumer *c)
     tide_heap_give(c->heap, r->found);
     tide_heap_give(c->heap, r);
     c->resolution = NULL;
+    c->expressions_at_ns = 0; /* others may be due */
 }
 
 static void looked(const struct groups *g, struct consumer_expression *e, uint64_t version)
@@ -48,7 +49,7 @@ static void looked(const struct groups *g, struct consumer_expression *e, uint64
     e->refresh_at_ns = group_after_ms(g, REFRESH_MS);
 }
 
-/* Members hear of it. What it matched before stays. */
+/* What it matched before stays; members hear of it when that is nothing. */
 static void refuse(struct groups *g, struct consumer *c)
 {
     struct consumer_resolution *r = c->resolution;
@@ -238,6 +239,7 @@ static void write_found(struct groups *g, struct group *group)
     int64_t hash;
     bool changed;
     int16_t error = 0;
+    assign_spend(&g->names_left, 1);
     (void)consumer_look(c, g->view);
     uint32_t count = compare(g->view, c, r, &changed, &hash);
     if (changed || !r->expression->resolved) {
@@ -262,6 +264,7 @@ static void retire(struct groups *g, struct group *group, const struct consumer_
     struct group_batch batch;
     uint64_t hash = (uint64_t)c->metadata_hash;
     int16_t error;
+    assign_spend(&g->names_left, 1);
     for (uint32_t i = 0; i < e->topic_count; i++)
         if (e->topics[i]->users == 1)
             hash -= (uint64_t)consumer_topic_hash(g->view, e->topics[i]->name, e->topics[i]->name_len);
@@ -278,6 +281,8 @@ void consumer_resolve(struct groups *g, struct group *group)
     struct consumer *c = group->consumer;
     if (c->expression_count == 0 || g->now.now_ns < c->resolve_after_ns || g->names_left == 0)
         return;
+    if (c->resolution != NULL && c->resolution->expression->users == 0) /* meanwhile */
+        consumer_resolution_end(c);
     if (c->resolution == NULL) {
         if (g->now.now_ns < c->expressions_at_ns && c->expressions_version == g->view->version)
             return;

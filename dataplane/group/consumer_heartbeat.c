@@ -483,7 +483,7 @@ void consumer_set_timer(struct groups *g, struct group *group)
         at = TIDE_MIN(at, consumer_resolve_at_ns(g, c));
     if (c->run != NULL)
         at = g->now.now_ns + 1; /* the next turn */
-    else if (c->member_count != 0 && c->epoch > c->assignment_epoch)
+    else if (c->member_count != 0 && c->epoch > c->assignment_epoch && !consumer_assign_waits(c))
         at = TIDE_MIN(at, TIDE_MAX(c->assign_after_ns, g->now.now_ns + 1));
     if (consumer_is_to_downgrade(g, c))
         at = TIDE_MIN(at, TIDE_MAX(c->downgrade_after_ns, g->now.now_ns + 1));
@@ -520,7 +520,7 @@ static int16_t regex_error(const struct beat *b, const struct consumer_member *k
                                           b->regex.at == NULL && known != NULL ? known->expression : NULL;
     struct topic_pattern *pattern = NULL;
     *ret_problem = NULL;
-    if (e != NULL && e->refused)
+    if (e != NULL && e->refused && !e->resolved) /* else it goes on with what it matched: a topic more is no reason to end a group */
         *ret_problem = "The regular expression takes too much work, or matches too many topics.";
     if (e != NULL || b->regex.len == 0)
         return *ret_problem != NULL ? KAFKA_INVALID_REGULAR_EXPRESSION : 0;

@@ -105,9 +105,17 @@ bool consumer_is_to_downgrade(const struct groups *, const struct consumer *);
 enum tide_status consumer_downgrade(struct groups *, struct group *, int16_t *ret_error);
 
 /* ---- consumer_run.c --------------------------------------------------------------------------------- */
+/* What an expression matches is not known yet: its members would lose what it gives them in a moment. */
+static inline bool consumer_assign_waits(const struct consumer *c)
+{
+    for (uint32_t i = 0; i < c->expression_count && c->assignment_epoch != 0; i++)
+        if (c->expressions[i]->users != 0 && !c->expressions[i]->resolved && !c->expressions[i]->refused)
+            return true;
+    return false;
+}
 static inline bool consumer_assign_is_due(const struct groups *g, const struct consumer *c)
 {
-    return c->member_count != 0 && c->epoch > c->assignment_epoch && g->now.now_ns >= c->assign_after_ns;
+    return c->member_count != 0 && c->epoch > c->assignment_epoch && g->now.now_ns >= c->assign_after_ns && !consumer_assign_waits(c);
 }
 /* Goes on with the assignment, or begins one that is due. TIDE_AGAIN: there is more to do. */
 enum tide_status consumer_assign(struct groups *, struct group *, uint32_t budget);

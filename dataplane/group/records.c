@@ -170,7 +170,7 @@ static int64_t get_varint(struct wire_cursor *c, unsigned bits)
         if (!(b & 0x80))
             return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
     }
-    c->failed = true;
+    wire_fail(c);
     return 0;
 }
 
@@ -180,7 +180,7 @@ static bool get_part(struct wire_cursor *c, struct wire_cursor *ret)
     int64_t n = get_varint(c, 32);
     *ret = (struct wire_cursor){0};
     if (n < -1 || n > (int64_t)c->left)
-        c->failed = true;
+        wire_fail(c);
     if (c->failed || n < 0)
         return false;
     wire_cursor_init(ret, wire_get_slice(c, (uint32_t)n));
@@ -203,7 +203,7 @@ static enum tide_status apply_record(struct groups *g, struct wire_cursor *c)
     struct wire_cursor key, value, record;
     int64_t len = get_varint(c, 32);
     if (c->failed || len < 0 || len > (int64_t)c->left) {
-        c->failed = true;
+        wire_fail(c);
         return TIDE_BAD;
     }
     wire_cursor_init(&record, wire_get_slice(c, (uint32_t)len));

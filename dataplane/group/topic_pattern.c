@@ -32,6 +32,7 @@ struct reader {
     uint32_t out_len;
     bool repeated; /* a quantifier was the last thing */
     char out[OUT_MAX];
+    bool nothing; /* stands before what comes that could be repeated: a group or an alternative begins */
 };
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -151,6 +152,7 @@ static void read_quoted(struct reader *r)
     if (r->at != r->end)
         r->at += 2;
     r->repeated &= !any;
+    r->nothing &= !any;
 }
 
 static const char *read_named_class(struct reader *r)
@@ -202,6 +204,7 @@ static const char *read_group_name(struct reader *r, uint32_t at)
         return "the name of a group is none, or what stands there is not known";
     put(r, "(", 1); /* nobody asks for it */
     r->at += n + 1;
+    r->nothing = true;
     return NULL;
 }
 
@@ -210,8 +213,7 @@ static const char *read_group(struct reader *r)
     static const char problem[] = "what follows (? is not known";
     uint32_t n = 2;
     bool off = false, flags = false;
-    if (peek(r, 1) == '*')
-        return "nothing is there to be repeated";
+    r->nothing = true;
     if (peek(r, 1) != '?') {
         copy(r, 1);
         return NULL;
@@ -259,6 +261,8 @@ static uint32_t repeat_length(const struct reader *r, const char **ret_problem)
 
 static const char *read_repeat(struct reader *r, uint32_t n)
 {
+    if (r->nothing) /* also because (? and (* would be something else than what was read */
+        return "nothing is there to be repeated";
     if (r->repeated)
         return "a repetition is repeated";
     n += peek(r, n) == '?';
@@ -280,6 +284,7 @@ static const char *read_token(struct reader *r)
         return NULL;
     }
     r->repeated = false;
+    r->nothing = *r->at == '|';
     switch (*r->at) {
     case '\\': return read_escape(r, false);
     case '[': return read_class(r);
@@ -313,7 +318,8 @@ static enum tide_status compile(struct topic_pattern *p, const struct reader *r,
     }
     (void)pcre2_set_parens_nest_limit(context, TOPIC_PATTERN_NESTING_MAX);
     (void)pcre2_set_heap_limit(p->limits, HEAP_KIB);
-    (void)pcre2_set_depth_limit(p->limits, 1);
+    (void)pcre2_set_match_limit(p->limits, 1); /* the one that is asked for, and none within it */
+    (void)pcre2_set_depth_limit(p->limits, 0);
     p->code = pcre2_compile((PCRE2_SPTR)r->out, r->out_len, PCRE2_UTF | PCRE2_ANCHORED | PCRE2_DOLLAR_ENDONLY | PCRE2_NO_AUTO_CAPTURE, &error, &at, context);
     pcre2_compile_context_free(context);
     if (p->code != NULL)
@@ -326,7 +332,7 @@ static enum tide_status compile(struct topic_pattern *p, const struct reader *r,
 
 enum tide_status topic_pattern_make(struct tide_heap *heap, const char *text, uint32_t len, struct topic_pattern **ret, const char **ret_problem)
 {
-    struct reader r = {.at = text, .end = text + len};
+    struct reader r = {.at = text, .end = text + len, .nothing = true};
     *ret_problem = NULL;
     if (len > TOPIC_PATTERN_MAX)
         *ret_problem = "it is too long";

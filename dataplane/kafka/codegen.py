@@ -186,7 +186,7 @@ def getter(message, name, fields):
                     out += [f'{pad}        }} else {{', f'{pad}            wire_skip(c, t.size);', f'{pad}        }}']
                 out.append(f'{pad}        break;')
             out += [f'{pad}    default:', f'{pad}        wire_skip(c, t.size);', f'{pad}    }}',
-                    f'{pad}    if (c->left != after)', f'{pad}        c->failed = true;', f'{pad}}}']
+                    f'{pad}    if (c->left != after)', f'{pad}        wire_fail(c);', f'{pad}}}']
         if flex != 'true':
             out.append('    }')
     return out + ['}', '']

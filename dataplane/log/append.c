@@ -343,7 +343,7 @@ static bool extend_is_due(const struct log *log)
 
 static bool prepare_is_due(const struct log *log)
 {
-    return !log->prepared && !log->seal_wanted && log->position > log->config.segment_bytes / 2;
+    return log->fed && !log->prepared && !log->seal_wanted && log->position > log->config.segment_bytes / 2;
 }
 
 void log_flush(struct log *log, const struct tide_time *t, struct tide_out *out)

@@ -77,7 +77,7 @@ static inline uint32_t log_end_position(uint64_t word)
 struct log_extend_job {
     struct tide_job job;
     bool out;
-    bool waited_for; /* by an append */
+    bool is_piece; /* of an extent, for an append that waits */
     int file;
     uint32_t segment;
     uint64_t from;
@@ -226,6 +226,7 @@ struct log {
     uint64_t zeroed_end;     /* of the active segment */
     uint64_t extent;         /* size of the next extent */
     uint64_t short_by;       /* what the newest one still lacks, since somebody waited for its first piece */
+    bool has_extent;         /* a whole one was made since it was opened */
     bool fed;                /* somebody wanted to append since it was opened: space is zeroed ahead */
     int64_t first_timestamp; /* of the active segment's first batch, -1 none */
     int64_t first_wall_ms;   /* wall clock at its first append */

@@ -346,7 +346,8 @@ void log_extend_start(struct log *log, uint64_t need, struct tide_out *out)
     if (j->out || log_space_is_missing(log) || !tide_out_has_job_room(out))
         return;
     uint64_t bytes = log->short_by != 0 ? log->short_by : log->extent;
-    if (need != 0)
+    bool piece = need != 0 && log->short_by == 0; /* who waits again waits for all of it: else a log under load never came to it */
+    if (piece)
         bytes = TIDE_MIN(bytes, (uint64_t)LOG_PIECE_BYTES);
     uint64_t to = TIDE_MAX(log->zeroed_end + bytes, log_block_ceil(need));
     to = TIDE_MIN(to, log->segment_cap);
@@ -357,7 +358,7 @@ void log_extend_start(struct log *log, uint64_t need, struct tide_out *out)
     j->segment = log->active;
     j->from = log->zeroed_end;
     j->to = to;
-    j->waited_for = need != 0;
+    j->is_piece = piece;
     j->out = true;
     log_job_start(log, &j->job, JOB_LOG_EXTEND, out);
 }
@@ -721,12 +722,14 @@ static void on_extended(struct log *log)
     const struct log_extend_job *j = &log->extend_job;
     if (j->segment != log->active)
         return; /* rolled in between; sealing cuts the old file to its size */
-    uint64_t wanted = log->short_by != 0 ? log->short_by : log->extent;
     uint64_t made = j->to - j->from;
     log->zeroed_end = j->to;
-    if (!j->waited_for && log->short_by == 0) /* the first one and its rest are one */
+    log->short_by = j->is_piece && made < log->extent ? log->extent - made : 0;
+    if (log->short_by != 0)
+        return;
+    if (log->has_extent) /* the first one does not count: a small topic stays small */
         log->extent = TIDE_MIN(2 * log->extent, LOG_EXTENT_GROWTH * log->config.preallocate_bytes);
-    log->short_by = j->waited_for && made < wanted ? wanted - made : 0;
+    log->has_extent = true;
 }
 
 /* Asked for only when there was none. */

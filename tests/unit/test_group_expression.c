@@ -164,6 +164,30 @@ static void test_in_turns(void **state)
     world_end(&w);
 }
 
+/* Another expression takes nothing away while it is not known what it matches. */
+static void test_changed_keeps_until_known(void **state)
+{
+    char name[8];
+    (void)state;
+    begin();
+    for (unsigned i = 0; i < 14; i++) {
+        (void)snprintf(name, sizeof(name), "t%02u", i);
+        world_topic(&w, name, 1);
+    }
+    join("a", NULL, "t.*[13]");
+    world_pass_ms(&w, 10);
+    beat("a", 1, NULL, NULL, "-");
+    expect(0, 2, "t01:0 t03:0 t11:0 t13:0");
+    beat("a", 2, "", "t.*[135]", "t01:0 t03:0 t11:0 t13:0");
+    expect(0, 2, NULL);
+    world_pass_ms(&w, 10);
+    assert_string_equal(recorded("t.*[135]"), "t01 t03 t05 t11 t13");
+    beat("a", 2, NULL, NULL, NULL);
+    assert_true(r.has_assignment);
+    assert_string_equal(world_set_text(&w, &r.assignment, text), "t01:0 t03:0 t05:0 t11:0 t13:0");
+    world_end(&w);
+}
+
 /* A topic is made anew after it was looked at: it is not that topic, which the next evaluation sees. The group knows what its topics are. */
 static void test_made_anew(void **state)
 {
@@ -479,6 +503,7 @@ int main(void)
         cmocka_unit_test(test_names_and_an_expression),
         cmocka_unit_test(test_shared),
         cmocka_unit_test(test_in_turns),
+        cmocka_unit_test(test_changed_keeps_until_known),
         cmocka_unit_test(test_made_anew),
         cmocka_unit_test(test_topics_come_and_go),
         cmocka_unit_test(test_known_by_name),

@@ -166,6 +166,33 @@ static void test_the_first_append_waits_for_a_piece(void **state)
     world_check_all(w, 0, world_model_end(w));
 }
 
+/* Under load nobody asks for the rest but those who wait: they get all of it. */
+static void test_who_waits_again_gets_the_rest(void **state)
+{
+    struct world *w = *state;
+    open_with_large_extents(w);
+    world_begin_epoch(w, 1);
+    w->hold_jobs = true;
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t from = w->log->zeroed_end;
+        while (world_append_once(w, 1, 8000, 0) == TIDE_OK)
+            ;
+        world_pump(w);
+        assert_int_equal(w->job_count, 1);
+        assert_ptr_equal(w->jobs[0], &w->log->extend_job.job);
+        assert_int_equal(w->log->extend_job.from, from);
+        assert_int_equal(w->log->extend_job.to, i == 0 ? from + LOG_PIECE_BYTES : EXTENT);
+        w->jobs[0]->run(w->jobs[0], &w->disk->fs);
+        log_on_job(w->log, w->jobs[0]);
+        w->job_count = 0;
+    }
+    assert_int_equal(w->log->extent, EXTENT);
+    w->hold_jobs = false;
+    assert_int_equal(world_append(w, 1, 8000, 0), TIDE_OK);
+    world_flush(w);
+    world_check_all(w, 0, world_model_end(w));
+}
+
 /* After a clean stop a log with records waits for its first append as well; after a kill it has what was zeroed. */
 static void test_space_after_a_start(void **state)
 {
@@ -970,6 +997,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_torn_tail_at_every_sector, start, stop),
         cmocka_unit_test_setup_teardown(test_a_start_zeroes_nothing, start, stop),
         cmocka_unit_test_setup_teardown(test_the_first_append_waits_for_a_piece, start, stop),
+        cmocka_unit_test_setup_teardown(test_who_waits_again_gets_the_rest, start, stop),
         cmocka_unit_test_setup_teardown(test_space_after_a_start, start, stop),
         cmocka_unit_test_setup_teardown(test_an_idle_log_that_rolls_by_age, start, stop),
         cmocka_unit_test_setup_teardown(test_torn_tail_at_every_byte, start, stop),
