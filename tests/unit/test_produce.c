@@ -252,6 +252,24 @@ static void test_no_zeroed_space(void **state)
     }
 }
 
+/* Its time is over while its append waits, and there is no block for the answer: it is answered when the append is back. */
+static void test_timed_out_without_room_for_the_answer(void **state)
+{
+    static struct rte_mbuf *taken[1 << 14];
+    unsigned n = 0;
+    w.hold_jobs = true; /* there is no zeroed space yet */
+    send(1, -1, all, 1);
+    while (n < TIDE_ARRAY_LEN(taken) && (taken[n] = rte_pktmbuf_alloc(bw_response_pool)) != NULL)
+        n++;
+    bw_pass(&w, 1001);
+    assert_int_equal(bw_count(&w, COUNTER_acks_timed_out), 1);
+    rte_pktmbuf_free_bulk(taken, n);
+    w.hold_jobs = false;
+    bw_pass(&w, 10);
+    bw_produced(&c, 1, errors, bases, 1);
+    assert_int_equal(errors[0], KAFKA_REQUEST_TIMED_OUT);
+}
+
 /* No letter: nothing of the request happens, and it is tried again. */
 static void test_no_letters(void **state)
 {
@@ -347,6 +365,7 @@ int main(void)
         TEST_TWO(test_two_cores_and_a_client_that_goes),
         TEST(test_no_tail_buffer),
         TEST(test_no_zeroed_space),
+        TEST(test_timed_out_without_room_for_the_answer),
         TEST_TWO(test_no_letters),
         cmocka_unit_test(test_every_pool_take_fails_once),
     };
