@@ -344,6 +344,7 @@ static void begin(struct broker *b, struct coordinator *c, struct partition *p, 
                                    .heap = b->coordinators->heap,
                                    .pool = b->config.response_pool,
                                    .log = {.context = c, .append = append},
+                                   .names = &b->coordinators->names,
                                    .seed = tide_random_u64(&b->coordinators->random)};
     if (c->state == COORDINATOR_NONE) {
         *c = (struct coordinator){.broker = b, .partition = p, .leader_epoch = leader_epoch};

@@ -94,6 +94,7 @@ struct coordinator_plain {
 struct coordinators {
     struct coordinator *by_slot;
     struct coordinator_plain plain;
+    struct groups_names names;
     struct link all;
     struct tide_mail *lists; /* of ListGroups, waiting for room */
     struct tide_mail *listing; /* the one that goes from coordinator to coordinator right now */

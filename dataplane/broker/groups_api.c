@@ -342,7 +342,8 @@ static void ask(struct broker *b, struct request *r, struct group_entry *e, stru
         send_letter(b, r, e, NULL, e->core, out);
         return;
     }
-    if (tide_view_feature(b->view, TIDE_FEATURE_GROUP) < api_of(r)->group_version) {
+    int16_t level = api_of(r)->group_version;
+    if (level != 0 && tide_view_feature(b->view, TIDE_FEATURE_GROUP) < level) {
         e->error = KAFKA_UNSUPPORTED_VERSION;
         e->done = true;
         return;

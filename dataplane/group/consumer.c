@@ -20,15 +20,30 @@ void consumer_init(struct consumer *c, struct tide_heap *heap, const struct tide
     *c = (struct consumer){.heap = heap, .settings = settings, .id = id, .deadline_ns = TIDE_NEVER};
 }
 
-/* ---- topics ------------------------------------------------------------------------------------- */
+/* ---- sorted by a text ---------------------------------------------------------------------------- */
 
-/* Where the topic is, or would be. */
-static bool find_topic(const struct consumer *c, const char *name, uint32_t len, uint32_t *ret_at)
+typedef struct consumer_text text_of(const void *);
+static struct consumer_text text_of_topic(const void *at)
 {
-    uint32_t low = 0, high = c->topic_count;
+    const struct consumer_topic *t = at;
+    return (struct consumer_text){t->name, t->name_len};
+}
+static struct consumer_text text_of_expression(const void *at)
+{
+    const struct consumer_expression *e = at;
+    return (struct consumer_text){e->text, e->len};
+}
+static struct consumer_text text_of_member(const void *at) { return ((const struct consumer_member *)at)->id; }
+
+/* Where what has that text is in an array of pointers, or would be. */
+static bool find_text(const void *array, uint32_t count, text_of *of, struct consumer_text text, uint32_t *ret_at)
+{
+    void *const *list = array;
+    uint32_t low = 0, high = count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        int order = compare_text(c->topics[middle]->name, c->topics[middle]->name_len, name, len);
+        struct consumer_text there = of(list[middle]);
+        int order = compare_text(there.at, there.len, text.at, text.len);
         if (order == 0) {
             *ret_at = middle;
             return true;
@@ -40,6 +55,13 @@ static bool find_topic(const struct consumer *c, const char *name, uint32_t len,
     }
     *ret_at = low;
     return false;
+}
+
+/* ---- topics ------------------------------------------------------------------------------------- */
+
+static bool find_topic(const struct consumer *c, const char *name, uint32_t len, uint32_t *ret_at)
+{
+    return find_text(c->topics, c->topic_count, text_of_topic, (struct consumer_text){name, len}, ret_at);
 }
 
 /* Places for `more` pointers in an array of `count` with room for `*room`. */
@@ -180,24 +202,9 @@ static enum tide_status use_topics(struct consumer *c, struct wire_list list, st
 
 /* ---- regular expressions -------------------------------------------------------------------------- */
 
-/* Where the expression is, or would be. */
 static bool find_expression(const struct consumer *c, struct consumer_text text, uint32_t *ret_at)
 {
-    uint32_t low = 0, high = c->expression_count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        int order = compare_text(c->expressions[middle]->text, c->expressions[middle]->len, text.at, text.len);
-        if (order == 0) {
-            *ret_at = middle;
-            return true;
-        }
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    *ret_at = low;
-    return false;
+    return find_text(c->expressions, c->expression_count, text_of_expression, text, ret_at);
 }
 
 struct consumer_expression *consumer_find_expression(const struct consumer *c, struct consumer_text text)
@@ -337,21 +344,7 @@ static void owners_remove(struct consumer *c, const struct partition_set *s, con
 
 static bool find_member(const struct consumer *c, struct consumer_text id, uint32_t *ret_at)
 {
-    uint32_t low = 0, high = c->member_count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        int order = compare_text(c->members[middle]->id.at, c->members[middle]->id.len, id.at, id.len);
-        if (order == 0) {
-            *ret_at = middle;
-            return true;
-        }
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    *ret_at = low;
-    return false;
+    return find_text(c->members, c->member_count, text_of_member, id, ret_at);
 }
 
 struct consumer_member *consumer_find(const struct consumer *c, struct consumer_text id)
@@ -755,18 +748,8 @@ enum tide_status consumer_apply(struct consumer *c, int16_t type, struct wire_cu
 
 static bool has_name(struct consumer_topic *const *topics, uint32_t count, const char *name, uint32_t len)
 {
-    uint32_t low = 0, high = count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        int order = compare_text(topics[middle]->name, topics[middle]->name_len, name, len);
-        if (order == 0)
-            return true;
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return false;
+    uint32_t at;
+    return find_text(topics, count, text_of_topic, (struct consumer_text){name, len}, &at);
 }
 
 static bool wants(const struct consumer_member *m, const char *name, uint32_t len)

@@ -96,7 +96,7 @@ static enum tide_status begin(struct groups *g, struct consumer *c, struct consu
         return TIDE_FULL;
     *r = (struct consumer_resolution){.expression = e, .begun_version = g->view->version, .version = g->view->version};
     c->resolution = r;
-    assign_spend(&g->names_left, 1);
+    assign_spend(&g->config.names->left, 1);
     enum tide_status status = topic_pattern_make(c->heap, e->text, e->len, &r->pattern, &problem);
     if (status == TIDE_FULL)
         consumer_resolution_end(c);
@@ -149,10 +149,10 @@ static enum tide_status look_at_some(struct groups *g, struct consumer *c, struc
         r->next = behind(view, r);
         r->version = view->version;
     }
-    while (g->names_left != 0 && r->next < view->topic_count) {
+    while (g->config.names->left != 0 && r->next < view->topic_count) {
         const struct view_topic *t = &view->topics[r->next];
         bool matches;
-        enum tide_status status = topic_pattern_match(r->pattern, t->name, t->name_len, &g->names_left, &matches);
+        enum tide_status status = topic_pattern_match(r->pattern, t->name, t->name_len, &g->config.names->left, &matches);
         if (status == TIDE_OK && matches)
             status = add_found(c, r, &t->id);
         if (status != TIDE_OK)
@@ -239,7 +239,7 @@ static void write_found(struct groups *g, struct group *group)
     int64_t hash;
     bool changed;
     int16_t error = 0;
-    assign_spend(&g->names_left, 1);
+    assign_spend(&g->config.names->left, 1);
     (void)consumer_look(c, g->view);
     uint32_t count = compare(g->view, c, r, &changed, &hash);
     if (changed || !r->expression->resolved) {
@@ -264,7 +264,7 @@ static void retire(struct groups *g, struct group *group, const struct consumer_
     struct group_batch batch;
     uint64_t hash = (uint64_t)c->metadata_hash;
     int16_t error;
-    assign_spend(&g->names_left, 1);
+    assign_spend(&g->config.names->left, 1);
     for (uint32_t i = 0; i < e->topic_count; i++)
         if (e->topics[i]->users == 1)
             hash -= (uint64_t)consumer_topic_hash(g->view, e->topics[i]->name, e->topics[i]->name_len);
@@ -279,7 +279,7 @@ static void retire(struct groups *g, struct group *group, const struct consumer_
 void consumer_resolve(struct groups *g, struct group *group)
 {
     struct consumer *c = group->consumer;
-    if (c->expression_count == 0 || g->now.now_ns < c->resolve_after_ns || g->names_left == 0)
+    if (c->expression_count == 0 || g->now.now_ns < c->resolve_after_ns || g->config.names->left == 0)
         return;
     if (c->resolution != NULL && c->resolution->expression->users == 0) /* meanwhile */
         consumer_resolution_end(c);

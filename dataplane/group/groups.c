@@ -263,6 +263,8 @@ struct groups *groups_create(const struct groups_config *config)
     if (g == NULL)
         return NULL;
     g->config = *config;
+    if (config->names == NULL)
+        g->config.names = &g->own_names;
     g->key[0] = config->seed ^ 0x9e3779b97f4a7c15ull;
     g->key[1] = config->seed * 0xbf58476d1ce4e5b9ull + (uint64_t)config->partition;
     TAILQ_INIT(&g->all);
@@ -482,6 +484,12 @@ static groups_api api_of(int16_t key)
     }
 }
 
+static void names_of_turn(struct groups *g)
+{
+    if (g->config.names->turn_ns != g->now.now_ns)
+        *g->config.names = (struct groups_names){g->now.now_ns, GROUP_NAMES_A_TURN};
+}
+
 enum tide_status groups_ask(struct groups *g, const struct tide_time *now, const struct groups_question *q)
 {
     groups_api api = api_of(q->api_key);
@@ -495,7 +503,7 @@ enum tide_status groups_ask(struct groups *g, const struct tide_time *now, const
         return TIDE_FULL;
     g->now = *now;
     g->view = q->view;
-    g->names_left = GROUP_NAMES_A_TURN;
+    names_of_turn(g);
     if (g->phase == GROUPS_LOADING && q->api_key != KAFKA_API_LIST_GROUPS)
         status = asked_refuse(g, NULL, a, q, KAFKA_COORDINATOR_LOAD_IN_PROGRESS);
     else
@@ -584,7 +592,7 @@ void groups_turn(struct groups *g, const struct tide_time *now, const struct tid
     struct group_timer *t;
     g->now = *now;
     g->view = view;
-    g->names_left = GROUP_NAMES_A_TURN;
+    names_of_turn(g);
     if (g->phase != GROUPS_ACTIVE)
         return;
     give_up(g);

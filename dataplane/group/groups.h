@@ -53,11 +53,17 @@ struct groups_log {
     enum tide_status (*append)(void *context, struct tide_slice batch, int64_t *ret_end, int16_t *ret_error);
 };
 
+/* Names of topics that expressions may be matched with, by all coordinators of a core in one turn. */
+struct groups_names {
+    uint64_t turn_ns; /* of which they are left */
+    uint32_t left;
+};
 struct groups_config {
     int32_t partition;                /* of __consumer_offsets */
     const struct tide_settings *settings;
     struct tide_heap *heap;           /* of the core; shared by its coordinators */
     struct rte_mempool *pool;         /* dense blocks: batches that are built, answers */
+    struct groups_names *names;       /* of the core; shared as well. NULL: there is one coordinator */
     struct groups_log log;
     uint64_t seed;                    /* for member ids: unguessable in a broker, a constant in a test */
 };

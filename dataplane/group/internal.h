@@ -31,7 +31,7 @@ enum group_limit {
     GROUP_SPARE_ASKED = 32,       /* questions that can be answered although the heap is full */
     GROUP_TIMERS_A_TURN = 256,
     GROUP_SWEEP_A_TURN = 4096,    /* offsets that a turn looks at */
-    GROUP_NAMES_A_TURN = 8,       /* that are matched against expressions, in a turn of all groups, or in a question */
+    GROUP_NAMES_A_TURN = 8,       /* that are matched against expressions, by all coordinators of a core and for all questions */
     GROUP_TOMBSTONES_A_BATCH = 256,
     GROUP_DELETIONS_A_CALL = 4,   /* batches; what is left of a group goes when it is asked again */
     GROUP_RETRY_MS = 100,         /* a timer's change that was refused is tried again after so long */
@@ -230,12 +230,12 @@ enum groups_phase { GROUPS_LOADING, GROUPS_ACTIVE, GROUPS_RESIGNED };
 
 struct groups {
     struct groups_config config;
+    struct groups_names own_names; /* when nobody shares */
     enum groups_phase phase;
     uint64_t key[2]; /* of hashes and ids */
     uint64_t ids_made;
     struct tide_time now;         /* of the call */
     const struct tide_view *view; /* of the call, NULL */
-    uint32_t names_left;          /* of the call */
     int64_t committed;
     struct group_table groups, members, instances, topics, cookies;
     TAILQ_HEAD(, group) all;
