@@ -13,14 +13,10 @@
 
 #include <curl/curl.h>
 
+#include "tool/page_text.h"
 #include "tool/top_view.h"
 
-enum { INTERVAL_MS = 1000, INTERVAL_MS_MIN = 100, INTERVAL_MS_MAX = 60000, PAGE_MAX = 16 << 20 };
-
-struct page_text {
-    char *at;
-    size_t len;
-};
+enum { INTERVAL_MS = 1000, INTERVAL_MS_MIN = 100, INTERVAL_MS_MAX = 60000 };
 
 static int usage(FILE *f, int status)
 {
@@ -31,20 +27,6 @@ static int usage(FILE *f, int status)
           "  --interval   milliseconds between two looks, 100 to 60000; 1000 unless told\n"
           "HOST:PORT is the broker's control.address, 127.0.0.1:9644 unless told.\n", f);
     return status;
-}
-
-static size_t keep(char *from, size_t size, size_t count, void *arg)
-{
-    struct page_text *t = arg;
-    size_t n = size * count;
-    char *more = t->len + n < PAGE_MAX ? realloc(t->at, t->len + n + 1) : NULL;
-    if (more == NULL)
-        return 0;
-    t->at = more;
-    memcpy(t->at + t->len, from, n);
-    t->len += n;
-    t->at[t->len] = 0;
-    return n;
 }
 
 /* False: a sentence was printed. */
@@ -86,7 +68,7 @@ static int run(const char *at, bool once, unsigned long interval_ms)
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http");
     curl_easy_setopt(c, CURLOPT_NOPROXY, "*");
     curl_easy_setopt(c, CURLOPT_TIMEOUT, 10L);
-    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, keep);
+    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, page_text_keep);
     for (unsigned n = 0; (good = look(c, url, &pages[n % 2])); n++) {
         if (n != 0 || !once) {
             if (!once)

@@ -16,9 +16,10 @@
 
 #include <curl/curl.h>
 
+#include "tool/page_text.h"
 #include "tool/trace_view.h"
 
-enum { ASK_US = 100000, BEGIN_TRIES = 30, UNAVAILABLE = 503, PAGE_MAX = 16 << 20 };
+enum { ASK_US = 100000, BEGIN_TRIES = 30, UNAVAILABLE = 503 };
 
 static volatile sig_atomic_t is_over;
 
@@ -47,27 +48,12 @@ struct wish {
 
 struct asker {
     CURL *curl;
-    char *text; /* of the answer */
-    size_t len;
+    struct page_text answer;
 };
-
-static size_t keep(char *from, size_t size, size_t count, void *arg)
-{
-    struct asker *a = arg;
-    size_t n = size * count;
-    char *more = a->len + n < PAGE_MAX ? realloc(a->text, a->len + n + 1) : NULL;
-    if (more == NULL)
-        return 0;
-    a->text = more;
-    memcpy(a->text + a->len, from, n);
-    a->len += n;
-    a->text[a->len] = 0;
-    return n;
-}
 
 static CURLcode post(struct asker *a, const char *url, long *ret_status)
 {
-    a->len = 0;
+    a->answer.len = 0;
     curl_easy_setopt(a->curl, CURLOPT_URL, url);
     CURLcode r = curl_easy_perform(a->curl);
     curl_easy_getinfo(a->curl, CURLINFO_RESPONSE_CODE, ret_status);
@@ -86,21 +72,21 @@ static bool ask(struct asker *a, const char *url, unsigned tries, struct trace_p
         r = post(a, url, &status);
     }
     curl_easy_setopt(a->curl, CURLOPT_ERRORBUFFER, NULL);
-    if (r == CURLE_OK && status == 200 && a->len != 0 && trace_page_read(a->text, ret))
+    if (r == CURLE_OK && status == 200 && a->answer.len != 0 && trace_page_read(a->answer.at, ret))
         return true;
     if (r != CURLE_OK)
         fprintf(stderr, "tidemark: %s: %s\n", url, error[0] != 0 ? error : curl_easy_strerror(r));
     else if (status == 200)
         fprintf(stderr, "tidemark: %s: that is no page of a broker\n", url);
     else
-        fprintf(stderr, "tidemark: the broker refuses: %s%s", a->len != 0 ? a->text : "", a->len != 0 && a->text[a->len - 1] == '\n' ? "" : "\n");
+        fprintf(stderr, "tidemark: the broker refuses: %s%s", a->answer.len != 0 ? a->answer.at : "", a->answer.len != 0 && a->answer.at[a->answer.len - 1] == '\n' ? "" : "\n");
     return false;
 }
 
 /* Prints what is in the answer, until enough are shown. */
 static void show(const struct asker *a, const struct wish *w, const struct trace_page *page, unsigned long *shown)
 {
-    const char *at = a->text;
+    const char *at = a->answer.at;
     struct trace_request r;
     while ((w->count == 0 || *shown < w->count) && trace_request_read(&at, &r)) {
         (w->json ? trace_json : trace_view)(page, w->topic, &r, stdout);
@@ -155,13 +141,13 @@ static int run(const struct wish *w)
     curl_easy_setopt(a.curl, CURLOPT_NOPROXY, "*");
     curl_easy_setopt(a.curl, CURLOPT_TIMEOUT, 10L);
     curl_easy_setopt(a.curl, CURLOPT_POSTFIELDS, "");
-    curl_easy_setopt(a.curl, CURLOPT_WRITEFUNCTION, keep);
-    curl_easy_setopt(a.curl, CURLOPT_WRITEDATA, &a);
+    curl_easy_setopt(a.curl, CURLOPT_WRITEFUNCTION, page_text_keep);
+    curl_easy_setopt(a.curl, CURLOPT_WRITEDATA, &a.answer);
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
     good = follow(&a, w, url, begin);
     curl_easy_cleanup(a.curl);
-    free(a.text);
+    free(a.answer.at);
     return good ? 0 : 1;
 }
 
