@@ -210,28 +210,27 @@ static void count_turn(struct counted *c, unsigned frames_in, const struct core_
         c->writes += io->out.ops[i].kind == DISK_WRITE;
 }
 
-static unsigned turn_of_leader(struct core *core, const struct tide_time *t, struct core_io *io)
+static unsigned turn_of(struct counted *side, unsigned (*turn)(struct core *, const struct tide_time *, struct core_io *), struct core *core,
+                        const struct tide_time *t, struct core_io *io)
 {
     unsigned frames_in = io->rx_count;
     if (!counting)
         return one_turn(core, t, io);
-    copying = &leader;
-    unsigned did = road_leader(core, t, io);
+    copying = side;
+    unsigned did = turn(core, t, io);
     copying = NULL;
-    count_turn(&leader, frames_in, io);
+    count_turn(side, frames_in, io);
     return did;
+}
+
+static unsigned turn_of_leader(struct core *core, const struct tide_time *t, struct core_io *io)
+{
+    return turn_of(&leader, road_leader, core, t, io);
 }
 
 static unsigned turn_of_follower(struct core *core, const struct tide_time *t, struct core_io *io)
 {
-    unsigned frames_in = io->rx_count;
-    if (!counting)
-        return one_turn(core, t, io);
-    copying = &follower;
-    unsigned did = road_follower(core, t, io);
-    copying = NULL;
-    count_turn(&follower, frames_in, io);
-    return did;
+    return turn_of(&follower, road_follower, core, t, io);
 }
 
 /* ---- requests ------------------------------------------------------------------------------------------------------- */

@@ -482,3 +482,34 @@ int16_t world_commit_error(struct world *w, const char *member, int epoch, int16
     tide_rope_clear(&answer);
     return p.error_code;
 }
+
+/* ---- a member of group "g" that says all ---- */
+
+void world_member_beat(struct world *w, struct world_answer *ret, const char *member, int epoch, const char *topics, const char *regex, const char *has)
+{
+    static struct world_set owned;
+    struct world_beat b = {.group = "g", .member = member, .epoch = epoch, .topics = topics, .regex = regex, .rebalance_ms = epoch == 0 ? 60000 : -1, .version = 1};
+    if (has != NULL) {
+        world_set_read(w, has, &owned);
+        b.owned = &owned;
+    }
+    world_beat(w, &b, ret);
+}
+
+void world_expect(struct world *w, const struct world_answer *r, int error, int epoch, const char *assignment)
+{
+    char text[WORLD_TEXT];
+    assert_int_equal(r->error, error);
+    if (error == 0)
+        assert_int_equal(r->epoch, epoch);
+    assert_int_equal(r->has_assignment, assignment != NULL);
+    if (assignment != NULL)
+        assert_string_equal(world_set_text(w, &r->assignment, text), assignment);
+}
+
+void world_expect_group(struct world *w, const char *described)
+{
+    char text[WORLD_TEXT];
+    world_describe(w, "g", text);
+    assert_string_equal(text, described);
+}

@@ -102,4 +102,11 @@ int16_t world_commit_error(struct world *, const char *member, int epoch, int16_
 /* What ConsumerGroupDescribe says: "state epoch/assignment_epoch | member epoch assigned > target | ...". */
 void world_describe(struct world *, const char *group, char to[WORLD_TEXT]);
 
+/* ---- a member of group "g" that says all ---- */
+/* has NULL: it does not tell; regex NULL: it names none. */
+void world_member_beat(struct world *, struct world_answer *ret, const char *member, int epoch, const char *topics, const char *regex, const char *has);
+/* Its answer: an assignment of NULL is none. */
+void world_expect(struct world *, const struct world_answer *, int error, int epoch, const char *assignment);
+void world_expect_group(struct world *, const char *described);
+
 #endif

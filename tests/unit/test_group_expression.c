@@ -22,31 +22,14 @@ static void begin(void)
 /* NULL: not told. */
 static void beat(const char *member, int epoch, const char *topics, const char *regex, const char *has)
 {
-    struct world_beat b = {.group = "g", .member = member, .epoch = epoch, .topics = topics, .regex = regex, .rebalance_ms = epoch == 0 ? 60000 : -1, .version = 1};
-    if (has != NULL) {
-        world_set_read(&w, has, &owned);
-        b.owned = &owned;
-    }
-    world_beat(&w, &b, &r);
+    world_member_beat(&w, &r, member, epoch, topics, regex, has);
 }
 
 static void join(const char *member, const char *topics, const char *regex) { beat(member, 0, topics, regex, "-"); }
 
-static void expect(int error, int epoch, const char *assignment)
-{
-    assert_int_equal(r.error, error);
-    if (error == 0)
-        assert_int_equal(r.epoch, epoch);
-    assert_int_equal(r.has_assignment, assignment != NULL);
-    if (assignment != NULL)
-        assert_string_equal(world_set_text(&w, &r.assignment, text), assignment);
-}
+static void expect(int error, int epoch, const char *assignment) { world_expect(&w, &r, error, epoch, assignment); }
 
-static void expect_group(const char *described)
-{
-    world_describe(&w, "g", text);
-    assert_string_equal(text, described);
-}
+static void expect_group(const char *described) { world_expect_group(&w, described); }
 
 /* Of the group "g": all there is. */
 static const struct consumer *group(void)
