@@ -400,12 +400,24 @@ static void check_give(struct broker *b, struct tide_mail *m)
     m->append.check = NULL;
 }
 
+/* What waits does not keep receive buffers from others (design 10), as long as there is request memory. */
+static void keep_densely(struct broker *b, struct mail_append *a)
+{
+    struct tide_rope dense;
+    if (a->records.len == 0 || a->records.m->pool == b->config.request_pool || !copy_densely(b, a->records, &dense))
+        return;
+    tide_slice_release(a->records);
+    a->records = tide_rope_slice(&dense, 0, dense.len);
+}
+
 void append_park(struct broker *b, struct tide_mail *m, struct tide_out *out)
 {
     uint32_t slot = partition_slot(m->append.partition);
     struct slot_waits *s = &b->waits[slot];
     m->next = NULL;
     m->append.parked = true;
+    if (m->append.check == NULL) /* else a helper reads them where they are */
+        keep_densely(b, &m->append);
     (void)check_begin(b, m, out);
     if (s->parked_head == NULL) {
         s->parked_head = m;

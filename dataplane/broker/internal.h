@@ -436,6 +436,8 @@ void response_begin(struct broker *, struct request *, struct wire_writer *);
  * when what was written is longer than response_bytes_max(), as it never would fit. */
 enum tide_status response_end(struct request *, struct wire_writer *);
 uint32_t response_bytes_max(struct rte_mempool *); /* a quarter of the pool */
+/* Into blocks of request memory; false, and nothing is kept: there is none. */
+bool copy_densely(struct broker *, struct tide_slice, struct tide_rope *ret);
 /* Keeps a dense copy of the frame in the request. */
 enum tide_status request_keep_frame(struct broker *, struct request *, const struct tide_slice *frame);
 /* Sends the request to control; TIDE_FULL leaves nothing behind. */

@@ -168,21 +168,24 @@ enum tide_status response_end(struct request *r, struct wire_writer *w)
     return TIDE_OK;
 }
 
-enum tide_status request_keep_frame(struct broker *b, struct request *r, const struct tide_slice *frame)
+bool copy_densely(struct broker *b, struct tide_slice from, struct tide_rope *ret)
 {
-    struct tide_slice rest = *frame;
     const uint8_t *piece;
     uint32_t n;
-    if (r->frame.len != 0)
-        return TIDE_OK;
-    while ((n = tide_slice_next(&rest, &piece)) != 0) {
-        if (tide_rope_copy_in(&r->frame, b->config.request_pool, piece, n) != TIDE_OK) {
-            tide_rope_clear(&r->frame);
+    *ret = (struct tide_rope){0};
+    while ((n = tide_slice_next(&from, &piece)) != 0) {
+        if (tide_rope_copy_in(ret, b->config.request_pool, piece, n) != TIDE_OK) {
+            tide_rope_clear(ret);
             tide_count(b->counters, COUNTER_request_memory_empty);
-            return TIDE_FULL;
+            return false;
         }
     }
-    return TIDE_OK;
+    return true;
+}
+
+enum tide_status request_keep_frame(struct broker *b, struct request *r, const struct tide_slice *frame)
+{
+    return r->frame.len != 0 || copy_densely(b, *frame, &r->frame) ? TIDE_OK : TIDE_FULL;
 }
 
 enum tide_status request_ask(struct broker *b, struct request *r, const struct tide_slice *frame,

@@ -119,10 +119,8 @@ static int64_t front_frame(struct session *s)
 static void make_dense(struct session *s)
 {
     struct broker *b = s->broker;
-    struct tide_rope dense = {0};
+    struct tide_rope dense;
     struct tide_slice all;
-    const uint8_t *piece;
-    uint32_t n;
 
     if (s->in.len == 0 || s->in.head->pool == b->config.request_pool)
         all = (struct tide_slice){0};
@@ -134,13 +132,8 @@ static void make_dense(struct session *s)
             return;
         all = tide_rope_slice(&s->in, 0, s->in.len);
     }
-    while ((n = tide_slice_next(&all, &piece)) != 0) {
-        if (tide_rope_copy_in(&dense, b->config.request_pool, piece, n) != TIDE_OK) {
-            tide_rope_clear(&dense);
-            tide_count(b->counters, COUNTER_request_memory_empty);
-            return;
-        }
-    }
+    if (!copy_densely(b, all, &dense))
+        return;
     tide_rope_clear(&s->in);
     s->in = dense;
 }
