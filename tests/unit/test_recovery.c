@@ -231,6 +231,27 @@ static void test_space_after_a_start(void **state)
     world_check_all(w, 0, world_model_end(w));
 }
 
+/* The segment that follows a log that is more than half full is made when somebody appends, with its space. */
+static void test_the_next_segment_waits_for_an_append(void **state)
+{
+    struct world *w = *state;
+    w->config.segment_bytes = 256 << 10;
+    assert_int_equal(world_open(w), 0);
+    world_begin_epoch(w, 1);
+    while (w->log->position <= w->config.segment_bytes / 2)
+        assert_int_equal(world_append(w, 1, 8000, 0), TIDE_OK);
+    world_flush(w);
+    assert_int_equal(world_close(w), 0);
+    assert_int_equal(world_open(w), 0);
+    world_flush(w);
+    assert_false(w->log->prepared);
+    assert_int_equal(world_append(w, 1, 1000, 0), TIDE_OK);
+    world_flush(w);
+    assert_true(w->log->prepared);
+    assert_true(w->log->prepared_bytes != 0);
+    world_check_all(w, 0, world_model_end(w));
+}
+
 /* What is too old goes although nobody appends: the segment that follows it is as empty as the log. */
 static void test_an_idle_log_that_rolls_by_age(void **state)
 {
@@ -999,6 +1020,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_first_append_waits_for_a_piece, start, stop),
         cmocka_unit_test_setup_teardown(test_who_waits_again_gets_the_rest, start, stop),
         cmocka_unit_test_setup_teardown(test_space_after_a_start, start, stop),
+        cmocka_unit_test_setup_teardown(test_the_next_segment_waits_for_an_append, start, stop),
         cmocka_unit_test_setup_teardown(test_an_idle_log_that_rolls_by_age, start, stop),
         cmocka_unit_test_setup_teardown(test_torn_tail_at_every_byte, start, stop),
         cmocka_unit_test_setup_teardown(test_old_bytes_are_never_records, start, stop),
