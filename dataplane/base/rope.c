@@ -4,7 +4,7 @@
 /* Only a direct mbuf that nobody else holds may grow. */
 static bool can_grow(const struct rte_mbuf *m, const struct rte_mempool *pool)
 {
-    return m != NULL && m->pool == pool && RTE_MBUF_DIRECT(m) && rte_mbuf_refcnt_read(m) == 1 &&
+    return m != NULL && m->pool == pool && RTE_MBUF_DIRECT(m) && tide_mbuf_is_ours(m) &&
            rte_pktmbuf_tailroom(m) != 0;
 }
 
@@ -62,6 +62,6 @@ void tide_slice_release(struct tide_slice s)
         struct rte_mbuf *m = s.m;
         const uint8_t *piece;
         (void)tide_slice_next(&s, &piece); /* before m may go */
-        rte_pktmbuf_free_seg(m);
+        tide_mbuf_release(m);
     }
 }

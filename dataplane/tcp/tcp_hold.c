@@ -51,7 +51,7 @@ static struct rte_mbuf *last_of(struct rte_mbuf *m)
 
 bool tcp_copy_behind(struct rte_mbuf *tail, struct rte_mbuf *m)
 {
-    if (m->next != NULL || m->data_len > COPY_BELOW || m->data_len > rte_pktmbuf_tailroom(tail) || rte_mbuf_refcnt_read(tail) != 1 ||
+    if (m->next != NULL || m->data_len > COPY_BELOW || m->data_len > rte_pktmbuf_tailroom(tail) || !tide_mbuf_is_ours(tail) ||
         !RTE_MBUF_DIRECT(tail))
         return false;
     memcpy(rte_pktmbuf_mtod_offset(tail, uint8_t *, tail->data_len), rte_pktmbuf_mtod(m, uint8_t *), m->data_len);

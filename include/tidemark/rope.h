@@ -17,6 +17,7 @@
 #ifndef TIDEMARK_ROPE_H
 #define TIDEMARK_ROPE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -38,6 +39,25 @@ struct tide_slice {
     uint32_t off;       /* of the first byte within m's data */
     uint32_t len;
 };
+
+/* Nobody else holds this mbuf (any more: what they read of it is done), so its owner may write to it. */
+static inline bool tide_mbuf_is_ours(const struct rte_mbuf *m)
+{
+    return __atomic_load_n(&m->refcnt, __ATOMIC_ACQUIRE) == 1;
+}
+
+/* Drops one reference of a single mbuf; the last one gives it back to its pool. What the others read
+ * of it before they dropped theirs is done by then: rte_pktmbuf_free_seg() alone reads the count
+ * relaxed, and writes to the mbuf when it finds 1. Any thread. */
+static inline void tide_mbuf_release(struct rte_mbuf *m)
+{
+    if (!tide_mbuf_is_ours(m)) {
+        if (__atomic_sub_fetch(&m->refcnt, 1, __ATOMIC_ACQ_REL) != 0)
+            return;
+        rte_mbuf_refcnt_set(m, 1);
+    }
+    rte_pktmbuf_free_seg(m);
+}
 
 /* Appends one single-segment mbuf; takes the caller's reference. Empty mbufs are freed at once. */
 static inline void tide_rope_push(struct tide_rope *r, struct rte_mbuf *m)
@@ -87,7 +107,7 @@ static inline void tide_rope_drop(struct tide_rope *r, uint32_t n)
         n -= left;
         r->head = m->next;
         r->head_off = 0;
-        rte_pktmbuf_free_seg(m);
+        tide_mbuf_release(m);
     }
     r->tail = NULL;
 }

@@ -828,7 +828,7 @@ static void check_offsets(void) /* S5 */
     struct offset_fetch_response_topics topic;
     struct offset_fetch_response_partitions p;
     struct wire_writer b;
-    struct tide_rope answer;
+    struct tide_rope answer = {0};
     void *cookie;
     int16_t v = 9;
     int64_t found[TOPICS][WORLD_PARTITIONS];

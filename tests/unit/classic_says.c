@@ -237,7 +237,7 @@ void classic_read(const struct world *w, int16_t api, struct tide_rope *body, st
 
 bool classic_next(struct world *w, int16_t api, struct classic_hears *ret)
 {
-    struct tide_rope answer;
+    struct tide_rope answer = {0};
     void *cookie;
     if (!world_next_answer(w, &cookie, &answer))
         return false;

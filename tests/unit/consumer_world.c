@@ -325,7 +325,7 @@ void world_read_answer(const struct world *w, struct tide_rope *body, int16_t ve
 void world_beat(struct world *w, const struct world_beat *b, struct world_answer *ret)
 {
     struct wire_writer body;
-    struct tide_rope answer;
+    struct tide_rope answer = {0};
     void *cookie;
     wire_writer_init(&body, w->pool);
     world_put_beat(w, &body, b);
@@ -415,7 +415,7 @@ void world_describe(struct world *w, const char *group, char to[WORLD_TEXT])
     struct consumer_group_describe_response_member m;
     struct wire_writer body;
     struct wire_cursor c;
-    struct tide_rope answer;
+    struct tide_rope answer = {0};
     struct wire_list l = {.count = 1};
     void *cookie = NULL;
     char state[32], id[64], assigned[WORLD_TEXT], target[WORLD_TEXT];
@@ -450,7 +450,7 @@ void world_describe(struct world *w, const char *group, char to[WORLD_TEXT])
 int16_t world_commit_error(struct world *w, const char *member, int epoch, int16_t version, const char *topic, int32_t partition)
 {
     struct wire_writer b;
-    struct tide_rope answer;
+    struct tide_rope answer = {0};
     struct wire_cursor c;
     struct offset_commit_response in;
     struct offset_commit_response_topic t;

@@ -111,7 +111,7 @@ static void both_have_joined(struct member *a, struct member *b)
 static void leader_syncs(const struct member *a, const char *of_a, const char *of_b)
 {
     struct wire_writer body;
-    struct tide_rope answer;
+    struct tide_rope answer = {0};
     void *cookie;
     for (int i = 0; i < 2; i++)
         world_set_read(&w, strcmp(led.list[i].member, a->id) == 0 ? of_a : of_b, &parts[i]);
@@ -375,7 +375,7 @@ static void test_upgrade_and_back(void **state)
 static void joins_over_waiting(void)
 {
     struct wire_writer body;
-    struct tide_rope answer;
+    struct tide_rope answer = {0};
     void *cookie;
     owned.count = 0;
     wire_writer_init(&body, w.pool);

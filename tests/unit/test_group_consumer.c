@@ -411,7 +411,7 @@ static void test_reload(void **state)
 static void test_commitment(void **state)
 {
     struct wire_writer body;
-    struct tide_rope answer;
+    struct tide_rope answer = {0};
     void *cookie;
     (void)state;
     begin();
@@ -646,7 +646,7 @@ static int classic_join(void)
 {
     struct wire_writer b;
     struct join_group_response in;
-    struct tide_rope answer;
+    struct tide_rope answer = {0};
     struct wire_cursor c;
     void *cookie;
     int16_t v = 5;

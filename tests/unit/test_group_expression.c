@@ -342,7 +342,7 @@ static void test_delete(void **state)
 {
     (void)state;
     struct wire_writer b;
-    struct tide_rope answer;
+    struct tide_rope answer = {0};
     void *cookie;
     begin();
     world_topic(&w, "t", 1);

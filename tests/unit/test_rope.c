@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "unit.h"
 
+#include <pthread.h>
+
 #include "tidemark/random.h"
 #include "tidemark/rope.h"
 
@@ -132,6 +134,40 @@ static void test_copy_in_leaves_a_shared_tail_alone(void **state)
     tide_rope_clear(&r);
 }
 
+enum { SHARED_ROPES = 1000, SHARED_BYTES = 100 };
+
+static void *read_and_release(void *arg)
+{
+    const struct tide_slice *held = arg;
+    for (unsigned i = 0; i < SHARED_ROPES; i++) {
+        uint8_t bytes[SHARED_BYTES];
+        tide_slice_copy(held[i], bytes);
+        for (unsigned at = 0; at < SHARED_BYTES; at++)
+            TIDE_ASSERT(bytes[at] == (uint8_t)(i + at));
+        tide_slice_release(held[i]);
+    }
+    return NULL;
+}
+
+/* Whoever is last frees, and what the other read was read before: the thread sanitizer watches. */
+static void test_two_threads_drop_the_references(void **state)
+{
+    static struct tide_rope ropes[SHARED_ROPES];
+    static struct tide_slice held[SHARED_ROPES];
+    unsigned before = rte_mempool_avail_count(pool);
+    pthread_t other;
+    for (unsigned i = 0; i < SHARED_ROPES; i++) {
+        fill(&ropes[i], i, SHARED_BYTES, 40);
+        held[i] = tide_rope_slice(&ropes[i], 0, SHARED_BYTES);
+        tide_slice_hold(held[i]);
+    }
+    assert_int_equal(pthread_create(&other, NULL, read_and_release, held), 0);
+    for (unsigned i = 0; i < SHARED_ROPES; i++)
+        tide_rope_clear(&ropes[i]);
+    assert_int_equal(pthread_join(other, NULL), 0);
+    assert_int_equal(rte_mempool_avail_count(pool), before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +176,7 @@ int main(void)
         cmocka_unit_test(test_held_bytes_outlive_the_rope),
         cmocka_unit_test(test_copy_in_without_room_changes_nothing),
         cmocka_unit_test(test_copy_in_leaves_a_shared_tail_alone),
+        cmocka_unit_test(test_two_threads_drop_the_references),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
