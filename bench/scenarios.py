@@ -13,8 +13,9 @@ smoke takes those with run.smoke=1. A scenario is what tidemark-load reads, and 
     run.cold.mib  so much is written to another topic before; a reader goes through it from the beginning beside the load
     run.kill.s    the leader is killed so many seconds after the load has begun
     run.floor     echo+write: what its latency is compared to
-    run.kafka     1: Apache Kafka stands in our place, too
+    run.kafka     kafka, kafka-flush or both with a comma: Apache Kafka stands in our place, too, as it comes or durable as ours is
     run.broker.X  a setting of our brokers, which are started anew with it (an ablation)
+    run.topic.X   a setting of our topic that Kafka has not (an ablation; one that Kafka has, too, is topic.config.X)
     run.client    kernel, or bypass: the load has our own TCP on its cable, and the client's kernel nothing
 """
 import argparse
@@ -47,6 +48,7 @@ class Scenario:
         self.run = {k[4:]: v for k, v in values.items() if k.startswith('run.')}
         self.options = {k: v for k, v in values.items() if not k.startswith('run.')}
         self.settings = {k[7:]: self.run.pop(k) for k in list(self.run) if k.startswith('broker.')}
+        self.topic = {f'topic.config.{k[6:]}': self.run.pop(k) for k in list(self.run) if k.startswith('topic.')}
         unknown = set(self.run) - {'brokers', 'kind', 'smoke', 'rates', 'kill.s', 'floor', 'client', 'search', 'cold.mib', 'kafka'}
         expect(not unknown, f'{path}: unknown {unknown}')
         self.kind = self.run.get('kind', 'load')
@@ -54,6 +56,8 @@ class Scenario:
         self.rates = [float(x) for x in self.run['rates'].split(',')] if 'rates' in self.run else [float(self.options['rate'])]
         self.search = [float(x) for x in self.run['search'].split(',')] if 'search' in self.run else None
         self.floor = self.run['floor'].split('+') if 'floor' in self.run else []
+        self.kafka = self.run['kafka'].split(',') if 'kafka' in self.run else []
+        expect(set(self.kafka) <= set(KAFKA_WAYS), f'{path}: run.kafka is {" or ".join(KAFKA_WAYS)}')
 
 
 def cpu_seconds(pid):
@@ -118,7 +122,8 @@ class Bench:
         print(f'{r["scenario"]:24} {r["broker"]:12} {r["rate"]:9g}/s {h["p50"] / 1e3:10.1f} {h["p99"] / 1e3:10.1f} {h["max"] / 1e3:12.1f}{flags}', flush=True)
 
     def told_settings(self, cluster, broker, more):
-        return {**({} if broker != 'tidemark' else {'core.idle': 'wait', 'ack.durability': 'device', **cluster.settings}), **dict(more)}
+        ours = {} if broker != 'tidemark' else {'core.idle': 'wait', 'ack.durability': 'device', **cluster.settings}
+        return {**ours, **{k.removeprefix('topic.config.'): v for k, v in more}}
 
     COLD = {'record.bytes': 10000, 'batch.records': 10, 'lag.share': 1, 'warmup.s': 0}
 
@@ -206,7 +211,7 @@ class Bench:
             if cluster.settings != s.settings:
                 self.again(cluster, s.settings)
             cluster.start([b for b in cluster.brokers if not b.alive()])
-            self.against(cluster, s, number, 'tidemark', [b.process for b in cluster.brokers])
+            self.against(cluster, s, number, 'tidemark', [b.process for b in cluster.brokers], s.topic.items())
         self.again(cluster, None)
 
     def again(self, cluster, settings):
@@ -216,9 +221,11 @@ class Bench:
         if settings is not None:
             cluster.settings = settings
             cluster.start()
+            told = [x for b in cluster.brokers for x in b.said().splitlines() if 'the cluster goes by' in x]
+            expect(not told, f'no ablation, run.topic.X is one: {told}')
 
     def kafka(self, cluster, chosen, number):
-        chosen = [s for s in chosen if s.run.get('kafka') == '1']
+        chosen = [s for s in chosen if s.kafka]
         if self.args.kafka == 'no' or not chosen:
             return
         try:
@@ -232,8 +239,8 @@ class Bench:
             other.start()
             self.warm(cluster)
             for s in chosen:
-                for way, more in KAFKA_WAYS.items():
-                    self.against(cluster, s, number, way, [b.process for b in other.brokers], more.items())
+                for way in s.kafka:
+                    self.against(cluster, s, number, way, [b.process for b in other.brokers], KAFKA_WAYS[way].items())
         finally:
             other.stop()
 
