@@ -36,6 +36,7 @@ void neighbour_init(struct neighbour_cache *c)
 {
     memset(c, 0, sizeof(*c));
     c->deadline_ns = TIDE_NEVER;
+    c->generation = 1;
     for (unsigned i = 0; i < NEIGHBOUR_BUCKETS; i++)
         c->buckets[i] = NEIGHBOUR_NONE;
     for (unsigned i = 0; i < NEIGHBOURS; i++) {
@@ -71,6 +72,7 @@ static unsigned release(struct neighbour_cache *c, uint16_t index)
         at = &c->neighbours[*at].next;
     *at = n->next;
     neighbour_move(n, NEIGHBOUR_FREE);
+    c->generation++;
     n->deadline_ns = TIDE_NEVER;
     n->next = c->free_head;
     c->free_head = index;
@@ -151,10 +153,9 @@ enum neighbour_answer neighbour_resolve(struct neighbour_cache *c, uint64_t now_
     }
     struct neighbour *n = &c->neighbours[index];
     n->used_ns = now_ns;
-    if (n->state == NEIGHBOUR_RESOLVING) {
-        *ret_index = index;
+    *ret_index = index;
+    if (n->state == NEIGHBOUR_RESOLVING)
         return NEIGHBOUR_WAIT;
-    }
     if (n->state == NEIGHBOUR_REACHABLE && now_ns - n->confirmed_ns > NEIGHBOUR_FRESH_NS) {
         neighbour_move(n, NEIGHBOUR_REFRESHING);
         *ret_must_ask = true;
@@ -227,6 +228,8 @@ uint16_t neighbour_learn(struct neighbour_cache *c, uint64_t now_ns, const struc
         return NEIGHBOUR_NONE;
     }
     struct neighbour *n = &c->neighbours[index];
+    if ((n->state == NEIGHBOUR_REACHABLE || n->state == NEIGHBOUR_REFRESHING) && !rte_is_same_ether_addr(&n->mac, mac))
+        c->generation++;
     n->mac = *mac;
     n->confirmed_ns = now_ns;
     n->deadline_ns = TIDE_NEVER; /* the cache's own may stay early: it is only looked at too soon */
@@ -281,6 +284,7 @@ void neighbour_check(const struct neighbour_cache *c)
 {
     unsigned used = chained(c);
     unsigned pending = 0;
+    TIDE_ASSERT(c->generation != 0); /* A4 */
     for (uint16_t i = c->free_head; i != NEIGHBOUR_NONE; i = c->neighbours[i].next) {
         TIDE_ASSERT(c->neighbours[i].state == NEIGHBOUR_FREE); /* A1 */
         used++;

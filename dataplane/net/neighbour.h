@@ -26,6 +26,7 @@
  *   A2  packets wait only at a RESOLVING entry, at most NEIGHBOUR_PENDING_EACH, and pending_used is
  *       their sum.
  *   A3  deadline_ns of the cache is not later than that of any RESOLVING or REFRESHING entry.
+ *   A4  while `generation` stands no known entry loses its place or changes its mac: both may be remembered.
  */
 #ifndef TIDEMARK_NET_NEIGHBOUR_H
 #define TIDEMARK_NET_NEIGHBOUR_H
@@ -80,6 +81,7 @@ struct neighbour {
 
 struct neighbour_cache {
     uint64_t deadline_ns;
+    uint64_t generation; /* never 0 */
     uint16_t free_head;
     uint16_t evict_hand;
     uint16_t pending_free;
@@ -99,7 +101,7 @@ struct neighbour_ask {
 };
 
 enum neighbour_answer {
-    NEIGHBOUR_SEND, /* *ret_mac holds the next hop */
+    NEIGHBOUR_SEND, /* *ret_mac holds the next hop, and *ret_index names it */
     NEIGHBOUR_WAIT, /* *ret_index names the neighbour: neighbour_hold the frame there */
     NEIGHBOUR_LOST, /* no entry could be had: the frame cannot go */
 };
@@ -132,6 +134,26 @@ enum neighbour_source {
 /* Index of the entry that now knows `addr`, or NEIGHBOUR_NONE. If frames wait there, take them. */
 uint16_t neighbour_learn(struct neighbour_cache *c, uint64_t now_ns, const struct tide_addr *addr,
                          const struct rte_ether_addr *mac, enum neighbour_source source);
+
+/* The same of one whose index was remembered in this generation. False: it needs more than to be used, ask neighbour_resolve. */
+static inline bool neighbour_use(struct neighbour_cache *c, uint64_t now_ns, uint16_t index)
+{
+    struct neighbour *n = &c->neighbours[index];
+    if (n->state != NEIGHBOUR_REACHABLE || now_ns - n->confirmed_ns > NEIGHBOUR_FRESH_NS)
+        return false;
+    n->used_ns = now_ns;
+    return true;
+}
+
+/* A packet of its own came from there, as NEIGHBOUR_FROM_FRAME. False: that says something new, tell neighbour_learn. */
+static inline bool neighbour_confirm(struct neighbour_cache *c, uint64_t now_ns, uint16_t index, const struct rte_ether_addr *mac)
+{
+    struct neighbour *n = &c->neighbours[index];
+    if (n->state != NEIGHBOUR_REACHABLE || !rte_is_same_ether_addr(&n->mac, mac))
+        return false;
+    n->confirmed_ns = now_ns;
+    return true;
+}
 
 /* Takes the oldest waiting frame of an entry; NULL when there is none. */
 struct rte_mbuf *neighbour_take_pending(struct neighbour_cache *c, uint16_t index);

@@ -3,9 +3,11 @@
 
 #include "net/net_internal.h"
 #include "tidemark/assert.h"
+#include "tidemark/bytes.h"
+#include "tidemark/checksum.h"
 #include "tidemark/ipv6.h"
 
-enum { TCP_HEADER_MIN = 20, TCP_DATA_OFFSET = 12, TCP_CHECKSUM = 16 };
+enum { TCP_HEADER_MIN = 20, TCP_DATA_OFFSET = 12, TCP_CHECKSUM = 16, ECN_MASK = 3 };
 
 enum tide_status net_init(struct net *n, const struct net_config *config, uint64_t now_ns)
 {
@@ -35,6 +37,7 @@ void net_move(struct net *n, uint64_t now_ns, uint16_t port, const struct rte_et
 {
     n->config.port = port;
     n->config.mac = *mac;
+    net_ways_forget(n);
     if (!n->config.announce)
         return;
     n->announced = 0;
@@ -104,6 +107,8 @@ void net_trim(struct rte_mbuf *m, uint32_t len)
     struct rte_mbuf *last = m;
     uint32_t left = len;
     uint16_t segments = 1;
+    if (m->data_len == len && m->next == NULL)
+        return; /* most are so */
     while (left > last->data_len) {
         left -= last->data_len;
         last = last->next;
@@ -189,6 +194,7 @@ void net_set_way(struct net *n, uint8_t prefix_len, uint32_t gateway)
     n->config.prefix_len = prefix_len;
     n->mask = prefix_len == 0 ? 0 : UINT32_MAX << (32 - prefix_len);
     n->gateway = gateway;
+    net_ways_forget(n);
 }
 
 void net_remember_icmp_error(struct net *n, const struct net_icmp_error *e)
@@ -269,6 +275,57 @@ static bool is_sendable(const struct net *n, const struct rte_mbuf *m, const str
            rte_mbuf_refcnt_read(m) == 1;
 }
 
+void net_ways_forget(struct net *n)
+{
+    memset(n->ways, 0, sizeof(n->ways));
+}
+
+/* Where a header has what differs from packet to packet: IPv4 has ECN in the second byte and counts itself in its length,
+ * IPv6 has it four bits further and does not. */
+static void set_varying(uint8_t *ip, bool v4, uint8_t ecn, uint16_t len)
+{
+    unsigned shift = v4 ? 0 : 4;
+    ip[1] = (uint8_t)((ip[1] & ~(ECN_MASK << shift)) | (ecn & ECN_MASK) << shift);
+    store_be16(ip + (v4 ? 2 : 4), (uint16_t)(v4 ? IP_HEADER + len : len));
+}
+
+/* The frame `m` has just been built. */
+static void remember_way(struct net *n, const struct rte_mbuf *m, const struct tide_addr *source, const struct tide_addr *destination,
+                         uint16_t neighbour)
+{
+    struct net_way *w = net_way_at(n, destination);
+    unsigned front = m->l2_len + m->l3_len;
+    const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *);
+    uint16_t sum, len = m->ol_flags & RTE_MBUF_F_TX_TCP_SEG ? 0 : rte_cpu_to_be_16((uint16_t)(m->pkt_len - front));
+    memcpy(&sum, frame + front + TCP_CHECKSUM, sizeof(sum));
+    *w = (struct net_way){.generation = n->neighbours.generation,
+                          .source = *source,
+                          .destination = *destination,
+                          .ol_flags = m->ol_flags & ~RTE_MBUF_F_TX_TCP_SEG,
+                          .neighbour = neighbour,
+                          .sum = tide_sum_fold((uint64_t)sum + (uint16_t)~len), /* ~ is minus in this arithmetic */
+                          .l2_len = m->l2_len,
+                          .l3_len = (uint8_t)m->l3_len};
+    memcpy(w->front + NET_HEADROOM - front, frame, front);
+    set_varying(w->front + NET_HEADROOM - m->l3_len, m->l3_len == IP_HEADER, 0, 0);
+}
+
+/* The same frame as build_frame's. What lies before it in the headroom is nobody's. */
+static void put_way(struct rte_mbuf *m, const struct net_way *w, uint8_t ecn)
+{
+    uint8_t *tcp = rte_pktmbuf_mtod(m, uint8_t *);
+    uint16_t len = (uint16_t)m->pkt_len;
+    uint16_t sum = tide_sum_fold((uint64_t)w->sum + (m->ol_flags & RTE_MBUF_F_TX_TCP_SEG ? 0 : rte_cpu_to_be_16(len)));
+    memcpy(tcp - NET_HEADROOM, w->front, NET_HEADROOM);
+    set_varying(tcp - w->l3_len, w->l3_len == IP_HEADER, ecn, len);
+    memcpy(tcp + TCP_CHECKSUM, &sum, sizeof(sum));
+    m->l2_len = w->l2_len;
+    m->l3_len = w->l3_len;
+    m->l4_len = (uint8_t)((tcp[TCP_DATA_OFFSET] >> 4) * 4);
+    m->ol_flags |= w->ol_flags;
+    (void)rte_pktmbuf_prepend(m, (uint16_t)(w->l2_len + w->l3_len));
+}
+
 /* The whole frame except for the destination's mac. */
 static void build_frame(struct net *n, struct rte_mbuf *m, const struct tide_addr *source, const struct tide_addr *destination,
                         uint8_t ecn, const struct rte_ether_addr *to)
@@ -291,9 +348,16 @@ enum tide_status net_output(struct net *n, uint64_t now_ns, struct rte_mbuf *m,
     struct neighbour_ask ask;
     struct tide_addr next_hop;
     bool must_ask;
-    uint16_t index = NEIGHBOUR_NONE;
+    uint16_t index;
     if (!is_sendable(n, m, destination))
         return TIDE_REFUSED;
+    const struct net_way *known = net_way_find(n, destination);
+    if (known != NULL && n->tx_count != NET_TX_MAX && memcmp(&known->source, source, sizeof(*source)) == 0 &&
+        neighbour_use(&n->neighbours, now_ns, known->neighbour)) {
+        put_way(m, known, ecn);
+        (void)net_tx_push(n, m);
+        return TIDE_OK;
+    }
     enum tide_status status = tide_addr_is_v4(destination) ? net4_route(n, source, destination, &next_hop)
                                                            : net6_route(n, source, destination, &next_hop);
     if (status != TIDE_OK)
@@ -304,6 +368,7 @@ enum tide_status net_output(struct net *n, uint64_t now_ns, struct rte_mbuf *m,
     enum neighbour_answer way = neighbour_resolve(&n->neighbours, now_ns, &next_hop, &to, &index, &must_ask, &ask);
     build_frame(n, m, source, destination, ecn, &to);
     if (way == NEIGHBOUR_SEND) {
+        remember_way(n, m, source, destination, index);
         (void)net_tx_push(n, m);
     } else if (way == NEIGHBOUR_LOST || neighbour_hold(&n->neighbours, index, m) != TIDE_OK) {
         net_count(n, COUNTER_neighbour_full);
@@ -334,6 +399,18 @@ void net_on_time(struct net *n, uint64_t now_ns)
     tide_count_many(n->config.counters, COUNTER_neighbour_full, lost);
 }
 
+static void check_way(const struct net *n, const struct net_way *w)
+{
+    if (w->generation != n->neighbours.generation)
+        return;
+    const struct neighbour *next = &n->neighbours.neighbours[w->neighbour];
+    const uint8_t *front = w->front + NET_HEADROOM - w->l2_len - w->l3_len;
+    TIDE_ASSERT(net_way_at((struct net *)(uintptr_t)n, &w->destination) == w);
+    TIDE_ASSERT(next->state == NEIGHBOUR_REACHABLE || next->state == NEIGHBOUR_REFRESHING);
+    TIDE_ASSERT(memcmp(front, &next->mac, RTE_ETHER_ADDR_LEN) == 0);
+    TIDE_ASSERT(memcmp(front + RTE_ETHER_ADDR_LEN, &n->config.mac, RTE_ETHER_ADDR_LEN) == 0);
+}
+
 void net_check(const struct net *n)
 {
     const char *reason;
@@ -343,4 +420,6 @@ void net_check(const struct net *n)
     TIDE_ASSERT(n->learned_count <= NET_LEARNED_MAX);                                       /* N2 */
     TIDE_ASSERT(n->icmp_error_count <= NET_ICMP_ERRORS_MAX);                                /* N2 */
     neighbour_check(&n->neighbours);                                                        /* N3 */
+    for (unsigned i = 0; i < NET_WAYS; i++)
+        check_way(n, &n->ways[i]); /* N4 */
 }

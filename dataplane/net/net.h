@@ -21,10 +21,13 @@
  *   N1  tx_count <= NET_TX_MAX, and every frame in the outbox is whole: its segments add up.
  *   N2  learned_count and icmp_error_count fit their outboxes.
  *   N3  the neighbour cache holds (neighbour_check).
+ *   N4  a way that holds is where it is looked for, its neighbour is a known one, and its headers end with that
+ *       neighbour's mac and ours in front.
  */
 #ifndef TIDEMARK_NET_NET_H
 #define TIDEMARK_NET_NET_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -45,6 +48,7 @@ enum net_limit {
     NET_MTU_MIN = 576, /* RFC 791: what every host must take */
     NET_ANNOUNCE_COUNT = 2,
     NET_GROUPS_MAX = 3,
+    NET_WAYS = 256, /* remembered */
 };
 #define NET_ANNOUNCE_NS (2 * TIDE_NS_PER_S)
 #define NET_DEFEND_NS   (10 * TIDE_NS_PER_S)
@@ -104,6 +108,22 @@ struct net_icmp_error {
     uint8_t code;
 };
 
+/* What a packet to a destination needs and what does not change from one to the next: the route, the neighbour, the
+ * headers. It holds while the cache's generation is the same, and all are forgotten when the way out or our port changes.
+ * A destination that has one is a foreign host. */
+struct net_way {
+    uint64_t generation; /* 0: none */
+    struct tide_addr source;
+    struct tide_addr destination;
+    uint64_t ol_flags;
+    uint16_t neighbour; /* index of the next hop */
+    uint16_t sum;       /* of the pseudo-header without a length */
+    uint8_t l2_len;
+    uint8_t l3_len;
+    uint8_t front[NET_HEADROOM]; /* ends with Ethernet and IP; no length, no ECN in it */
+};
+static_assert(sizeof(struct net_way) <= 2 * TIDE_CACHE_LINE, "one is read for each packet");
+
 struct net {
     struct net_config config;
     uint32_t addr;    /* config.addr in host order, and so on */
@@ -135,10 +155,11 @@ struct net {
     struct tide_addr wanted[NET_LEARNED_MAX];
     struct net_icmp_error icmp_errors[NET_ICMP_ERRORS_MAX];
     struct neighbour_cache neighbours;
+    struct net_way ways[NET_WAYS]; /* of a destination at one place only; the last one there is remembered */
 };
 
 /* TIDE_BAD when an address cannot be a host's on its prefix, the mac is no single station, or
- * vlan or mtu are out of range; `n` is then unusable. About 80 KiB: keep it in pool memory. */
+ * vlan or mtu are out of range; `n` is then unusable. About 110 KiB: keep it in pool memory. */
 TIDE_MUST_USE enum tide_status net_init(struct net *n, const struct net_config *config,
                                         uint64_t now_ns);
 /* Frees every frame it holds. */

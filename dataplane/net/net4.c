@@ -216,7 +216,9 @@ enum net_verdict net4_input(struct net *n, uint64_t now_ns, struct rte_mbuf *m, 
     /* RFC 1122 3.3.6: what came by link broadcast is for no single host. */
     if (ip.destination != n->addr || !rte_is_same_ether_addr(&eth->destination, &n->config.mac))
         return net_drop(n, m, COUNTER_rx_unknown);
-    if (!is_foreign_host(n, ip.source)) /* also the LAND packet, from ourselves */
+    struct tide_addr source = tide_addr_v4(ip.source);
+    const struct net_way *way = net_way_find(n, &source);
+    if (way == NULL && !is_foreign_host(n, ip.source)) /* also the LAND packet, from ourselves */
         return net_drop(n, m, COUNTER_rx_unknown);
     if (ip.is_fragment)
         return net_drop(n, m, COUNTER_rx_fragments);
@@ -226,8 +228,7 @@ enum net_verdict net4_input(struct net *n, uint64_t now_ns, struct rte_mbuf *m, 
     if (m->data_len < TIDE_MIN((uint32_t)ip.payload_len, (uint32_t)IP_TCP_FRONT))
         return net_drop(n, m, COUNTER_rx_malformed);
     net_trim(m, ip.payload_len);
-    struct tide_addr source = tide_addr_v4(ip.source);
-    if (is_on_link(n, ip.source))
+    if (is_on_link(n, ip.source) && (way == NULL || !neighbour_confirm(&n->neighbours, now_ns, way->neighbour, &eth->source)))
         (void)net_learn(n, now_ns, &source, &eth->source, NEIGHBOUR_FROM_FRAME);
     if (ip.protocol == IP_PROTOCOL_ICMP)
         return icmp_input(n, m, &ip, eth);

@@ -109,6 +109,7 @@ void net_set_way6(struct net *n, uint8_t prefix6_len, const struct tide_addr *ga
     n->config.prefix6_len = prefix6_len;
     n->config.gateway6 = *gateway6;
     n->has_gateway6 = n->has6 && is_foreign_host(n, gateway6);
+    net_ways_forget(n);
 }
 
 /* ---- what we send ------------------------------------------------------------------------------------------------------ */
@@ -412,7 +413,8 @@ enum net_verdict net6_input(struct net *n, uint64_t now_ns, struct rte_mbuf *m, 
     if (ip.protocol != TIDE_IPV6_TCP && ip.protocol != TIDE_IPV6_ICMP)
         return net_drop(n, m, COUNTER_rx_unknown);
     /* From nobody only a probe comes, and our own address is only looked at by neighbour discovery. */
-    bool strange = !is_foreign_host(n, &ip.source);
+    const struct net_way *way = net_way_find(n, &ip.source);
+    bool strange = way == NULL && !is_foreign_host(n, &ip.source);
     if (strange && (ip.protocol == TIDE_IPV6_TCP || !(ip6_is_unspecified(&ip.source) || is_ours(n, &ip.source))))
         return net_drop(n, m, COUNTER_rx_unknown);
     uint64_t pseudo_sum = tide_ipv6_pseudo_sum(header + ADDRESSES_IN_HEADER, TIDE_IPV6_ICMP, ip.payload_len);
@@ -422,7 +424,7 @@ enum net_verdict net6_input(struct net *n, uint64_t now_ns, struct rte_mbuf *m, 
     net_trim(m, ip.payload_len);
     if (ip.protocol == TIDE_IPV6_ICMP)
         return icmp6_input(n, now_ns, m, &ip, eth, pseudo_sum);
-    if (is_on_link(n, &ip.source))
+    if (is_on_link(n, &ip.source) && (way == NULL || !neighbour_confirm(&n->neighbours, now_ns, way->neighbour, &eth->source)))
         (void)net_learn(n, now_ns, &ip.source, &eth->source, NEIGHBOUR_FROM_FRAME);
     *ret = (struct net_packet){
         .source = ip.source,

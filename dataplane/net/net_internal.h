@@ -48,6 +48,22 @@ void net_remember_learned(struct net *n, const struct tide_addr *addr, const str
                           enum neighbour_source source);
 void net_remember_icmp_error(struct net *n, const struct net_icmp_error *e);
 
+static inline struct net_way *net_way_at(struct net *n, const struct tide_addr *destination)
+{
+    uint32_t low;
+    memcpy(&low, destination->bytes + 12, sizeof(low));
+    return &n->ways[low * 0x9e3779b1u >> 24];
+}
+static_assert(NET_WAYS == 1 << 8, "the upper bits of the product");
+
+/* What is remembered of the way to `destination`, and holds; NULL. */
+static inline const struct net_way *net_way_find(struct net *n, const struct tide_addr *destination)
+{
+    const struct net_way *w = net_way_at(n, destination);
+    return w->generation == n->neighbours.generation && memcmp(&w->destination, destination, sizeof(*destination)) == 0 ? w : NULL;
+}
+void net_ways_forget(struct net *n);
+
 /* ---- one set for each family ---- */
 
 /* TIDE_BAD as net_init says. net6_init with no IPv6 address configured is TIDE_OK. */

@@ -266,7 +266,10 @@ static void random_lives(void **state)
     struct tide_random r = {20};
     struct neighbour_cache *c = cache_new();
     struct neighbour_ask asks[NEIGHBOUR_ASKS];
-    unsigned lost = 0;
+    struct neighbour remembered = {0};
+    uint64_t generation = 0;
+    uint16_t at = 0;
+    unsigned lost = 0, held = 0;
     uint64_t t = S;
     for (unsigned i = 0; i < 60000; i++) {
         uint32_t addr = 1 + (uint32_t)tide_random_below(&r, 1500);
@@ -283,17 +286,30 @@ static void random_lives(void **state)
             uint16_t index;
             bool must_ask;
             struct tide_addr a = addr_of(addr);
-            if (neighbour_resolve(c, t, &a, &to, &index, &must_ask, &ask) == NEIGHBOUR_WAIT) {
+            enum neighbour_answer answer = neighbour_resolve(c, t, &a, &to, &index, &must_ask, &ask);
+            if (answer == NEIGHBOUR_WAIT) {
                 struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
                 if (neighbour_hold(c, index, m) != TIDE_OK)
                     rte_pktmbuf_free(m);
+            } else if (answer == NEIGHBOUR_SEND && c->generation != generation) {
+                generation = c->generation;
+                remembered = c->neighbours[index];
+                at = index;
             }
+        }
+        if (c->generation == generation) { /* A4 */
+            const struct neighbour *n = &c->neighbours[at];
+            assert_true(n->state == NEIGHBOUR_REACHABLE || n->state == NEIGHBOUR_REFRESHING);
+            assert_memory_equal(&n->addr, &remembered.addr, sizeof(n->addr));
+            assert_memory_equal(&n->mac, &remembered.mac, sizeof(n->mac));
+            held++;
         }
         if (t >= neighbour_deadline_ns(c))
             (void)neighbour_on_time(c, t, asks, &lost);
         if (i % 50 == 0)
             neighbour_check(c);
     }
+    assert_true(held > 1000);
     cache_free(c);
 }
 

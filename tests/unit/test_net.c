@@ -776,6 +776,117 @@ static void siblings_pass_on_what_they_hear(void **state)
     net_end(hears);
 }
 
+/* The frame of one packet to PEER, whose mac is known. */
+static struct rte_mbuf *frame_out(struct net *n, uint16_t payload, uint8_t ecn, bool segmented)
+{
+    struct tide_addr from = tide_addr_v4(US), to = tide_addr_v4(PEER);
+    struct rte_mbuf *m = tcp_packet(payload);
+    if (segmented) {
+        m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
+        m->tso_segsz = 100;
+    }
+    assert_int_equal(net_output(n, S, m, &from, &to, ecn), TIDE_OK);
+    net_check(n);
+    return take_one(n);
+}
+
+/* The first packet is put together from its parts, the others are not. */
+static void what_is_remembered_of_a_way_changes_no_frame(void **state)
+{
+    static const struct {
+        uint16_t payload, vlan;
+        uint8_t ecn;
+        bool segmented;
+    } rows[] = {{0, 0, 0, false}, {10, 0, 2, false}, {1460, 0, 0, false}, {1460, 0, 2, true}, {255, 7, 3, false}, {256, 0, 1, false}};
+    for (unsigned i = 0; i < TIDE_ARRAY_LEN(rows); i++) {
+        for (unsigned before = 0; before < TIDE_ARRAY_LEN(rows); before++) {
+            struct net_config c = config_plain();
+            struct net_neighbour peer = {tide_addr_v4(PEER), peer_mac, NEIGHBOUR_FROM_ASK};
+            c.vlan = rows[i].vlan;
+            c.dscp = 10;
+            struct net *knows = net_new(&c), *fresh = net_new(&c);
+            net_neighbour_learn(knows, S, &peer);
+            net_neighbour_learn(fresh, S, &peer);
+            rte_pktmbuf_free(frame_out(knows, rows[before].payload, rows[before].ecn, rows[before].segmented));
+            struct rte_mbuf *a = frame_out(knows, rows[i].payload, rows[i].ecn, rows[i].segmented);
+            struct rte_mbuf *b = frame_out(fresh, rows[i].payload, rows[i].ecn, rows[i].segmented);
+            assert_int_equal(a->data_len, b->data_len);
+            assert_int_equal(a->pkt_len, b->pkt_len);
+            assert_memory_equal(rte_pktmbuf_mtod(a, void *), rte_pktmbuf_mtod(b, void *), a->data_len);
+            assert_int_equal(a->ol_flags, b->ol_flags);
+            assert_int_equal(a->tx_offload, b->tx_offload);
+            assert_int_equal(a->port, b->port);
+            rte_pktmbuf_free(a);
+            rte_pktmbuf_free(b);
+            net_deinit(fresh);
+            free(fresh);
+            net_end(knows);
+        }
+    }
+}
+
+static void what_is_remembered_of_a_way_ends_with_it(void **state)
+{
+    struct net_config c = config_plain();
+    struct net *n = net_new(&c);
+    struct frame heard = tcp_frame(PEER, US);
+    struct net_neighbour peer = {tide_addr_v4(PEER), peer_mac, NEIGHBOUR_FROM_ASK};
+    struct tide_addr not_ours = tide_addr_v4(PEER + 1), to = tide_addr_v4(PEER);
+    struct rte_mbuf *m;
+    uint64_t now = S;
+    net_neighbour_learn(n, now, &peer);
+    rte_pktmbuf_free(frame_out(n, 0, 0, false));
+    m = tcp_packet(0);
+    assert_int_equal(net_output(n, now, m, &not_ours, &to, 0), TIDE_REFUSED);
+    rte_pktmbuf_free(m);
+    peer.mac = other_mac; /* it moves */
+    net_neighbour_learn(n, now, &peer);
+    m = frame_out(n, 0, 0, false);
+    assert_memory_equal(rte_pktmbuf_mtod(m, void *), &other_mac, 6);
+    rte_pktmbuf_free(m);
+    assert_int_equal(feed(n, now, &heard), NET_TCP); /* from its old place: no proof while the new one is fresh */
+    m = frame_out(n, 0, 0, false);
+    assert_memory_equal(rte_pktmbuf_mtod(m, void *), &other_mac, 6);
+    rte_pktmbuf_free(m);
+    net_move(n, now, 4, &peer_mac); /* and so do we */
+    m = frame_out(n, 0, 0, false);
+    assert_memory_equal(rte_pktmbuf_mtod_offset(m, void *, 6), &peer_mac, 6);
+    assert_int_equal(m->port, 4);
+    rte_pktmbuf_free(m);
+    net_set_way(n, 31, GATEWAY); /* 10.0.0.2 is on another link now, and the gateway has to be asked for */
+    assert_int_equal(send_to(n, now, PEER), TIDE_OK);
+    m = take_one(n);
+    assert_memory_equal(rte_pktmbuf_mtod(m, void *), &all_macs, 6);
+    rte_pktmbuf_free(m);
+    net_set_way(n, 31, 0);
+    assert_int_equal(send_to(n, now, PEER), TIDE_ABSENT);
+    net_end(n);
+}
+
+/* Packets that come confirm whom we send to; when none have for a minute he is asked again. */
+static void who_speaks_is_not_asked(void **state)
+{
+    struct net_config c = config_plain();
+    struct net *n = net_new(&c);
+    struct frame heard = tcp_frame(PEER, US);
+    uint64_t now = S;
+    struct rte_mbuf *frames[2];
+    for (unsigned i = 0; i < 4; i++, now += 50 * S) {
+        assert_int_equal(feed(n, now, &heard), NET_TCP);
+        assert_int_equal(send_to(n, now, PEER), TIDE_OK);
+        rte_pktmbuf_free(take_one(n));
+        assert_int_equal(n->tx_count, 0);
+    }
+    assert_int_equal(send_to(n, now, PEER), TIDE_OK); /* 50 seconds after */
+    rte_pktmbuf_free(take_one(n));
+    assert_int_equal(n->tx_count, 0);
+    assert_int_equal(send_to(n, now + 20 * S, PEER), TIDE_OK);
+    assert_int_equal(net_take_tx(n, frames, 2), 2);
+    rte_pktmbuf_free(frames[0]);
+    rte_pktmbuf_free(frames[1]);
+    net_end(n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -796,6 +907,9 @@ int main(void)
         cmocka_unit_test(an_unknown_next_hop_is_asked_and_then_sent_to),
         cmocka_unit_test(too_many_waiting_are_lost_and_counted),
         cmocka_unit_test(who_spoke_to_us_needs_no_request),
+        cmocka_unit_test(what_is_remembered_of_a_way_changes_no_frame),
+        cmocka_unit_test(what_is_remembered_of_a_way_ends_with_it),
+        cmocka_unit_test(who_speaks_is_not_asked),
         cmocka_unit_test(packets_that_cannot_go_stay_the_callers),
         cmocka_unit_test(a_large_packet_is_cut_by_the_port),
         cmocka_unit_test(a_full_outbox_refuses_without_a_trace),
