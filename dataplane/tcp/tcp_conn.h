@@ -332,6 +332,7 @@ uint16_t tcp_default_mss(const struct tide_addr *remote);
 uint16_t tcp_link_mss(const struct tcp_stack *, const struct tide_addr *remote);
 
 /* tcp_output.c */
+/* After a change that may let something go out; where nothing can it costs no visit. */
 void tcp_want_output(struct tcp_conn *);
 void tcp_control_send(struct tcp_stack *, const struct tcp_control *);
 void tcp_send_reset(struct tcp_stack *, const struct tcp_meta *, const struct tcp_packet *);

@@ -20,9 +20,22 @@ uint32_t tcp_ts_now(const struct tcp_stack *s)
     return (uint32_t)(s->now_ns / TIDE_NS_PER_MS);
 }
 
+/* Bytes of the queue that were never sent. */
+static uint32_t unsent(const struct tcp_conn *c)
+{
+    return c->fin_sent ? 0 : c->snd_una + c->send_queue.len - c->snd_max;
+}
+
+/* False: conn_output would send nothing and change nothing. */
+static bool may_have_output(const struct tcp_conn *c)
+{
+    return unsent(c) != 0 || (c->fin_queued && !c->fin_sent) || c->lost_bytes != 0 || c->ack_now || c->syn_due || c->tail_probe ||
+           c->window_probe || c->rtx_forced || (c->send_timer == TCP_TIMER_OFF && c->snd_una != c->snd_max);
+}
+
 void tcp_want_output(struct tcp_conn *c)
 {
-    if (!c->gone && !tcp_listed(&c->in_output))
+    if (!c->gone && !tcp_listed(&c->in_output) && may_have_output(c))
         tcp_list_append(&c->stack->output, &c->in_output);
 }
 
@@ -407,12 +420,6 @@ static bool choose_retransmission(struct tcp_conn *c, struct send *ret)
     return true;
 }
 
-/* Bytes of the queue that were never sent. */
-static uint32_t unsent(const struct tcp_conn *c)
-{
-    return c->fin_sent ? 0 : c->snd_una + c->send_queue.len - c->snd_max;
-}
-
 static bool choose_new(struct tcp_conn *c, struct send *ret)
 {
     uint32_t window_end = c->snd_una + c->snd_wnd;
@@ -624,10 +631,10 @@ unsigned tcp_output(struct tcp_stack *s, uint64_t now_ns, struct rte_mbuf **pack
         if (r < 0)
             return n;
         tcp_list_remove(&c->in_output);
-        if (r > 0) { /* behind the others: all get their turn */
-            tcp_list_append(&s->output, &c->in_output);
-            n++;
-        }
+        if (r == 0)
+            continue;
+        tcp_want_output(c); /* behind the others: all get their turn */
+        n++;
     }
     return n;
 }
