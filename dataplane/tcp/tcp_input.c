@@ -8,6 +8,8 @@
 
 enum {
     PLAIN_HEADER = 20,
+    TIMESTAMPS_ALONE = 12,
+    TIMESTAMPS_HEAD = 0x0101080a, /* two NOPs, kind 8 of 10 bytes */
     DELAYED_ACK_MS = 40,
     PAWS_IDLE_DAYS = 24,
     MIN_RTT_WINDOW_S = 30,
@@ -55,6 +57,12 @@ static bool parse_option(const uint8_t *o, unsigned len, struct tcp_packet *p)
 
 static bool parse_options(const uint8_t *o, unsigned left, struct tcp_packet *p)
 {
+    if (left == TIMESTAMPS_ALONE && load_be32(o) == TIMESTAMPS_HEAD) { /* as RFC 7323 appendix A lays them out: nearly all packets */
+        p->has_ts = true;
+        p->ts_value = load_be32(o + 4);
+        p->ts_echo = load_be32(o + 8);
+        return true;
+    }
     while (left != 0 && o[0] != 0) {
         if (o[0] == 1) {
             o++;
@@ -265,7 +273,7 @@ static void data_step(struct tcp_conn *c, const struct tcp_packet *p, struct rte
     bool filled = c->run_count != 0;
     uint32_t more;
     deliver(c, m, p->len);
-    while ((m = tcp_hold_take(c, &more)) != NULL)
+    while (filled && (m = tcp_hold_take(c, &more)) != NULL)
         deliver(c, m, more);
     tcp_event_raise(c, TCP_EVENT_READABLE);
     if (filled || ++c->unacked_segments >= 2) {

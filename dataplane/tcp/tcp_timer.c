@@ -70,7 +70,9 @@ static uint64_t wheel_first(const struct tcp_wheel *w)
 /* Slots that are past and empty are done. */
 static void wheel_advance(struct tcp_wheel *w, uint64_t now_ns)
 {
-    w->at = TIDE_MAX(w->at, TIDE_MIN(wheel_first(w), now_ns >> w->shift));
+    uint64_t until = now_ns >> w->shift;
+    if (w->at < until) /* once a slot's time */
+        w->at = TIDE_MAX(w->at, TIDE_MIN(wheel_first(w), until));
 }
 
 /* Moves what lies in the next slot that is due to `due`; false: none is. All before it is done. */
@@ -122,8 +124,7 @@ static uint64_t earliest(const struct tcp_conn *c)
 void tcp_timers_changed(struct tcp_conn *c)
 {
     struct tcp_stack *s = c->stack;
-    uint64_t e = earliest(c);
-    uint64_t fine, coarse;
+    uint64_t fine, coarse, e = earliest(c);
     if (e == TIDE_NEVER || (tcp_listed(&c->in_wheel) && c->wheel_ns <= e))
         return; /* the slot it lies in comes early enough */
     tcp_list_remove(&c->in_wheel);
