@@ -179,7 +179,7 @@ static bool get_part(struct wire_cursor *c, struct wire_cursor *ret)
 {
     int64_t n = get_varint(c, 32);
     *ret = (struct wire_cursor){0};
-    if (n < -1 || n > (int64_t)c->left)
+    if (n < -1 || n > (int64_t)wire_left(c))
         wire_fail(c);
     if (c->failed || n < 0)
         return false;
@@ -202,7 +202,7 @@ static enum tide_status apply_record(struct groups *g, struct wire_cursor *c)
     };
     struct wire_cursor key, value, record;
     int64_t len = get_varint(c, 32);
-    if (c->failed || len < 0 || len > (int64_t)c->left) {
+    if (c->failed || len < 0 || len > (int64_t)wire_left(c)) {
         wire_fail(c);
         return TIDE_BAD;
     }

@@ -174,7 +174,7 @@ def getter(message, name, fields):
             out.append(f'{pad}wire_skip_tags(c);')
         else:
             out += [f'{pad}struct wire_tags t;', f'{pad}wire_tags_begin(c, &t);', f'{pad}while (wire_tags_next(c, &t)) {{',
-                    f'{pad}    uint32_t after = c->left - t.size;', f'{pad}    switch (t.tag) {{']
+                    f'{pad}    uint32_t after = wire_left(c) - t.size;', f'{pad}    switch (t.tag) {{']
             for f in tagged:
                 g = guard(f.get('versions'), message)
                 out.append(f'{pad}    case {f["tag"]}:')
@@ -186,7 +186,7 @@ def getter(message, name, fields):
                     out += [f'{pad}        }} else {{', f'{pad}            wire_skip(c, t.size);', f'{pad}        }}']
                 out.append(f'{pad}        break;')
             out += [f'{pad}    default:', f'{pad}        wire_skip(c, t.size);', f'{pad}    }}',
-                    f'{pad}    if (c->left != after)', f'{pad}        wire_fail(c);', f'{pad}}}']
+                    f'{pad}    if (wire_left(c) != after)', f'{pad}        wire_fail(c);', f'{pad}}}']
         if flex != 'true':
             out.append('    }')
     return out + ['}', '']

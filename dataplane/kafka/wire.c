@@ -4,17 +4,19 @@
 void wire_fail(struct wire_cursor *c)
 {
     c->failed = true;
-    c->left = 0;
+    c->behind = 0;
     c->p = c->end = NULL;
 }
 
 void wire_cursor_init(struct wire_cursor *c, struct tide_slice s)
 {
-    *c = (struct wire_cursor){.m = s.m, .left = s.len};
+    *c = (struct wire_cursor){.m = s.m};
     if (s.len == 0)
         return;
+    uint32_t piece = TIDE_MIN(s.len, s.m->data_len - s.off);
     c->p = rte_pktmbuf_mtod_offset(s.m, const uint8_t *, s.off);
-    c->end = rte_pktmbuf_mtod_offset(s.m, const uint8_t *, s.m->data_len);
+    c->end = c->p + piece;
+    c->behind = s.len - piece;
 }
 
 /* To the next mbuf that has bytes; the caller knows that there are some. */
@@ -22,20 +24,21 @@ static void next_piece(struct wire_cursor *c)
 {
     while (c->p == c->end) {
         c->m = c->m->next;
+        uint32_t piece = TIDE_MIN(c->behind, (uint32_t)c->m->data_len);
         c->p = rte_pktmbuf_mtod(c->m, const uint8_t *);
-        c->end = c->p + c->m->data_len;
+        c->end = c->p + piece;
+        c->behind -= piece;
     }
 }
 
 void wire_get_slow(struct wire_cursor *c, void *to, uint32_t n)
 {
     uint8_t *out = to;
-    if (c->failed || c->left < n) {
+    if (c->failed || wire_left(c) < n) {
         wire_fail(c);
         memset(to, 0, n);
         return;
     }
-    c->left -= n;
     while (n != 0) {
         next_piece(c);
         uint32_t piece = TIDE_MIN(n, (uint32_t)(c->end - c->p));
@@ -48,11 +51,10 @@ void wire_get_slow(struct wire_cursor *c, void *to, uint32_t n)
 
 void wire_skip(struct wire_cursor *c, uint32_t n)
 {
-    if (c->failed || c->left < n) {
+    if (c->failed || wire_left(c) < n) {
         wire_fail(c);
         return;
     }
-    c->left -= n;
     while (n != 0) {
         next_piece(c);
         uint32_t piece = TIDE_MIN(n, (uint32_t)(c->end - c->p));
@@ -75,7 +77,6 @@ static uint32_t uvarint_in_piece(struct wire_cursor *c)
         if (v > UINT32_MAX)
             break;
         c->p += i + 1;
-        c->left -= i + 1;
         return (uint32_t)v;
     }
     wire_fail(c);
@@ -85,7 +86,7 @@ static uint32_t uvarint_in_piece(struct wire_cursor *c)
 uint32_t wire_get_uvarint_slow(struct wire_cursor *c)
 {
     uint64_t v = 0;
-    if (c->end - c->p >= UVARINT_MAX && c->left >= UVARINT_MAX)
+    if (c->end - c->p >= UVARINT_MAX)
         return uvarint_in_piece(c);
     for (unsigned shift = 0; shift < 7 * UVARINT_MAX; shift += 7) {
         uint8_t b;
@@ -104,7 +105,7 @@ uint32_t wire_get_uvarint_slow(struct wire_cursor *c)
 struct tide_slice wire_get_slice(struct wire_cursor *c, uint32_t n)
 {
     struct tide_slice s;
-    if (c->failed || n > c->left)
+    if (c->failed || n > wire_left(c))
         wire_fail(c);
     if (c->failed || n == 0)
         return (struct tide_slice){0};
@@ -115,14 +116,13 @@ struct tide_slice wire_get_slice(struct wire_cursor *c, uint32_t n)
         return s;
     }
     c->p += n;
-    c->left -= n;
     return s;
 }
 
 struct wire_bytes wire_get_span_slow(struct wire_cursor *c, int64_t n, bool nullable)
 {
     struct wire_bytes b = {.null = n < 0};
-    if (n < -1 || (n == -1 && !nullable) || n > (int64_t)c->left)
+    if (n < -1 || (n == -1 && !nullable) || n > (int64_t)wire_left(c))
         wire_fail(c);
     if (!c->failed && n > 0)
         b.at = wire_get_slice(c, (uint32_t)n);
@@ -143,7 +143,7 @@ bool wire_tags_next(struct wire_cursor *c, struct wire_tags *t)
     t->left--;
     t->tag = wire_get_uvarint(c);
     t->size = wire_get_uvarint(c);
-    if (t->tag <= t->last || t->size > c->left)
+    if (t->tag <= t->last || t->size > wire_left(c))
         wire_fail(c);
     t->last = t->tag;
     return !c->failed;
@@ -186,6 +186,8 @@ bool wire_list_next_string(struct wire_list *l, bool flexible, struct wire_bytes
 
 /* ---- writing ------------------------------------------------------------------------------------ */
 
+enum { FRAME_SIZE = 4 };
+
 void wire_writer_init(struct wire_writer *w, struct rte_mempool *pool)
 {
     *w = (struct wire_writer){.pool = pool};
@@ -195,18 +197,26 @@ void wire_writer_abandon(struct wire_writer *w)
 {
     tide_rope_clear(&w->out);
     w->own = NULL;
+    w->room = 0;
+}
+
+static void own(struct wire_writer *w, struct rte_mbuf *m)
+{
+    w->own = m;
+    w->at = rte_pktmbuf_mtod_offset(m, uint8_t *, m->data_len);
+    w->room = rte_pktmbuf_tailroom(m);
 }
 
 void wire_put_slow(struct wire_writer *w, const void *bytes, uint32_t n)
 {
     if (w->failed || n == 0)
         return;
-    if (tide_rope_copy_in(&w->out, w->pool, bytes, n) == TIDE_OK) {
-        w->own = w->out.tail;
-    } else {
+    w->room = 0;
+    if (tide_rope_copy_in(&w->out, w->pool, bytes, n) != TIDE_OK) {
         w->failed = true;
-        w->own = NULL;
+        return;
     }
+    own(w, w->out.tail);
 }
 
 void wire_put_uvarint_slow(struct wire_writer *w, uint32_t v)
@@ -221,21 +231,6 @@ void wire_put_uvarint_slow(struct wire_writer *w, uint32_t v)
     wire_put_raw(w, b, n);
 }
 
-static void put_string_len(struct wire_writer *w, bool flexible, bool null, uint32_t len)
-{
-    if (flexible)
-        wire_put_uvarint(w, null ? 0 : len + 1);
-    else
-        wire_put_i16(w, null ? -1 : (int16_t)len);
-}
-
-void wire_put_string(struct wire_writer *w, bool flexible, const char *text, uint32_t len)
-{
-    put_string_len(w, flexible, text == NULL, len);
-    if (text != NULL)
-        wire_put_raw(w, text, len);
-}
-
 static void put_slice(struct wire_writer *w, struct tide_slice s)
 {
     const uint8_t *piece;
@@ -246,7 +241,7 @@ static void put_slice(struct wire_writer *w, struct tide_slice s)
 
 void wire_put_string_slice(struct wire_writer *w, bool flexible, const struct wire_bytes *b)
 {
-    put_string_len(w, flexible, b->null, b->at.len);
+    wire_put_string_len(w, flexible, b->null, b->at.len);
     put_slice(w, b->at);
 }
 
@@ -271,20 +266,14 @@ void wire_put_bytes_slice(struct wire_writer *w, bool flexible, const struct wir
     put_slice(w, b->at);
 }
 
-void wire_put_count(struct wire_writer *w, bool flexible, int32_t count)
-{
-    if (flexible)
-        wire_put_uvarint(w, (uint32_t)(count + 1));
-    else
-        wire_put_i32(w, count);
-}
-
 void wire_put_rope(struct wire_writer *w, struct tide_rope *r)
 {
-    if (w->failed)
+    if (w->failed) {
         tide_rope_clear(r);
-    else
+    } else if (r->len != 0) {
         tide_rope_join(&w->out, r);
+        w->room = 0; /* the tail is not ours */
+    }
 }
 
 void wire_put_records(struct wire_writer *w, bool flexible, struct tide_rope *r)
@@ -299,15 +288,22 @@ void wire_put_records(struct wire_writer *w, bool flexible, struct tide_rope *r)
 void wire_frame_begin(struct wire_writer *w)
 {
     TIDE_ASSERT(w->out.len == 0);
-    wire_put_i32(w, 0);
-    if (!w->failed)
-        w->frame = rte_pktmbuf_mtod(w->out.head, uint8_t *);
+    struct rte_mbuf *m = rte_pktmbuf_alloc(w->pool);
+    if (m == NULL) {
+        w->failed = true;
+        return;
+    }
+    TIDE_ASSERT(rte_pktmbuf_tailroom(m) >= FRAME_SIZE);
+    m->data_len = FRAME_SIZE;
+    tide_rope_push(&w->out, m);
+    own(w, m);
+    w->frame = rte_pktmbuf_mtod(m, uint8_t *);
 }
 
 bool wire_frame_end(struct wire_writer *w)
 {
     if (w->failed)
         return false;
-    store_be32(w->frame, w->out.len - 4);
+    store_be32(w->frame, w->out.len - FRAME_SIZE);
     return true;
 }

@@ -13,6 +13,7 @@
 #define TIDEMARK_KAFKA_WIRE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "tidemark/bytes.h"
@@ -26,9 +27,9 @@ enum wire_limit {
 /* ---- reading -------------------------------------------------------------------------------- */
 
 struct wire_cursor {
-    const uint8_t *p, *end; /* within m */
+    const uint8_t *p, *end; /* within m, and within what may be read */
     struct rte_mbuf *m;
-    uint32_t left;          /* bytes behind p, over all mbufs */
+    uint32_t behind;        /* bytes in the mbufs behind m */
     bool failed;
 };
 
@@ -45,15 +46,14 @@ struct wire_list {
 };
 
 void wire_cursor_init(struct wire_cursor *, struct tide_slice);
-static inline uint32_t wire_left(const struct wire_cursor *c) { return c->left; }
+static inline uint32_t wire_left(const struct wire_cursor *c) { return (uint32_t)(c->end - c->p) + c->behind; }
 
 void wire_get_slow(struct wire_cursor *, void *to, uint32_t n);
 static inline void wire_get_raw(struct wire_cursor *c, void *to, uint32_t n)
 {
-    if ((uint32_t)(c->end - c->p) >= n && c->left >= n) { /* of a failed one nothing is left */
+    if (c->end - c->p >= (ptrdiff_t)n) { /* of a failed one nothing is left */
         memcpy(to, c->p, n);
         c->p += n;
-        c->left -= n;
     } else {
         wire_get_slow(c, to, n);
     }
@@ -95,9 +95,8 @@ uint32_t wire_get_uvarint_slow(struct wire_cursor *);
 /* At most 5 bytes, and no more than 32 bits. */
 static inline uint32_t wire_get_uvarint(struct wire_cursor *c)
 {
-    if (c->p == c->end || c->left == 0 || *c->p >= 0x80)
+    if (c->p == c->end || *c->p >= 0x80)
         return wire_get_uvarint_slow(c);
-    c->left--;
     return *c->p++;
 }
 void wire_skip(struct wire_cursor *, uint32_t n);
@@ -107,11 +106,12 @@ struct wire_bytes wire_get_span_slow(struct wire_cursor *, int64_t n, bool nulla
 /* n of a length field, -1: null. */
 static inline struct wire_bytes wire_get_span(struct wire_cursor *c, int64_t n, bool nullable)
 {
-    if (n <= 0 || n > c->end - c->p || n > (int64_t)c->left)
+    if (n == -1 && nullable)
+        return (struct wire_bytes){.null = true};
+    if (n <= 0 || n > c->end - c->p)
         return wire_get_span_slow(c, n, nullable);
     struct wire_bytes b = {.at = {.m = c->m, .off = (uint32_t)(c->p - rte_pktmbuf_mtod(c->m, const uint8_t *)), .len = (uint32_t)n}};
     c->p += n;
-    c->left -= (uint32_t)n;
     return b;
 }
 void wire_fail(struct wire_cursor *);
@@ -130,7 +130,7 @@ static inline struct wire_bytes wire_get_bytes(struct wire_cursor *c, bool flexi
 static inline int32_t wire_get_count(struct wire_cursor *c, bool flexible, bool nullable)
 {
     int64_t n = flexible ? (int64_t)wire_get_uvarint(c) - 1 : wire_get_i32(c);
-    if (n < -1 || (n == -1 && !nullable) || n > (int64_t)c->left)
+    if (n < -1 || (n == -1 && !nullable) || n > (int64_t)wire_left(c))
         wire_fail(c);
     return c->failed ? 0 : (int32_t)n;
 }
@@ -138,12 +138,11 @@ static inline int32_t wire_get_count(struct wire_cursor *c, bool flexible, bool 
 void wire_skip_tags_slow(struct wire_cursor *);
 static inline void wire_skip_tags(struct wire_cursor *c)
 {
-    if (c->p == c->end || c->left == 0 || *c->p != 0) {
+    if (c->p == c->end || *c->p != 0) {
         wire_skip_tags_slow(c);
         return;
     }
-    c->left--; /* a section without any */
-    c->p++;
+    c->p++; /* a section without any */
 }
 /* Between tags of a section: false at its end. Checks that they ascend. */
 struct wire_tags {
@@ -155,7 +154,7 @@ struct wire_tags {
 void wire_tags_begin(struct wire_cursor *, struct wire_tags *);
 bool wire_tags_next(struct wire_cursor *, struct wire_tags *);
 /* True when nothing failed and nothing is left over. */
-static inline bool wire_done(const struct wire_cursor *c) { return !c->failed && c->left == 0; }
+static inline bool wire_done(const struct wire_cursor *c) { return !c->failed && wire_left(c) == 0; }
 /* The same of a request: what is behind it is not looked at. Kafka does not either, and librdkafka 2.0.2 writes ListGroups and
  * OffsetFetch with bytes too many. */
 static inline bool wire_taken(const struct wire_cursor *c) { return !c->failed; }
@@ -173,7 +172,9 @@ struct wire_writer {
     struct rte_mempool *pool;
     bool failed;
     uint8_t *frame;         /* where the frame's size will be put */
-    struct rte_mbuf *own;   /* written last, and nobody else's yet: while it is the tail, what its room holds is put there */
+    struct rte_mbuf *own;   /* the tail of `out`, and nobody else's yet: while there is room, what comes is put there */
+    uint8_t *at;            /* behind the bytes in it */
+    uint32_t room;
 };
 
 void wire_writer_init(struct wire_writer *, struct rte_mempool *pool);
@@ -182,14 +183,16 @@ void wire_writer_abandon(struct wire_writer *);
 void wire_put_slow(struct wire_writer *, const void *bytes, uint32_t n);
 static inline void wire_put_raw(struct wire_writer *w, const void *bytes, uint32_t n)
 {
-    struct rte_mbuf *m = w->own;
-    if (m == NULL || m != w->out.tail || rte_pktmbuf_tailroom(m) < n) {
+    if (w->room < n || n == 0) {
         wire_put_slow(w, bytes, n);
         return;
     }
-    memcpy(rte_pktmbuf_mtod_offset(m, uint8_t *, m->data_len), bytes, n);
-    m->data_len = (uint16_t)(m->data_len + n);
+    uint8_t *at = w->at;
+    w->at = at + n;
+    w->room -= n;
+    w->own->data_len = (uint16_t)(w->own->data_len + n);
     w->out.len += n;
+    memcpy(at, bytes, n); /* last: for all that the compiler knows it writes over the others */
 }
 static inline void wire_put_i8(struct wire_writer *w, int8_t v) { wire_put_raw(w, &v, 1); }
 static inline void wire_put_bool(struct wire_writer *w, bool v) { wire_put_i8(w, v); }
@@ -221,13 +224,31 @@ static inline void wire_put_uvarint(struct wire_writer *w, uint32_t v)
     else
         wire_put_uvarint_slow(w, v);
 }
+static inline void wire_put_string_len(struct wire_writer *w, bool flexible, bool null, uint32_t len)
+{
+    if (flexible)
+        wire_put_uvarint(w, null ? 0 : len + 1);
+    else
+        wire_put_i16(w, null ? -1 : (int16_t)len);
+}
 /* text NULL: null. */
-void wire_put_string(struct wire_writer *, bool flexible, const char *text, uint32_t len);
+static inline void wire_put_string(struct wire_writer *w, bool flexible, const char *text, uint32_t len)
+{
+    wire_put_string_len(w, flexible, text == NULL, len);
+    if (text != NULL)
+        wire_put_raw(w, text, len);
+}
 void wire_put_string_slice(struct wire_writer *, bool flexible, const struct wire_bytes *);
 /* bytes NULL: null. */
 void wire_put_bytes(struct wire_writer *, bool flexible, const void *bytes, uint32_t len);
 void wire_put_bytes_slice(struct wire_writer *, bool flexible, const struct wire_bytes *);
-void wire_put_count(struct wire_writer *, bool flexible, int32_t count);
+static inline void wire_put_count(struct wire_writer *w, bool flexible, int32_t count)
+{
+    if (flexible)
+        wire_put_uvarint(w, (uint32_t)(count + 1));
+    else
+        wire_put_i32(w, count);
+}
 /* Splices the rope in without copying (the writer owns it then), with its length in front for
  * records fields. */
 void wire_put_rope(struct wire_writer *, struct tide_rope *);

@@ -432,7 +432,7 @@ void world_describe(struct world *w, const char *group, char to[WORLD_TEXT])
     TIDE_ASSERT(cookie == w);
     wire_cursor_init(&c, tide_rope_slice(&answer, 0, answer.len));
     l.at = c;
-    bool read = consumer_group_describe_response_group_next(&l, 1, &g) && !l.at.failed && l.at.left == 0;
+    bool read = consumer_group_describe_response_group_next(&l, 1, &g) && !l.at.failed && wire_left(&l.at) == 0;
     TIDE_ASSERT(read);
     (void)wire_bytes_copy(&g.group_state, state, sizeof(state));
     size_t n = g.error_code != 0 ? (size_t)snprintf(to, WORLD_TEXT, "error %d", g.error_code)
