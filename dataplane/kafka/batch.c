@@ -30,6 +30,10 @@ bool batch_header_read(struct tide_slice s, struct batch_header *ret)
     uint8_t bytes[BATCH_HEADER];
     if (s.len < BATCH_HEADER)
         return false;
+    if (s.m->data_len - s.off >= BATCH_HEADER) {
+        batch_header_parse(rte_pktmbuf_mtod_offset(s.m, const uint8_t *, s.off), ret);
+        return true;
+    }
     s.len = BATCH_HEADER;
     tide_slice_copy(s, bytes);
     batch_header_parse(bytes, ret);
@@ -103,7 +107,7 @@ static uint8_t walk_byte(struct walk *w)
     return *w->p++;
 }
 
-static void walk_skip(struct walk *w, uint32_t n)
+static void walk_skip_slow(struct walk *w, uint32_t n)
 {
     if (n > w->left) {
         w->bad = true;
@@ -120,6 +124,16 @@ static void walk_skip(struct walk *w, uint32_t n)
         w->p += piece;
         n -= piece;
     }
+}
+
+static inline void walk_skip(struct walk *w, uint32_t n)
+{
+    if (n > w->left || n > w->end - w->p) {
+        walk_skip_slow(w, n);
+        return;
+    }
+    w->left -= n;
+    w->p += n;
 }
 
 static int64_t unzigzag(uint64_t v)
@@ -149,9 +163,11 @@ static int64_t varint_in_piece(struct walk *w, unsigned bits)
     return 0;
 }
 
-static int64_t varint_byte_by_byte(struct walk *w, unsigned bits)
+static int64_t varint_slow(struct walk *w, unsigned bits)
 {
     uint64_t v = 0;
+    if (w->end - w->p >= VARINT_MAX && w->left >= VARINT_MAX)
+        return varint_in_piece(w, bits);
     for (unsigned shift = 0; shift < bits; shift += 7) {
         uint8_t b = walk_byte(w);
         v |= (uint64_t)(b & 0x7f) << shift;
@@ -168,16 +184,14 @@ static int64_t varint_byte_by_byte(struct walk *w, unsigned bits)
 /* Zig-zag varint of at most `bits` bits (32 or 64). */
 static inline int64_t walk_varint(struct walk *w, unsigned bits)
 {
-    if (w->end - w->p < VARINT_MAX || w->left < VARINT_MAX)
-        return varint_byte_by_byte(w, bits);
-    if (*w->p >= 0x80)
-        return varint_in_piece(w, bits);
+    if (w->p == w->end || w->left == 0 || *w->p >= 0x80)
+        return varint_slow(w, bits);
     w->left--;
     return unzigzag(*w->p++);
 }
 
 /* A length that may be -1 for null; skips that much. True: null. */
-static bool walk_span(struct walk *w, bool nullable)
+static inline bool walk_span(struct walk *w, bool nullable)
 {
     int64_t n = walk_varint(w, 32);
     if (n < (nullable ? -1 : 0))
@@ -259,6 +273,7 @@ void batch_walk_records(struct tide_slice batch, const struct batch_header *h, c
 {
     struct walk w = {.rest = tide_slice_after(batch, BATCH_HEADER)};
     w.left = w.rest.len;
+    (void)walk_refill(&w);
     walk_all(&w, h, limits, ret);
 }
 
