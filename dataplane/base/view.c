@@ -3,13 +3,30 @@
 
 #include "tidemark/bytes.h"
 
+/* The upper half of the result depends on every bit of both. */
+static uint64_t stir(uint64_t h, uint64_t word)
+{
+    h = (h ^ word) * 0x9e3779b97f4a7c15ull;
+    return h ^ h >> 32;
+}
+
 static uint32_t hash_bytes(const void *bytes, size_t len)
 {
     const uint8_t *p = bytes;
-    uint64_t h = 0xcbf29ce484222325ull;
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ p[i]) * 0x100000001b3ull;
-    return (uint32_t)(h ^ h >> 32);
+    const uint8_t *end = p + len;
+    uint64_t h = len;
+    uint64_t word = 0;
+    if (len < sizeof(word)) {
+        while (p != end)
+            word = word << 8 | *p++;
+        return (uint32_t)(stir(h, word) >> 32);
+    }
+    for (; end - p > (ptrdiff_t)sizeof(word); p += sizeof(word)) {
+        memcpy(&word, p, sizeof(word));
+        h = stir(h, word);
+    }
+    memcpy(&word, end - sizeof(word), sizeof(word)); /* some of them once more */
+    return (uint32_t)(stir(h, word) >> 32);
 }
 
 uint32_t tide_home_core(const struct tide_uuid *topic_id, int32_t partition, uint32_t core_count)
