@@ -134,9 +134,15 @@ enum tide_status log_make_room(struct log *log, const struct tide_time *t, uint3
 
 /* ---- appending ---- */
 
+/* Where the first byte of the batch lies, and how much follows in the same window. */
+struct head {
+    uint8_t *at;
+    uint32_t room;
+};
+
 /* Copies the batch behind the end and sums it from BATCH_ATTRIBUTES on. False when a window is
  * missing. What was copied lies behind the published end, so nobody sees it. */
-static bool copy_in(struct log *log, struct tide_slice batch, uint32_t *ret_crc)
+static bool copy_in(struct log *log, struct tide_slice batch, uint32_t *ret_crc, struct head *ret_head)
 {
     uint64_t base = active(log)->tail_base;
     uint32_t crc = 0;
@@ -149,6 +155,8 @@ static bool copy_in(struct log *log, struct tide_slice batch, uint32_t *ret_crc)
             uint8_t *to = tail_at(log, base, (uint64_t)log->position + done, &room);
             if (to == NULL)
                 return false;
+            if (done == 0)
+                *ret_head = (struct head){to, room};
             uint32_t n = TIDE_MIN(TIDE_MIN(left, room), (uint32_t)COPY_CHUNK);
             uint32_t skip = done < BATCH_ATTRIBUTES ? TIDE_MIN(n, BATCH_ATTRIBUTES - done) : 0;
             memcpy(to, piece, n);
@@ -202,14 +210,12 @@ static void patch_stamp(struct log *log, const struct log_stamp *stamp, uint32_t
     patch(log, BATCH_CRC, bytes, 4);
 }
 
-static void patch_place(struct log *log, int64_t base_offset, int32_t leader_epoch)
+static void patch_place(struct log *log, const struct head *head, int64_t base_offset, int32_t leader_epoch)
 {
     uint8_t bytes[8];
-    uint32_t room;
-    uint8_t *head = tail_at(log, active(log)->tail_base, log->position, &room);
-    if (head != NULL && room >= BATCH_LEADER_EPOCH + 4) { /* both in one window */
-        store_be64(head + BATCH_BASE_OFFSET, (uint64_t)base_offset);
-        store_be32(head + BATCH_LEADER_EPOCH, (uint32_t)leader_epoch);
+    if (head->room >= BATCH_LEADER_EPOCH + 4) { /* both in one window */
+        store_be64(head->at + BATCH_BASE_OFFSET, (uint64_t)base_offset);
+        store_be32(head->at + BATCH_LEADER_EPOCH, (uint32_t)leader_epoch);
         return;
     }
     store_be64(bytes, (uint64_t)base_offset);
@@ -253,6 +259,7 @@ enum tide_status log_append_stamped(struct log *log, struct tide_slice batch,
 {
     uint32_t size = batch.len;
     uint32_t crc;
+    struct head head = {0};
     if (log->state == LOG_FAILED)
         return TIDE_IO;
     if (log->state != LOG_RUNNING || log->position + (uint64_t)size > log->zeroed_end)
@@ -265,13 +272,13 @@ enum tide_status log_append_stamped(struct log *log, struct tide_slice batch,
     if (h->last_offset_delta < 0 || h->last_offset_delta >= DELTA_MAX ||
         base_offset > INT64_MAX - DELTA_MAX || base_offset - log->next_offset > LOG_GAP_MAX)
         return TIDE_BAD;
-    if (!copy_in(log, batch, &crc))
+    if (!copy_in(log, batch, &crc, &head))
         return TIDE_FULL;
     if (crc != h->crc)
         return TIDE_BAD;
     if (stamp != NULL)
         patch_stamp(log, stamp, size);
-    patch_place(log, base_offset, leader_epoch);
+    patch_place(log, &head, base_offset, leader_epoch);
     take_in(log, size, base_offset, base_offset + h->last_offset_delta,
             stamp != NULL ? stamp->max_timestamp : h->max_timestamp);
     TIDE_ASSERT_SLOW((log_check(log), true));

@@ -266,6 +266,21 @@ static bool config_is_sane(const struct log_core_config *c)
            c->read_piece_bytes % TIDE_BLOCK == 0 && c->tail_buffers >= 4 && c->read_buffers >= 3 && c->views >= 4 && c->counters != NULL;
 }
 
+static uint64_t batch_bytes_max(const struct log_core_config *c)
+{
+    uint64_t window = c->tail_buffer_bytes;
+    uint64_t views = TIDE_MIN(c->views, (uint32_t)LOG_VIEWS_PER_READ);
+    uint64_t views_per_window = (window + LOG_VIEW_BYTES - 1) / LOG_VIEW_BYTES;
+    uint64_t windows = TIDE_MIN(LOG_TAIL_SLOTS - 1, views / views_per_window);
+    windows = TIDE_MIN(windows, (uint64_t)c->tail_buffers / 2 + 1);
+    uint64_t max = (windows - 1) * window;
+    uint64_t buffers = TIDE_MIN((uint64_t)TIDE_ARRAY_LEN(((struct log_read *)NULL)->buffers),
+                                (uint64_t)c->read_buffers);
+    /* It begins anywhere in the first one. A peer's message has a head before it. */
+    max = TIDE_MIN(max, (buffers - 1) * c->read_buffer_bytes - 2 * TIDE_BLOCK);
+    return TIDE_MIN(max, (views - buffers) * LOG_VIEW_BYTES);
+}
+
 struct log_core *log_core_create(const struct log_core_config *config)
 {
     if (!config_is_sane(config))
@@ -275,6 +290,7 @@ struct log_core *log_core_create(const struct log_core_config *config)
         return NULL;
     c->config = *config;
     c->reserve = config->tail_buffers / 4;
+    c->batch_bytes_max = batch_bytes_max(config);
     TAILQ_INIT(&c->attached);
     c->free_tails = ring_create(config->tail_buffers);
     c->free_reads = ring_create(config->read_buffers);

@@ -77,6 +77,7 @@ struct log_core {
     struct log_buffer_list attached; /* oldest first */
     uint32_t attached_count;
     uint32_t reserve; /* tail buffers that readers may not hold */
+    uint64_t batch_bytes_max; /* what the buffers and views can hold of one batch; constant */
     uint32_t read_generation;
     uint32_t write_generation; /* of all logs: one that is opened again has its slot, and must not begin anew */
     struct log_cache cache;

@@ -240,6 +240,12 @@ int32_t log_epochs_before(const struct log_epochs *e, int64_t offset)
     return -1;
 }
 
+int32_t log_epochs_own_last(const struct log_epochs *e)
+{
+    uint64_t n = tide_pub64_own(&e->count);
+    return n != 0 ? (int32_t)tide_pub64_own(&e->lines[n - 1].epoch) : -1;
+}
+
 int32_t log_epochs_last(const struct log_epochs *e)
 {
     for (int i = 0; i < LOOKUP_TRIES; i++) {

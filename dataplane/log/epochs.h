@@ -70,6 +70,7 @@ void log_epochs_end_for(const struct log_epochs *, int32_t epoch, int64_t log_en
 bool log_epochs_allow(const struct log_epochs *, int32_t epoch, int64_t offset);
 /* [any] The newest epoch that begins before `offset`; -1: none. */
 int32_t log_epochs_before(const struct log_epochs *, int64_t offset);
+int32_t log_epochs_own_last(const struct log_epochs *); /* [home] -1: none */
 int32_t log_epochs_last(const struct log_epochs *); /* [any] -1: none */
 void log_epochs_check(const struct log_epochs *);
 

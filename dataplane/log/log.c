@@ -454,15 +454,15 @@ static void epoch_run(struct tide_job *job, const struct tide_fs *fs)
 enum tide_status log_begin_epoch(struct log *log, int32_t epoch, struct tide_out *out)
 {
     struct log_epoch_job *j = &log->epoch_job;
-    int32_t last = log_epochs_last(&log->epochs);
+    bool is_last = epoch >= 0 && epoch == log_epochs_own_last(&log->epochs); /* then no batch has a later one */
     log->refused_for_space = false;
     if (log->state == LOG_FAILED)
         return TIDE_IO;
-    if (epoch < 0 || epoch < log_last_batch_epoch(log) || log->state != LOG_RUNNING)
+    if (log->state != LOG_RUNNING || (!is_last && (epoch < 0 || epoch < log_last_batch_epoch(log))))
         return TIDE_REFUSED;
     if (j->out || log->truncate_wanted >= 0 || log->skip_job.out)
         return TIDE_AGAIN;
-    if (epoch == last)
+    if (is_last)
         return TIDE_OK;
     if (!tide_out_has_job_room(out) || log_space_is_missing(log)) {
         log->refused_for_space = log_space_is_missing(log);
@@ -908,19 +908,7 @@ int32_t log_last_epoch(struct log *log)
 
 uint32_t log_batch_bytes_max(const struct log *log)
 {
-    const struct log_core_config *c = &log->core->config;
-    uint64_t window = c->tail_buffer_bytes;
-    uint64_t views = TIDE_MIN(c->views, (uint32_t)LOG_VIEWS_PER_READ);
-    uint64_t views_per_window = (window + LOG_VIEW_BYTES - 1) / LOG_VIEW_BYTES;
-    uint64_t windows = TIDE_MIN(LOG_TAIL_SLOTS - 1, views / views_per_window);
-    windows = TIDE_MIN(windows, (uint64_t)c->tail_buffers / 2 + 1);
-    uint64_t max = (windows - 1) * window;
-    uint64_t buffers = TIDE_MIN((uint64_t)TIDE_ARRAY_LEN(((struct log_read *)NULL)->buffers),
-                                (uint64_t)c->read_buffers);
-    /* It begins anywhere in the first one. A peer's message has a head before it. */
-    max = TIDE_MIN(max, (buffers - 1) * c->read_buffer_bytes - 2 * TIDE_BLOCK);
-    max = TIDE_MIN(max, (views - buffers) * LOG_VIEW_BYTES);
-    return (uint32_t)TIDE_MIN(max, log->segment_wanted);
+    return (uint32_t)TIDE_MIN(log->core->batch_bytes_max, log->segment_wanted);
 }
 
 static void check_segments(const struct log *log)
