@@ -365,21 +365,18 @@ static struct partition_append append_of(const struct tide_mail *m)
                                      .arrived_ms = m->append.arrived_ms};
 }
 
-/* Sends a compressed batch to a helper. TIDE_OK: it needs none, or the verdict is there. */
-static enum tide_status check_begin(struct broker *b, struct tide_mail *m, struct tide_out *out)
+/* Sends a compressed batch to a helper, unless one has it or there is none: then later. */
+static void check_begin(struct broker *b, struct tide_mail *m, struct tide_out *out)
 {
     struct batch_check *c = m->append.check;
     struct partition_append a = append_of(m);
     struct batch_header header;
     struct batch_walk_limits limits;
-    if (c != NULL)
-        return c->done ? TIDE_OK : TIDE_FULL;
-    if (!batch_is_compressed(a.records) ||
-        !partition_wants_check(m->append.partition, &b->time, &a, &header, &limits))
-        return TIDE_OK;
+    if (c != NULL || !partition_wants_check(m->append.partition, &b->time, &a, &header, &limits))
+        return;
     if (b->free_check_count == 0 || !tide_out_has_job_room(out)) {
         tide_count(b->counters, COUNTER_produce_check_waits);
-        return TIDE_FULL;
+        return;
     }
     c = &b->checks[b->free_checks[--b->free_check_count]];
     batch_check_prepare(c, a.records, &header, &limits);
@@ -388,7 +385,6 @@ static enum tide_status check_begin(struct broker *b, struct tide_mail *m, struc
     m->append.check = c;
     tide_out_job(out, &c->job);
     tide_count(b->counters, COUNTER_produce_checks);
-    return TIDE_FULL;
 }
 
 static void check_give(struct broker *b, struct tide_mail *m)
@@ -418,7 +414,7 @@ void append_park(struct broker *b, struct tide_mail *m, struct tide_out *out)
     m->append.parked = true;
     if (m->append.check == NULL) /* else a helper reads them where they are */
         keep_densely(b, &m->append);
-    (void)check_begin(b, m, out);
+    check_begin(b, m, out);
     if (s->parked_head == NULL) {
         s->parked_head = m;
         link_append(&b->parked, &s->in_parked);
@@ -473,14 +469,17 @@ static enum tide_status append_now(struct broker *b, struct tide_mail *m, struct
     struct partition_append a = append_of(m);
     struct partition *p = m->append.partition;
     struct partition_appended ret;
-    enum tide_status status = check_begin(b, m, out);
-    if (status != TIDE_OK)
-        return status;
-    if (m->append.check != NULL)
-        a.walked = &((struct batch_check *)m->append.check)->walked;
+    struct batch_check *c = m->append.check;
+    enum tide_status status;
+    if (c != NULL && !c->done)
+        return TIDE_FULL;
+    if (c != NULL)
+        a.walked = &c->walked;
     status = partition_append(p, &b->time, &a, out, &ret);
+    if (status == TIDE_AGAIN)
+        check_begin(b, m, out);
     if (status != TIDE_OK)
-        return status;
+        return TIDE_FULL;
     check_give(b, m);
     count_append(b, a.records.len, &ret);
     slot_dirty(b, partition_slot(p));

@@ -460,8 +460,6 @@ void slot_unuse(struct broker *, struct partition *);
 void rot_found(struct broker *, struct partition *, int64_t offset);
 /* [home] The letter's append waits for room, behind those that wait already. */
 void append_park(struct broker *, struct tide_mail *, struct tide_out *);
-/* Does the header name a codec? False for what is no header. */
-bool batch_is_compressed(struct tide_slice records);
 /* [home] What an append came to, counted at home. */
 void count_append(struct broker *, uint32_t bytes, const struct partition_appended *);
 void slot_dirty(struct broker *, uint32_t slot);

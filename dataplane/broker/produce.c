@@ -123,8 +123,9 @@ void produce_from_mail(const struct mail_append *m, struct partition_appended *r
                                        .log_start_offset = m->log_start_offset};
 }
 
+/* `now_at_home`: here is its home, and nothing has happened since the append: the role is the one that it was made in. */
 static void take_result(struct broker *b, struct request *r, struct produce_entry *e,
-                        struct partition *p, const struct partition_appended *a)
+                        struct partition *p, const struct partition_appended *a, bool now_at_home)
 {
     struct partition_look look;
     enum wait_for kind = r->produce.acks == 1 ? WAIT_COUNTED_END : WAIT_HIGH_WATERMARK;
@@ -146,6 +147,13 @@ static void take_result(struct broker *b, struct request *r, struct produce_entr
     }
     e->waiter.leader_epoch = a->leader_epoch;
     wait_add(b, &e->waiter, kind, p);
+    if (now_at_home) {
+        const struct watermark *marks = partition_marks(p);
+        if ((kind == WAIT_COUNTED_END ? watermark_counted(marks) : watermark_high(marks)) < a->end_offset) {
+            tide_count(b->counters, COUNTER_acks_waited);
+            return;
+        }
+    }
     partition_look(p, &look);
     if (!look.leader || look.failed || look.leader_epoch != a->leader_epoch ||
         (kind == WAIT_COUNTED_END ? look.counted_end : look.high_watermark) >= a->end_offset)
@@ -161,7 +169,7 @@ void produce_on_appended(struct broker *b, struct request *r, struct produce_ent
         produce_try_respond(b, r);
         return;
     }
-    take_result(b, r, e, e->target, a);
+    take_result(b, r, e, e->target, a, false);
     produce_try_respond(b, r);
 }
 
@@ -281,17 +289,6 @@ void produce_try_respond(struct broker *b, struct request *r)
 
 /* ---- sending the batches to their homes -------------------------------------------------------------- */
 
-bool batch_is_compressed(struct tide_slice records)
-{
-    uint8_t attributes[2];
-    if (records.len < BATCH_HEADER)
-        return false;
-    struct tide_slice at = tide_slice_after(records, BATCH_ATTRIBUTES);
-    at.len = sizeof(attributes);
-    tide_slice_copy(at, attributes);
-    return (attributes[1] & BATCH_CODEC_MASK) != 0;
-}
-
 static int64_t arrived_ms(const struct broker *b, const struct request *r)
 {
     return b->time.wall_ms - (int64_t)((b->time.now_ns - r->arrived_ns) / TIDE_NS_PER_MS);
@@ -336,19 +333,15 @@ static void append_entry(struct broker *b, struct request *r, struct produce_ent
     uint32_t slot = partition_slot(p);
 
     e->target = p;
-    if (vp->home_core != b->config.core || b->waits[slot].parked_head != NULL ||
-        b->home[slot].partition != p || batch_is_compressed(records)) {
-        send_letter(b, r, e, records, vp->leader_epoch, vp->home_core, transactional, out);
-        return;
-    }
-    if (partition_append(p, &b->time, &a, out, &ret) != TIDE_OK) {
+    if (vp->home_core != b->config.core || b->waits[slot].parked_head != NULL || b->home[slot].partition != p ||
+        partition_append(p, &b->time, &a, out, &ret) != TIDE_OK) {
         send_letter(b, r, e, records, vp->leader_epoch, vp->home_core, transactional, out);
         return;
     }
     r->produce.appended_here = true;
     count_append(b, records.len, &ret);
     slot_dirty(b, slot); /* others hear of it at the end of the turn, of all appends at once */
-    take_result(b, r, e, p, &ret);
+    take_result(b, r, e, p, &ret, true);
 }
 
 static void route_and_append(struct broker *b, struct request *r, bool transactional, struct tide_out *out)

@@ -456,11 +456,8 @@ static void walk(const struct partition *p, const struct tide_time *t, const str
     struct batch_walk_limits limits = limits_now(p, t);
     if (batch_codec_of(h) == CODEC_NONE)
         batch_walk_records(a->records, h, &limits, ret);
-    else if (TIDE_EXPECT(a->walked != NULL))
-        *ret = *a->walked;
     else
-        *ret = (struct batch_walk){.bad_record = -1, .error = KAFKA_INVALID_RECORD,
-                                   .message = "nobody looked into the compressed batch"};
+        *ret = *a->walked;
 }
 
 bool partition_wants_check(const struct partition *p, const struct tide_time *t, const struct partition_append *a,
@@ -550,6 +547,8 @@ enum tide_status partition_append(struct partition *p, const struct tide_time *t
         p->settled_ns = t->now_ns + SETTLE_NS;
     if (error != 0)
         return refuse(ret, error, message);
+    if (batch_codec_of(&h) != CODEC_NONE && a->walked == NULL)
+        return TIDE_AGAIN;
     walk(p, t, a, &h, &walked);
     if (walked.error != 0) {
         /* Bytes damaged on the way can look like anything: let the checksum speak first. */
