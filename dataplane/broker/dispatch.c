@@ -170,7 +170,7 @@ enum tide_status dispatch_again(struct request *r, struct tide_out *out)
 
 static struct topic_item *topic_item_new(struct broker *b, struct request *r, uint16_t kind, uint16_t name_len, const struct tide_uuid *id)
 {
-    struct topic_item *t = work_add(&r->work, b->config.request_pool, kind, sizeof(*t) + name_len);
+    struct topic_item *t = work_add_with(&r->work, b->config.request_pool, kind, sizeof(*t), name_len);
     if (t == NULL)
         return NULL;
     t->name_len = name_len;

@@ -102,7 +102,6 @@ struct request {
     bool silent;          /* no response is due (acks=0) */
     bool close_after;     /* close the connection when this one's turn comes */
     bool goes_on;         /* in broker->retry because it has done enough for one turn, not for want of anything */
-    struct work work;
     struct tide_rope frame;    /* a copy of the request, for control and for running it again */
     struct tide_rope response; /* whole frame, size included, once DONE */
     union {
@@ -163,6 +162,7 @@ struct request {
             bool rerun;
         } ask;
     };
+    struct work work; /* last: the room in it is not zeroed */
 };
 
 /* A topic's name or id as the request gave it; its entries follow in the work. */

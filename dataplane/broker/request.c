@@ -75,7 +75,7 @@ struct request *request_take(struct broker *b, struct session *s)
     r = &b->requests[slot];
     TIDE_ASSERT(r->state == REQUEST_FREE);
     generation = r->generation + 1;
-    memset(r, 0, sizeof(*r));
+    memset(r, 0, offsetof(struct request, work.near));
     r->slot = slot;
     r->generation = generation;
     r->state = REQUEST_OPEN;
@@ -91,6 +91,8 @@ static void forget_waiters(struct broker *b, struct request *r)
 {
     struct work_at at = {0};
     struct work_item *item;
+    if (r->api_key == KAFKA_API_PRODUCE && r->produce.waiting == 0)
+        return; /* who has a final result waits no more */
     while ((item = work_next(&r->work, &at)) != NULL) {
         if (item->kind == ITEM_PRODUCE)
             wait_remove(b, &((struct produce_entry *)item)->waiter);

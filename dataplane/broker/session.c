@@ -96,21 +96,25 @@ void session_abort(struct session *s)
     session_refuse(s, true);
 }
 
-/* Bytes of the first frame behind its size field; -1 when it is refused, 0 when not yet known. */
-static int64_t front_frame(struct session *s)
+static int32_t size_in_pieces(const struct session *s)
 {
     uint8_t head[FRAME_SIZE_BYTES];
+    tide_slice_copy(tide_rope_slice(&s->in, 0, FRAME_SIZE_BYTES), head);
+    return (int32_t)load_be32(head);
+}
+
+/* Bytes of the first frame behind its size field; -1 when it is refused, 0 when not yet known. */
+static int64_t front_frame(const struct session *s)
+{
     int32_t size;
     int32_t limit = s->authenticated ? s->broker->settings->socket_request_max_bytes
                                      : TIDE_PREAUTH_FRAME_MAX;
     if (s->in.len < FRAME_SIZE_BYTES)
         return 0;
-    if (s->in.head->data_len - s->in.head_off >= FRAME_SIZE_BYTES) {
+    if (s->in.head->data_len - s->in.head_off >= FRAME_SIZE_BYTES)
         size = (int32_t)load_be32(rte_pktmbuf_mtod_offset(s->in.head, const uint8_t *, s->in.head_off));
-    } else {
-        tide_slice_copy(tide_rope_slice(&s->in, 0, FRAME_SIZE_BYTES), head);
-        size = (int32_t)load_be32(head);
-    }
+    else
+        size = size_in_pieces(s);
     /* A TLS hello (16 03) or an HTTP verb decodes as a huge size and ends here as well. */
     return size <= 0 || size > limit ? -1 : size;
 }
@@ -214,13 +218,13 @@ static void settle(struct session *s, int64_t frame)
 
 void session_run(struct session *s, struct tide_out *out)
 {
-    int64_t frame = 0;
+    int64_t frame;
     s->stalled = false;
-    while (may_execute(s)) {
+    for (;;) {
         struct tide_slice slice;
         enum tide_status status;
         frame = front_frame(s);
-        if (frame == 0 || (frame > 0 && s->in.len < (uint64_t)frame + FRAME_SIZE_BYTES))
+        if (!may_execute(s) || frame == 0 || (frame > 0 && s->in.len < (uint64_t)frame + FRAME_SIZE_BYTES))
             break;
         if (frame < 0) {
             tide_count(s->broker->counters, COUNTER_sessions_bad);
@@ -245,9 +249,9 @@ void session_run(struct session *s, struct tide_out *out)
         tide_rope_drop(&s->in, (uint32_t)frame + FRAME_SIZE_BYTES);
         stage_taken(&s->arrivals, (uint32_t)frame + FRAME_SIZE_BYTES);
         give_credit(s, (uint32_t)frame + FRAME_SIZE_BYTES);
-        frame = 0;
     }
-    frame = s->closing ? 0 : front_frame(s);
+    if (s->closing)
+        frame = 0;
     if (frame < 0) { /* seen once we may execute again; nothing more is read until then */
         if (!link_is_listed(&s->in_stalled))
             link_append(&s->broker->stalled, &s->in_stalled);
@@ -255,7 +259,6 @@ void session_run(struct session *s, struct tide_out *out)
         return;
     }
     settle(s, frame);
-    session_emit(s);
     session_ready(s);
 }
 

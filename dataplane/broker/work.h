@@ -53,18 +53,24 @@ static inline void *work_place(struct work *w, struct rte_mempool *pool, uint32_
     return place;
 }
 
-/* A zeroed item of `size` bytes, its head filled in. NULL when the pool is empty. An item must
- * fit into one block. */
-static inline void *work_add(struct work *w, struct rte_mempool *pool, uint16_t kind, uint32_t size)
+/* A zeroed item of `size` bytes, its head filled in, and room for `more` that are not zeroed. NULL when the
+ * pool is empty. An item must fit into one block. */
+static inline void *work_add_with(struct work *w, struct rte_mempool *pool, uint16_t kind, uint32_t size, uint32_t more)
 {
-    size = (size + 7u) & ~7u;
+    uint32_t zeroed = size;
+    size = (size + more + 7u) & ~7u;
     struct work_item *item = work_place(w, pool, size);
     if (item == NULL)
         return NULL;
-    memset(item, 0, size);
+    memset(item, 0, zeroed);
     item->kind = kind;
     item->size = (uint16_t)size;
     return item;
+}
+
+static inline void *work_add(struct work *w, struct rte_mempool *pool, uint16_t kind, uint32_t size)
+{
+    return work_add_with(w, pool, kind, size, 0);
 }
 
 /* Next item behind `at` (start with a zeroed one), NULL at the end; what is added later comes then. */
