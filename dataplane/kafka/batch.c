@@ -85,10 +85,14 @@ uint32_t batch_crc(struct tide_slice batch)
 
 struct walk {
     const uint8_t *p, *end;
-    struct tide_slice rest;
-    uint32_t left;
+    struct tide_slice rest; /* behind `end` */
     bool bad;
 };
+
+static size_t walk_left(const struct walk *w)
+{
+    return (size_t)(w->end - w->p) + w->rest.len;
+}
 
 static bool walk_refill(struct walk *w)
 {
@@ -99,27 +103,23 @@ static bool walk_refill(struct walk *w)
 
 static uint8_t walk_byte(struct walk *w)
 {
-    if (w->left == 0 || (w->p == w->end && !walk_refill(w))) {
+    if (w->p == w->end && !walk_refill(w)) {
         w->bad = true;
         return 0;
     }
-    w->left--;
     return *w->p++;
 }
 
 static void walk_skip_slow(struct walk *w, uint32_t n)
 {
-    if (n > w->left) {
+    if (n > walk_left(w)) {
         w->bad = true;
         return;
     }
-    w->left -= n;
     while (n != 0) {
         uint32_t piece;
-        if (w->p == w->end && !walk_refill(w)) {
-            w->bad = true;
-            return;
-        }
+        if (w->p == w->end)
+            (void)walk_refill(w);
         piece = TIDE_MIN(n, (uint32_t)(w->end - w->p));
         w->p += piece;
         n -= piece;
@@ -128,12 +128,10 @@ static void walk_skip_slow(struct walk *w, uint32_t n)
 
 static inline void walk_skip(struct walk *w, uint32_t n)
 {
-    if (n > w->left || n > w->end - w->p) {
+    if (n > w->end - w->p)
         walk_skip_slow(w, n);
-        return;
-    }
-    w->left -= n;
-    w->p += n;
+    else
+        w->p += n;
 }
 
 static int64_t unzigzag(uint64_t v)
@@ -155,7 +153,6 @@ static int64_t varint_in_piece(struct walk *w, unsigned bits)
             continue;
         if (bits == 32 && v > UINT32_MAX)
             break;
-        w->left -= (uint32_t)(p - w->p);
         w->p = p;
         return unzigzag(v);
     }
@@ -166,7 +163,7 @@ static int64_t varint_in_piece(struct walk *w, unsigned bits)
 static int64_t varint_slow(struct walk *w, unsigned bits)
 {
     uint64_t v = 0;
-    if (w->end - w->p >= VARINT_MAX && w->left >= VARINT_MAX)
+    if (w->end - w->p >= VARINT_MAX)
         return varint_in_piece(w, bits);
     for (unsigned shift = 0; shift < bits; shift += 7) {
         uint8_t b = walk_byte(w);
@@ -184,10 +181,14 @@ static int64_t varint_slow(struct walk *w, unsigned bits)
 /* Zig-zag varint of at most `bits` bits (32 or 64). */
 static inline int64_t walk_varint(struct walk *w, unsigned bits)
 {
-    if (w->p == w->end || w->left == 0 || *w->p >= 0x80)
-        return varint_slow(w, bits);
-    w->left--;
-    return unzigzag(*w->p++);
+    if (w->p != w->end && w->p[0] < 0x80)
+        return unzigzag(*w->p++);
+    if (w->end - w->p >= 2 && w->p[1] < 0x80) { /* a length of some hundreds or thousands */
+        uint64_t v = (w->p[0] & 0x7f) | (uint64_t)w->p[1] << 7;
+        w->p += 2;
+        return unzigzag(v);
+    }
+    return varint_slow(w, bits);
 }
 
 /* A length that may be -1 for null; skips that much. True: null. */
@@ -204,7 +205,7 @@ static inline bool walk_span(struct walk *w, bool nullable)
 static void walk_headers(struct walk *w)
 {
     int64_t count = walk_varint(w, 32);
-    if (count < 0 || count > (int64_t)w->left)
+    if (count < 0 || count > (int64_t)walk_left(w))
         w->bad = true;
     for (int64_t i = 0; i < count && !w->bad; i++) {
         (void)walk_span(w, false);
@@ -223,7 +224,7 @@ static bool walk_record(struct walk *w, const struct batch_header *h, int32_t in
                         const struct batch_walk_limits *limits, struct batch_walk *ret)
 {
     int64_t length = walk_varint(w, 32);
-    uint32_t before = w->left;
+    size_t before = walk_left(w);
     int64_t timestamp;
     bool null_key;
 
@@ -240,7 +241,7 @@ static bool walk_record(struct walk *w, const struct batch_header *h, int32_t in
     null_key = walk_span(w, true);
     (void)walk_span(w, true);
     walk_headers(w);
-    if (w->bad || before - w->left != (uint64_t)length) {
+    if (w->bad || before - walk_left(w) != (size_t)length) {
         refuse(ret, index, KAFKA_INVALID_RECORD, "a record's fields do not fill its length");
         return false;
     }
@@ -264,7 +265,7 @@ static void walk_all(struct walk *w, const struct batch_header *h, const struct 
     for (int32_t i = 0; i < h->record_count; i++)
         if (!walk_record(w, h, i, limits, ret))
             return;
-    if (w->left != 0)
+    if (walk_left(w) != 0)
         refuse(ret, -1, KAFKA_INVALID_RECORD, "bytes are left behind the last record");
 }
 
@@ -272,7 +273,6 @@ void batch_walk_records(struct tide_slice batch, const struct batch_header *h, c
                         struct batch_walk *ret)
 {
     struct walk w = {.rest = tide_slice_after(batch, BATCH_HEADER)};
-    w.left = w.rest.len;
     (void)walk_refill(&w);
     walk_all(&w, h, limits, ret);
 }
@@ -280,7 +280,7 @@ void batch_walk_records(struct tide_slice batch, const struct batch_header *h, c
 void batch_walk_plain(const uint8_t *records, size_t len, const struct batch_header *h,
                       const struct batch_walk_limits *limits, struct batch_walk *ret)
 {
-    struct walk w = {.p = records, .end = records + len, .left = (uint32_t)TIDE_MIN(len, (size_t)UINT32_MAX)};
+    struct walk w = {.p = records, .end = records + len};
     walk_all(&w, h, limits, ret);
 }
 

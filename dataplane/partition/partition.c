@@ -470,13 +470,12 @@ bool partition_wants_check(const struct partition *p, const struct tide_time *t,
     return true;
 }
 
-static enum tide_status store(struct partition *p, const struct tide_time *t, const struct partition_append *a, const struct batch_header *h,
+static enum tide_status store(struct partition *p, const struct tide_time *t, const struct partition_append *a, struct batch_header *h,
                               const struct batch_walk *walked, struct tide_out *out, struct partition_appended *ret)
 {
     bool append_time = p->config.message_timestamp_type == TIMESTAMP_LOG_APPEND_TIME;
     struct log_stamp stamp = {.attributes = h->attributes, .max_timestamp = walked->max_timestamp};
     int64_t base = log_next_offset(p->log);
-    struct batch_header stored = *h;
     enum tide_status status = log_begin_epoch(p->log, p->leader_epoch, out);
 
     if (append_time) {
@@ -501,9 +500,9 @@ static enum tide_status store(struct partition *p, const struct tide_time *t, co
         return refuse(ret, KAFKA_CORRUPT_MESSAGE, "the checksum does not match");
     if (status != TIDE_OK)
         return refuse(ret, KAFKA_KAFKA_STORAGE_ERROR, NULL);
-    stored.max_timestamp = stamp.max_timestamp;
+    h->max_timestamp = stamp.max_timestamp; /* as it is stored */
     snapshot_before_append(&p->snapshot, p->producers, base, log_active_base(p->log), a->records.len);
-    producer_appended(p->producers, &stored, base, t->wall_ms);
+    producer_appended(p->producers, h, base, t->wall_ms);
     ret->error = 0;
     ret->base_offset = base;
     ret->end_offset = base + h->last_offset_delta + 1;
