@@ -17,9 +17,16 @@ static uint32_t hash_bytes(const void *bytes, size_t len)
     uint64_t h = len;
     uint64_t word = 0;
     if (len < sizeof(word)) {
-        while (p != end)
-            word = word << 8 | *p++;
-        return (uint32_t)(stir(h, word) >> 32);
+        uint32_t half;
+        if (len < sizeof(half)) {
+            while (p != end)
+                word = word << 8 | *p++;
+            return (uint32_t)(stir(h, word) >> 32);
+        }
+        memcpy(&half, p, sizeof(half));
+        word = half;
+        memcpy(&half, end - sizeof(half), sizeof(half));
+        return (uint32_t)(stir(h, word << 32 | half) >> 32);
     }
     for (; end - p > (ptrdiff_t)sizeof(word); p += sizeof(word)) {
         memcpy(&word, p, sizeof(word));
