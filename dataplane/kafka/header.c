@@ -17,10 +17,11 @@ static bool response_is_v1(int16_t key, int16_t version)
 
 bool kafka_request_header_peek(struct wire_cursor *c, struct kafka_request_header *ret)
 {
-    memset(ret, 0, sizeof(*ret));
-    ret->request_api_key = wire_get_i16(c);
-    ret->request_api_version = wire_get_i16(c);
-    ret->correlation_id = wire_get_i32(c);
+    uint8_t b[8];
+    wire_get_raw(c, b, sizeof(b));
+    *ret = (struct kafka_request_header){.request_api_key = (int16_t)load_be16(b),
+                                         .request_api_version = (int16_t)load_be16(b + 2),
+                                         .correlation_id = (int32_t)load_be32(b + 4)};
     return !c->failed;
 }
 

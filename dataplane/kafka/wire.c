@@ -86,6 +86,11 @@ static uint32_t uvarint_in_piece(struct wire_cursor *c)
 uint32_t wire_get_uvarint_slow(struct wire_cursor *c)
 {
     uint64_t v = 0;
+    if (c->end - c->p >= 2 && c->p[1] < 0x80) { /* most lengths: this is not asked about those of one byte */
+        v = (c->p[0] & 0x7f) | (uint64_t)c->p[1] << 7;
+        c->p += 2;
+        return (uint32_t)v;
+    }
     if (c->end - c->p >= UVARINT_MAX)
         return uvarint_in_piece(c);
     for (unsigned shift = 0; shift < 7 * UVARINT_MAX; shift += 7) {
