@@ -160,12 +160,21 @@ struct tide_mail *mail_take(struct broker *b, enum mail_kind kind)
     struct tide_mail *m;
     if (rte_mempool_get(b->mails, &at) != 0)
         return NULL;
+    if (b->mails_sure != 0)
+        b->mails_sure--;
     m = at;
     memset(m, 0, sizeof(*m));
     m->kind = kind;
     m->from = b->config.core;
     m->pool = b->mails;
     return m;
+}
+
+bool mails_suffice(struct broker *b, uint32_t count)
+{
+    if (b->mails_sure < count)
+        b->mails_sure = rte_mempool_avail_count(b->mails);
+    return b->mails_sure >= count;
 }
 
 /* Sends, behind what could not be sent before. */

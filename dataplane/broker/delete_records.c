@@ -151,7 +151,7 @@ enum tide_status delete_records_handle(struct broker *b, struct request *r, stru
     enum tide_status status = lay_out(b, r, &in);
     if (status != TIDE_OK)
         return status;
-    if (rte_mempool_avail_count(b->mails) < r->trim.waiting)
+    if (!mails_suffice(b, r->trim.waiting))
         return TIDE_FULL;
     while ((item = work_next(&r->work, &at)) != NULL) {
         if (item->kind == ITEM_TRIM_TOPIC)

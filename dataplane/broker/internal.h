@@ -342,6 +342,7 @@ struct broker {
     struct link ready;
 
     struct rte_mempool *mails;
+    uint32_t mails_sure; /* at least so many are free: only mail_take takes of them */
     struct tide_mail *unsent_head[MAIL_PARTIES_MAX], *unsent_tail[MAIL_PARTIES_MAX];
     uint32_t unsent_count;
 
@@ -468,6 +469,8 @@ void home_moved(struct broker *, struct partition *, struct tide_out *);
 
 void mail_out(struct broker *, uint32_t to, struct tide_mail *);
 struct tide_mail *mail_take(struct broker *, enum mail_kind);
+/* Would so many be there? */
+bool mails_suffice(struct broker *, uint32_t count);
 static inline void mail_give(struct tide_mail *m)
 {
     rte_mempool_put(m->pool, m);

@@ -389,7 +389,7 @@ enum tide_status produce_handle(struct broker *b, struct request *r, struct wire
         return status;
     r->produce.acks = in.acks;
     r->silent = in.acks == 0;
-    if (rte_mempool_avail_count(b->mails) < r->produce.waiting)
+    if (!mails_suffice(b, r->produce.waiting))
         return TIDE_FULL;
     timeout_ms = in.timeout_ms < 0 ? 0 : TIDE_MIN((uint64_t)in.timeout_ms, (uint64_t)TIMEOUT_MS_MAX);
     r->stamps[STAMP_PARSED] = stage_now(b);

@@ -96,7 +96,7 @@ void session_abort(struct session *s)
     session_refuse(s, true);
 }
 
-static int32_t size_in_pieces(const struct session *s)
+static __attribute__((noinline)) int32_t size_in_pieces(const struct session *s)
 {
     uint8_t head[FRAME_SIZE_BYTES];
     tide_slice_copy(tide_rope_slice(&s->in, 0, FRAME_SIZE_BYTES), head);
@@ -104,7 +104,7 @@ static int32_t size_in_pieces(const struct session *s)
 }
 
 /* Bytes of the first frame behind its size field; -1 when it is refused, 0 when not yet known. */
-static int64_t front_frame(const struct session *s)
+static inline int64_t front_frame(const struct session *s)
 {
     int32_t size;
     int32_t limit = s->authenticated ? s->broker->settings->socket_request_max_bytes
@@ -201,13 +201,13 @@ static void settle(struct session *s, int64_t frame)
     if (s->in.len != 0 && incomplete) {
         if (!link_is_listed(&s->in_partial))
             link_append(&b->partial, &s->in_partial);
-    } else {
+    } else if (link_is_listed(&s->in_partial)) {
         link_remove(&s->in_partial);
     }
     if (s->in.len != 0 && !incomplete) {
         if (!link_is_listed(&s->in_stalled))
             link_append(&b->stalled, &s->in_stalled);
-    } else {
+    } else if (link_is_listed(&s->in_stalled)) {
         link_remove(&s->in_stalled);
     }
     if (s->ended && incomplete)
