@@ -473,7 +473,7 @@ static int core_main(void *arg)
                                  .disk = w->disks[i],
                                  .helpers = w->helpers,
                                  .qsbr = w->publication.qsbr,
-                                 .spin = w->settings->core_idle == CORE_IDLE_SPIN,
+                                 .idle = (enum core_idle)w->settings->core_idle,
                                  .idle_polls = (uint32_t)w->settings->core_idle_spin_polls,
                                  .stop = &w->stop};
     atomic_fetch_add(&w->running, 1);

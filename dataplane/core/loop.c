@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/loop.h"
 
+#include <sched.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -213,8 +214,10 @@ void loop_run(const struct loop_config *config)
         check_heap(&l);
         unended = did != 0;
         idle = did != 0 ? 0 : idle + 1;
-        if (!config->spin && idle > config->idle_polls)
+        if (config->idle == CORE_IDLE_WAIT && idle > config->idle_polls)
             fall_asleep(&l);
+        else if (config->idle == CORE_IDLE_YIELD && did == 0)
+            (void)sched_yield();
     }
     rte_rcu_qsbr_thread_offline(config->qsbr, l.self);
     rte_rcu_qsbr_thread_unregister(config->qsbr, l.self);

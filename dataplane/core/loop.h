@@ -3,7 +3,7 @@
  * A core's thread: feeds core_turn from the NIC, the disk and the helpers, and decides to idle.
  * The only place of the data plane that reads the clock.
  *
- * Idle. core.idle=spin polls for ever. core.idle=wait polls a few more times and then blocks in
+ * Idle. core.idle=spin polls for ever; core.idle=yield does, and after each empty turn lets others run. core.idle=wait polls a few more times and then blocks in
  * one io_uring wait that covers the ports' descriptors, disk completions, the doorbell and the
  * next timer; before it blocks it sets `asleep`, passes a full fence, looks at its mail once more
  * and goes offline for grace periods.
@@ -29,7 +29,7 @@ struct loop_config {
     struct disk *disk;
     struct help_pool *helpers;
     struct rte_rcu_qsbr *qsbr;
-    bool spin;
+    enum core_idle idle;
     uint32_t idle_polls;        /* empty turns before blocking */
     _Atomic bool *stop;
 };

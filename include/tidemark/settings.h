@@ -22,7 +22,7 @@ enum {
     TIDE_LOG_DIR_PATH_MAX = 512, /* a partition's files have room behind it */
 };
 
-enum core_idle { CORE_IDLE_SPIN, CORE_IDLE_WAIT };
+enum core_idle { CORE_IDLE_SPIN, CORE_IDLE_WAIT, CORE_IDLE_YIELD };
 enum core_disk_task_run { CORE_DISK_TASK_RUN_AUTO, CORE_DISK_TASK_RUN_DEFERRED, CORE_DISK_TASK_RUN_COOPERATIVE, CORE_DISK_TASK_RUN_PLAIN };
 enum core_disk_polled { CORE_DISK_POLLED_AUTO, CORE_DISK_POLLED_OFF };
 enum tcp_segmentation { TCP_SEGMENTATION_AUTO, TCP_SEGMENTATION_OFF };

@@ -99,10 +99,10 @@ static void test_wrong_values(void **state)
         {"auto.create.topics.enable", "yes", "neither true nor false"},
         {"auto.create.topics.enable", "TRUE", "neither true nor false"},
         {"auto.create.topics.enable", "", "neither true nor false"},
-        {"core.idle", "sleep", "spin|wait"},
-        {"core.idle", "spi", "spin|wait"},
-        {"core.idle", "spin|wait", "spin|wait"},
-        {"core.idle", "", "spin|wait"},
+        {"core.idle", "sleep", "spin|wait|yield"},
+        {"core.idle", "spi", "spin|wait|yield"},
+        {"core.idle", "spin|wait", "spin|wait|yield"},
+        {"core.idle", "", "spin|wait|yield"},
         {"ack.durability", "Device", "device|memory"},
     };
     for (size_t i = 0; i < TIDE_ARRAY_LEN(cases); i++) {
