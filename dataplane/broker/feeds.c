@@ -3,7 +3,7 @@
  * The leader's side of the peer streams: who is fed, from where, how much.
  *
  * What moved is pushed in the turn in which it moved, while the leader's own write is on its way to
- * the disk. A subscription has its turn after the others of its stream: STREAM_PUSH_BYTES at most, then
+ * the disk (replication.push=durable: when the disk has it). A subscription has its turn after the others of its stream: STREAM_PUSH_BYTES at most, then
  * it goes to the back. What lags behind the tail's memory is read from the disk only while few such
  * reads are out on this core and the stream's queue is short (replication.catchup.*). Who is not in sync
  * and shall be filled slowly (leader.replication.throttled.*) waits in held_feeds for its share; who the
@@ -181,9 +181,11 @@ void feeds_on_subscribe(struct broker *b, struct peer *p, const struct peer_subs
         mail_out(b, vp->home_core, m);
 }
 
-static void marks_of(const struct partition_look *look, struct feed_marks *ret)
+static void marks_of(const struct broker *b, const struct feeding *s, const struct partition_look *look, struct feed_marks *ret)
 {
-    *ret = (struct feed_marks){.log_end = look->log_end, .high_watermark = look->high_watermark, .log_start = look->log_start};
+    *ret = (struct feed_marks){.log_end = look->log_end, .push_end = look->log_end, .high_watermark = look->high_watermark, .log_start = look->log_start};
+    if (b->settings->replication_push == REPLICATION_PUSH_DURABLE)
+        ret->push_end = TIDE_MIN(ret->push_end, watermark_durable_end(partition_marks(s->partition)));
 }
 
 /* The home core has decided. */
@@ -357,7 +359,7 @@ static void push_one(struct broker *b, struct feeding *s, struct tide_out *out, 
         end_feed(b, s, look.failed ? KAFKA_KAFKA_STORAGE_ERROR : KAFKA_NOT_LEADER_OR_FOLLOWER, look.leader_epoch);
         return;
     }
-    marks_of(&look, &marks);
+    marks_of(b, s, &look, &marks);
     throttled = is_throttled(b, s);
     if (throttled && !s->feed.began && s->feed.next_offset < marks.log_end) { /* what was read for it goes */
         uint64_t share = throttle_room(&b->peers->lead_throttle, b->time.now_ns);
@@ -456,7 +458,7 @@ bool feeds_beat(struct broker *b, struct peer *p)
                 wants_push(s); /* which ends it */
                 continue;
             }
-            marks_of(&look, &marks);
+            marks_of(b, s, &look, &marks);
             int64_t held = (int64_t)tide_pub64_own(&s->subscription.marks->acknowledged[s->subscription.replica].log_end);
             uint64_t behind = (uint64_t)(marks.log_end - TIDE_MIN(held, marks.log_end));
             p->feed_count++;

@@ -264,12 +264,12 @@ enum feed_result feed_push(struct feed *f, struct stream *s, uint64_t now_ns, co
     if (f->reading)
         return FEED_READING;
     if (!f->began) {
-        if (f->next_offset >= marks->log_end)
+        if (f->next_offset >= marks->push_end)
             return FEED_IDLE;
         if (room == 0)
             return FEED_STARVED;
         f->read = (struct log_read){.offset = f->next_offset,
-                                    .end_offset = marks->log_end,
+                                    .end_offset = marks->push_end,
                                     .max_bytes = (uint32_t)TIDE_MIN(room, (uint64_t)STREAM_PUSH_BYTES),
                                     .at_least_one = true};
         f->began = true;

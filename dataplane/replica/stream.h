@@ -95,6 +95,7 @@ void stream_check(const struct stream *);
 /* The marks of the partition that is fed, read before the push. */
 struct feed_marks {
     int64_t log_end;
+    int64_t push_end; /* what is sent ends there: log_end, or what the leader's disk holds */
     int64_t high_watermark;
     int64_t log_start;
 };

@@ -381,6 +381,11 @@ void story_memory_is_enough(struct story *s)
     s->topic.ack_durability = ACK_DURABILITY_MEMORY;
 }
 
+void story_pushes_what_is_durable(struct story *s)
+{
+    s->settings.replication_push = REPLICATION_PUSH_DURABLE;
+}
+
 /* Order before image. */
 static void tell_role(struct story *s, struct machine *b)
 {

@@ -71,6 +71,8 @@ void story_hears(struct story *, unsigned broker);
 /* Of the topic, before the first broker boots: min.insync.replicas; and acknowledged when the memory has it, not the disk. */
 void story_needs_in_sync(struct story *, int64_t replicas);
 void story_memory_is_enough(struct story *);
+/* replication.push=durable */
+void story_pushes_what_is_durable(struct story *);
 
 /* ---- clients ---- */
 

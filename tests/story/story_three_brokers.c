@@ -45,6 +45,28 @@ static void all_is_all_that_are_in_sync(void **state)
     story_end(s);
 }
 
+/* The experiment: the writes of the leader and of its followers come one after the other. */
+static void followers_wait_for_the_leaders_disk(void **state)
+{
+    struct story *s = three_brokers();
+    story_pushes_what_is_durable(s);
+    story_passes(s, 100);
+    story_sends(s, "ann", -1, "red green");
+    story_passes(s, 5);
+    story_told(s, " 100  ann sends red, green with acks=all\n"
+                  " 100  broker 1 appends: its log ends at 2\n"
+                  " 100  broker 1: its disk holds all below 2\n"
+                  " 101  broker 2 appends: its log ends at 2\n"
+                  " 101  broker 3 appends: its log ends at 2\n"
+                  " 101  broker 2: its disk holds all below 2\n"
+                  " 101  broker 3: its disk holds all below 2\n"
+                  " 101  broker 1: committed is all below 2\n"
+                  " 102  ann hears: red, green are at 0\n"
+                  " 104  broker 2: committed is all below 2\n"
+                  " 104  broker 3: committed is all below 2\n");
+    story_end(s);
+}
+
 /* P2: acks=1 waits for the leader alone. */
 static void one_is_the_leader_alone(void **state)
 {
@@ -297,6 +319,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_is_all_that_are_in_sync),
+        cmocka_unit_test(followers_wait_for_the_leaders_disk),
         cmocka_unit_test(one_is_the_leader_alone),
         cmocka_unit_test(a_follower_is_waited_for_once),
         cmocka_unit_test(too_few_are_in_sync),

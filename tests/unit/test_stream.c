@@ -363,17 +363,24 @@ static void line_deinit(struct line *l)
 
 static struct feed_marks marks_now(struct line *l)
 {
-    return (struct feed_marks){.log_end = log_next_offset(l->w.log), .high_watermark = log_durable_end(l->w.log), .log_start = log_start_offset(l->w.log)};
+    int64_t end = log_next_offset(l->w.log);
+    return (struct feed_marks){.log_end = end, .push_end = end, .high_watermark = log_durable_end(l->w.log), .log_start = log_start_offset(l->w.log)};
 }
 
-static enum feed_result push(struct line *l, uint64_t room, bool may_read_disk)
+static enum feed_result push_below(struct line *l, int64_t push_end, uint64_t room, bool may_read_disk)
 {
     struct feed_marks marks = marks_now(l);
     struct peer_append sent;
+    marks.push_end = push_end;
     enum feed_result r = feed_push(&l->feed, &l->p.leader, l->p.now_ns, &marks, room, l->w.core, READ_SLOT, may_read_disk, &l->w.out, &sent);
     if (r == FEED_SENT)
         l->taken += sent.bytes;
     return r;
+}
+
+static enum feed_result push(struct line *l, uint64_t room, bool may_read_disk)
+{
+    return push_below(l, log_next_offset(l->w.log), room, may_read_disk);
 }
 
 /* The follower's end takes everything that is on its way and compares it with what was appended. */
@@ -425,6 +432,29 @@ static void test_tail_is_pushed_before_it_is_written(void **state)
     assert_int_equal(l.seen, world_model_end(&l.w));
     l.w.hold_writes = false;
     world_pump(&l.w);
+    line_deinit(&l);
+}
+
+/* replication.push=durable: the write comes first, and then all of it leaves. */
+static void test_what_is_not_to_be_pushed_yet_stays(void **state)
+{
+    struct line l;
+    (void)state;
+    line_init(&l);
+    assert_int_equal(world_append(&l.w, 3, 500, 1000), TIDE_OK);
+    world_flush(&l.w);
+    l.w.hold_writes = true;
+    assert_int_equal(world_append(&l.w, 2, 500, 1000), TIDE_OK);
+    assert_int_equal(log_durable_end(l.w.log), 3);
+    assert_int_equal(push_below(&l, log_durable_end(l.w.log), UINT64_MAX, false), FEED_SENT);
+    assert_int_equal(push_below(&l, log_durable_end(l.w.log), UINT64_MAX, false), FEED_IDLE);
+    take(&l);
+    assert_int_equal(l.seen, 3);
+    l.w.hold_writes = false;
+    world_flush(&l.w);
+    assert_int_equal(push_below(&l, log_durable_end(l.w.log), UINT64_MAX, false), FEED_SENT);
+    take(&l);
+    assert_int_equal(l.seen, 5);
     line_deinit(&l);
 }
 
@@ -565,6 +595,7 @@ int main(void)
         cmocka_unit_test(test_intake_keeps_copies),
         cmocka_unit_test(test_intake_without_memory),
         cmocka_unit_test(test_tail_is_pushed_before_it_is_written),
+        cmocka_unit_test(test_what_is_not_to_be_pushed_yet_stays),
         cmocka_unit_test(test_any_pieces),
         cmocka_unit_test(test_room),
         cmocka_unit_test(test_catching_up),
