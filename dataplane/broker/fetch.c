@@ -505,6 +505,16 @@ static void read_rot(struct broker *b, const struct fetch_entry *e)
         rot_found(b, e->partition, e->offset);
 }
 
+/* fetch.zero.copy=false. Without room it goes as it is. */
+static void copy_read(struct broker *b, struct tide_rope *bytes)
+{
+    struct tide_rope copy;
+    if (bytes->len == 0 || !copy_densely(b, tide_rope_slice(bytes, 0, bytes->len), &copy))
+        return;
+    tide_rope_clear(bytes);
+    *bytes = copy;
+}
+
 /* Reads one entry on. TIDE_OK: done with it (error or bytes). */
 static enum tide_status read_entry(struct broker *b, struct request *r, struct fetch_entry *e,
                                    struct tide_out *out)
@@ -530,6 +540,8 @@ static enum tide_status read_entry(struct broker *b, struct request *r, struct f
         return status;
     e->read_done = true;
     if (status == TIDE_OK) {
+        if (!b->settings->fetch_zero_copy)
+            copy_read(b, &e->read.bytes);
         r->fetch.bytes += e->read.bytes.len;
         tide_count_many(b->counters, COUNTER_fetch_bytes, e->read.bytes.len);
     } else if (status == TIDE_ABSENT) {

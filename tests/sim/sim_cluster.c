@@ -1066,6 +1066,7 @@ static void begin(struct sim *s, uint64_t seed)
         s->settings.replication_window_bytes = 8192;
     s->settings.rack_aware = true;
     s->settings.replication_push = s->seed % 4 == 3 ? REPLICATION_PUSH_DURABLE : REPLICATION_PUSH_PARALLEL;
+    s->settings.fetch_zero_copy = s->seed % 3 != 2;
     s->settings.max_incremental_fetch_session_cache_slots = 1 + s->seed % 7;
     settings_topic_defaults(&s->settings, &s->topic);
     s->topic.segment_bytes = tide_random_hits(&s->random, 2) ? 1 << 20 : 1 << 16;

@@ -79,6 +79,31 @@ static void test_what_is_there_comes_at_once(void **state)
     assert_int_equal(f[0].first, 1);
 }
 
+/* Some of what the client got lies where the log has it. */
+static bool holds_views(void)
+{
+    for (const struct rte_mbuf *m = c.in.head; m != NULL; m = m->next)
+        if (RTE_MBUF_HAS_EXTBUF(m))
+            return true;
+    return false;
+}
+
+static void test_from_where_it_is_or_copied(void **state)
+{
+    unsigned room = rte_mempool_avail_count(bw_request_pool);
+    (void)state;
+    produce(0, 1000);
+    for (int32_t copied = 0; copied <= 1; copied++) {
+        w.settings.fetch_zero_copy = !copied;
+        fetch(1 + copied, (struct bw_fetch){.max_wait_ms = 5000, .min_bytes = 1});
+        assert_int_equal(holds_views(), !copied);
+        bw_fetched(&c, 1 + copied, f, 1);
+        assert_int_equal(f[0].first, 0);
+        assert_int_equal(f[0].last, 0);
+    }
+    assert_int_equal(rte_mempool_avail_count(bw_request_pool), room);
+}
+
 static void test_a_poll_that_need_not_wait(void **state)
 {
     fetch(1, (struct bw_fetch){.max_wait_ms = 0, .min_bytes = 1});
@@ -346,6 +371,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_what_is_there_comes_at_once),
+        TEST(test_from_where_it_is_or_copied),
         TEST(test_a_poll_that_need_not_wait),
         TEST(test_a_long_poll_wakes),
         TEST(test_a_long_poll_ends),
