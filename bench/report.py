@@ -7,6 +7,7 @@ import html
 import math
 import pathlib
 import shutil
+import statistics
 import subprocess
 import sys
 
@@ -95,17 +96,60 @@ def number(v, digits=3):
     return f'{v:.{max(0, digits - 1 - math.floor(math.log10(abs(v))))}f}' if 0 < abs(v) < 10 ** digits else f'{v:.0f}'
 
 
+def state(r):
+    text = '<span class=ok>valid</span>' if r['valid'] else f'<span class=bad title="{html.escape("; ".join(r["reasons"]))}">invalid</span>'
+    return text if r['sustained'] else text + ' <span class=bad>not sustained</span>'
+
+
+def table(head, rows):
+    """Cells are HTML."""
+    return '<table>' + ''.join('<tr>' + ''.join(f'<{tag}>{c}</{tag}>' for c in row) + '</tr>' for tag, row in [('th', head), *(('td', r) for r in rows)]) + '</table>'
+
+
+def changes_table(by):
+    """A setting a row, beside the scenario as it is: {(broker, change): rounds}."""
+    rows = []
+    for (broker, change), rounds in by.items():
+        base = by.get((broker, ()), [])
+        cells = [f'{html.escape(results.changed(rounds[0]))} · {broker}']
+        for what in (lambda r: results.value(r, 'p50'), lambda r: results.value(r, 'p99'), results.cpu_per_million):
+            values = [v for v in map(what, rounds) if v]
+            ratio = results.beside(rounds, base, what) if change else None
+            cells += [number(statistics.median(values) if values else None), number(ratio)]
+        rows.append(cells + [' '.join(dict.fromkeys(map(state, rounds)))])
+    return table(('', '50 %', 'to the base', '99 %', 'to the base', 'CPU s / million', 'to the base', ''), rows)
+
+
+def crossed_table(by):
+    """The last of the lines goes across, the others down: 50 %, 99 % and records a second in time."""
+    across = list(dict.fromkeys(change[-1] for _, change in by))
+    rows = []
+    for left in dict.fromkeys((broker, change[:-1]) for broker, change in by):
+        cells = [html.escape(', '.join(f'{results.short(k)}={v}' for k, v in left[1]) + f' · {left[0]}')]
+        for last in across:
+            rounds = by.get((left[0], (*left[1], last)), [])
+            p50, p99 = (number(results.median(rounds, q)) for q in ('p50', 'p99'))
+            rate = statistics.median(r['records_per_s']['achieved'] for r in rounds) if rounds else None
+            bad = any(not r['valid'] or not r['sustained'] for r in rounds)
+            cells.append(f'{p50} / {p99} ({number(rate)}/s)' + (' <span class=bad>*</span>' if bad else ''))
+        rows.append(cells)
+    return table(('50 % / 99 % (in time)', *(html.escape(f'{results.short(k)}={v}') for k, v in across)), rows)
+
+
+def varied(found):
+    page = []
+    for scenario, by in results.variants(found).items():
+        is_crossed = not any(change == () for _, change in by)
+        page += [f'<h2>{html.escape(scenario)}</h2>', crossed_table(by) + '<p>*: invalid or not sustained</p>' if is_crossed else changes_table(by)]
+    return page
+
+
 def figures(found):
     rows = []
     for r in found:
-        cpu = sum(b['cpu_s'] for b in r.get('brokers', []))
-        per_million = cpu / r['counts']['acked'] / r['options']['batch.records'] * 1e6 if cpu and r['counts']['acked'] else None
-        state = '<span class=ok>valid</span>' if r['valid'] else f'<span class=bad title="{html.escape("; ".join(r["reasons"]))}">invalid</span>'
-        if not r['sustained']:
-            state += ' <span class=bad>not sustained</span>'
         cells = [number(results.value(r, q)) for q in ('p50', 'p90', 'p99', 'p99.9', 'p99.99')] + [number(r['latency'][results.measure(r)]['max'] / 1e3)]
         cells += [number(results.value(r, 'p50', 'e2e')), number(results.value(r, 'p99', 'e2e'))]
-        cells += [f'{r["records_per_s"]["intended"]:.0f}', f'{r["records_per_s"]["achieved"]:.0f}', number(per_million), state]
+        cells += [f'{r["records_per_s"]["intended"]:.0f}', f'{r["records_per_s"]["achieved"]:.0f}', number(results.cpu_per_million(r)), state(r)]
         rows.append(f'<tr><td>{html.escape(results.name(r))}</td>' + ''.join(f'<td>{c}</td>' for c in cells) + '</tr>')
     head = ''.join(f'<th>{h}</th>' for h in ('', '50 %', '90 %', '99 %', '99.9 %', '99.99 %', 'most', 'read, 50 %', 'read, 99 %', 'records/s due',
                                              'in time', 'CPU s / million', ''))
@@ -122,6 +166,15 @@ def ratio_table(found):
 def searched_table(found):
     rows = [f'<tr><td>{html.escape(f"{s} · {b}")}</td><td>{v:.0f}</td></tr>' for (s, b), v in results.searched(found).items()]
     return f'<table><tr><th></th><th>most records a second that were sustained</th></tr>{"".join(rows)}</table>' if rows else ''
+
+
+def phases(r):
+    """Between one mark and the next: what was due, and what was acknowledged."""
+    rows = []
+    for a, b in zip(r['marks'], r['marks'][1:]):
+        due, acked = results.between(r, a['at_s'], b['at_s'])
+        rows.append((html.escape(f'{a["text"]} – {b["text"]}'), f'{b["at_s"] - a["at_s"]:.1f}', due, acked))
+    return table(('', 'seconds', 'requests due', 'acknowledged'), rows) if rows else ''
 
 
 def picture(path, text):
@@ -161,13 +214,14 @@ def write(directory):
     found = results.load(directory)
     if not found:
         raise SystemExit(f'{directory}: there are no results')
-    plain = [r for r in found if not r.get('sweep') and not r.get('marks') and r.get('round', 1) == 1]
+    alone = [r for r in found if not r.get('change')]  # variants have tables of their own
+    plain = [r for r in alone if not r.get('sweep') and not r.get('marks') and r.get('round', 1) == 1]
     sweep = [r for r in found if r.get('sweep')]
     faults = [r for r in found if r.get('marks')]
     page = [f'<!doctype html><meta charset="utf-8"><title>Tidemark, measured</title><style>{STYLE}</style><h1>Tidemark, measured</h1>',
             '<p>Latency in microseconds from the moment a request was <i>due</i> on a schedule that was fixed ahead, so a stall counts for everyone '
             'who would have sent in it. A run that could not keep its schedule is marked invalid, with the reason below.</p>', circumstances(found),
-            '<h2>Figures</h2>', figures(found), '<h2>Ratios within this run</h2>',
+            '<h2>Figures</h2>', figures(alone), '<h2>Ratios within this run</h2>',
             '<p>To the floor: what the same bytes take there and back through the same port and TCP without a broker, and what the device takes for them.</p>', ratio_table(found),
             reasons(found), '<h2>Percentiles</h2>', picture(percentiles(directory, plain, 'produce', 'percentiles'), 'due to answer'),
             picture(percentiles(directory, plain, 'e2e', 'percentiles-read'), 'due to read')]
@@ -175,9 +229,10 @@ def write(directory):
         page += ['<h2>Latency against rate</h2>', searched_table(found)]
         for i, scenario in enumerate(dict.fromkeys(r['scenario'] for r in sweep)):
             page.append(picture(against_rate(directory, [r for r in sweep if r['scenario'] == scenario], f'rate-{i}'), f'{scenario}: each point is a run of its own'))
+    page += varied(found)
     for i, r in enumerate(faults):
         page += [f'<h2>{html.escape(results.name(r))}</h2>', f'<p>Longest wait of a request: {r["latency"]["produce"]["max"] / 1e6:.0f} ms. '
-                 f'{r["counts"]["resent"]} sent again, {r["counts"]["missing"]} acknowledged and not read, {r["counts"]["duplicates"]} records read twice.</p>',
+                 f'{r["counts"]["resent"]} sent again, {r["counts"]["missing"]} acknowledged and not read, {r["counts"]["duplicates"]} records read twice.</p>', phases(r),
                  picture(time_series(directory, r, f'series-{i}'), 'around the fault; latency stands where the request was due')]
     page += ['<h2>Raw data</h2><p>As JSON (also inside of this page) and, beside each, as HdrHistogram log (.hdr).</p><ul>', raw(found), '</ul>']
     (directory / 'index.html').write_text('\n'.join(page), encoding='utf-8')

@@ -21,6 +21,15 @@ def load(path):
     return found
 
 
+def short(line):
+    """The name of a scenario's line without what it is a line for."""
+    return line.removeprefix('run.').removeprefix('broker.').removeprefix('topic.').removeprefix('config.')
+
+
+def changed(r):
+    return ', '.join(f'{short(k)}={v}' for k, v in r['change'].items()) or 'as it is'
+
+
 def name(r):
     rate = f' {r["rate"]:g}/s' if r.get('sweep') else ''
     reader = f' (beside {r["reader"]["bytes"] / r["reader"]["seconds"] / 2**20:.0f} MiB/s read)' if 'reader' in r else ''
@@ -46,6 +55,12 @@ def curve(h):
         seen += count
         points.append((seen / h['count'], low))
     return points
+
+
+def cpu_per_million(r):
+    """Seconds of the brokers' processors per million records that were acknowledged."""
+    cpu, acked = sum(b['cpu_s'] for b in r.get('brokers', [])), r['counts']['acked']
+    return cpu / acked / r['options']['batch.records'] * 1e6 if cpu and acked else None
 
 
 def groups(results):
@@ -84,6 +99,29 @@ def searched(results):
         if r.get('search'):
             by.setdefault((r['scenario'], r['broker']), {}).setdefault(r.get('round', 1), []).append(r)
     return {k: statistics.median(sustained(runs) for runs in rounds.values()) for k, rounds in by.items()}
+
+
+def variants(results):
+    """{scenario: {(broker, change): rounds}} of those that have variants, as they ran; a change is a tuple of (line, value)."""
+    by = {}
+    for r in sorted(results, key=lambda r: r.get('start_ms', 0)):
+        if r.get('change') is not None:
+            by.setdefault(r['of'], {}).setdefault((r['broker'], tuple(r['change'].items())), []).append(r)
+    return by
+
+
+def beside(rounds, base, what):
+    """The median over the rounds of the ratio to the base of the same round; what(result) is a number or None."""
+    bases = {b.get('round', 1): what(b) for b in base}
+    found = [what(r) / bases[r.get('round', 1)] for r in rounds if what(r) and bases.get(r.get('round', 1))]
+    return statistics.median(found) if found else None
+
+
+def between(r, at_s, until_s):
+    """(due, acknowledged) requests of the steps of the time series that lie wholly between."""
+    step = r['interval_s']
+    inside = [s for i, s in enumerate(r['series']) if i * step >= at_s and (i + 1) * step <= until_s]
+    return sum(s['due'] for s in inside), sum(s['acked'] for s in inside)
 
 
 def ratios(results):

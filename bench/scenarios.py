@@ -12,13 +12,19 @@ smoke takes those with run.smoke=1. A scenario is what tidemark-load reads, and 
     run.search    LOW,HIGH: the highest rate that is sustained, by doubling and then halving the step
     run.cold.mib  so much is written to another topic before; a reader goes through it from the beginning beside the load
     run.kill.s    the leader is killed so many seconds after the load has begun
+    run.slow.s    AT,SECONDS: a follower stands still from then on for so long
+    run.trace     1: the requests are traced meanwhile (tidemark trace)
     run.floor     echo+write: what its latency is compared to
     run.kafka     kafka, kafka-flush or both with a comma: Apache Kafka stands in our place, too, as it comes or durable as ours is
     run.broker.X  a setting of our brokers, which are started anew with it (an ablation)
     run.topic.X   a setting of our topic that Kafka has not (an ablation; one that Kafka has, too, is topic.config.X)
     run.client    kernel, or bypass: the load has our own TCP on its cable, and the client's kernel nothing
+    run.vary.LINE VALUE[,VALUE]: the scenario once more with each of them in that line, which may be one of run.*, too. Several
+                  such lines are changes one at a time beside the scenario as it is: settings of ours are ablations
+    run.cross.LINE VALUE,VALUE: the scenario with each of them, and of several such lines with each combination
 """
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -32,7 +38,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'bench'))
 sys.path.insert(0, str(ROOT / 'tests/crash'))
 import report  # noqa: E402
-from cluster import CLIENT, DATA, Cluster, Failure, expect, sh, wait_until  # noqa: E402
+import results  # noqa: E402
+from cluster import CLIENT, DATA, METRICS, Cluster, Failure, expect, sh, wait_until  # noqa: E402
 from kafka import Kafka, Skip  # noqa: E402
 
 ECHO_PORT, WHOLE_S, SEARCH_RUNS, WARM_S = 7003, 60, 12, 10
@@ -41,23 +48,36 @@ KAFKA_WAYS = {'kafka': {}, 'kafka-flush': {'topic.config.flush.messages': 1}}  #
 
 
 class Scenario:
-    def __init__(self, path):
-        self.name = path.stem
-        lines = [x.strip() for x in path.read_text().splitlines()]
-        values = dict(x.split('=', 1) for x in lines if x and not x.startswith('#'))
+    """What a file says, or a variant of it: `change` are the lines in which that differs; None: there are no variants."""
+
+    def __init__(self, name, values, change=None):
+        self.of, self.change = name, change
+        self.name = '-'.join([name, *(f'{results.short(k)}-{v}' for k, v in (change or {}).items())])
+        values = {**values, **(change or {})}
         self.run = {k[4:]: v for k, v in values.items() if k.startswith('run.')}
         self.options = {k: v for k, v in values.items() if not k.startswith('run.')}
         self.settings = {k[7:]: self.run.pop(k) for k in list(self.run) if k.startswith('broker.')}
         self.topic = {f'topic.config.{k[6:]}': self.run.pop(k) for k in list(self.run) if k.startswith('topic.')}
-        unknown = set(self.run) - {'brokers', 'kind', 'smoke', 'rates', 'kill.s', 'floor', 'client', 'search', 'cold.mib', 'kafka'}
-        expect(not unknown, f'{path}: unknown {unknown}')
+        unknown = set(self.run) - {'brokers', 'kind', 'smoke', 'rates', 'kill.s', 'slow.s', 'trace', 'floor', 'client', 'search', 'cold.mib', 'kafka'}
+        expect(not unknown, f'{self.name}: unknown {unknown}')
         self.kind = self.run.get('kind', 'load')
         self.brokers = int(self.run.get('brokers', 1))
         self.rates = [float(x) for x in self.run['rates'].split(',')] if 'rates' in self.run else [float(self.options['rate'])]
         self.search = [float(x) for x in self.run['search'].split(',')] if 'search' in self.run else None
         self.floor = self.run['floor'].split('+') if 'floor' in self.run else []
         self.kafka = self.run['kafka'].split(',') if 'kafka' in self.run else []
-        expect(set(self.kafka) <= set(KAFKA_WAYS), f'{path}: run.kafka is {" or ".join(KAFKA_WAYS)}')
+        expect(set(self.kafka) <= set(KAFKA_WAYS), f'{self.name}: run.kafka is {" or ".join(KAFKA_WAYS)}')
+
+
+def read_scenarios(path):
+    """Those of a file: as it is and with each change, or each combination."""
+    lines = [x.strip() for x in path.read_text().splitlines()]
+    values = dict(x.split('=', 1) for x in lines if x and not x.startswith('#'))
+    vary, cross = ({k.removeprefix(f'run.{way}.'): values.pop(k).split(',') for k in list(values) if k.startswith(f'run.{way}.')} for way in ('vary', 'cross'))
+    expect(not (vary and cross), f'{path}: run.vary or run.cross')
+    if cross:
+        return [Scenario(path.stem, values, dict(zip(cross, x))) for x in itertools.product(*cross.values())]
+    return [Scenario(path.stem, values, {} if vary else None)] + [Scenario(path.stem, values, {k: x}) for k, v in vary.items() for x in v]
 
 
 def cpu_seconds(pid):
@@ -96,22 +116,28 @@ class Bench:
         p = subprocess.Popen(['ip', 'netns', 'exec', cluster.ns_client, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         cluster.helpers.append(p)
         reader = self.read_cold(cluster, s, f'{stem}.reader', topic) if cold else None
-        mark = self.kill_leader(cluster, s, topic) if 'kill.s' in s.run else None
+        tracer = self.trace(cluster, topic) if 'trace' in s.run else None
+        marks = self.kill_leader(cluster, s, topic) if 'kill.s' in s.run else self.slow_follower(cluster, s, topic) if 'slow.s' in s.run else []
         text, _ = p.communicate(timeout=600)
         cluster.helpers.remove(p)
         if reader:
             reader.communicate(timeout=600)
             cluster.helpers.remove(reader)
+        if tracer:
+            expect(tracer.poll() is None, f'{stem}: nobody traced')
+            tracer.terminate()
+            tracer.wait()
+            cluster.helpers.remove(tracer)
         expect(p.returncode in (0, 3), f'{stem}: {text[-800:]}')
         found = json.loads(path.read_text())
-        found.update(scenario=s.name, broker=broker, kind=s.kind, rate=rate, sweep=sweep, search=s.search is not None, floor=s.floor, round=number,
+        found.update(scenario=s.name, of=s.of, change=s.change, broker=broker, kind=s.kind, rate=rate, sweep=sweep, search=s.search is not None, floor=s.floor, round=number,
                      wire=f'veth and bridge, {self.args.vdev}', settings=self.told_settings(cluster, broker, more) if s.kind == 'load' else {})
         found['brokers'] = [{'cpu_s': round(cpu_seconds(q.pid) - b, 3)} for q, b in zip(processes, before) if q.poll() is None]
         if reader:
             told = json.loads((self.out / f'{stem}.reader.json').read_text())
             found['reader'] = {'bytes': told['counts']['bytes'], 'seconds': told['elapsed_s']}
-        if mark:
-            found['marks'] = [{'at_s': round(mark[0] - found['start_monotonic_ns'] / 1e9, 3), 'text': mark[1]}]
+        if marks:
+            found['marks'] = [{'at_s': round(at - found['start_monotonic_ns'] / 1e9, 3), 'text': text} for at, text in marks]
         path.write_text(json.dumps(found, separators=(',', ':')))
         self.say(found)
         return found
@@ -119,7 +145,7 @@ class Bench:
     def say(self, r):
         h = r['latency']['produce' if r['latency']['produce']['count'] else 'e2e']
         flags = ('' if r['valid'] else f'  INVALID {r["reasons"][0].split(":")[0]}') + ('' if r['sustained'] else '  not sustained')
-        print(f'{r["scenario"]:24} {r["broker"]:12} {r["rate"]:9g}/s {h["p50"] / 1e3:10.1f} {h["p99"] / 1e3:10.1f} {h["max"] / 1e3:12.1f}{flags}', flush=True)
+        print(f'{r["scenario"]:48} {r["broker"]:12} {r["rate"]:9g}/s {h["p50"] / 1e3:10.1f} {h["p99"] / 1e3:10.1f} {h["max"] / 1e3:12.1f}{flags}', flush=True)
 
     def told_settings(self, cluster, broker, more):
         ours = {} if broker != 'tidemark' else {'core.idle': 'wait', 'ack.durability': 'device', **cluster.settings}
@@ -146,17 +172,54 @@ class Bench:
         cluster.helpers.append(p)
         return p
 
+    def trace(self, cluster, topic):
+        """What some half of the requests take and more. A topic must be there to be traced."""
+        b = cluster.brokers[0]
+        wait_until('the topic has a leader', WHOLE_S, lambda: self.seen(cluster, topic))
+        p = subprocess.Popen(['ip', 'netns', 'exec', b.ns, str(self.args.build / 'control/tool/tidemark'), 'trace', '--topic', topic, '--slower-than', '200us',
+                              '--json', '--control', f'{b.management}:{METRICS}'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        cluster.helpers.append(p)
+        return p
+
+    @staticmethod
+    def seen(cluster, topic):
+        """(leader, ISR, controller) of its first partition that has a leader. Asked of all topics: a question for one would make it, before the
+        load does with its settings."""
+        r = cluster.client('kcat', '-b', cluster.boot, '-L', '-J', '-m', 5, check=False, timeout=20)
+        told = json.loads(r.stdout) if r.returncode == 0 else {'topics': []}
+        return next(((p['leader'], {i['id'] for i in p['isrs']}, told['controllerid'])
+                     for t in told['topics'] if t['topic'] == topic for p in t['partitions'] if p['leader'] > 0), None)
+
     def kill_leader(self, cluster, s, topic):
-        def led():  # of all topics: a question for one would make it, before the load does with its settings
-            r = cluster.client('kcat', '-b', cluster.boot, '-L', '-J', '-m', 5, check=False, timeout=20)
-            topics = json.loads(r.stdout)['topics'] if r.returncode == 0 else []
-            return next((p['leader'] for t in topics if t['topic'] == topic for p in t['partitions'] if p['leader'] > 0), 0)
-        wait_until('the topic has a leader', WHOLE_S, led)
+        wait_until('the topic has a leader', WHOLE_S, lambda: self.seen(cluster, topic))
         time.sleep(float(s.run['kill.s']))
-        leader = cluster.brokers[led() - 1]
+        leader = cluster.brokers[self.seen(cluster, topic)[0] - 1]
         at = time.monotonic()
         leader.kill()
-        return at, f'broker {leader.number} killed'
+        return [(at, f'broker {leader.number} killed')]
+
+    def slow_follower(self, cluster, s, topic):
+        """One that is not the controller, too, whose silence would be another thing to see."""
+        at_s, for_s = (float(x) for x in s.run['slow.s'].split(','))
+        wait_until('the topic has a leader', WHOLE_S, lambda: self.seen(cluster, topic))
+        time.sleep(at_s)
+        leader, isr, controller = self.seen(cluster, topic)
+        follower = cluster.brokers[max(isr - {leader, controller}) - 1]
+
+        def is_in_sync(wanted):
+            now = self.seen(cluster, topic)
+            return now and (follower.number in now[1]) == wanted
+        marks = [(time.monotonic(), f'broker {follower.number} stands still')]
+        follower.pause()
+        try:
+            wait_until('the ISR is without who stands still', for_s, lambda: is_in_sync(False))
+            marks.append((time.monotonic(), 'seen out of sync'))
+            time.sleep(max(0, marks[0][0] + for_s - time.monotonic()))
+        finally:
+            follower.resume()
+        marks.append((time.monotonic(), 'goes on'))
+        wait_until('the ISR has it again', WHOLE_S, lambda: is_in_sync(True))
+        return [*marks, (time.monotonic(), 'seen in sync')]
 
     # ---- floors and brokers -----------------------------------------------------------------------------------------------
 
@@ -264,7 +327,7 @@ class Bench:
             cluster.close()
 
     def go(self, chosen):
-        print(f'{"microseconds":24} {"":12} {"rate":>11} {"50 %":>10} {"99 %":>10} {"most":>12}')
+        print(f'{"microseconds":48} {"":12} {"rate":>11} {"50 %":>10} {"99 %":>10} {"most":>12}')
         for number in range(1, self.args.rounds + 1):
             for count in sorted({s.brokers for s in chosen}):
                 try:
@@ -284,10 +347,10 @@ def main():
     parser.add_argument('--vdev', choices=('af_xdp', 'af_packet'), default='af_xdp')
     parser.add_argument('--kafka', choices=('auto', 'yes', 'no'), default='auto')
     args = parser.parse_args()
-    scenarios = [Scenario(p) for p in sorted((ROOT / 'bench/scenarios').glob('*.conf'))]
-    chosen = [s for s in scenarios if (s.name in args.only if args.only else args.what == 'full' or s.run.get('smoke') == '1')]
+    scenarios = [s for p in sorted((ROOT / 'bench/scenarios').glob('*.conf')) for s in read_scenarios(p)]
+    chosen = [s for s in scenarios if ({s.name, s.of} & set(args.only) if args.only else args.what == 'full' or s.run.get('smoke') == '1')]
     if not chosen:
-        raise SystemExit(f'no such scenario; there are: {", ".join(s.name for s in scenarios)}')
+        raise SystemExit(f'no such scenario; there are: {", ".join(dict.fromkeys(s.of for s in scenarios))}')
     print(f'{platform.node()}: {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, {args.vdev}')
     bench = Bench(args)
     bench.go(chosen)

@@ -94,10 +94,73 @@ class Reports(unittest.TestCase):
         settings = (HERE.parent / 'config/settings.def').read_text()
         paths = list((HERE / 'scenarios').glob('*.conf'))
         self.assertTrue(paths and 'record.bytes' in options)
-        for s in map(scenarios.Scenario, paths):  # which knows the lines run.*
+        found = [s for p in paths for s in scenarios.read_scenarios(p)]  # which knows the lines run.*
+        self.assertEqual(len(found), len({s.name for s in found}))
+        for s in found:
+            self.assertRegex(s.name, r'^[A-Za-z0-9._-]{1,200}$')  # a topic is named after it
             self.assertEqual([k for k in s.options if k not in options and not k.startswith('topic.config.')], [], s.name)
             self.assertEqual([k for k in s.settings if f'"{k}"' not in settings], [], s.name)
             self.assertTrue({s.kind, *s.floor} <= {'load', 'echo', 'write'}, s.name)
+
+    def variants(self, text):
+        path = self.dir / 'x.conf'
+        path.write_text('# A sentence.\nrate=5\nacks=all\n' + text)
+        return scenarios.read_scenarios(path)
+
+    def test_variants(self):
+        self.assertEqual([(s.name, s.change) for s in self.variants('')], [('x', None)])
+        found = self.variants('run.vary.acks=0,1\nrun.vary.run.broker.core.idle=spin\nrun.vary.run.topic.ack.durability=memory\nrun.vary.rate=7\n')
+        self.assertEqual([s.name for s in found], ['x', 'x-acks-0', 'x-acks-1', 'x-core.idle-spin', 'x-ack.durability-memory', 'x-rate-7'])
+        self.assertEqual({s.of for s in found}, {'x'})
+        self.assertEqual([s.options['acks'] for s in found], ['all', '0', '1', 'all', 'all', 'all'])
+        self.assertEqual([s.settings for s in found], [{}, {}, {}, {'core.idle': 'spin'}, {}, {}])
+        self.assertEqual(found[4].topic, {'topic.config.ack.durability': 'memory'})
+        self.assertEqual([s.rates for s in found], [[5]] * 5 + [[7]])
+        found = self.variants('run.cross.acks=0,1\nrun.cross.record.bytes=10,20\n')
+        self.assertEqual([tuple(s.options[k] for k in ('acks', 'record.bytes')) for s in found], [('0', '10'), ('0', '20'), ('1', '10'), ('1', '20')])
+        for wrong in ('run.vary.run.nothing=1\n', 'run.vary.acks=0\nrun.cross.acks=0,1\n'):
+            with self.assertRaises(scenarios.Failure):
+                self.variants(wrong)
+
+    def changed(self, change, us, cpu, number=1, of='abl'):
+        return result(f'{of}-{len(change)}', 'tidemark', us, of=of, change=change, round=number, start_ms=len(change), brokers=[{'cpu_s': cpu}])
+
+    def test_ablations_are_compared_round_by_round(self):
+        spin = {'run.broker.core.idle': 'spin'}
+        found = [self.changed({}, 100, 1), self.changed(spin, 50, 3), self.changed({}, 1000, 2, 2), self.changed(spin, 510, 8, 2), self.changed(spin, 1, 1, 3)]
+        by = results.variants([result('other', 'tidemark', 5), *reversed(found)])['abl']
+        base, rounds = by['tidemark', ()], by['tidemark', tuple(spin.items())]
+        self.assertEqual((len(base), len(rounds)), (2, 3))
+        self.assertAlmostEqual(results.beside(rounds, base, lambda r: results.value(r, 'p50')), 0.51, 1)
+        self.assertAlmostEqual(results.beside(rounds, base, results.cpu_per_million), 3.5)  # 3 and 4; nothing is beside the third
+        self.assertIsNone(results.beside(rounds, [], results.cpu_per_million))
+        self.assertAlmostEqual(results.cpu_per_million(found[0]), 500)
+        text = report.changes_table(by)
+        self.assertLess(text.index('as it is'), text.index('core.idle'))
+        self.assertIn('<td>core.idle=spin · tidemark</td>', text)
+        self.assertIn('<td>3.50</td>', text)
+        self.assertIn('<td>as it is · tidemark</td>', text)
+
+    def test_sizes_stand_across(self):
+        def cell(acks, size, us, good=True):
+            r = self.changed({'acks': acks, 'record.bytes': size}, us, 1, of='sizes')
+            r['valid'] = good
+            return r
+        text = report.crossed_table(results.variants([cell('1', '10', 5), cell('1', '20', 6, False), cell('all', '10', 7), cell('all', '20', 8)])['sizes'])
+        head, *rows = text.split('<tr>')[1:]
+        self.assertRegex(head, 'record.bytes=10</th><th>record.bytes=20')
+        self.assertEqual(len(rows), 2)
+        self.assertRegex(rows[0], r'acks=1 · tidemark</td><td>5\.\d+ / 5\.\d+ \(990/s\)</td><td>6\..*class=bad')
+        self.assertRegex(rows[1], r'acks=all · tidemark</td><td>7\.[^<]*</td><td>8\.[^<]*</td>')
+
+    def test_between_two_marks(self):
+        r = result('slow', 'tidemark', 5)
+        r['interval_s'] = 0.5
+        r['series'] = [{'due': 10, 'acked': n} for n in (10, 0, 0, 20, 10)]
+        self.assertEqual(results.between(r, 0.5, 1.5), (20, 0))
+        self.assertEqual(results.between(r, 0.6, 2.0), (20, 20))  # a step that is cut by a mark belongs to nobody
+        r['marks'] = [{'at_s': 0.5, 'text': 'a'}, {'at_s': 1.5, 'text': 'b<'}]
+        self.assertIn('<td>a – b&lt;</td><td>1.0</td><td>20</td><td>0</td>', report.phases(r))
 
     def test_the_page_has_it_all(self):
         found = a_run()
@@ -105,8 +168,10 @@ class Reports(unittest.TestCase):
         for rate in (10, 20):
             found.append(copy.deepcopy(result('knee', 'tidemark', rate, sweep=True)))
             found[-1]['rate'] = rate
+        found += [self.changed({}, 100, 1), self.changed({'acks': '1'}, 50, 3)]
         page = report.write(self.put('a', found)).read_text()
-        for text in ('late: &lt;b&gt;', 'acks-all p50 to floor', 'id="0.json"', 'invalid', 'Longest wait'):
+        self.assertEqual(page.split('<h2>Raw data')[0].count('acks=1'), 1)  # in a table of its own, and not among the figures
+        for text in ('<h2>abl</h2>', 'as it is', 'late: &lt;b&gt;', 'acks-all p50 to floor', 'id="0.json"', 'invalid', 'Longest wait'):
             self.assertIn(text, page)
         self.assertNotIn('late: <b>', page.split('id="4.json"')[0])
 
