@@ -81,7 +81,7 @@ def time_series(directory, r, stem):
     if not latency:
         return None
     marks = ''.join(f"set arrow from {m['at_s']}, graph 0 to {m['at_s']}, graph 1 nohead lc rgb '#d1495b' dt 2\n"
-                    f"set label {quoted(m['text'])} at {m['at_s']}, graph 0.94 offset 0.5,0 tc rgb '#d1495b'\n" for m in r.get('marks', []))
+                    f"set label {quoted(m['text'])} at {m['at_s']}, graph {0.94 - 0.08 * i} offset 0.5,0 tc rgb '#d1495b'\n" for i, m in enumerate(r.get('marks', [])))
     script = ("set multiplot layout 2,1\nset format y '%.0f'\nset key top right inside\n" + marks +
               "set logscale y\nset ylabel 'ms, by when it was due'\n"
               "plot $d0 using 1:($3/1e6) with lines lw 2 lc rgb '#d1495b' title 'longest', $d0 using 1:($2/1e6) with lines lw 2 lc rgb '#1b6ca8' title 'median'\n"
@@ -106,18 +106,22 @@ def table(head, rows):
     return '<table>' + ''.join('<tr>' + ''.join(f'<{tag}>{c}</{tag}>' for c in row) + '</tr>' for tag, row in [('th', head), *(('td', r) for r in rows)]) + '</table>'
 
 
+def median(values):
+    values = [v for v in values if v]
+    return statistics.median(values) if values else None
+
+
 def changes_table(by):
     """A setting a row, beside the scenario as it is: {(broker, change): rounds}."""
     rows = []
     for (broker, change), rounds in by.items():
-        base = by.get((broker, ()), [])
-        cells = [f'{html.escape(results.changed(rounds[0]))} · {broker}']
-        for what in (lambda r: results.value(r, 'p50'), lambda r: results.value(r, 'p99'), results.cpu_per_million):
-            values = [v for v in map(what, rounds) if v]
+        base, measure = by.get((broker, ()), []), results.measure(rounds[0])
+        cells = [f'{html.escape(results.changed(rounds[0]))} · {broker}' + (', due to read' if measure == 'e2e' else '')]
+        for what in (lambda r, m=measure: results.value(r, 'p50', m), lambda r, m=measure: results.value(r, 'p99', m), results.cpu_per_million):
             ratio = results.beside(rounds, base, what) if change else None
-            cells += [number(statistics.median(values) if values else None), number(ratio)]
-        rows.append(cells + [' '.join(dict.fromkeys(map(state, rounds)))])
-    return table(('', '50 %', 'to the base', '99 %', 'to the base', 'CPU s / million', 'to the base', ''), rows)
+            cells += [number(median(map(what, rounds))), number(ratio)]
+        rows.append([*cells, number(median(r['records_per_s']['achieved'] for r in rounds)), ' '.join(dict.fromkeys(map(state, rounds)))])
+    return table(('', '50 %', 'to the base', '99 %', 'to the base', 'CPU s / million', 'to the base', 'in time', ''), rows)
 
 
 def crossed_table(by):
@@ -129,9 +133,8 @@ def crossed_table(by):
         for last in across:
             rounds = by.get((left[0], (*left[1], last)), [])
             p50, p99 = (number(results.median(rounds, q)) for q in ('p50', 'p99'))
-            rate = statistics.median(r['records_per_s']['achieved'] for r in rounds) if rounds else None
             bad = any(not r['valid'] or not r['sustained'] for r in rounds)
-            cells.append(f'{p50} / {p99} ({number(rate)}/s)' + (' <span class=bad>*</span>' if bad else ''))
+            cells.append(f'{p50} / {p99} ({number(median(r["records_per_s"]["achieved"] for r in rounds))}/s)' + (' <span class=bad>*</span>' if bad else ''))
         rows.append(cells)
     return table(('50 % / 99 % (in time)', *(html.escape(f'{results.short(k)}={v}') for k, v in across)), rows)
 
@@ -221,7 +224,7 @@ def write(directory):
     page = [f'<!doctype html><meta charset="utf-8"><title>Tidemark, measured</title><style>{STYLE}</style><h1>Tidemark, measured</h1>',
             '<p>Latency in microseconds from the moment a request was <i>due</i> on a schedule that was fixed ahead, so a stall counts for everyone '
             'who would have sent in it. A run that could not keep its schedule is marked invalid, with the reason below.</p>', circumstances(found),
-            '<h2>Figures</h2>', figures(alone), '<h2>Ratios within this run</h2>',
+            *(['<h2>Figures</h2>', figures(alone)] if alone else []), '<h2>Ratios within this run</h2>',
             '<p>To the floor: what the same bytes take there and back through the same port and TCP without a broker, and what the device takes for them.</p>', ratio_table(found),
             reasons(found), '<h2>Percentiles</h2>', picture(percentiles(directory, plain, 'produce', 'percentiles'), 'due to answer'),
             picture(percentiles(directory, plain, 'e2e', 'percentiles-read'), 'due to read')]

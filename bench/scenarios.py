@@ -75,6 +75,7 @@ def read_scenarios(path):
     values = dict(x.split('=', 1) for x in lines if x and not x.startswith('#'))
     vary, cross = ({k.removeprefix(f'run.{way}.'): values.pop(k).split(',') for k in list(values) if k.startswith(f'run.{way}.')} for way in ('vary', 'cross'))
     expect(not (vary and cross), f'{path}: run.vary or run.cross')
+    expect(not ((vary or cross) and {'run.rates', 'run.search', 'run.floor'} & set(values)), f'{path}: a variant has one rate, and no floor')
     if cross:
         return [Scenario(path.stem, values, dict(zip(cross, x))) for x in itertools.product(*cross.values())]
     return [Scenario(path.stem, values, {} if vary else None)] + [Scenario(path.stem, values, {k: x}) for k, v in vary.items() for x in v]

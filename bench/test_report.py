@@ -118,7 +118,7 @@ class Reports(unittest.TestCase):
         self.assertEqual([s.rates for s in found], [[5]] * 5 + [[7]])
         found = self.variants('run.cross.acks=0,1\nrun.cross.record.bytes=10,20\n')
         self.assertEqual([tuple(s.options[k] for k in ('acks', 'record.bytes')) for s in found], [('0', '10'), ('0', '20'), ('1', '10'), ('1', '20')])
-        for wrong in ('run.vary.run.nothing=1\n', 'run.vary.acks=0\nrun.cross.acks=0,1\n'):
+        for wrong in ('run.vary.run.nothing=1\n', 'run.vary.acks=0\nrun.floor=echo\n', 'run.vary.acks=0\nrun.cross.acks=0,1\n'):
             with self.assertRaises(scenarios.Failure):
                 self.variants(wrong)
 
@@ -135,7 +135,12 @@ class Reports(unittest.TestCase):
         self.assertAlmostEqual(results.beside(rounds, base, results.cpu_per_million), 3.5)  # 3 and 4; nothing is beside the third
         self.assertIsNone(results.beside(rounds, [], results.cpu_per_million))
         self.assertAlmostEqual(results.cpu_per_million(found[0]), 500)
+        silent = self.changed({'acks': '0'}, 200, 1)
+        silent['latency']['produce'] = hist([])  # then the base's time to the reader is what counts
+        by['tidemark', (('acks', '0'),)] = [silent]
+        base[1]['latency']['e2e'] = hist([400 * 1000] * 2000)
         text = report.changes_table(by)
+        self.assertIn('<td>acks=0 · tidemark, due to read</td><td>200</td><td>0.501</td>', text)
         self.assertLess(text.index('as it is'), text.index('core.idle'))
         self.assertIn('<td>core.idle=spin · tidemark</td>', text)
         self.assertIn('<td>3.50</td>', text)
