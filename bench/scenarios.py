@@ -117,7 +117,7 @@ class Bench:
         p = subprocess.Popen(['ip', 'netns', 'exec', cluster.ns_client, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         cluster.helpers.append(p)
         reader = self.read_cold(cluster, s, f'{stem}.reader', topic) if cold else None
-        tracer = self.trace(cluster, topic) if 'trace' in s.run else None
+        tracer = self.trace(cluster, stem, topic) if 'trace' in s.run else None
         marks = self.kill_leader(cluster, s, topic) if 'kill.s' in s.run else self.slow_follower(cluster, s, topic) if 'slow.s' in s.run else []
         text, _ = p.communicate(timeout=600)
         cluster.helpers.remove(p)
@@ -129,6 +129,7 @@ class Bench:
             tracer.terminate()
             tracer.wait()
             cluster.helpers.remove(tracer)
+            expect((self.out / f'{stem}.trace').stat().st_size, f'{stem}: nothing was traced')
         expect(p.returncode in (0, 3), f'{stem}: {text[-800:]}')
         found = json.loads(path.read_text())
         found.update(scenario=s.name, of=s.of, change=s.change, broker=broker, kind=s.kind, rate=rate, sweep=sweep, search=s.search is not None, floor=s.floor, round=number,
@@ -173,12 +174,13 @@ class Bench:
         cluster.helpers.append(p)
         return p
 
-    def trace(self, cluster, topic):
-        """What some half of the requests take and more. A topic must be there to be traced."""
+    def trace(self, cluster, stem, topic):
+        """A topic must be there to be traced. What is slow is kept beside the results."""
         b = cluster.brokers[0]
         wait_until('the topic has a leader', WHOLE_S, lambda: self.seen(cluster, topic))
-        p = subprocess.Popen(['ip', 'netns', 'exec', b.ns, str(self.args.build / 'control/tool/tidemark'), 'trace', '--topic', topic, '--slower-than', '200us',
-                              '--json', '--control', f'{b.management}:{METRICS}'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with open(self.out / f'{stem}.trace', 'wb') as out:
+            p = subprocess.Popen(['ip', 'netns', 'exec', b.ns, str(self.args.build / 'control/tool/tidemark'), 'trace', '--topic', topic, '--slower-than', '200us',
+                                  '--json', '--control', f'{b.management}:{METRICS}'], stdout=out, stderr=subprocess.DEVNULL)
         cluster.helpers.append(p)
         return p
 
