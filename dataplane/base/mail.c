@@ -63,7 +63,7 @@ unsigned post_take(struct post_office *o, uint32_t to, struct tide_mail **letter
     for (uint32_t from = 0; from <= o->core_count; from++) {
         struct rte_ring *r = o->rings[from][to];
         unsigned share = (max - n) / (o->core_count + 1 - from);
-        if (r != NULL && share != 0)
+        if (r != NULL && share != 0 && !rte_ring_empty(r))
             n += rte_ring_sc_dequeue_burst(r, (void **)(letters + n), share, NULL);
     }
     return n;

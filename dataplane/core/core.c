@@ -144,6 +144,8 @@ static bool icmp_meaning(const struct net_icmp_error *e, enum tcp_icmp *ret)
 static void icmp_errors(struct core *c, const struct tide_time *t)
 {
     struct net_icmp_error errors[ICMP_ERRORS_MAX];
+    if (c->net.icmp_error_count == 0)
+        return;
     unsigned n = net_take_icmp_errors(&c->net, errors, ICMP_ERRORS_MAX);
     for (unsigned i = 0; i < n; i++) {
         const struct net_icmp_error *e = &errors[i];
@@ -219,16 +221,17 @@ static bool open_session(struct core *c, const struct tide_time *t, struct tcp_c
     return true;
 }
 
-/* Moves what the session wants into its connection. True while the session lives. */
-static bool serve_session(struct core *c, struct session *s)
+/* Moves what the session wants into its connection, and says whether something was to be sent. True while the session lives. */
+static bool serve_session(struct session *s, bool *ret_had_out)
 {
     struct tcp_conn *conn = conn_of(s);
     struct session_wants w;
 
     session_wants(s, &w);
+    *ret_had_out = w.out->len != 0;
     if (w.credit != 0)
         tcp_consumed(conn, w.credit);
-    if (!w.abort && w.out->len != 0 && tcp_send_room(conn) != 0)
+    if (!w.abort && *ret_had_out && tcp_send_room(conn) != 0)
         tcp_write(conn, w.out);
     if (w.abort || (w.close && w.out->len == 0)) {
         tcp_set_user(conn, NULL);
@@ -348,8 +351,9 @@ static void ready_peers(struct core *c, const struct tide_time *t, struct tide_o
 
 /* ---- events --------------------------------------------------------------------------------------------- */
 
-static void on_session_event(struct core *c, const struct tide_time *t, struct session *s, const struct tcp_event *e, struct tide_out *out)
+static void on_session_event(const struct tide_time *t, struct session *s, const struct tcp_event *e, struct tide_out *out)
 {
+    bool had_out;
     if (e->bits & TCP_EVENT_READABLE) {
         struct tide_rope bytes = {0};
         if (tcp_read(e->conn, &bytes) != 0)
@@ -361,10 +365,10 @@ static void on_session_event(struct core *c, const struct tide_time *t, struct s
         session_on_gone(s);
         return;
     }
-    if (!serve_session(c, s))
+    if (!serve_session(s, &had_out))
         return;
     if ((e->bits & TCP_EVENT_WRITABLE) && session_on_sent(s, t, out))
-        (void)serve_session(c, s);
+        (void)serve_session(s, &had_out);
 }
 
 /* A connection's user is a session, a peer stream, or nobody: then we closed, and what still comes is dropped. */
@@ -388,7 +392,7 @@ static void on_event(struct core *c, const struct tide_time *t, const struct tcp
     } else if (user->kind == CONN_PEER) {
         on_peer_event(c, t, (struct peer *)user, e, out);
     } else {
-        on_session_event(c, t, (struct session *)user, e, out);
+        on_session_event(t, (struct session *)user, e, out);
     }
 }
 
@@ -409,12 +413,7 @@ static void ready_sessions(struct core *c, const struct tide_time *t, struct tid
     unsigned n = 0;
     while (n < EVENTS_MAX && (s = broker_next_ready(c->broker)) != NULL) {
         bool had_out;
-        struct session_wants w;
-        session_wants(s, &w);
-        had_out = w.out->len != 0;
-        if (w.credit != 0)
-            tcp_consumed(conn_of(s), w.credit);
-        if (!serve_session(c, s))
+        if (!serve_session(s, &had_out))
             continue;
         if (had_out)
             (void)session_on_sent(s, t, out);
@@ -455,6 +454,8 @@ static void reset_slowest_reader(struct core *c, const struct tide_time *t)
 static void neighbours_out(struct core *c)
 {
     struct net_neighbour learned[NET_LEARNED_MAX];
+    if (c->net.learned_count == 0)
+        return;
     unsigned n = net_take_learned(&c->net, learned, NET_LEARNED_MAX);
     for (unsigned i = 0; i < n; i++)
         broker_tell_neighbour(c->broker, &learned[i].addr, learned[i].mac.addr_bytes, learned[i].source);
