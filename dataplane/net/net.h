@@ -44,7 +44,7 @@ enum net_limit {
     NET_TX_MAX = 1024, /* frames that may wait for the port */
     NET_LEARNED_MAX = 32,
     NET_ICMP_ERRORS_MAX = 16,
-    NET_HEADROOM = 64, /* what net_output asks of a packet; it uses 58 at most */
+    NET_HEADROOM = 64, /* what net_output asks of a packet, and may overwrite; headers take 58 at most */
     NET_MTU_MIN = 576, /* RFC 791: what every host must take */
     NET_ANNOUNCE_COUNT = 2,
     NET_GROUPS_MAX = 3,
