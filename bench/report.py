@@ -120,7 +120,7 @@ def changes_table(by):
         for what in (lambda r, m=measure: results.value(r, 'p50', m), lambda r, m=measure: results.value(r, 'p99', m), results.cpu_per_million):
             ratio = results.beside(rounds, base, what) if change else None
             cells += [number(median(map(what, rounds))), number(ratio)]
-        rows.append([*cells, number(median(r['records_per_s']['achieved'] for r in rounds)), ' '.join(dict.fromkeys(map(state, rounds)))])
+        rows.append([*cells, number(median(r['records_per_s']['achieved'] for r in rounds)), state(rounds[0]) if len(rounds) == 1 else f'{sum(r["valid"] and r["sustained"] for r in rounds)} of {len(rounds)} valid'])
     return table(('', '50 %', 'to the base', '99 %', 'to the base', 'CPU s / million', 'to the base', 'in time', ''), rows)
 
 

@@ -144,6 +144,7 @@ class Reports(unittest.TestCase):
         self.assertLess(text.index('as it is'), text.index('core.idle'))
         self.assertIn('<td>core.idle=spin · tidemark</td>', text)
         self.assertIn('<td>3.50</td>', text)
+        self.assertIn('<td>3 of 3 valid</td>', text)
         self.assertIn('<td>as it is · tidemark</td>', text)
 
     def test_sizes_stand_across(self):
