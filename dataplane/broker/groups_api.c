@@ -153,8 +153,8 @@ static bool put(struct broker *b, struct request *r, const void *bytes, uint32_t
 /* What the cursor has before it. */
 static struct tide_slice ahead(const struct wire_cursor *c)
 {
-    return wire_left(c) == 0 ? (struct tide_slice){0}
-                             : (struct tide_slice){.m = c->m, .off = (uint32_t)(c->p - rte_pktmbuf_mtod(c->m, const uint8_t *)), .len = wire_left(c)};
+    struct wire_cursor copy = *c;
+    return wire_get_slice(&copy, wire_left(c));
 }
 
 /* ---- reading the request ------------------------------------------------------------------------------- */

@@ -334,11 +334,17 @@ void bw_serve(struct bw_client *c)
     }
 }
 
-void bw_send_bytes(struct bw_client *c, const void *bytes, size_t len)
+static void push_pieces(struct tide_rope *r, const uint8_t *bytes, size_t len)
+{
+    for (size_t at = 0; at < len; at += PIECE)
+        tide_rope_push(r, unit_exact_mbuf(bw_client_pool, bytes + at, (uint16_t)TIDE_MIN(len - at, (size_t)PIECE)));
+}
+
+void bw_send_cut(struct bw_client *c, const void *bytes, size_t len, size_t cut)
 {
     struct tide_rope r = {0};
-    for (size_t at = 0; at < len; at += PIECE)
-        tide_rope_push(&r, unit_exact_mbuf(bw_client_pool, (const uint8_t *)bytes + at, (uint16_t)TIDE_MIN(len - at, (size_t)PIECE)));
+    push_pieces(&r, bytes, cut);
+    push_pieces(&r, (const uint8_t *)bytes + cut, len - cut);
     if (c->w->stamp_ns != 0) {
         assert_int_equal(rte_mbuf_dyn_rx_timestamp_register(&tide_arrival_field.offset, &tide_arrival_field.flag), 0);
         r.tail->ol_flags |= tide_arrival_field.flag;
@@ -349,6 +355,8 @@ void bw_send_bytes(struct bw_client *c, const void *bytes, size_t len)
     take_out(&c->w->cores[0]);
     bw_serve(c);
 }
+
+void bw_send_bytes(struct bw_client *c, const void *bytes, size_t len) { bw_send_cut(c, bytes, len, len); }
 
 /* ---- requests --------------------------------------------------------------------------------------------------- */
 

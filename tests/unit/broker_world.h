@@ -89,6 +89,7 @@ uint64_t bw_count(const struct broker_world *, enum tide_counter); /* over all c
 void bw_connect(struct broker_world *, struct bw_client *);
 void bw_disconnect(struct bw_client *);
 void bw_send_bytes(struct bw_client *, const void *bytes, size_t len);
+void bw_send_cut(struct bw_client *, const void *bytes, size_t len, size_t cut); /* a packet ends there */
 /* What the session wants is done, as the core does after each event. */
 void bw_serve(struct bw_client *);
 

@@ -137,6 +137,19 @@ static void test_each_group_has_its_coordinator(void **state)
     assert_int_equal(letters(), 0);
 }
 
+/* Where a packet ends says nothing about the request, at the border of header and body neither. */
+static void test_a_request_in_two_packets(void **state)
+{
+    uint8_t body[64];
+    put_name(body, "now0");
+    for (size_t cut = 1, len = 2; cut < len; cut++) {
+        len = bw_raw(bytes, KAFKA_API_HEARTBEAT, 0, ++correlation, body, 2 + strlen("now0"));
+        bw_send_cut(&c, bytes, len, cut);
+        bw_pump(&w);
+        assert_int_equal(answer(), 0);
+    }
+}
+
 static void test_nobody_coordinates(void **state)
 {
     ask("bad0");
@@ -1065,6 +1078,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         BOTH(test_each_group_has_its_coordinator),
+        CASE(test_a_request_in_two_packets),
         BOTH(test_nobody_coordinates),
         BOTH(test_the_consumer_protocol_has_a_level),
         BOTH(test_order),
