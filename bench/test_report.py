@@ -31,7 +31,7 @@ def result(scenario, broker, us, **more):
     none = hist([])
     return {'tool': 'tidemark-load', 'commit': 'abc', 'label': broker, 'options': {'rate': 1000, 'batch.records': 1, 'acks': 'all', 'seed': 1},
             'valid': True, 'sustained': True, 'reasons': [], 'records_per_s': {'intended': 1000, 'achieved': 990},
-            'counts': {'acked': 2000, 'resent': 0, 'missing': 0, 'duplicates': 0}, 'errors': {}, 'latency': {'produce': h, 'e2e': h, 'queue': none, 'lag': none},
+            'counts': {'due': 2000, 'late': 0, 'acked': 2000, 'resent': 0, 'missing': 0, 'duplicates': 0}, 'errors': {}, 'latency': {'produce': h, 'e2e': h, 'queue': none, 'lag': none},
             'machine': {'cpus': 2, 'cpu': 'X', 'memory_bytes': 1, 'architecture': 'a', 'system': 'Linux', 'kernel': '6', 'clocksource': 'tsc', 'load_before': [1, 1, 1]},
             'interval_s': 1, 'series': [{'due': 1000, 'acked': 1000, 'produce': h, 'e2e': h}] * 2, 'scenario': scenario, 'broker': broker, 'rate': 1000,
             'kind': 'load', 'floor': [], **more}
@@ -56,6 +56,12 @@ class Reports(unittest.TestCase):
     def compare(self, a, b):
         r = subprocess.run([sys.executable, HERE / 'compare', a, b], capture_output=True, text=True, check=False)
         return r.returncode, r.stdout
+
+    def test_how_late_the_machine_is_alone(self):
+        alone = result('floor-write', 'floor', 100, kind='write', valid=False, reasons=['late: 5 of 2000'], counts={'due': 2000, 'late': 5})
+        self.assertIn('0.25 %', report.reasons([alone]))
+        alone['counts']['late'] = 0
+        self.assertNotIn('<p>', report.reasons([alone]))
 
     def test_ratios(self):
         found = results.ratios(results.load(self.put('a', a_run())))
