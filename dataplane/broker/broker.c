@@ -421,8 +421,7 @@ void append_park(struct broker *b, struct tide_mail *m, struct tide_out *out)
     struct slot_waits *s = &b->waits[slot];
     m->next = NULL;
     m->append.parked = true;
-    if (m->append.check == NULL) /* else a helper reads them where they are */
-        keep_densely(b, &m->append);
+    keep_densely(b, &m->append); /* before a helper reads it */
     check_begin(b, m, out);
     if (s->parked_head == NULL) {
         s->parked_head = m;
@@ -473,6 +472,7 @@ void count_append(struct broker *b, uint32_t bytes, const struct partition_appen
     }
 }
 
+/* As partition_append says it; TIDE_FULL, too, while a helper has not seen all of the batch. */
 static enum tide_status append_now(struct broker *b, struct tide_mail *m, struct tide_out *out)
 {
     struct partition_append a = append_of(m);
@@ -485,10 +485,8 @@ static enum tide_status append_now(struct broker *b, struct tide_mail *m, struct
     if (c != NULL)
         a.walked = &c->walked;
     status = partition_append(p, &b->time, &a, out, &ret);
-    if (status == TIDE_AGAIN)
-        check_begin(b, m, out);
     if (status != TIDE_OK)
-        return TIDE_FULL;
+        return status;
     check_give(b, m);
     count_append(b, a.records.len, &ret);
     slot_dirty(b, partition_slot(p));
@@ -522,7 +520,10 @@ static unsigned retry_parked(struct broker *b, struct tide_out *out)
         l = l->next;
         while ((m = s->parked_head) != NULL) {
             struct tide_mail *next = m->next;
-            if (append_now(b, m, out) != TIDE_OK)
+            enum tide_status status = append_now(b, m, out);
+            if (status == TIDE_AGAIN) /* there was no helper before */
+                check_begin(b, m, out);
+            if (status != TIDE_OK)
                 break;
             s->parked_head = next;
             did++;

@@ -254,6 +254,33 @@ static void test_no_zeroed_space(void **state)
     }
 }
 
+/* What helpers look into is not a receive buffer either, and comes in its order. */
+static void test_a_compressed_batch_at_a_helper(void **state)
+{
+    send(1, 1, all, 1);
+    bw_produced(&c, 1, errors, bases, 1);
+    unsigned buffers = rte_mempool_avail_count(bw_client_pool);
+    w.hold_jobs = true;
+    for (int32_t n = 2; n < 5; n++) {
+        size_t len = bw_produce(bytes, n, 1, 1000, all, 1, 500), at = FRAME_SIZE_BYTES;
+        while (load_be32(bytes + at) != len - at - 4)
+            at++;
+        store_be16(bytes + at + 4 + BATCH_ATTRIBUTES, CODEC_LZ4); /* which it is not */
+        bw_send_bytes(&c, bytes, len);
+        bw_pump(&w);
+    }
+    assert_int_equal(bw_count(&w, COUNTER_produce_checks), 3);
+    assert_int_equal(rte_mempool_avail_count(bw_client_pool), buffers);
+    bw_silent(&c);
+    w.hold_jobs = false;
+    bw_pump(&w);
+    for (int32_t n = 2; n < 5; n++) {
+        bw_produced(&c, n, errors, bases, 1);
+        assert_int_equal(errors[0], KAFKA_CORRUPT_MESSAGE);
+    }
+    assert_int_equal(log_end(0), 1);
+}
+
 /* Its time is over while its append waits, and there is no block for the answer: it is answered when the append is back. */
 static void test_timed_out_without_room_for_the_answer(void **state)
 {
@@ -369,6 +396,7 @@ int main(void)
         TEST_TWO(test_two_cores_and_a_client_that_goes),
         TEST(test_no_tail_buffer),
         TEST(test_no_zeroed_space),
+        TEST(test_a_compressed_batch_at_a_helper),
         TEST(test_timed_out_without_room_for_the_answer),
         TEST_TWO(test_no_letters),
         cmocka_unit_test(test_every_pool_take_fails_once),
