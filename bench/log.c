@@ -69,14 +69,14 @@ static double mib_per_s(uint64_t bytes, uint64_t ns)
     return ns == 0 ? 0 : (double)bytes / (double)MIB * 1e9 / (double)ns;
 }
 
-/* For `bytes` of appends in one segment. A log extends its file when half of the newest extent is
- * used: `ahead` means that this does not come. Otherwise the broker's default. */
+/* For `bytes` of appends in one segment: zeroed before if `ahead`, otherwise meanwhile as the broker does. */
 static struct log_end_config config_for(uint64_t bytes, bool ahead)
 {
     log_end_must(2 * bytes <= SEGMENT_MIB * MIB, "one segment does not hold so many rounds");
     return (struct log_end_config){.dir = path_log,
                                    .segment_bytes = SEGMENT_MIB * MIB,
-                                   .preallocate_bytes = ahead ? 2 * bytes : 4 * MIB};
+                                   .preallocate_bytes = 4 * MIB,
+                                   .zeroed_bytes = ahead ? 2 * bytes : 0};
 }
 
 /* ---- samples ---- */

@@ -16,7 +16,7 @@
 #include "disk/disk.h"
 #include "disk/help_pool.h"
 #include "disk/posix_fs.h"
-#include "log/append.h"
+#include "log/ahead.h"
 #include "log/internal.h"
 #include "tidemark/random.h"
 
@@ -193,12 +193,11 @@ void log_end_open(struct log_end *e, const struct log_end_config *config, bool t
     while ((status = log_begin_epoch(e->log, 0, &e->out)) == TIDE_AGAIN)
         log_end_turn(e, TIDE_NS_PER_MS);
     log_end_must(status == TIDE_OK, "the first leader epoch could not be written");
-    /* What is measured begins with the first extent behind it. */
-    while (log_make_room(e->log, &e->time, BATCH_HEADER, -1, &e->out) == TIDE_FULL || log_has_work(e->log) ||
-           e->log->extend_job.out)
-        log_end_turn(e, TIDE_NS_PER_MS);
-    while (e->log->short_by != 0) { /* and with all of it */
-        log_extend_start(e->log, 0, &e->out);
+    /* What is measured begins with zeroes behind the end. */
+    while (e->log->zeroed_end < config->zeroed_bytes || log_make_room(e->log, &e->time, BATCH_HEADER, -1, &e->out) == TIDE_FULL ||
+           log_has_work(e->log) || e->log->extend_job.out) {
+        if (e->log->zeroed_end < config->zeroed_bytes)
+            log_ahead_for(e->log, TIDE_MIN(config->zeroed_bytes, config->segment_bytes), &e->out);
         log_end_turn(e, TIDE_NS_PER_MS);
     }
 }

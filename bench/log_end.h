@@ -65,6 +65,7 @@ struct log_end_config {
     const struct tide_fs *fs; /* what helpers and recovery use; NULL: posix_fs() or memory */
     uint64_t segment_bytes;
     uint64_t preallocate_bytes;
+    uint64_t zeroed_bytes;     /* of the segment before it is open; 0: what the first append brings */
     uint32_t checkpoint_bytes; /* 0: the log's default */
 };
 

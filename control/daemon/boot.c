@@ -71,7 +71,7 @@ enum {
     VIEWS = 65535,
     INDEX_CHUNKS = 4096,
     PRODUCERS_PER_PARTITION = 1024,
-    INTERNAL_EXTENT = 65536, /* first extent of what internal topics write: they have many partitions, of which most stay small */
+    INTERNAL_AHEAD = 65536, /* zeroed ahead in internal topics: they have many partitions, of which most stay small */
     DISK_ENTRIES = 512,
     PORT_TRIES = 15,
     PORT_RETRY_MS = 200,
@@ -101,7 +101,7 @@ static struct partition *data_create(void *self, const struct control_replica *r
                                       .home_core = r->home_core,
                                       .dir = r->dir,
                                       .topic_config = *r->config,
-                                      .preallocate_bytes = internal ? INTERNAL_EXTENT : (uint64_t)w->settings->log_preallocate_bytes,
+                                      .preallocate_bytes = internal ? INTERNAL_AHEAD : (uint64_t)w->settings->log_preallocate_bytes,
                                       .retention_check_ms = w->settings->retention_check_ms,
                                       .clean_check_ms = w->settings->log_cleaner_backoff_ms,
                                       .clean_bytes_per_second = w->settings->log_cleaner_io_max_bytes_per_second,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kafka/batch.h"
+#include "log/ahead.h"
 #include "log/internal.h"
 #include "tidemark/assert.h"
 #include "tidemark/bytes.h"
@@ -87,7 +88,6 @@ static bool roll(struct log *log, struct tide_out *out)
     log->checkpoint_at = 0;
     log->first_timestamp = -1;
     log->zeroed_end = log->prepared_bytes;
-    log->short_by = 0;
     log->prepared = false;
     log->prepared_file = -1;
     log->seal_wanted = true;
@@ -122,7 +122,7 @@ enum tide_status log_make_room(struct log *log, const struct tide_time *t, uint3
     if (roll_is_due(log, bytes, max_timestamp) && !roll(log, out))
         return wait_for_space(log);
     if (log->position + (uint64_t)bytes > log->zeroed_end) {
-        log_extend_start(log, log->position + (uint64_t)bytes, out);
+        log_ahead_for(log, log->position + (uint64_t)bytes, out);
         return wait_for_space(log);
     }
     if (!tail_reserve(log, log->position, bytes)) {
@@ -341,13 +341,6 @@ void log_write_start(struct log *log, struct tide_out *out)
     tide_count_many(log->core->config.counters, COUNTER_disk_write_bytes, w->len);
 }
 
-/* Somebody appends, half of the newest extent is used, and the segment has more to come. */
-static bool extend_is_due(const struct log *log)
-{
-    return log->fed && log->zeroed_end < log->segment_cap && log->position > 0 &&
-           log->zeroed_end - log->position < log->extent / 2;
-}
-
 static bool prepare_is_due(const struct log *log)
 {
     return log->fed && !log->prepared && !log->seal_wanted && log->position > log->config.segment_bytes / 2;
@@ -361,8 +354,8 @@ void log_flush(struct log *log, const struct tide_time *t, struct tide_out *out)
         return;
     log_write_start(log, out);
     log_seal_start(log, out);
-    if (log->state == LOG_RUNNING && extend_is_due(log))
-        log_extend_start(log, 0, out);
+    if (log->state == LOG_RUNNING)
+        log_ahead_start(log, out);
     if (log->state == LOG_RUNNING && prepare_is_due(log))
         log_prepare_start(log, out);
     if (log->roll_wanted && log->state == LOG_RUNNING && log->truncate_wanted < 0 && !log->skip_job.out)
@@ -390,8 +383,7 @@ bool log_has_work(const struct log *log)
         return true;
     if (log->roll_wanted && !log->seal_wanted && (log->prepared || !log->prepare_job.out))
         return true;
-    return (extend_is_due(log) && !log->extend_job.out) ||
-           (prepare_is_due(log) && !log->prepare_job.out);
+    return log_ahead_is_due(log) || (prepare_is_due(log) && !log->prepare_job.out);
 }
 
 struct log_written log_last_written(const struct log *log)

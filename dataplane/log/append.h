@@ -22,9 +22,7 @@ bool log_space_is_missing(const struct log *);
 /* The active segment takes the size that is wanted now, where that is possible. */
 void log_take_segment_size(struct log *);
 
-/* Jobs, each asked for only when it is not out yet and there is room in `out`. With a `need` an append waits for space
- * up to there: it gets a piece of the extent first, and what is left of it when it has to wait again. */
-void log_extend_start(struct log *, uint64_t need, struct tide_out *);
+/* Jobs, each asked for only when it is not out yet and there is room in `out`. */
 void log_prepare_start(struct log *, struct tide_out *);
 bool log_seal_is_due(const struct log *);
 void log_seal_start(struct log *, struct tide_out *);

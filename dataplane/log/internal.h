@@ -42,8 +42,6 @@
 
 enum log_limit {
     LOG_RECENT = 32,             /* batches whose place is remembered exactly */
-    LOG_EXTENT_GROWTH = 16,      /* the largest extent, in first extents */
-    LOG_PIECE_BYTES = 256 << 10, /* of an extent, for who waits; the rest follows */
     LOG_SPACE_RETRY_MS = 1000,   /* between attempts while the disk is full */
     LOG_TRIM_MAX = 64,           /* segments that one job removes */
     LOG_REAP_MAX = 64,
@@ -74,12 +72,12 @@ static inline uint32_t log_end_position(uint64_t word)
     return (uint32_t)word;
 }
 
+/* Zeroes a piece of the active segment's file, or of the prepared one (ahead.h). */
 struct log_extend_job {
     struct tide_job job;
     bool out;
-    bool is_piece; /* of an extent, for an append that waits */
     int file;
-    uint32_t segment;
+    uint32_t segment; /* its number, or the one that the prepared file will have */
     uint64_t from;
     uint64_t to;
 };
@@ -127,8 +125,6 @@ struct log_truncate_job {
     uint32_t number; /* of the segment that holds `to` */
     int64_t base;
     int32_t epoch_before; /* no batch of it has a lower one, -1 */
-    uint64_t extent;
-    uint64_t cap;
     struct log_cleaner cleaner;
     uint32_t size;           /* of its bytes now */
     struct log_index *index; /* for it */
@@ -139,7 +135,6 @@ struct log_truncate_job {
     int64_t ret_end;
     int64_t ret_last; /* behind the last batch that stays */
     int64_t ret_first_timestamp;
-    uint64_t ret_zeroed_end;
     uint8_t ret_last_block[TIDE_BLOCK];
 };
 
@@ -224,9 +219,9 @@ struct log {
     int64_t next_offset;
     int64_t durable_end;
     uint64_t zeroed_end;     /* of the active segment */
-    uint64_t extent;         /* size of the next extent */
-    uint64_t short_by;       /* what the newest one still lacks, since somebody waited for its first piece */
-    bool has_extent;         /* a whole one was made since it was opened */
+    uint64_t ahead_max;      /* how far ahead of the position at most */
+    bool outran;             /* an append came to zeroed_end since the last piece was there */
+    bool has_ahead;          /* a piece was made since it was opened */
     bool fed;                /* somebody wanted to append since it was opened: space is zeroed ahead */
     int64_t first_timestamp; /* of the active segment's first batch, -1 none */
     int64_t first_wall_ms;   /* wall clock at its first append */

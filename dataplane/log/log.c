@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log/ahead.h"
 #include "log/append.h"
 #include "log/internal.h"
 #include "tidemark/assert.h"
@@ -62,7 +63,7 @@ struct log *log_create(const struct log_config *config)
     log->config.preallocate_bytes =
         log_block_ceil(TIDE_MAX(config->preallocate_bytes, (uint64_t)TIDE_BLOCK));
     log->segment_cap = log_block_ceil(log->config.segment_bytes);
-    log->extent = TIDE_MIN(log->config.preallocate_bytes, log->segment_cap);
+    log->ahead_max = log->config.preallocate_bytes;
     if (log->config.checkpoint_bytes == 0)
         log->config.checkpoint_bytes = LOG_CHECKPOINT_BYTES;
     log->prepared_file = log->prepare_job.ret_file = -1;
@@ -334,35 +335,6 @@ void log_job_start(struct log *log, struct tide_job *job, uint32_t kind, struct 
     tide_out_job(out, job);
 }
 
-static void extend_run(struct tide_job *job, const struct tide_fs *fs)
-{
-    struct log_extend_job *j = (struct log_extend_job *)job;
-    job->result = segment_zero(fs, j->file, j->from, j->to);
-}
-
-void log_extend_start(struct log *log, uint64_t need, struct tide_out *out)
-{
-    struct log_extend_job *j = &log->extend_job;
-    if (j->out || log_space_is_missing(log) || !tide_out_has_job_room(out))
-        return;
-    uint64_t bytes = log->short_by != 0 ? log->short_by : log->extent;
-    bool piece = need != 0 && log->short_by == 0; /* who waits again waits for all of it: else a log under load never came to it */
-    if (piece)
-        bytes = TIDE_MIN(bytes, (uint64_t)LOG_PIECE_BYTES);
-    uint64_t to = TIDE_MAX(log->zeroed_end + bytes, log_block_ceil(need));
-    to = TIDE_MIN(to, log->segment_cap);
-    if (to <= log->zeroed_end)
-        return;
-    j->job.run = extend_run;
-    j->file = log_segment_at(log, log->active)->file;
-    j->segment = log->active;
-    j->from = log->zeroed_end;
-    j->to = to;
-    j->is_piece = piece;
-    j->out = true;
-    log_job_start(log, &j->job, JOB_LOG_EXTEND, out);
-}
-
 struct log_segment *segment_alloc(void)
 {
     static _Atomic uint64_t ids;
@@ -405,7 +377,7 @@ void log_prepare_start(struct log *log, struct tide_out *out)
         return;
     j->job.run = prepare_run;
     j->dir = log->dir;
-    j->bytes = log->fed ? TIDE_MIN(log->extent, log->segment_cap) : 0; /* else it rolls by age */
+    j->bytes = log->fed ? TIDE_MIN(log_ahead_piece(log), log->segment_cap) : 0; /* else it rolls by age */
     j->wants_chunk = log->spare_chunk == NULL &&
                      tide_pub64_own(&log->chunks[next / LOG_SEGMENTS_PER_CHUNK %
                                                   LOG_SEGMENT_CHUNKS]) == 0;
@@ -426,7 +398,7 @@ bool log_seal_is_due(const struct log *log)
 {
     return log->seal_wanted && !log->seal_job.out && log->written_segment == log->active &&
            !(log->state == LOG_RUNNING && log_space_is_missing(log)) &&
-           !(log->extend_job.out && log->extend_job.segment != log->active);
+           !(log->extend_job.out && log->extend_job.segment < log->active);
 }
 
 void log_seal_start(struct log *log, struct tide_out *out)
@@ -717,21 +689,6 @@ bool log_upkeep_is_due(const struct log *log)
 
 /* ---- jobs that came back ---- */
 
-static void on_extended(struct log *log)
-{
-    const struct log_extend_job *j = &log->extend_job;
-    if (j->segment != log->active)
-        return; /* rolled in between; sealing cuts the old file to its size */
-    uint64_t made = j->to - j->from;
-    log->zeroed_end = j->to;
-    log->short_by = j->is_piece && made < log->extent ? log->extent - made : 0;
-    if (log->short_by != 0)
-        return;
-    if (log->has_extent) /* the first one does not count: a small topic stays small */
-        log->extent = TIDE_MIN(2 * log->extent, LOG_EXTENT_GROWTH * log->config.preallocate_bytes);
-    log->has_extent = true;
-}
-
 /* Asked for only when there was none. */
 static void take_spares(struct log *log)
 {
@@ -773,7 +730,7 @@ void log_on_job(struct log *log, struct tide_job *job)
     if (job == &log->extend_job.job) {
         log->extend_job.out = false;
         if (ok)
-            on_extended(log);
+            log_ahead_made(log);
     } else if (job == &log->prepare_job.job) {
         log->prepare_job.out = false;
         take_spares(log);

@@ -69,7 +69,7 @@ struct log_config {
     uint64_t segment_bytes;
     int64_t segment_ms;
     uint32_t index_interval_bytes;
-    uint64_t preallocate_bytes; /* first extent of who is appended to; doubles to 16 times that */
+    uint64_t preallocate_bytes; /* so far ahead of its end a log is zeroed; ahead.h */
     bool durable;               /* RWF_DSYNC writes */
     /* Below it everything is known to have been committed and to have been here; 0: nothing is known. With durable writes
      * a batch that is not whole there is no torn tail but rot (recovery.h). */

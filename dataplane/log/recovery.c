@@ -729,10 +729,7 @@ static int cut_behind(struct recovery *r, const struct found_segment *f)
             return 0; /* extended before the crash, and not used: behind a sync of the cut */
     }
     log->zeroed_end = from;
-    int e = r->fs->truncate(r->fs->self, f->s.file, f->s.size);
-    if (e == 0 && from != f->s.size)
-        e = r->fs->truncate(r->fs->self, f->s.file, from);
-    return e != 0 ? e : r->fs->sync(r->fs->self, f->s.file);
+    return segment_cut(r->fs, f->s.file, f->s.size);
 }
 
 static int settle_active(struct recovery *r)

@@ -148,6 +148,15 @@ int segment_zero(const struct tide_fs *fs, int file, uint64_t from, uint64_t to)
     return fs->sync(fs->self, file);
 }
 
+int segment_cut(const struct tide_fs *fs, int file, uint64_t size)
+{
+    uint64_t blocks = (size + TIDE_BLOCK - 1) & ~(uint64_t)(TIDE_BLOCK - 1);
+    int e = fs->truncate(fs->self, file, size);
+    if (e == 0 && blocks != size)
+        e = fs->truncate(fs->self, file, blocks);
+    return e != 0 ? e : fs->sync(fs->self, file);
+}
+
 int segment_create(const struct tide_fs *fs, const char *dir, const char *path, uint64_t bytes)
 {
     int e = fs->unlink(fs->self, path);

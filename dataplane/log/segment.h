@@ -115,6 +115,8 @@ int log_file_replace(const struct tide_fs *, const char *dir, const char *name, 
 
 /* Extends the file to `to` and writes zeroes from `from` (both multiples of TIDE_BLOCK), synced. */
 int segment_zero(const struct tide_fs *, int file, uint64_t from, uint64_t to);
+/* Cuts the file to `size` and fills its last block with zeroes, synced: whole blocks are written to it, and none makes it longer. */
+int segment_cut(const struct tide_fs *, int file, uint64_t size);
 /* A new file of `bytes` zeroes under `path`, durable with its directory entry. A file of that name
  * is replaced. The handle, or -errno. */
 int segment_create(const struct tide_fs *, const char *dir, const char *path, uint64_t bytes);

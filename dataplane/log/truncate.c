@@ -9,7 +9,7 @@
  *   T2  segments behind the one that holds the new end go, newest first, each durably: no hole
  *   T3  that segment's index files go: it is the active one from now on
  *   T4  it is walked up to the new end, its index is made again
- *   T5  it is cut there, and zeroes are written behind the end, synced (design 7: nothing of the old
+ *   T5  it is cut there, its last block filled with zeroes, synced (design 7: nothing of the old
  *       bytes may stand behind what is appended next)
  *   T6  cleaner-offset-checkpoint says what is clean, and where the log ends if that is a gap;
  *       log-start-offset-checkpoint falls with the end if it was inside of the batch that went, and
@@ -105,26 +105,6 @@ static int find_end(struct log_truncate_job *j, const struct tide_fs *fs)
     return e;
 }
 
-/* T5 */
-static int cut(struct log_truncate_job *j, const struct tide_fs *fs)
-{
-    int file = j->ret_segment->file;
-    uint64_t from = log_block_ceil(j->ret_position);
-    uint64_t cap = TIDE_MAX(j->cap, from);
-    int e = fs->truncate(fs->self, file, j->ret_position);
-    if (e == 0)
-        e = fs->sync(fs->self, file);
-    if (e != 0)
-        return e;
-    j->ret_zeroed_end = TIDE_MIN(from + j->extent, cap);
-    e = segment_zero(fs, file, from, j->ret_zeroed_end);
-    if (e == -ENOSPC || e == -EDQUOT) {
-        j->ret_zeroed_end = from; /* appends wait for space */
-        e = 0;
-    }
-    return e;
-}
-
 /* T6 */
 static int settle_cleaner(struct log_truncate_job *j, const struct tide_fs *fs)
 {
@@ -166,7 +146,7 @@ static void truncate_run(struct tide_job *job, const struct tide_fs *fs)
     if (e == 0)
         e = find_end(j, fs);
     if (e == 0)
-        e = cut(j, fs);
+        e = segment_cut(fs, j->ret_segment->file, j->ret_position); /* T5 */
     if (e == 0)
         e = settle_cleaner(j, fs);
     if (e == 0 && j->ret_end < j->start) /* inside the batch that went */
@@ -217,8 +197,6 @@ void log_truncate_start(struct log *log, struct tide_out *out)
     j->base = s->base_offset;
     j->start = log_start_offset(log);
     j->epoch_before = -1;
-    j->extent = log->extent;
-    j->cap = log->segment_cap;
     j->cleaner = log->cleaner;
     j->size = n == log->active ? log->position : s->size;
     j->index = &log->index[n % 2];
@@ -282,8 +260,7 @@ void log_truncated(struct log *log)
     log->active = log->written_segment = j->number;
     log->position = log->written = j->ret_position;
     log->next_offset = log->durable_end = j->ret_end;
-    log->zeroed_end = j->ret_zeroed_end;
-    log->short_by = 0;
+    log->zeroed_end = log_block_ceil(log->position); /* the next append asks for more */
     log->first_timestamp = j->ret_first_timestamp;
     log->first_wall_ms = log->wall_ms;
     log->checkpoint_at = 0;

@@ -100,8 +100,7 @@ class Broker:
         values = {'node.id': self.number, 'log.dirs': self.data, 'listeners': f'PLAINTEXT://{self.boot}',
                   'data.address': f'{self.address}/24', 'data.ports': self.port(), 'core.idle': 'wait',
                   'control.address': f'{self.management}:{METRICS}', 'dpdk.hugepages': 'off', 'dpdk.memory.mb': 512,
-                  'core.request.memory.bytes': 16 << 20, 'log.tail.buffers': 96, 'log.read.buffers': 16,
-                  'log.preallocate.bytes': 256 << 10}  # so much is zeroed behind every log that is written to
+                  'core.request.memory.bytes': 16 << 20, 'log.tail.buffers': 96, 'log.read.buffers': 16}
         if len(c.brokers) > 1:
             values['cluster.id'] = c.id
             values['quorum.voters'] = ','.join(f'{b.number}@{b.management}:{QUORUM}' for b in c.brokers[:c.voters])

@@ -23,7 +23,6 @@ CLIENT6 = 'fd78::100'
 BOOT6 = f'[{BROKER6}]:{PORT}'
 BOOT = f'{BROKER}:{PORT}'
 START_S = 180  # for a start or a stop on a machine that has other things to do
-EXTENT = 256 << 10  # one is zeroed behind every log that is written to
 FULL = os.environ.get('TIDE_FULL') == '1'
 
 
@@ -239,7 +238,7 @@ class World:
     def config(self, **settings):
         values = {'node.id': 1, 'log.dirs': self.data, 'listeners': f'PLAINTEXT://{BOOT}', 'data.address': f'{BROKER}/24',
                   'data.ports': self.port(), 'core.idle': 'wait', 'control.address': '127.0.0.1:9644',
-                  'dpdk.hugepages': 'off', 'group.initial.rebalance.delay.ms': 0, 'log.preallocate.bytes': EXTENT}
+                  'dpdk.hugepages': 'off', 'group.initial.rebalance.delay.ms': 0}
         values.update({k.replace('_', '.'): v for k, v in settings.items()})
         path = self.dir / 'broker.conf'
         path.write_text(''.join(f'{k}={v}\n' for k, v in values.items()))

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "log/ahead.h"
 #include "log/recovery.h"
 #include "tidemark/bytes.h"
 
@@ -130,7 +131,15 @@ static void open_with_large_extents(struct world *w)
     assert_int_equal(world_open(w), 0);
 }
 
-/* The first append asks at once, and waits for a piece; the rest of the extent comes while it goes on. */
+static void run_job(struct world *w)
+{
+    assert_int_equal(w->job_count, 1);
+    w->jobs[0]->run(w->jobs[0], &w->disk->fs);
+    log_on_job(w->log, w->jobs[0]);
+    w->job_count = 0;
+}
+
+/* The first append asks at once, and waits for a piece. */
 static void test_the_first_append_waits_for_a_piece(void **state)
 {
     struct world *w = *state;
@@ -140,55 +149,123 @@ static void test_the_first_append_waits_for_a_piece(void **state)
     w->hold_jobs = true;
     assert_int_equal(world_append_once(w, 1, 1000, 0), TIDE_FULL);
     world_pump(w);
-    assert_int_equal(w->job_count, 1);
     assert_ptr_equal(w->jobs[0], &w->log->extend_job.job);
-    assert_int_equal(w->log->extend_job.to - w->log->extend_job.from, LOG_PIECE_BYTES);
     unsigned long before = w->disk->bytes_written;
-    w->jobs[0]->run(w->jobs[0], &w->disk->fs);
-    log_on_job(w->log, w->jobs[0]);
-    w->job_count = 0;
-    assert_int_equal(w->disk->bytes_written - before, LOG_PIECE_BYTES);
+    run_job(w);
+    assert_int_equal(w->disk->bytes_written - before, LOG_AHEAD_FIRST / 4);
     assert_true(log_wants_retry(w->log));
     assert_int_equal(world_append_once(w, 1, 1000, 0), TIDE_OK);
     w->hold_jobs = false;
     assert_true(log_has_work(w->log));
     world_pump(w);
-    assert_int_equal(w->log->zeroed_end, EXTENT); /* and not more: a small topic stays small */
-    assert_int_equal(w->log->extent, EXTENT);
+    assert_int_equal(w->log->zeroed_end, LOG_AHEAD_FIRST); /* and not more: a small topic stays small */
     assert_int_equal(w->counters.values[COUNTER_log_zero_waits], 1);
-    while (w->log->position <= EXTENT / 2) {
-        assert_int_equal(w->log->zeroed_end, EXTENT);
-        assert_int_equal(world_append_once(w, 1, 8000, 0), TIDE_OK);
-        world_pump(w);
-    }
-    assert_int_equal(w->log->zeroed_end, 2 * EXTENT);
-    assert_int_equal(w->log->extent, 2 * EXTENT);
     world_check_all(w, 0, world_model_end(w));
 }
 
-/* Under load nobody asks for the rest but those who wait: they get all of it. */
-static void test_who_waits_again_gets_the_rest(void **state)
+/* A piece at a time, none before the last one was used, as much as the log holds and not more than the setting. */
+static void test_zeroes_are_paced_by_the_log(void **state)
+{
+    struct world *w = *state;
+    uint64_t zeroed, most = 0;
+    open_with_large_extents(w);
+    world_begin_epoch(w, 1);
+    assert_int_equal(world_append(w, 1, 1000, 0), TIDE_OK);
+    while (w->log->position < 3 * EXTENT) {
+        zeroed = w->log->zeroed_end;
+        assert_int_equal(world_append_once(w, 1, 8000, 0), TIDE_OK);
+        world_pump(w);
+        assert_in_range(w->log->zeroed_end - zeroed, 0, LOG_PIECE_BYTES);
+        assert_in_range(w->log->zeroed_end, w->log->position, w->log->position + TIDE_MAX(w->log->position, LOG_AHEAD_FIRST));
+        assert_in_range(w->log->zeroed_end, w->log->position, w->log->position + EXTENT);
+        most = TIDE_MAX(most, w->log->zeroed_end - w->log->position);
+    }
+    assert_true(most > EXTENT - LOG_PIECE_BYTES);
+    assert_int_equal(w->counters.values[COUNTER_log_zero_waits], 1);
+    assert_int_equal(w->log->ahead_max, EXTENT);
+}
+
+/* Helpers that are slower than the log: it gets pieces, and more is zeroed ahead of it from then on, up to a limit. */
+static void test_who_outruns_the_zeroes_gets_more_ahead(void **state)
+{
+    struct world *w = *state;
+    uint64_t before;
+    w->config.segment_bytes = 1 << 20;
+    assert_int_equal(world_open(w), 0);
+    world_begin_epoch(w, 1);
+    w->hold_jobs = true;
+    assert_int_equal(world_append_once(w, 1, 1000, 0), TIDE_FULL);
+    world_pump(w);
+    run_job(w);
+    assert_int_equal(w->log->ahead_max, w->config.preallocate_bytes); /* who waits for the first has not outrun any */
+    for (unsigned i = 0; i < 8; i++) {
+        before = w->log->ahead_max;
+        while (world_append_once(w, 1, 3000, 0) == TIDE_OK)
+            world_pump(w);
+        world_pump(w);
+        assert_ptr_equal(w->jobs[0], &w->log->extend_job.job);
+        run_job(w);
+        assert_int_equal(w->log->ahead_max, (uint64_t)w->log->position < before ? before
+                                            : TIDE_MIN(2 * before, LOG_AHEAD_GROWTH * w->config.preallocate_bytes));
+    }
+    assert_true(w->log->ahead_max > w->config.preallocate_bytes);
+    w->hold_jobs = false;
+    assert_int_equal(world_append(w, 1, 8000, 0), TIDE_OK);
+    world_flush(w);
+    world_check_all(w, 0, world_model_end(w));
+    assert_int_equal(world_close(w), 0);
+    assert_int_equal(world_open(w), 0);
+    assert_int_equal(world_append_once(w, 1, 8000, 0), TIDE_FULL);
+    world_pump(w);
+    assert_int_equal(world_append_once(w, 1, 8000, 0), TIDE_OK);
+    assert_int_equal(w->log->ahead_max, w->config.preallocate_bytes);
+}
+
+/* A cut gives the segment another file, which is filled again: no zeroes that were asked for before may come into it. */
+static void test_nothing_is_zeroed_during_a_cut(void **state)
 {
     struct world *w = *state;
     open_with_large_extents(w);
     world_begin_epoch(w, 1);
+    assert_int_equal(world_append(w, 1, 1000, 0), TIDE_OK);
+    world_flush(w);
     w->hold_jobs = true;
-    for (unsigned i = 0; i < 2; i++) {
-        uint64_t from = w->log->zeroed_end;
-        while (world_append_once(w, 1, 8000, 0) == TIDE_OK)
-            ;
-        world_pump(w);
-        assert_int_equal(w->job_count, 1);
-        assert_ptr_equal(w->jobs[0], &w->log->extend_job.job);
-        assert_int_equal(w->log->extend_job.from, from);
-        assert_int_equal(w->log->extend_job.to, i == 0 ? from + LOG_PIECE_BYTES : EXTENT);
-        w->jobs[0]->run(w->jobs[0], &w->disk->fs);
-        log_on_job(w->log, w->jobs[0]);
-        w->job_count = 0;
-    }
-    assert_int_equal(w->log->extent, EXTENT);
+    while (!log_ahead_is_due(w->log))
+        assert_int_equal(world_append_once(w, 1, 8000, 0), TIDE_OK);
+    assert_int_equal(log_truncate(w->log, 1, &w->out), TIDE_AGAIN);
+    assert_false(log_ahead_is_due(w->log));
+    world_pump(w);
+    assert_int_equal(w->job_count, 1);
+    assert_ptr_equal(w->jobs[0], &w->log->truncate_job.job);
+    world_pump(w);
+    run_job(w);
+    assert_int_equal(w->log->zeroed_end, TIDE_BLOCK);
+    world_forget(w, 1);
     w->hold_jobs = false;
     assert_int_equal(world_append(w, 1, 8000, 0), TIDE_OK);
+    world_flush(w);
+    world_check_all(w, 0, world_model_end(w));
+}
+
+/* The prepared segment is zeroed as the active one is filled, so that a log that rolls does not wait. */
+static void test_the_prepared_segment_is_zeroed_while_the_active_one_fills(void **state)
+{
+    struct world *w = *state;
+    uint64_t zeroed = 0;
+    w->config.segment_bytes = 8 << 20;
+    w->config.preallocate_bytes = 2 << 20;
+    assert_int_equal(world_open(w), 0);
+    world_begin_epoch(w, 1);
+    assert_int_equal(world_append(w, 1, 1000, 0), TIDE_OK);
+    while (w->log->active == 0) {
+        zeroed = w->log->prepared ? w->log->prepared_bytes : 0;
+        assert_in_range(zeroed, 0, TIDE_MAX((uint64_t)LOG_PIECE_BYTES, (uint64_t)w->log->position - (4 << 20)));
+        assert_int_equal(world_append_once(w, 1, 8000, 0), TIDE_OK);
+        world_pump(w);
+    }
+    assert_int_equal(zeroed, 2 << 20);
+    assert_true(w->log->zeroed_end >= zeroed);
+    assert_int_equal(w->counters.values[COUNTER_log_zero_waits], 1);
     world_flush(w);
     world_check_all(w, 0, world_model_end(w));
 }
@@ -205,7 +282,7 @@ static void test_space_after_a_start(void **state)
     unsigned long before = w->disk->bytes_written;
     open_with_large_extents(w);
     assert_int_equal(w->disk->bytes_written, before);
-    assert_int_equal(w->log->zeroed_end, EXTENT);
+    assert_int_equal(w->log->zeroed_end, LOG_AHEAD_FIRST);
     assert_int_equal(world_append_once(w, 1, 1000, 0), TIDE_OK);
     world_flush(w);
     assert_int_equal(world_close(w), 0);
@@ -270,7 +347,7 @@ static void test_an_idle_log_that_rolls_by_age(void **state)
     assert_in_range(w->disk->bytes_written - before, 0, 1000);
     assert_int_equal(world_append(w, 1, 1000, 1000000), TIDE_OK);
     world_flush(w);
-    assert_int_equal(w->log->zeroed_end, EXTENT);
+    assert_int_equal(w->log->zeroed_end, LOG_AHEAD_FIRST);
     world_check_all(w, 0, 2);
 }
 
@@ -1018,7 +1095,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_torn_tail_at_every_sector, start, stop),
         cmocka_unit_test_setup_teardown(test_a_start_zeroes_nothing, start, stop),
         cmocka_unit_test_setup_teardown(test_the_first_append_waits_for_a_piece, start, stop),
-        cmocka_unit_test_setup_teardown(test_who_waits_again_gets_the_rest, start, stop),
+        cmocka_unit_test_setup_teardown(test_zeroes_are_paced_by_the_log, start, stop),
+        cmocka_unit_test_setup_teardown(test_who_outruns_the_zeroes_gets_more_ahead, start, stop),
+        cmocka_unit_test_setup_teardown(test_nothing_is_zeroed_during_a_cut, start, stop),
+        cmocka_unit_test_setup_teardown(test_the_prepared_segment_is_zeroed_while_the_active_one_fills, start, stop),
         cmocka_unit_test_setup_teardown(test_space_after_a_start, start, stop),
         cmocka_unit_test_setup_teardown(test_the_next_segment_waits_for_an_append, start, stop),
         cmocka_unit_test_setup_teardown(test_an_idle_log_that_rolls_by_age, start, stop),
