@@ -336,6 +336,44 @@ static struct rte_mempool *dense_pool(const char *name, uint32_t core, unsigned 
     return rte_pktmbuf_pool_create(full, count, 0, 0, (uint16_t)(room + RTE_PKTMBUF_HEADROOM), SOCKET_ID_ANY);
 }
 
+static const char *metadata_dir(const struct tide_settings *s)
+{
+    return s->log_dir[s->metadata_log_dir_index];
+}
+
+static uint32_t connections_per_core(const struct world *w)
+{
+    return (uint32_t)w->settings->tcp_connections_max / w->core_count + 64;
+}
+
+static uint32_t roster_blocks_of(const struct world *w, uint32_t core)
+{
+    return roster_blocks(core_roster_slots(connections_per_core(w), core == 0 ? w->orphan_count : 0));
+}
+
+/* Without it the broker runs as well, and who waits when it is killed waits longer. */
+static void open_conns_file(struct world *w)
+{
+    const char *dir = metadata_dir(w->settings);
+    uint32_t blocks = 0;
+    w->orphans = conns_file_load(dir, (uint32_t)w->settings->tcp_connections_max, &w->orphan_count);
+    for (uint32_t i = 0; i < w->core_count; i++)
+        blocks += roster_blocks_of(w, i);
+    w->conns_file = conns_file_make(dir, blocks, w->orphans, w->orphan_count, connections_per_core(w));
+    if (w->conns_file < 0)
+        control_log("warning: %s/connections cannot be written: %s", dir, strerror(errno));
+}
+
+static struct roster_place roster_of(const struct world *w, uint32_t core)
+{
+    struct roster_place p = {.file = w->conns_file, .position = TIDE_BLOCK};
+    if (w->conns_file < 0)
+        return (struct roster_place){0};
+    for (uint32_t i = 0; i < core; i++)
+        p.position += (uint64_t)roster_blocks_of(w, i) * TIDE_BLOCK;
+    return p;
+}
+
 static bool make_core(struct world *w, uint32_t i, const struct core_listener *listeners, unsigned listener_count, char *error, size_t size)
 {
     const struct tide_settings *s = w->settings;
@@ -360,6 +398,7 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
                             .listener_count = listener_count,
                             .replication_port = (uint16_t)s->replication_port,
                             .steer = w->steer,
+                            .roster = roster_of(w, i),
                             .source_ports = {(uint16_t)s->data_source_port_first, (uint16_t)s->data_source_port_last}};
     struct nic_port_info port;
     uint64_t seeds[2];
@@ -394,7 +433,7 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
         for (unsigned p = 0; p < nic_port_count(w->nic); p++)
             nic_hear_groups(w->nic, p, groups, net_groups(&c.net, groups));
     }
-    c.tcp = (struct tcp_config){.connections_max = (uint32_t)s->tcp_connections_max / w->core_count + 64,
+    c.tcp = (struct tcp_config){.connections_max = connections_per_core(w),
                                 .syn_backlog = 1024,
                                 .receive_window_bytes = (uint32_t)s->tcp_receive_window_bytes,
                                 .send_buffer_bytes = (uint32_t)s->tcp_send_buffer_bytes,
@@ -524,11 +563,6 @@ static void stop_cores(struct world *w)
 
 /* ---- the data plane as a whole ---------------------------------------------------------------------------- */
 
-static const char *metadata_dir(const struct tide_settings *s)
-{
-    return s->log_dir[s->metadata_log_dir_index];
-}
-
 static void warn(void *arg, const char *warning)
 {
     (void)arg;
@@ -549,7 +583,7 @@ static bool make_data_plane(struct world *w, char *error, size_t size)
     unsigned listener_count = 0;
 
     w->core_count = (uint32_t)s->data_core_count;
-    w->orphans = conns_file_load(metadata_dir(s), (uint32_t)s->tcp_connections_max, &w->orphan_count);
+    open_conns_file(w);
     w->nic_counters = calloc(w->core_count, sizeof(*w->nic_counters));
     if (w->nic_counters == NULL || !open_ports(w, error, size))
         return false;
@@ -622,6 +656,8 @@ static void destroy_data_plane(struct world *w)
     post_office_destroy(w->office);
     rte_free(w->publication.qsbr);
     free(w->nic_counters);
+    if (w->conns_file >= 0)
+        close(w->conns_file);
     free(w->orphans);
     free(w->stage_metrics);
 }
@@ -703,7 +739,7 @@ static void watch_signals(struct world *w)
     uv_signal_start(&w->sigint, on_signal, SIGINT);
 }
 
-void world_ask_for_conns(void *arg)
+static void ask_for_conns(void *arg)
 {
     struct world *w = arg;
     for (uint32_t i = 0; i < w->core_count; i++)
@@ -711,7 +747,7 @@ void world_ask_for_conns(void *arg)
     wake_cores(w);
 }
 
-bool world_conns_are_ready(void *arg)
+static bool conns_are_ready(void *arg)
 {
     const struct world *w = arg;
     bool ready = true;
@@ -731,7 +767,7 @@ static bool start_control(struct world *w, char *error, size_t size)
         {.path = "/cluster/drain", .act = drain_act},
         {.path = "/capture", .take = capture_take},
         {.path = "/trace", .take = trace_take_page},
-        {.path = "/conns", .ask = world_ask_for_conns, .is_ready = world_conns_are_ready, .render = conns_render},
+        {.path = "/conns", .ask = ask_for_conns, .is_ready = conns_are_ready, .render = conns_render},
     };
     struct http_pages http = {.pages = pages, .count = TIDE_ARRAY_LEN(pages), .arg = w};
     struct control_config config = {.settings = w->settings,
@@ -906,9 +942,7 @@ static int run(struct world *w)
     }
     (void)notify_send("STATUS=opening logs and joining the cluster");
     watch_cores(w);
-    w->conns_file = conns_file_start(w, metadata_dir(w->settings));
     uv_run(&w->loop, UV_RUN_DEFAULT);
-    conns_file_stop(w->conns_file);
     if (w->stopped && error[0] == 0)
         status = w->clean && dirs_mark_clean(w->dirs, node_member(w->node)->epoch) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     control_log("stopped%s", status == EXIT_SUCCESS ? "" : ", not cleanly");
@@ -936,6 +970,7 @@ int boot_run(const struct tide_settings *settings)
         return refuse("no memory");
     w->settings = settings;
     w->start_ns = mgmt_now_ns();
+    w->conns_file = -1;
     for (unsigned p = 0; p < TIDE_PORTS_MAX; p++)
         w->ptp[p].fd = -1;
     uv_loop_init(&w->loop);

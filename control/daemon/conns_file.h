@@ -1,26 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The connections of the data ports as a file beside the metadata, for the next process (core/orphans.h): however this one
- * ends, its connections can be reset then. Written when connections have come since the last look, a quarter of a second apart;
- * what has gone may stay in it: to rouse what is no more does nothing. A file that is missing, damaged, or of another form
- * is an empty list.
+ * The file `connections` beside the metadata: at the start it is read, for what the last process left behind, and made anew
+ * for the cores, which keep it from then on (core/roster.h has its form). One that is missing, damaged, or of another form is an
+ * empty list.
  *
- * File `connections`: a header of 16 bytes (magic, format number, count of rows, zero), then rows of 40 bytes (address of ours,
- * address of the peer, port of ours, port of the peer, zero). Little-endian.
- *
- * Owner: the control thread; the write itself runs on libuv's pool, one at a time.
+ * Owner: the control thread, before the cores start.
  */
 #ifndef TIDEMARK_CONTROL_DAEMON_CONNS_FILE_H
 #define TIDEMARK_CONTROL_DAEMON_CONNS_FILE_H
 
 #include "core/orphans.h"
-#include "daemon/world.h"
+#include "core/roster.h"
 
 /* What the last process left behind, at most `max`; to be freed. NULL: nothing. [start] */
 struct orphan *conns_file_load(const char *dir, uint32_t max, uint32_t *ret_count);
 
-/* Keeps the file from now on. NULL without memory, or when it cannot be opened: the broker does without. */
-struct conns_file *conns_file_start(struct world *, const char *dir);
-void conns_file_stop(struct conns_file *);
+/* A file of the header and `blocks` more, with these orphans in the slots from `first` on of the first core: should this process
+ * end before it has roused them, the next one finds them. The old one is in its place until then. Returns its descriptor;
+ * -1, and errno, when it cannot be made: the broker does without. [start] */
+int conns_file_make(const char *dir, uint32_t blocks, const struct orphan *list, uint32_t count, uint32_t first);
 
 #endif

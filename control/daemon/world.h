@@ -68,16 +68,12 @@ struct world {
     struct dirs *dirs;
     uint32_t orphan_count; /* connections that the last process left behind */
     struct orphan *orphans;
-    struct conns_file *conns_file; /* for the next one */
+    int conns_file; /* for the next one; -1: none is kept */
     struct watchdog watchdog;
     struct stage_metrics *stage_metrics; /* of metrics.c; NULL: nobody has looked */
     bool ready;
     bool stopped;
     bool clean;
 };
-
-/* The cores are to list their connections (core_conns); have all of them? `arg` is the struct world. [control] */
-void world_ask_for_conns(void *arg);
-bool world_conns_are_ready(void *arg);
 
 #endif

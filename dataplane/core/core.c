@@ -37,6 +37,7 @@ struct core {
     struct tcp_stack *tcp;
     struct broker *broker;
     struct orphans orphans;
+    struct roster roster;
     struct core_gauges gauges;
     bool receive_low;
     bool listens; /* to clients */
@@ -57,6 +58,17 @@ struct core {
 static struct tcp_conn *conn_of(struct session *s)
 {
     return session_transport(s);
+}
+
+static bool begin_roster(struct core *c)
+{
+    const struct core_config *config = &c->config;
+    uint32_t first = config->tcp.connections_max;
+    if (roster_init(&c->roster, &config->roster, core_roster_slots(first, config->orphan_count)) != TIDE_OK)
+        return false;
+    for (uint32_t i = 0; roster_is_kept(&c->roster) && i < config->orphan_count; i++)
+        roster_set(&c->roster, first + i, &config->orphans[i].local, &config->orphans[i].remote);
+    return true;
 }
 
 struct core *core_create(const struct core_config *config)
@@ -85,6 +97,10 @@ struct core *core_create(const struct core_config *config)
         return NULL;
     }
     orphans_init(&c->orphans, config->start_ns, config->orphans, config->orphan_count);
+    if (!begin_roster(c)) {
+        core_destroy(c);
+        return NULL;
+    }
     c->tcp = tcp_stack_create(&c->config.tcp);
     c->broker = broker_create(&c->config.broker);
     c->conns = rte_zmalloc("core", c->config.tcp.connections_max * sizeof(*c->conns), TIDE_CACHE_LINE);
@@ -112,6 +128,7 @@ void core_destroy(struct core *c)
         tcp_stack_destroy(c->tcp);
     broker_destroy(c->broker);
     net_deinit(&c->net);
+    roster_deinit(&c->roster);
     rte_free(c->conns);
     rte_free(c);
 }
@@ -514,8 +531,12 @@ static void mail(struct core *c, const struct tide_time *t, struct tide_out *out
 
 static void completions(struct core *c, const struct tide_time *t, struct core_io *io)
 {
-    for (unsigned i = 0; i < io->done_count; i++)
-        broker_on_disk(c->broker, t, &io->done[i], &io->out);
+    for (unsigned i = 0; i < io->done_count; i++) {
+        if (DISK_ID_OWNER(io->done[i].id) != DISK_OWNER_ROSTER)
+            broker_on_disk(c->broker, t, &io->done[i], &io->out);
+        else if (!roster_on_disk(&c->roster, &io->done[i]))
+            tide_count(&c->counters, COUNTER_roster_write_errors);
+    }
     for (unsigned i = 0; i < io->jobs_done_count; i++)
         broker_on_job(c->broker, t, io->jobs_done[i], &io->out);
     c->did += io->done_count + io->jobs_done_count;
@@ -643,6 +664,33 @@ static void list_conns(struct core *c, const struct tide_time *t)
     atomic_store_explicit(&c->conns_answered, asked, memory_order_release);
 }
 
+/* ---- the list for the next process ------------------------------------------------------------------------- */
+
+/* As many as the turn's work made come and go. */
+static void keep_roster(struct core *c, struct tide_out *out)
+{
+    struct tcp_change change;
+    while (tcp_next_change(c->tcp, &change)) {
+        if (change.is_here)
+            roster_set(&c->roster, change.number, &change.local, &change.remote);
+        else
+            roster_clear(&c->roster, change.number);
+    }
+    roster_on_turn(&c->roster, out);
+}
+
+/* Once the orphans are all roused nobody needs to know of them; until then the next process does, should this one end. */
+static void rouse_orphans(struct core *c, const struct tide_time *t)
+{
+    if (t->now_ns < orphans_deadline_ns(&c->orphans))
+        return;
+    orphans_on_time(&c->orphans, t->now_ns, c->tcp);
+    if (!roster_is_kept(&c->roster) || orphans_deadline_ns(&c->orphans) != TIDE_NEVER)
+        return;
+    for (uint32_t i = 0; i < c->config.orphan_count; i++)
+        roster_clear(&c->roster, c->config.tcp.connections_max + i);
+}
+
 /* Before, a client is refused, as by a broker that is not there, and goes to another one. */
 static void listen_to_clients(struct core *c)
 {
@@ -689,7 +737,7 @@ unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io
         tcp_on_time(c->tcp, t->now_ns);
     if (net_deadline_ns(&c->net) <= t->now_ns)
         net_on_time(&c->net, t->now_ns);
-    orphans_on_time(&c->orphans, t->now_ns, c->tcp);
+    rouse_orphans(c, t);
     connections(c, t, &io->out);
     c->did += broker_turn(c->broker, t, &io->out);
     dial(c, t);
@@ -700,6 +748,8 @@ unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io
     ask_kernel(c);
     transmit(c, t, io);
     transmitted(c, t);
+    if (roster_is_kept(&c->roster))
+        keep_roster(c, &io->out);
     c->turn.work[TURN_WORK_begun] = io->out.op_count + io->out.job_count;
     if (c->did != 0)
         publish_gauges(c);
@@ -738,6 +788,7 @@ bool core_has_mail(const struct core *c)
 struct tide_counters *core_counters(struct core *c) { return &c->counters; }
 struct broker *core_broker(struct core *c) { return c->broker; }
 struct tcp_stack *core_tcp(struct core *c) { return c->tcp; }
+const struct roster *core_roster(const struct core *c) { return &c->roster; }
 struct post_office *core_office(struct core *c) { return c->config.office; }
 uint32_t core_number(const struct core *c) { return c->config.number; }
 const struct core_gauges *core_gauges(const struct core *c) { return &c->gauges; }
@@ -746,6 +797,7 @@ void core_check(const struct core *c)
 {
     net_check(&c->net);
     tcp_check(c->tcp);
+    roster_check(&c->roster);
     broker_check(c->broker);
     turns_check(&c->turns);
 }

@@ -17,6 +17,7 @@
 
 #include "broker/broker.h"
 #include "core/orphans.h"
+#include "core/roster.h"
 #include "core/steer.h"
 #include "core/turns.h"
 #include "net/net.h"
@@ -87,7 +88,11 @@ struct core_config {
     struct steer_ports source_ports; /* of connections that we open; 0: the limits above */
     const struct orphan *orphans;    /* those this core is to rouse; constant as long as it lives */
     uint32_t orphan_count;
+    struct roster_place roster;      /* the list of its connections for the next process (core_roster_slots) */
 };
+
+/* Slots of a core's list: one of each connection, and behind them the orphans for as long as it has not roused them. */
+static inline uint32_t core_roster_slots(uint32_t connections_max, uint32_t orphan_count) { return connections_max + orphan_count; }
 
 struct core *core_create(const struct core_config *); /* [start]; NULL without memory */
 /* Every core, before the first is destroyed: what waits at one may be a letter of another. */
@@ -109,6 +114,7 @@ bool core_has_mail(const struct core *);
 struct tide_counters *core_counters(struct core *);       /* [any] to read */
 struct broker *core_broker(struct core *);
 struct tcp_stack *core_tcp(struct core *);
+const struct roster *core_roster(const struct core *);
 struct post_office *core_office(struct core *);
 uint32_t core_number(const struct core *);
 /* Gauges copied out by the core each turn that something changed; readers may see old ones. */

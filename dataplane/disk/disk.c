@@ -28,7 +28,7 @@ struct disk {
     bool flagged;    /* ... and the ring tells when there are any */
     bool registered;
     bool polled;
-    struct io_uring poll_ring; /* reads and writes go there when `polled` */
+    struct io_uring poll_ring; /* when `polled`, reads and writes go there that are not `cached` */
     unsigned entries;
     unsigned in_flight;
     struct disk_counts counts;
@@ -155,9 +155,9 @@ void disk_destroy(struct disk *d)
     free(d);
 }
 
-static struct io_uring *ring_of_operations(struct disk *d)
+static struct io_uring *ring_of(struct disk *d, const struct disk_op *op)
 {
-    return d->polled ? &d->poll_ring : &d->ring;
+    return d->polled && !op->cached ? &d->poll_ring : &d->ring;
 }
 
 static int region_of(const struct disk *d, const struct disk_op *op)
@@ -173,9 +173,9 @@ static int region_of(const struct disk *d, const struct disk_op *op)
 
 static void prepare(struct disk *d, const struct disk_op *op)
 {
-    struct io_uring_sqe *e = io_uring_get_sqe(ring_of_operations(d));
+    struct io_uring_sqe *e = io_uring_get_sqe(ring_of(d, op));
     uint32_t slot = d->free_slots[--d->free_count];
-    int region = region_of(d, op);
+    int region = op->cached ? -1 : region_of(d, op); /* of a polled ring they are registered there */
 
     if (op->kind == DISK_WRITE && region >= 0)
         io_uring_prep_write_fixed(e, op->file, op->buf, op->len, op->position, region);
@@ -194,7 +194,7 @@ static void prepare(struct disk *d, const struct disk_op *op)
 
 enum tide_status disk_queue(struct disk *d, const struct disk_op *ops, unsigned count)
 {
-    if (count > d->free_count || count > io_uring_sq_space_left(ring_of_operations(d)))
+    if (count > d->free_count || count > io_uring_sq_space_left(&d->ring) || (d->polled && count > io_uring_sq_space_left(&d->poll_ring)))
         return TIDE_FULL;
     for (unsigned i = 0; i < count; i++)
         prepare(d, &ops[i]);

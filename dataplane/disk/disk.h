@@ -10,8 +10,8 @@
  *
  * What the ring is made of is chosen at the start from what the kernel takes, the best first, and can
  * be held down by settings to measure what each choice is worth. Polled completions want a second
- * ring, since nothing else may be waited for on a polled one; while operations are in flight on it
- * disk_wait does not block.
+ * ring, since nothing else may be waited for on a polled one, nor a file be written through the page cache; while operations
+ * are in flight disk_wait does not block then.
  *
  * Files are not registered. Helpers open and close them, and a number that was closed may come back
  * for another file while the ring's table still leads to the old one: a write into the wrong segment

@@ -193,6 +193,15 @@ struct tcp_conn_info {
 /* Number `i` of config.connections_max; false when it is not in use. [core] */
 bool tcp_info_at(const struct tcp_stack *, uint64_t now_ns, uint32_t i, struct tcp_conn_info *ret);
 
+/* What came or went since the last call, by numbers as above: each once, as it is now. What nobody asks for is one entry per number. */
+struct tcp_change {
+    uint32_t number;
+    bool is_here;
+    struct tcp_endpoint local, remote; /* when it is */
+};
+/* False: nothing is left. [core] */
+bool tcp_next_change(struct tcp_stack *, struct tcp_change *ret);
+
 void *tcp_user(const struct tcp_conn *);
 void tcp_set_user(struct tcp_conn *, void *);
 struct tcp_endpoint tcp_local(const struct tcp_conn *);

@@ -18,6 +18,7 @@
  *   T5  every connection in use is found by its addresses, and only it.
  *   T6  what is remembered of flows is in use, and at its place.
  *   T7  of a wheel the words with a bit are known.
+ *   T8  `changes` has each connection that is marked so, once.
  */
 #ifndef TIDEMARK_TCP_TCP_CONN_H
 #define TIDEMARK_TCP_TCP_CONN_H
@@ -194,6 +195,7 @@ struct tcp_conn {
     uint32_t events;
     uint32_t hash_next; /* connection number + 1 */
     uint32_t number;
+    bool changed; /* it is in the stack's list, through all of its lives */
     uint16_t local_port, remote_port;
     struct tide_addr local, remote;
     uint32_t iss, irs;
@@ -263,6 +265,8 @@ struct tcp_stack {
     struct tcp_conn *conns;
     uint32_t *free_conns;
     uint32_t free_count;
+    uint32_t *changes; /* connections that came or went, each once, until somebody asks */
+    uint32_t change_count;
     uint32_t *buckets; /* connection number + 1 */
     uint32_t *recent;  /* the same, by addresses without a key: who was found there last. Who fills it with his own loses no more than the saving */
     uint32_t bucket_mask;

@@ -70,11 +70,13 @@ static bool make_tables(struct tcp_stack *s)
     s->bucket_mask = buckets - 1;
     s->conns = rte_zmalloc("tcp", s->config.connections_max * sizeof(*s->conns), TIDE_CACHE_LINE);
     s->free_conns = rte_zmalloc("tcp", s->config.connections_max * sizeof(*s->free_conns), TIDE_CACHE_LINE);
+    s->changes = rte_zmalloc("tcp", s->config.connections_max * sizeof(*s->changes), TIDE_CACHE_LINE);
     s->buckets = rte_zmalloc("tcp", buckets * sizeof(*s->buckets), TIDE_CACHE_LINE);
     s->recent = rte_zmalloc("tcp", buckets * sizeof(*s->recent), TIDE_CACHE_LINE);
     s->records = rte_zmalloc("tcp", (s->config.connections_max + s->config.records) * sizeof(*s->records), TIDE_CACHE_LINE);
     s->syns = rte_zmalloc("tcp", (s->config.syn_backlog + 1) * sizeof(*s->syns), TIDE_CACHE_LINE);
-    return s->conns != NULL && s->free_conns != NULL && s->buckets != NULL && s->recent != NULL && s->syns != NULL && s->records != NULL;
+    return s->conns != NULL && s->free_conns != NULL && s->changes != NULL && s->buckets != NULL && s->recent != NULL && s->syns != NULL &&
+           s->records != NULL;
 }
 
 struct tcp_stack *tcp_stack_create(const struct tcp_config *config)
@@ -131,6 +133,7 @@ void tcp_stack_destroy(struct tcp_stack *s)
                 drop_all(&s->conns[i]);
     rte_free(s->conns);
     rte_free(s->free_conns);
+    rte_free(s->changes);
     rte_free(s->buckets);
     rte_free(s->recent);
     rte_free(s->syns);
@@ -213,12 +216,21 @@ static void unlink_conn(struct tcp_conn *c)
     *at = c->hash_next;
 }
 
+static void note_change(struct tcp_stack *s, struct tcp_conn *c)
+{
+    if (c->changed)
+        return;
+    c->changed = true;
+    s->changes[s->change_count++] = c->number;
+}
+
 struct tcp_conn *tcp_take(struct tcp_stack *s, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote,
                           uint16_t remote_port)
 {
     struct tcp_conn *c;
     uint32_t *bucket;
     uint32_t number;
+    bool changed;
     if (s->free_count == 0 && !tcp_list_empty(&s->time_wait)) { /* the oldest that only waits */
         struct tcp_conn *old = (struct tcp_conn *)((char *)s->time_wait.next - offsetof(struct tcp_conn, in_time_wait));
         s->stats.time_wait_reused++;
@@ -228,9 +240,12 @@ struct tcp_conn *tcp_take(struct tcp_stack *s, const struct tide_addr *local, ui
         return NULL;
     number = s->free_conns[--s->free_count];
     c = &s->conns[number];
+    changed = c->changed;
     memset(c, 0, sizeof(*c));
     c->stack = s;
     c->number = number;
+    c->changed = changed;
+    note_change(s, c);
     c->local = *local;
     c->remote = *remote;
     c->local_port = local_port;
@@ -261,6 +276,7 @@ void tcp_give(struct tcp_conn *c)
     tcp_list_remove(&c->in_time_wait);
     c->stack = NULL;
     c->state = TCP_CLOSED;
+    note_change(s, c);
     s->free_conns[s->free_count++] = c->number;
 }
 
@@ -550,6 +566,21 @@ bool tcp_info_at(const struct tcp_stack *s, uint64_t now_ns, uint32_t i, struct 
     return true;
 }
 
+bool tcp_next_change(struct tcp_stack *s, struct tcp_change *ret)
+{
+    struct tcp_conn *c;
+    if (s->change_count == 0)
+        return false;
+    c = &s->conns[s->changes[--s->change_count]];
+    c->changed = false;
+    *ret = (struct tcp_change){.number = c->number, .is_here = c->stack != NULL};
+    if (ret->is_here) {
+        ret->local = tcp_local(c);
+        ret->remote = tcp_peer(c);
+    }
+    return true;
+}
+
 /* ---- invariants ------------------------------------------------------------------------------------------------- */
 
 static void check_conn(const struct tcp_conn *c)
@@ -581,9 +612,10 @@ static void check_conn(const struct tcp_conn *c)
 
 void tcp_check(const struct tcp_stack *s)
 {
-    uint32_t used = 0;
+    uint32_t used = 0, changed = 0;
     for (uint32_t i = 0; i < s->config.connections_max; i++) {
         const struct tcp_conn *c = &s->conns[i];
+        changed += c->changed;
         if (c->stack == NULL)
             continue;
         used++;
@@ -591,6 +623,9 @@ void tcp_check(const struct tcp_stack *s)
         TIDE_ASSERT(look_up((struct tcp_stack *)(uintptr_t)s, &c->local, c->local_port, &c->remote, c->remote_port) == i + 1); /* T5 */
     }
     TIDE_ASSERT(used + s->free_count == s->config.connections_max);
+    TIDE_ASSERT(changed == s->change_count); /* T8 */
+    for (uint32_t i = 0; i < s->change_count; i++)
+        TIDE_ASSERT(s->conns[s->changes[i]].changed); /* T8 */
     for (uint32_t i = 0; i <= s->bucket_mask; i++) {
         const struct tcp_conn *c = s->recent[i] != 0 ? &s->conns[s->recent[i] - 1] : NULL;
         TIDE_ASSERT(c == NULL || (c->stack == s && recent_of((struct tcp_stack *)(uintptr_t)s, c->local_port, &c->remote, c->remote_port) == &s->recent[i])); /* T6 */

@@ -21,7 +21,7 @@ enum disk_op_kind {
 
 /* Who gets a completion: the top byte of its id. The rest is the owner's: a slot (24 bits) and a
  * generation (32 bits), so that a late completion never reaches a newer user of the slot. */
-enum disk_owner { DISK_OWNER_LOG = 1, DISK_OWNER_READ = 2, DISK_OWNER_AHEAD = 3 };
+enum disk_owner { DISK_OWNER_LOG = 1, DISK_OWNER_READ = 2, DISK_OWNER_AHEAD = 3, DISK_OWNER_ROSTER = 4 };
 
 #define DISK_ID(owner, slot, generation)                                                           \
     ((uint64_t)(owner) << 56 | (uint64_t)((slot) & 0xffffffu) << 32 | (uint32_t)(generation))
@@ -32,11 +32,12 @@ enum disk_owner { DISK_OWNER_LOG = 1, DISK_OWNER_READ = 2, DISK_OWNER_AHEAD = 3 
 struct disk_op {
     enum disk_op_kind kind;
     bool durable;      /* RWF_DSYNC */
+    bool cached;       /* the file is not open for O_DIRECT: its completions cannot be polled */
     int file;          /* handle from tide_fs.open */
     uint32_t len;      /* multiple of TIDE_BLOCK */
     uint64_t position; /* multiple of TIDE_BLOCK */
-    void *buf;         /* TIDE_BLOCK aligned, inside the memory registered at start; stays until
-                        * the completion */
+    void *buf;         /* TIDE_BLOCK aligned, inside the memory registered at start unless `cached`;
+                        * stays until the completion */
     uint64_t id;
 };
 

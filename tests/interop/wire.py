@@ -61,6 +61,11 @@ def produce(topic, data, partition=0, acks=-1, timeout=10000, version=7):
     return frame(0, version, body)
 
 
+def fetch(topic, offset, partition=0, wait=500, at_least=1, most=1 << 20):
+    body = struct.pack('>iiiib', -1, wait, at_least, most, 0) + struct.pack('>i', 1) + text(topic)
+    return frame(1, 4, body + struct.pack('>iiqi', 1, partition, offset, most))
+
+
 def delete_records(topic, offset, partition=0, timeout=10000):
     body = struct.pack('>i', 1) + text(topic) + struct.pack('>iiqi', 1, partition, offset, timeout)
     return frame(21, 1, body)

@@ -51,11 +51,11 @@ def expect(holds, text):
         raise Failure(text)
 
 
-def wait_until(seconds, holds, text):
+def wait_until(seconds, holds, text, every=0.1):
     end = time.monotonic() + seconds
     while not holds():
         expect(time.monotonic() < end, text)
-        time.sleep(0.1)
+        time.sleep(every)
 
 
 def lines(n, word='line'):
