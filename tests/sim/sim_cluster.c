@@ -257,6 +257,7 @@ static void boot(struct machine *m)
 {
     struct sim *s = m->sim;
     sim_machine_boot(&m->data, &(struct sim_machine_config){.node = m->id, .core_count = s->core_count, .settings = &s->settings, .pools = s->pools,
+                                                            .keeps_connections = true,
                                                             .grace = {.self = m, .begin = grace_begin, .passed = grace_passed}}, &s->random, s->now_ns);
     m->starts++;
     for (unsigned i = 0; i < sizeof(m->incarnation.bytes); i++)

@@ -11,7 +11,7 @@
 #include "sim_wire.h"
 #include "tidemark/bytes.h"
 
-enum { TAKEN = 16, BATCH_ROOM = 1 << 16, TAIL_BUFFER = 16384 };
+enum { TAKEN = 16, BATCH_ROOM = 1 << 16, TAIL_BUFFER = 16384, CONNECTIONS = 64 };
 
 /* ---- pools ------------------------------------------------------------------------------------------------- */
 
@@ -75,7 +75,7 @@ static void boot_core(struct sim_machine *m, uint32_t i, struct tide_random *ran
     c.log_core = k->log_core;
     c.net = (struct net_config){.mac = sim_mac(config->node), .addr = sim_addr(config->node), .prefix_len = 24, .mtu = 1500, .announce = i == 0,
                                 .tx_pool = pools->tx};
-    c.tcp = (struct tcp_config){.connections_max = 64, .syn_backlog = 16, .receive_window_bytes = 65536, .send_buffer_bytes = 262144, .mss = 1460,
+    c.tcp = (struct tcp_config){.connections_max = CONNECTIONS, .syn_backlog = 16, .receive_window_bytes = 65536, .send_buffer_bytes = 262144, .mss = 1460,
                                 .rto_min_us = 5000, .time_wait_ms = 100, .tx_pool = pools->tx};
     for (unsigned b = 0; b < sizeof(c.tcp.secret); b++)
         c.tcp.secret[b] = (uint8_t)tide_random_u64(random);
@@ -83,9 +83,20 @@ static void boot_core(struct sim_machine *m, uint32_t i, struct tide_random *ran
                                       .requests_max = 128, .sessions_max = 32, .mails_max = 127, .grace = config->grace,
                                       .trace = config->trace};
     memcpy(&c.broker.random, c.tcp.secret, sizeof(c.broker.random));
+    if (m->conns_file >= 0)
+        c.roster = (struct roster_place){m->conns_file, TIDE_BLOCK * (1 + (uint64_t)i * roster_blocks(CONNECTIONS))};
     k->core = core_create(&c);
     TIDE_ASSERT(k->log_core != NULL);
     TIDE_ASSERT(k->core != NULL);
+}
+
+/* A sick disk may not give it: then they are not kept. */
+static int make_conns_file(struct sim_machine *m)
+{
+    const struct tide_fs *fs = sim_fs_verbs(m->fs);
+    int file = m->config.keeps_connections ? fs->open(fs->self, "/connections", TIDE_FS_CREATE | TIDE_FS_READ | TIDE_FS_WRITE) : -1;
+    uint64_t len = TIDE_BLOCK * (1 + (uint64_t)m->config.core_count * roster_blocks(CONNECTIONS));
+    return file >= 0 && fs->truncate(fs->self, file, 0) == 0 && fs->truncate(fs->self, file, len) == 0 ? file : -1;
 }
 
 void sim_machine_boot(struct sim_machine *m, const struct sim_machine_config *config, struct tide_random *random, uint64_t now_ns)
@@ -98,6 +109,7 @@ void sim_machine_boot(struct sim_machine *m, const struct sim_machine_config *co
     m->office = post_office_create(config->core_count);
     m->steer = config->core_count > 1 ? steer_create(config->core_count) : NULL;
     TIDE_ASSERT(m->office != NULL);
+    m->conns_file = make_conns_file(m);
     atomic_store(&m->publication.now, NULL);
     atomic_store(&m->publication.lease_until_ns, 0);
     for (uint32_t i = 0; i < config->core_count; i++)
@@ -192,6 +204,36 @@ static void run_jobs(struct sim_machine *m, struct sim_core *k, uint64_t now_ns)
     k->job_count = kept;
 }
 
+static void check_row(const struct sim_machine *m, const struct sim_core *k, uint32_t slot, const struct tcp_conn_info *info)
+{
+    const struct roster *r = core_roster(k->core);
+    const struct tide_fs *fs = sim_fs_verbs(m->fs);
+    struct roster_row want = {info->local.addr, info->remote.addr, info->local.port, info->remote.port, 0}, row;
+    uint32_t block = slot / ROSTER_ROWS;
+    TIDE_ASSERT(memcmp(r->image + roster_row_at(slot), &want, sizeof(want)) == 0);
+    if (r->dirty[block] || r->writing == block || core_counters(k->core)->values[COUNTER_roster_write_errors] != 0)
+        return;
+    if (fs->pread(fs->self, r->place.file, &row, sizeof(row), r->place.position + roster_row_at(slot)) == sizeof(row))
+        TIDE_ASSERT(memcmp(&row, &want, sizeof(want)) == 0);
+}
+
+/* Whoever came in this turn is written down, or that is under way. */
+static void check_list(const struct sim_machine *m, struct sim_core *k, uint64_t now_ns)
+{
+    const struct tcp_stats *stats = tcp_stats(core_tcp(k->core));
+    const struct roster *r = core_roster(k->core);
+    struct tcp_conn_info info;
+    if (!roster_is_kept(r))
+        return;
+    TIDE_ASSERT(r->queue_count == 0 || r->writing != ROSTER_NONE);
+    if (stats->accepted + stats->connected == k->conns_seen && r->writing == ROSTER_NONE)
+        return;
+    k->conns_seen = stats->accepted + stats->connected;
+    for (uint32_t i = 0; i < CONNECTIONS; i++)
+        if (tcp_info_at(core_tcp(k->core), now_ns, i, &info))
+            check_row(m, k, i, &info);
+}
+
 void sim_core_turn(struct sim_machine *m, uint32_t core, struct tide_random *random, const struct tide_time *time)
 {
     struct sim_core *k = &m->cores[core];
@@ -205,6 +247,7 @@ void sim_core_turn(struct sim_machine *m, uint32_t core, struct tide_random *ran
         k->jobs[k->job_count++] = (struct sim_job){time->now_ns + tide_random_below(random, m->job_ms * TIDE_NS_PER_MS), k->io.out.jobs[i]};
     }
     k->io.out.job_count = 0;
+    check_list(m, k, time->now_ns);
 }
 
 void sim_core_receive(struct sim_core *k, struct rte_mbuf *frame)

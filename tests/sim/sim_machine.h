@@ -40,6 +40,7 @@ struct sim_core {
     struct sim_job jobs[SIM_JOBS_MAX];
     unsigned job_count;
     struct tide_counters counters;
+    uint64_t conns_seen; /* connections that had come when the list was looked at last */
 };
 
 struct sim_machine_config {
@@ -51,6 +52,7 @@ struct sim_machine_config {
     uint32_t tail_buffer_bytes; /* 0: 16 KiB */
     unsigned (*turn)(struct core *, const struct tide_time *, struct core_io *); /* NULL: core_turn */
     struct trace *trace; /* NULL: requests are not traced */
+    bool keeps_connections; /* in a file, and after each turn it is looked whether they are in it, or on their way there */
 };
 
 struct sim_machine {
@@ -60,6 +62,7 @@ struct sim_machine {
     struct sim_machine_config config;
     struct post_office *office;
     struct steer *steer;
+    int conns_file;
     struct sim_core cores[SIM_CORES_MAX];
 };
 

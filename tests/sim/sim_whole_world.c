@@ -282,6 +282,7 @@ void machine_boot(struct machine *m)
     TIDE_ASSERT(rte_rcu_qsbr_init(m->qsbr, SIM_CORES_MAX) == 0);
     m->data.publication.qsbr = m->qsbr;
     sim_machine_boot(&m->data, &(struct sim_machine_config){.node = m->id, .core_count = s->core_count, .settings = &m->settings, .pools = s->pools,
+                                                            .keeps_connections = true,
                                                             .grace = tide_grace_over(m->qsbr)}, &s->w.random, local);
     for (uint32_t i = 0; i < s->core_count; i++) {
         TIDE_ASSERT(rte_rcu_qsbr_thread_register(m->qsbr, i) == 0);
