@@ -665,8 +665,8 @@ static struct rte_mempool *pool(const char *name, unsigned count, unsigned cache
 static void make_pools(struct world *w)
 {
     unit_eal();
-    w->pools = (struct sim_pools){.tx = pool("tx", 1023, CACHE, 1800), .request = pool("request", 127, 0, 16384), .response = pool("response", 255, 0, 8192),
-                                  .client = pool("client", 1023, 0, 2048), .peer = pool("peer", 1023, 0, 256)};
+    w->pools = (struct sim_pools){.tx = pool("tx", 1023, CACHE, 1800), .request = pool("request", 127, 0, 16384), .response = pool("response", 255, CACHE, 8192),
+                                  .client = pool("client", 1023, 0, 2048), .peer = pool("peer", 1023, CACHE, 256)};
     w->received = pool("received", 1023, CACHE, 2048);
 }
 

@@ -68,6 +68,7 @@ enum {
     ORDERS = 8192, /* letters of control to the cores: two per replica at most */
     PEER_BLOCK = 256,
     PEER_BLOCKS = 16383,
+    BLOCK_CACHE = 32,
     VIEWS = 65535,
     INDEX_CHUNKS = 4096,
     PRODUCERS_PER_PARTITION = 1024,
@@ -329,11 +330,12 @@ static bool open_ports(struct world *w, char *error, size_t size)
 
 /* ---- cores ----------------------------------------------------------------------------------------- */
 
-static struct rte_mempool *dense_pool(const char *name, uint32_t core, unsigned count, uint16_t room)
+/* `cache`: of each thread that is a core; what lies there is nobody else's. */
+static struct rte_mempool *dense_pool(const char *name, uint32_t core, unsigned count, unsigned cache, uint16_t room)
 {
     char full[RTE_MEMPOOL_NAMESIZE];
     snprintf(full, sizeof(full), "%s%u", name, core);
-    return rte_pktmbuf_pool_create(full, count, 0, 0, (uint16_t)(room + RTE_PKTMBUF_HEADROOM), SOCKET_ID_ANY);
+    return rte_pktmbuf_pool_create(full, count, cache, 0, (uint16_t)(room + RTE_PKTMBUF_HEADROOM), SOCKET_ID_ANY);
 }
 
 static const char *metadata_dir(const struct tide_settings *s)
@@ -405,9 +407,9 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
     unsigned requests = (unsigned)(s->core_request_memory_bytes / REQUEST_BLOCK);
 
     nic_port_info(w->nic, 0, &port);
-    w->request_pools[i] = dense_pool("request", i, requests, REQUEST_BLOCK);
-    w->response_pools[i] = dense_pool("response", i, RESPONSE_BLOCKS, RESPONSE_BLOCK);
-    w->peer_pools[i] = dense_pool("peer", i, PEER_BLOCKS, PEER_BLOCK);
+    w->request_pools[i] = dense_pool("request", i, requests, 0, REQUEST_BLOCK);
+    w->response_pools[i] = dense_pool("response", i, RESPONSE_BLOCKS, BLOCK_CACHE, RESPONSE_BLOCK);
+    w->peer_pools[i] = dense_pool("peer", i, PEER_BLOCKS, BLOCK_CACHE, PEER_BLOCK);
     log.counters = &w->nic_counters[i];
     w->log_cores[i] = log_core_create(&log);
     if (w->request_pools[i] == NULL || w->response_pools[i] == NULL || w->peer_pools[i] == NULL || w->log_cores[i] == NULL)
@@ -612,7 +614,7 @@ static bool make_data_plane(struct world *w, char *error, size_t size)
     help_pool_set_doorbell(w->helpers, TIDE_JOB_CONTROL, w->office->parties[w->core_count].wake_fd);
     if (w->core_count > 1)
         w->steer = steer_create(w->core_count);
-    w->response_pools[w->core_count] = dense_pool("answers", w->core_count, 1023, RESPONSE_BLOCK);
+    w->response_pools[w->core_count] = dense_pool("answers", w->core_count, 1023, 0, RESPONSE_BLOCK);
     w->order_pool = rte_mempool_create("orders", ORDERS - 1, sizeof(struct tide_mail), 0, 0, NULL, NULL, NULL, NULL, SOCKET_ID_ANY, 0);
     if (w->response_pools[w->core_count] == NULL || w->order_pool == NULL || (w->core_count > 1 && w->steer == NULL))
         return false;

@@ -94,7 +94,7 @@ void session_on_end(struct session *, const struct tide_time *);
 /* The transport is gone: forget everything. The session is invalid afterwards. */
 void session_on_gone(struct session *);
 
-/* What the transport should do now. The core asks after every call that may have touched it. */
+/* What the transport should do now. The core asks after every call that may have touched it; after that the session is not ready any more. */
 struct session_wants {
     struct tide_rope *out;   /* response bytes to send, in order; the core takes what it can */
     uint32_t credit;         /* received bytes whose window may reopen; taken by the call */

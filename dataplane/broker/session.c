@@ -402,6 +402,7 @@ void session_on_gone(struct session *s)
 void session_wants(struct session *s, struct session_wants *ret)
 {
     bool finished = s->closing && link_is_empty(&s->requests);
+    link_remove(&s->in_ready);
     *ret = (struct session_wants){
         .out = &s->out, .credit = s->credit, .close = finished, .abort = s->aborted};
     s->credit = 0;
