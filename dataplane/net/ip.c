@@ -6,31 +6,9 @@
 #include "tidemark/bytes.h"
 
 enum {
-    IP_VERSION_4 = 4,
     IP_FLAG_DONT_FRAGMENT = 0x4000,
-    IP_FRAGMENT_BITS = 0x3fff, /* more-fragments and the offset */
-    IP_ECN_MASK = 3,
     TCP_PORTS_AND_SEQUENCE = 8, /* what an ICMP error quotes of TCP at least */
 };
-
-enum tide_status eth_parse(const uint8_t *bytes, uint32_t len, struct eth_view *ret)
-{
-    struct eth_view v = {.header_len = ETH_HEADER};
-    if (len < ETH_HEADER)
-        return TIDE_BAD;
-    memcpy(&v.destination, bytes, RTE_ETHER_ADDR_LEN);
-    memcpy(&v.source, bytes + 6, RTE_ETHER_ADDR_LEN);
-    v.type = load_be16(bytes + 12);
-    if (v.type == ETH_TYPE_VLAN) {
-        if (len < ETH_HEADER + ETH_VLAN_TAG)
-            return TIDE_BAD;
-        v.vlan = load_be16(bytes + 14) & ETH_VLAN_ID_MASK;
-        v.type = load_be16(bytes + 16);
-        v.header_len += ETH_VLAN_TAG;
-    }
-    *ret = v;
-    return TIDE_OK;
-}
 
 uint16_t eth_write(uint8_t *at, const struct eth_view *h)
 {
@@ -44,30 +22,6 @@ uint16_t eth_write(uint8_t *at, const struct eth_view *h)
     }
     store_be16(at + n, h->type);
     return (uint16_t)(n + 2);
-}
-
-enum tide_status ip_parse(const uint8_t *bytes, uint32_t len, uint32_t packet_len,
-                          struct ip_view *ret)
-{
-    if (len < IP_HEADER || bytes[0] >> 4 != IP_VERSION_4)
-        return TIDE_BAD;
-    uint16_t header_len = (uint16_t)((bytes[0] & 15) * 4);
-    uint16_t total_len = load_be16(bytes + 2);
-    if (header_len < IP_HEADER || header_len > len)
-        return TIDE_BAD;
-    if (total_len < header_len || total_len > packet_len)
-        return TIDE_BAD;
-    *ret = (struct ip_view){
-        .source = load_be32(bytes + 12),
-        .destination = load_be32(bytes + 16),
-        .header_len = header_len,
-        .payload_len = (uint16_t)(total_len - header_len),
-        .protocol = bytes[9],
-        .ttl = bytes[8],
-        .ecn = bytes[1] & IP_ECN_MASK,
-        .is_fragment = (load_be16(bytes + 6) & IP_FRAGMENT_BITS) != 0,
-    };
-    return TIDE_OK;
 }
 
 void ip_write(uint8_t *at, const struct ip_fields *h)

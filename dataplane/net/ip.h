@@ -11,15 +11,20 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <rte_ether.h>
 
+#include "tidemark/bytes.h"
 #include "tidemark/status.h"
 
 enum ip_limit {
     ETH_HEADER = 14,
     ETH_VLAN_TAG = 4,
     ETH_VLAN_ID_MASK = 0xfff,
+    IP_VERSION_4 = 4,
+    IP_ECN_MASK = 3,
+    IP_FRAGMENT_BITS = 0x3fff, /* more-fragments and the offset */
     IP_HEADER = 20,     /* without options: the only form we send */
     IP_HEADER_MAX = 60, /* RFC 791 3.1: IHL has four bits */
     IP_TTL = 64,        /* RFC 1700, RFC 9293 3.9.2 (MUST-49 lets it be configurable) */
@@ -49,7 +54,24 @@ struct eth_view {
 
 /* TIDE_BAD when the bytes end inside the header. One tag at most is taken off: a second one is
  * left as `type`, which is a type that nobody here knows. */
-TIDE_MUST_USE enum tide_status eth_parse(const uint8_t *bytes, uint32_t len, struct eth_view *ret);
+TIDE_MUST_USE static inline enum tide_status eth_parse(const uint8_t *bytes, uint32_t len, struct eth_view *ret)
+{
+    struct eth_view v = {.header_len = ETH_HEADER};
+    if (len < ETH_HEADER)
+        return TIDE_BAD;
+    memcpy(&v.destination, bytes, RTE_ETHER_ADDR_LEN);
+    memcpy(&v.source, bytes + 6, RTE_ETHER_ADDR_LEN);
+    v.type = load_be16(bytes + 12);
+    if (v.type == ETH_TYPE_VLAN) {
+        if (len < ETH_HEADER + ETH_VLAN_TAG)
+            return TIDE_BAD;
+        v.vlan = load_be16(bytes + 14) & ETH_VLAN_ID_MASK;
+        v.type = load_be16(bytes + 16);
+        v.header_len += ETH_VLAN_TAG;
+    }
+    *ret = v;
+    return TIDE_OK;
+}
 
 /* Writes 14 bytes, or 18 when vlan is not 0. Returns how many. */
 uint16_t eth_write(uint8_t *at, const struct eth_view *h);
@@ -67,8 +89,29 @@ struct ip_view {
 
 /* `len` bytes are contiguous here and `packet_len` >= len belong to the frame behind the Ethernet
  * header. TIDE_BAD when version, header length or total length do not fit them (RFC 1122 3.2.1). */
-TIDE_MUST_USE enum tide_status ip_parse(const uint8_t *bytes, uint32_t len, uint32_t packet_len,
-                                        struct ip_view *ret);
+TIDE_MUST_USE static inline enum tide_status ip_parse(const uint8_t *bytes, uint32_t len, uint32_t packet_len,
+                          struct ip_view *ret)
+{
+    if (len < IP_HEADER || bytes[0] >> 4 != IP_VERSION_4)
+        return TIDE_BAD;
+    uint16_t header_len = (uint16_t)((bytes[0] & 15) * 4);
+    uint16_t total_len = load_be16(bytes + 2);
+    if (header_len < IP_HEADER || header_len > len)
+        return TIDE_BAD;
+    if (total_len < header_len || total_len > packet_len)
+        return TIDE_BAD;
+    *ret = (struct ip_view){
+        .source = load_be32(bytes + 12),
+        .destination = load_be32(bytes + 16),
+        .header_len = header_len,
+        .payload_len = (uint16_t)(total_len - header_len),
+        .protocol = bytes[9],
+        .ttl = bytes[8],
+        .ecn = bytes[1] & IP_ECN_MASK,
+        .is_fragment = (load_be16(bytes + 6) & IP_FRAGMENT_BITS) != 0,
+    };
+    return TIDE_OK;
+}
 
 /* Writes the 20 bytes of a packet that may not be fragmented (id 0: RFC 6864 4.1), checksum field
  * zero: the port or nic/soft fills it. */

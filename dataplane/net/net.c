@@ -102,13 +102,11 @@ uint8_t *net_copy_out(const struct rte_mbuf *m, uint32_t len, struct rte_mbuf *t
     return at;
 }
 
-void net_trim(struct rte_mbuf *m, uint32_t len)
+void net_cut(struct rte_mbuf *m, uint32_t len)
 {
     struct rte_mbuf *last = m;
     uint32_t left = len;
     uint16_t segments = 1;
-    if (m->data_len == len && m->next == NULL)
-        return; /* most are so */
     while (left > last->data_len) {
         left -= last->data_len;
         last = last->next;

@@ -39,7 +39,12 @@ bool net_tx_push(struct net *n, struct rte_mbuf *m);
 uint8_t *net_copy_out(const struct rte_mbuf *m, uint32_t len, struct rte_mbuf *to);
 /* Leaves the first `len` bytes of a frame that has at least so many: what lies behind is padding (RFC 894) or not ours
  * to know. */
-void net_trim(struct rte_mbuf *m, uint32_t len);
+void net_cut(struct rte_mbuf *m, uint32_t len);
+static inline void net_trim(struct rte_mbuf *m, uint32_t len)
+{
+    if (m->data_len != len || m->next != NULL) /* few are so */
+        net_cut(m, len);
+}
 /* Learns, and sends what waited. Returns whether the cache now knows the address. */
 bool net_learn(struct net *n, uint64_t now_ns, const struct tide_addr *addr, const struct rte_ether_addr *mac,
                enum neighbour_source source);

@@ -115,21 +115,26 @@ struct tcp_conn {
     uint8_t send_timer;
     bool sack_ok, ts_ok, wscale_ok, ecn_ok;
     uint8_t snd_wscale, rcv_wscale;
-    bool ack_now;       /* send an ACK in this turn */
     bool fin_queued;    /* the application closed: a FIN follows the queue */
     bool fin_received;
     bool fin_held;      /* the peer's FIN came before what precedes it */
     bool fin_sent;
-    bool syn_due;       /* our SYN goes out now */
-    bool window_probe;  /* a byte-less question goes out: closed window, or keepalive */
-    bool tail_probe;    /* one segment goes out now, whatever the congestion window says */
-    bool rtx_forced;    /* the first lost piece goes out now, whatever the congestion window says */
     bool override;      /* a small segment may go out into a small window */
     bool cwnd_limited;  /* the congestion window is what holds us back */
     bool gone;          /* nothing but the last event is left */
     bool released;      /* the application let go: no more events */
     bool ece_due;       /* congestion was experienced toward us: say so until CWR */
     bool cwr_due;       /* tell the peer that we heard it, with the next new data */
+    union {
+        struct {
+            bool ack_now;      /* send an ACK in this turn */
+            bool syn_due;      /* our SYN goes out now */
+            bool window_probe; /* a byte-less question goes out: closed window, or keepalive */
+            bool tail_probe;   /* one segment goes out now, whatever the congestion window says */
+            bool rtx_forced;   /* the first lost piece goes out now, whatever the congestion window says */
+        };
+        uint64_t due; /* any of these */
+    };
     uint8_t unacked_segments; /* received since our last ACK */
     uint8_t backoff;
     uint8_t probes;     /* keepalive probes without an answer */
@@ -329,7 +334,12 @@ void tcp_enter_time_wait(struct tcp_conn *);
 void tcp_abort_now(struct tcp_conn *);
 uint32_t tcp_isn(struct tcp_stack *, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote, uint16_t remote_port);
 uint64_t tcp_hash(const struct tcp_stack *, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote, uint16_t remote_port, uint64_t salt);
-uint32_t tcp_receive_window(const struct tcp_conn *);
+static inline uint32_t tcp_receive_window(const struct tcp_conn *c)
+{
+    uint32_t limit = c->stack->config.receive_window_bytes;
+    uint32_t room = c->rcv_charged >= limit ? 0 : limit - c->rcv_charged;
+    return TIDE_MIN(room, 65535u << c->rcv_wscale); /* what can be said */
+}
 /* RFC 9293 3.7.1: what a peer takes that does not say. */
 uint16_t tcp_default_mss(const struct tide_addr *remote);
 /* Payload of a packet to there on our link. */
@@ -337,7 +347,12 @@ uint16_t tcp_link_mss(const struct tcp_stack *, const struct tide_addr *remote);
 
 /* tcp_output.c */
 /* After a change that may let something go out; where nothing can it costs no visit. */
-void tcp_want_output(struct tcp_conn *);
+void tcp_list_output(struct tcp_conn *);
+static inline void tcp_want_output(struct tcp_conn *c)
+{
+    if (!tcp_listed(&c->in_output))
+        tcp_list_output(c);
+}
 void tcp_control_send(struct tcp_stack *, const struct tcp_control *);
 void tcp_send_reset(struct tcp_stack *, const struct tcp_meta *, const struct tcp_packet *);
 void tcp_send_syn_ack(struct tcp_stack *, const struct tcp_syn *);
@@ -345,6 +360,12 @@ uint32_t tcp_ts_now(const struct tcp_stack *);
 
 /* tcp_timer.c */
 void tcp_timers_changed(struct tcp_conn *);
+/* One deadline is `at_ns` now. Mostly the slot that the connection lies in comes early enough. */
+static inline void tcp_timer_set(struct tcp_conn *c, uint64_t at_ns)
+{
+    if (!tcp_listed(&c->in_wheel) || at_ns < c->wheel_ns)
+        tcp_timers_changed(c);
+}
 /* The send timer, anew. */
 void tcp_arm_send(struct tcp_conn *);
 /* A measured round trip: the timeout follows. */

@@ -280,7 +280,7 @@ static void data_step(struct tcp_conn *c, const struct tcp_packet *p, struct rte
         tcp_ack_now(c);
     } else if (c->ack_deadline_ns == 0) {
         c->ack_deadline_ns = c->stack->now_ns + DELAYED_ACK_MS * TIDE_NS_PER_MS;
-        tcp_timers_changed(c);
+        tcp_timer_set(c, c->ack_deadline_ns);
     }
 }
 

@@ -29,13 +29,12 @@ static uint32_t unsent(const struct tcp_conn *c)
 /* False: conn_output would send nothing and change nothing. */
 static bool may_have_output(const struct tcp_conn *c)
 {
-    return unsent(c) != 0 || (c->fin_queued && !c->fin_sent) || c->lost_bytes != 0 || c->ack_now || c->syn_due || c->tail_probe ||
-           c->window_probe || c->rtx_forced || (c->send_timer == TCP_TIMER_OFF && c->snd_una != c->snd_max);
+    return unsent(c) != 0 || c->due != 0 || (c->fin_queued && !c->fin_sent) || c->lost_bytes != 0 || (c->send_timer == TCP_TIMER_OFF && c->snd_una != c->snd_max);
 }
 
-void tcp_want_output(struct tcp_conn *c)
+void tcp_list_output(struct tcp_conn *c)
 {
-    if (!c->gone && !tcp_listed(&c->in_output) && may_have_output(c))
+    if (!c->gone && may_have_output(c))
         tcp_list_append(&c->stack->output, &c->in_output);
 }
 
@@ -295,40 +294,49 @@ static uint32_t cut_to_segments(struct rte_mbuf *m, uint32_t len, uint32_t segme
     return len > segment && rest != 0 && rte_pktmbuf_trim(m, (uint16_t)rest) == 0 ? rest : 0;
 }
 
-/* One packet of the connection; *len shrinks to what it carries. NULL: no mbuf. */
-static struct rte_mbuf *build(struct tcp_conn *c, uint32_t seq, uint32_t *len, uint16_t flags, struct tcp_meta *meta)
+enum send_kind { SEND_NEW, SEND_AGAIN, SEND_TAIL };
+struct send {
+    uint32_t seq, len;
+    uint32_t segment; /* payload of one at most */
+    uint16_t flags;
+    uint8_t kind;
+    struct tcp_record *record; /* of what is sent again */
+};
+
+/* One packet of the connection; x->len shrinks to what it carries. NULL: no mbuf. */
+static struct rte_mbuf *build(struct tcp_conn *c, struct send *x, struct tcp_meta *meta)
 {
     struct tcp_stack *s = c->stack;
     struct rte_mbuf *m = new_header(s);
     uint8_t *h;
     unsigned header = PLAIN_HEADER;
-    uint32_t segment = payload_max(c);
+    uint16_t flags = x->flags;
     if (m == NULL)
         return NULL;
     h = rte_pktmbuf_mtod(m, uint8_t *);
     header += put_options(c, h + PLAIN_HEADER);
     m->data_len = (uint16_t)header;
     m->pkt_len = header;
-    if (*len != 0) {
-        uint32_t got = attach(c, m, seq, *len);
+    if (x->len != 0) {
+        uint32_t got = attach(c, m, x->seq, x->len);
         if (got == UINT32_MAX) {
             s->stats.no_memory++;
             rte_pktmbuf_free(m);
             return NULL;
         }
-        if (got < *len) {
+        if (got < x->len) {
             flags &= (uint16_t)~(TCP_FIN | TCP_PSH);
-            got -= cut_to_segments(m, got, segment);
+            got -= cut_to_segments(m, got, x->segment);
         }
-        *len = got;
-        if (got > segment) {
-            m->tso_segsz = (uint16_t)segment;
+        x->len = got;
+        if (got > x->segment) {
+            m->tso_segsz = (uint16_t)x->segment;
             m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
         }
     }
     if (c->ece_due)
         flags |= TCP_ECE;
-    put_ports(h, c->local_port, c->remote_port, seq, c->rcv_nxt, (uint16_t)(flags | TCP_ACK), advertise(c), header);
+    put_ports(h, c->local_port, c->remote_port, x->seq, c->rcv_nxt, (uint16_t)(flags | TCP_ACK), advertise(c), header);
     *meta = (struct tcp_meta){.src = c->local, .dst = c->remote};
     c->ack_now = false;
     c->unacked_segments = 0;
@@ -368,19 +376,11 @@ static struct rte_mbuf *send_syn(struct tcp_conn *c, struct tcp_meta *meta)
     return m;
 }
 
-enum send_kind { SEND_NEW, SEND_AGAIN, SEND_TAIL };
-struct send {
-    uint32_t seq, len;
-    uint16_t flags;
-    uint8_t kind;
-    struct tcp_record *record; /* of what is sent again */
-};
-
 /* [seq, end) of what was sent before; a FIN lies behind the queue. */
 static void again(const struct tcp_conn *c, struct tcp_record *r, uint32_t seq, uint32_t end, enum send_kind kind, struct send *ret)
 {
     uint32_t queue_end = c->snd_una + c->send_queue.len;
-    *ret = (struct send){.seq = seq, .len = end - seq, .kind = (uint8_t)kind, .record = r};
+    *ret = (struct send){.seq = seq, .len = end - seq, .segment = payload_max(c), .kind = (uint8_t)kind, .record = r};
     if (seq_lt(queue_end, end)) {
         ret->len = queue_end - seq;
         ret->flags = TCP_FIN;
@@ -423,13 +423,12 @@ static bool choose_retransmission(struct tcp_conn *c, struct send *ret)
 static bool choose_new(struct tcp_conn *c, struct send *ret)
 {
     uint32_t window_end = c->snd_una + c->snd_wnd;
-    uint32_t max = payload_max(c);
     uint32_t waiting = unsent(c);
-    uint32_t room;
-    uint32_t len;
+    uint32_t max, room, len;
 
     if (c->fin_sent || (waiting == 0 && !c->fin_queued) || !tcp_record_room(c))
         return false;
+    max = payload_max(c);
     if (c->snd_una == c->snd_max && c->last_out_ns != 0 && c->stack->now_ns - c->last_out_ns > c->rto_ns)
         tcp_cc_restart(c);
     len = seq_lt(c->snd_max, window_end) ? TIDE_MIN(waiting, window_end - c->snd_max) : 0;
@@ -451,7 +450,7 @@ static bool choose_new(struct tcp_conn *c, struct send *ret)
     /* Silly windows (RFC 9293 3.8.6.2.1): no small packet because of a small opening, for a while. */
     if (len < waiting && len < max && !c->override && !(len != 0 && len >= c->snd_wnd_max / 2 && len == window_end - c->snd_max))
         len = 0;
-    *ret = (struct send){.seq = c->snd_max, .len = len, .kind = SEND_NEW};
+    *ret = (struct send){.seq = c->snd_max, .len = len, .segment = max, .kind = SEND_NEW};
     if (len == waiting) {
         if (len != 0)
             ret->flags |= TCP_PSH;
@@ -555,8 +554,7 @@ static void sent(struct tcp_conn *c, const struct send *x)
 /* An ACK below what is expected: the peer must answer with its window (RFC 9293 3.8.4). */
 static struct rte_mbuf *send_probe(struct tcp_conn *c, struct tcp_meta *meta)
 {
-    uint32_t none = 0;
-    struct rte_mbuf *m = build(c, c->snd_una - 1, &none, 0, meta);
+    struct rte_mbuf *m = build(c, &(struct send){.seq = c->snd_una - 1}, meta);
     if (m == NULL)
         return NULL;
     c->window_probe = false;
@@ -574,7 +572,6 @@ static bool is_open(const struct tcp_conn *c)
 static int conn_output(struct tcp_conn *c, struct rte_mbuf **ret, struct tcp_meta *meta)
 {
     struct send x;
-    uint32_t none = 0;
     if (!is_open(c)) {
         if (!c->syn_due)
             return 0;
@@ -583,7 +580,7 @@ static int conn_output(struct tcp_conn *c, struct rte_mbuf **ret, struct tcp_met
     }
     if (choose(c, &x)) {
         uint32_t len = x.len;
-        *ret = build(c, x.seq, &x.len, x.flags, meta);
+        *ret = build(c, &x, meta);
         if (*ret == NULL)
             return -1;
         if (x.len != len)
@@ -603,7 +600,7 @@ static int conn_output(struct tcp_conn *c, struct rte_mbuf **ret, struct tcp_met
         return *ret != NULL ? 1 : -1;
     }
     if (c->ack_now) {
-        *ret = build(c, c->snd_max, &none, 0, meta);
+        *ret = build(c, &(struct send){.seq = c->snd_max}, meta);
         return *ret != NULL ? 1 : -1;
     }
     if (c->send_timer == TCP_TIMER_OFF)

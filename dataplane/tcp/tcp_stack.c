@@ -393,13 +393,6 @@ uint16_t tcp_link_mss(const struct tcp_stack *s, const struct tide_addr *remote)
     return tide_addr_is_v4(remote) ? s->config.mss : (uint16_t)(s->config.mss - 20); /* its header is longer */
 }
 
-uint32_t tcp_receive_window(const struct tcp_conn *c)
-{
-    uint32_t limit = c->stack->config.receive_window_bytes;
-    uint32_t room = c->rcv_charged >= limit ? 0 : limit - c->rcv_charged;
-    return TIDE_MIN(room, 65535u << c->rcv_wscale); /* what can be said */
-}
-
 /* Tells the peer when the window grew by two segments or half of it (RFC 9293 3.8.6.2.2). */
 void tcp_consumed(struct tcp_conn *c, uint32_t bytes)
 {

@@ -241,7 +241,7 @@ static void arm(struct tcp_conn *c, enum tcp_send_timer kind, uint64_t at_ns)
 {
     c->send_timer = (uint8_t)kind;
     c->send_deadline_ns = TIDE_MAX(at_ns, 1u);
-    tcp_timers_changed(c);
+    tcp_timer_set(c, c->send_deadline_ns);
 }
 
 void tcp_arm_send(struct tcp_conn *c)

@@ -106,7 +106,7 @@ static void ethernet_written_is_ethernet_read(void **state)
                          .type = ETH_TYPE_ARP};
     uint8_t bytes[18];
     for (unsigned vlan = 0; vlan < 4095; vlan += 13) {
-        struct eth_view v;
+        struct eth_view v = {0};
         h.vlan = (uint16_t)vlan;
         h.header_len = vlan != 0 ? 18 : 14;
         assert_int_equal(eth_write(bytes, &h), h.header_len);
@@ -151,7 +151,7 @@ static void ip_headers(void **state)
     };
     for (unsigned i = 0; i < TIDE_ARRAY_LEN(rows); i++) {
         uint8_t bytes[64] = {0x45, 3, 0, 40, 0, 1, 0, 0, 63, 6, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1};
-        struct ip_view v;
+        struct ip_view v = {0};
         print_message("  %s\n", rows[i].what);
         bytes[rows[i].at] = rows[i].value;
         uint8_t *exact = malloc(rows[i].len + 1);

@@ -514,8 +514,8 @@ static void a_packet_goes_out_as_a_frame(void **state)
         c.ttl = vlan != 0 ? 7 : 0;
         struct net *n = net_new(&c);
         struct net_neighbour peer = {tide_addr_v4(PEER), peer_mac, NEIGHBOUR_FROM_ASK};
-        struct eth_view eth;
-        struct ip_view ip;
+        struct eth_view eth = {0};
+        struct ip_view ip = {0};
         net_neighbour_learn(n, S, &peer);
         assert_int_equal(send_to(n, S, PEER), TIDE_OK);
         struct rte_mbuf *m = take_one(n);

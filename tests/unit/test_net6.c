@@ -687,7 +687,7 @@ static void a_packet_goes_out_as_a_frame(void **state)
         c.ttl = vlan != 0 ? 7 : 0;
         struct net *n = net_new(&c);
         struct net_neighbour known = {peer, peer_mac, NEIGHBOUR_FROM_ASK};
-        struct eth_view eth;
+        struct eth_view eth = {0};
         struct tide_ipv6_view ip;
         net_neighbour_learn(n, S, &known);
         for (unsigned i = 0; i < 2; i++) { /* put together from its parts, and from what is remembered of the way */
