@@ -423,19 +423,10 @@ static void epoch_run(struct tide_job *job, const struct tide_fs *fs)
     job->result = log_epoch_lines_store(&j->lines, fs, j->dir);
 }
 
-enum tide_status log_begin_epoch(struct log *log, int32_t epoch, struct tide_out *out)
+/* It is not the last one yet. */
+static __attribute__((noinline)) enum tide_status start_epoch(struct log *log, int32_t epoch, struct tide_out *out)
 {
     struct log_epoch_job *j = &log->epoch_job;
-    bool is_last = epoch >= 0 && epoch == log_epochs_own_last(&log->epochs); /* then no batch has a later one */
-    log->refused_for_space = false;
-    if (log->state == LOG_FAILED)
-        return TIDE_IO;
-    if (log->state != LOG_RUNNING || (!is_last && (epoch < 0 || epoch < log_last_batch_epoch(log))))
-        return TIDE_REFUSED;
-    if (j->out || log->truncate_wanted >= 0 || log->skip_job.out)
-        return TIDE_AGAIN;
-    if (is_last)
-        return TIDE_OK;
     if (!tide_out_has_job_room(out) || log_space_is_missing(log)) {
         log->refused_for_space = log_space_is_missing(log);
         return TIDE_AGAIN;
@@ -449,6 +440,19 @@ enum tide_status log_begin_epoch(struct log *log, int32_t epoch, struct tide_out
     j->out = true;
     log_job_start(log, &j->job, JOB_LOG_EPOCH, out);
     return TIDE_AGAIN;
+}
+
+enum tide_status log_begin_epoch(struct log *log, int32_t epoch, struct tide_out *out)
+{
+    bool is_last = epoch >= 0 && epoch == log_epochs_own_last(&log->epochs); /* then no batch has a later one */
+    log->refused_for_space = false;
+    if (log->state == LOG_FAILED)
+        return TIDE_IO;
+    if (log->state != LOG_RUNNING || (!is_last && (epoch < 0 || epoch < log_last_batch_epoch(log))))
+        return TIDE_REFUSED;
+    if (log->epoch_job.out || log->truncate_wanted >= 0 || log->skip_job.out)
+        return TIDE_AGAIN;
+    return is_last ? TIDE_OK : start_epoch(log, epoch, out);
 }
 
 /* ---- the start of the log ---- */

@@ -12,9 +12,15 @@ static uint64_t tail_size(const struct log *log)
     return tide_pub64_peek(&log->tail.size);
 }
 
+/* The size is a power of two. */
+static uint64_t windows_before(uint64_t position, uint64_t size)
+{
+    return position >> __builtin_ctzll(size);
+}
+
 static uint64_t window_of(const struct log *log, uint64_t tail_base, uint64_t position)
 {
-    return tail_base + position / tail_size(log);
+    return tail_base + windows_before(position, tail_size(log));
 }
 
 struct log_buffer *tail_slot_buffer(const struct log *log, uint32_t slot)
@@ -62,15 +68,13 @@ void tail_drop_slot(struct log *log, uint32_t slot)
     log_tail_buffer_detach(log->core, b);
 }
 
-/* Maps `window` of the active segment; the log's position may lie in it. */
+/* Maps `window` of the active segment, which is not in memory; the log's position may lie in it. */
 static bool window_attach(struct log *log, uint64_t window)
 {
     uint32_t slot = (uint32_t)(window % LOG_TAIL_SLOTS);
     struct tail_slot *s = &log->tail.slots[slot];
     uint64_t size = tail_size(log);
     if (tide_pub64_own(&s->key) != 0) {
-        if (tide_pub64_own(&s->window) == window)
-            return true;
         if (!window_is_written(log, tide_pub64_own(&s->window)))
             return false;
         tail_drop_slot(log, slot);
@@ -94,27 +98,32 @@ static bool window_attach(struct log *log, uint64_t window)
     return true;
 }
 
-bool tail_reserve(struct log *log, uint64_t position, uint32_t bytes)
-{
-    uint64_t base = log_segment_at(log, log->active)->tail_base;
-    uint64_t last = window_of(log, base, position + bytes - 1);
-    for (uint64_t w = window_of(log, base, position); w <= last; w++)
-        if (!window_attach(log, w))
-            return false;
-    return true;
-}
-
 static const struct tail_slot *slot_of(const struct log *log, uint64_t window)
 {
     const struct tail_slot *s = &log->tail.slots[window % LOG_TAIL_SLOTS];
     return tide_pub64_own(&s->key) != 0 && tide_pub64_own(&s->window) == window ? s : NULL;
 }
 
+static __attribute__((noinline)) bool attach_all(struct log *log, uint64_t first, uint64_t last)
+{
+    for (uint64_t w = first; w <= last; w++)
+        if (slot_of(log, w) == NULL && !window_attach(log, w))
+            return false;
+    return true;
+}
+
+bool tail_reserve(struct log *log, uint64_t position, uint32_t bytes)
+{
+    uint64_t base = log_segment_at(log, log->active)->tail_base;
+    uint64_t first = window_of(log, base, position), last = window_of(log, base, position + bytes - 1);
+    return (first == last && slot_of(log, first) != NULL) || attach_all(log, first, last);
+}
+
 uint8_t *tail_at(const struct log *log, uint64_t tail_base, uint64_t position, uint32_t *ret_room)
 {
     uint64_t size = tail_size(log);
     const struct tail_slot *s = slot_of(log, window_of(log, tail_base, position));
-    uint64_t within = position % size;
+    uint64_t within = position & (size - 1);
     if (s == NULL || within < tide_pub64_own(&s->valid_from))
         return NULL;
     *ret_room = (uint32_t)(size - within);
@@ -149,7 +158,7 @@ struct tail_pin tail_pin(const struct log *log, uint64_t tail_base, uint64_t pos
     uint64_t size = tail_size(log);
     if (size == 0 || tail_base == UINT64_MAX)
         return none;
-    uint64_t window = tail_base + position / size;
+    uint64_t window = tail_base + windows_before(position, size);
     const struct tail_slot *s = &log->tail.slots[window % LOG_TAIL_SLOTS];
     uint64_t key = tide_pub64_peek(&s->key);
     if (key == 0 || tide_pub64_peek(&s->window) != window)
@@ -164,7 +173,7 @@ struct tail_pin tail_pin(const struct log *log, uint64_t tail_base, uint64_t pos
         return none;
     }
     return (struct tail_pin){.buffer = b,
-                             .start = position - position % size,
+                             .start = position & ~(size - 1),
                              .valid_from = valid,
                              .size = (uint32_t)size};
 }

@@ -105,11 +105,6 @@ void watermark_listen(struct watermark *w, uint32_t replica)
     w->heard |= 1u << replica;
 }
 
-bool watermark_counts_durable(const struct watermark *w)
-{
-    return __atomic_load_n(&w->count_durable, __ATOMIC_RELAXED) && !MUTANT(DURABLE);
-}
-
 int64_t watermark_counted_of(const struct watermark *w, uint32_t replica)
 {
     if (replica == LEADER)
@@ -127,11 +122,6 @@ int64_t watermark_held_of(const struct watermark *w, uint32_t replica)
     return w->heard & 1u << replica ? (int64_t)tide_pub64_peek(&w->acknowledged[replica].log_end) : 0;
 }
 
-int64_t watermark_counted(const struct watermark *w)
-{
-    return watermark_counts_durable(w) ? watermark_durable_end(w) : watermark_log_end(w);
-}
-
 bool watermark_epoch_committed(const struct watermark *w)
 {
     return MUTANT(EPOCH_START) || watermark_high(w) >= __atomic_load_n(&w->epoch_start, __ATOMIC_RELAXED);
@@ -141,14 +131,6 @@ bool watermark_waits_for(const struct watermark *w, uint32_t replica)
 {
     uint32_t members = __atomic_load_n(&w->committed_isr, __ATOMIC_RELAXED) | __atomic_load_n(&w->proposed_isr, __ATOMIC_RELAXED);
     return (members & 1u << replica) != 0;
-}
-
-bool watermark_min_isr_met(const struct watermark *w)
-{
-    uint32_t isr = __atomic_load_n(&w->committed_isr, __ATOMIC_RELAXED);
-    uint32_t min = __atomic_load_n(&w->min_insync, __ATOMIC_RELAXED);
-    uint32_t replicas = __atomic_load_n(&w->replica_count, __ATOMIC_RELAXED);
-    return (uint32_t)__builtin_popcount(isr) >= TIDE_MIN(min, replicas);
 }
 
 bool watermark_evaluate(struct watermark *w)

@@ -31,6 +31,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "tidemark/mutant.h"
 #include "tidemark/published.h"
 #include "tidemark/types.h"
 
@@ -98,15 +99,30 @@ static inline int64_t watermark_log_end(const struct watermark *w) { return (int
 static inline int64_t watermark_durable_end(const struct watermark *w) { return (int64_t)tide_pub64_peek(&w->durable_end); }
 static inline int64_t watermark_high(const struct watermark *w) { return (int64_t)tide_pub64_peek(&w->high_watermark); }
 static inline int64_t watermark_stable(const struct watermark *w) { return (int64_t)tide_pub64_peek(&w->last_stable_offset); }
-bool watermark_counts_durable(const struct watermark *);
+static inline bool watermark_counts_durable(const struct watermark *w)
+{
+    return __atomic_load_n(&w->count_durable, __ATOMIC_RELAXED) && !MUTANT(DURABLE);
+}
+
 /* The end that counts for an acknowledgement by the leader alone. */
-int64_t watermark_counted(const struct watermark *);
+static inline int64_t watermark_counted(const struct watermark *w)
+{
+    return watermark_counts_durable(w) ? watermark_durable_end(w) : watermark_log_end(w);
+}
+
 /* What the log held when the epoch began is committed. */
 bool watermark_epoch_committed(const struct watermark *);
 /* [any] Does the high watermark wait for it? Stale, somebody else is waited for a moment longer. */
 bool watermark_waits_for(const struct watermark *, uint32_t replica);
 /* min(min.insync.replicas, replicas) members are in sync. */
-bool watermark_min_isr_met(const struct watermark *);
+static inline bool watermark_min_isr_met(const struct watermark *w)
+{
+    uint32_t isr = __atomic_load_n(&w->committed_isr, __ATOMIC_RELAXED);
+    uint32_t min = __atomic_load_n(&w->min_insync, __ATOMIC_RELAXED);
+    uint32_t replicas = __atomic_load_n(&w->replica_count, __ATOMIC_RELAXED);
+    return (uint32_t)__builtin_popcount(isr) >= TIDE_MIN(min, replicas);
+}
+
 void watermark_check(const struct watermark *);
 
 #endif
