@@ -220,32 +220,83 @@ static void refuse(struct batch_walk *ret, int32_t index, int16_t error, const c
     ret->message = message;
 }
 
-static bool walk_record(struct walk *w, const struct batch_header *h, int32_t index,
-                        const struct batch_walk_limits *limits, struct batch_walk *ret)
+/* What is judged of a record. */
+struct walked {
+    int64_t timestamp; /* less the base */
+    bool null_key;
+};
+
+/* One or two bytes, as most are. NULL: it has more. */
+static inline const uint8_t *short_varint(const uint8_t *p, int64_t *ret)
+{
+    uint32_t v = p[0];
+    if (v < 0x80) {
+        *ret = unzigzag(v);
+        return p + 1;
+    }
+    *ret = unzigzag((v & 0x7f) | (uint32_t)p[1] << 7);
+    return p[1] < 0x80 ? p + 2 : NULL;
+}
+
+/* Most records lie in one piece, with short lengths and without headers, and are as they shall be. Returns what is behind such
+ * a one; NULL: walk_fields() has to look. */
+static inline const uint8_t *plain_fields(const uint8_t *p, const uint8_t *end, int32_t index, struct walked *ret)
+{
+    enum { BEFORE_KEY = 2 + 1 + 2 + 2 + 2, BEFORE_VALUE = 2 };
+    int64_t length, delta, key, value;
+    if (end - p < BEFORE_KEY || (p = short_varint(p, &length)) == NULL || length < 0 || length > end - p)
+        return NULL;
+    end = p + length; /* the short numbers before the key may lie beyond it: then it is refused below */
+    if ((p = short_varint(p + 1, &ret->timestamp)) == NULL || (p = short_varint(p, &delta)) == NULL || delta != index ||
+        (p = short_varint(p, &key)) == NULL || key < -1)
+        return NULL;
+    ret->null_key = key < 0;
+    if (key > end - p - BEFORE_VALUE || (key < 0 && end - p < BEFORE_VALUE))
+        return NULL;
+    p += TIDE_MAX(key, 0);
+    if ((p = short_varint(p, &value)) == NULL || value < -1 || TIDE_MAX(value, 0) != end - p - 1)
+        return NULL;
+    return end[-1] == 0 ? end : NULL;
+}
+
+static bool walk_fields(struct walk *w, int32_t index, struct walked *found, struct batch_walk *ret)
 {
     int64_t length = walk_varint(w, 32);
     size_t before = walk_left(w);
-    int64_t timestamp;
-    bool null_key;
 
     if (w->bad || length < 0 || length > (int64_t)before) {
         refuse(ret, index, KAFKA_INVALID_RECORD, "a record's length does not fit its batch");
         return false;
     }
     (void)walk_byte(w); /* attributes: unused */
-    timestamp = (int64_t)((uint64_t)h->base_timestamp + (uint64_t)walk_varint(w, 64));
+    found->timestamp = walk_varint(w, 64);
     if (walk_varint(w, 32) != index && !w->bad) {
         refuse(ret, index, KAFKA_INVALID_RECORD, "offset deltas must be 0, 1, 2, ...");
         return false;
     }
-    null_key = walk_span(w, true);
+    found->null_key = walk_span(w, true);
     (void)walk_span(w, true);
     walk_headers(w);
     if (w->bad || before - walk_left(w) != (size_t)length) {
         refuse(ret, index, KAFKA_INVALID_RECORD, "a record's fields do not fill its length");
         return false;
     }
-    if (null_key && limits->refuse_null_keys) {
+    return true;
+}
+
+static bool walk_record(struct walk *w, const struct batch_header *h, int32_t index,
+                        const struct batch_walk_limits *limits, struct batch_walk *ret)
+{
+    struct walked found;
+    const uint8_t *behind = plain_fields(w->p, w->end, index, &found);
+    int64_t timestamp;
+
+    if (behind != NULL)
+        w->p = behind;
+    else if (!walk_fields(w, index, &found, ret))
+        return false;
+    timestamp = (int64_t)((uint64_t)h->base_timestamp + (uint64_t)found.timestamp);
+    if (found.null_key && limits->refuse_null_keys) {
         refuse(ret, index, KAFKA_INVALID_RECORD, "compacted topic: a record needs a key");
         return false;
     }
