@@ -246,10 +246,16 @@ static void arm(struct tcp_conn *c, enum tcp_send_timer kind, uint64_t at_ns)
 
 void tcp_arm_send(struct tcp_conn *c)
 {
-    uint64_t now = c->stack->now_ns;
-    uint64_t rto = TIDE_MIN(c->rto_ns << TIDE_MIN(c->backoff, 16), RTO_MAX_MS * TIDE_NS_PER_MS);
-    uint64_t timeout = c->rto_base_ns + rto;
-    if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RECEIVED) {
+    bool opening = c->state == TCP_SYN_SENT || c->state == TCP_SYN_RECEIVED;
+    uint64_t now = c->stack->now_ns, rto, timeout;
+    if (c->snd_una == c->snd_max && c->send_queue.len == 0 && !c->fin_queued && !opening) { /* nothing is out, and nothing waits */
+        c->send_timer = TCP_TIMER_OFF;
+        c->send_deadline_ns = 0;
+        return;
+    }
+    rto = TIDE_MIN(c->rto_ns << TIDE_MIN(c->backoff, 16), RTO_MAX_MS * TIDE_NS_PER_MS);
+    timeout = c->rto_base_ns + rto;
+    if (opening) {
         arm(c, TCP_TIMER_RTO, timeout);
         return;
     }

@@ -179,7 +179,7 @@ static void ip_written_is_ip_read(void **state)
                           .protocol = IP_PROTOCOL_TCP,
                           .ecn = 2};
     uint8_t bytes[20];
-    struct ip_view v;
+    struct ip_view v = {0};
     memset(bytes, 0xaa, sizeof(bytes));
     ip_write(bytes, &f);
     assert_int_equal(ip_parse(bytes, 20, 1500, &v), TIDE_OK);

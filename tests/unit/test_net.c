@@ -366,7 +366,7 @@ static void a_request_is_answered(void **state)
     struct net *n = net_new(&c);
     struct frame f = arp_frame(ARP_REQUEST, PEER, US);
     struct arp_packet p;
-    struct eth_view eth;
+    struct eth_view eth = {0};
     assert_int_equal(feed(n, S, &f), NET_CONSUMED);
     struct rte_mbuf *m = take_one(n);
     const uint8_t *bytes = rte_pktmbuf_mtod(m, const uint8_t *);
@@ -436,7 +436,7 @@ static void echo_is_answered(void **state)
         struct net_config c = config_plain();
         struct net *n = net_new(&c);
         uint8_t icmp[1480] = {8, 0, 0, 0, 0x12, 0x34, 0, 7};
-        struct ip_view ip;
+        struct ip_view ip = {0};
         memset(icmp + 8, 0xee, data);
         struct frame f = icmp_frame(icmp, (uint16_t)(8 + data));
         assert_int_equal(feed(n, S, &f), NET_CONSUMED);

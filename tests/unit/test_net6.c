@@ -146,7 +146,7 @@ static struct nd_packet take_nd(struct net *n, const struct rte_ether_addr *to, 
                                 const struct tide_addr *destination)
 {
     struct rte_mbuf *m = take_one(n);
-    struct eth_view eth;
+    struct eth_view eth = {0};
     struct tide_ipv6_view ip;
     struct nd_packet p;
     const uint8_t *icmp = open_icmp(m, &eth, &ip);
@@ -515,7 +515,7 @@ static void the_address_is_probed_and_then_announced(void **state)
     struct net_config c = config_plain();
     struct tide_addr group = ip6_solicited_node(&us);
     struct tide_addr all = ip6_all_nodes();
-    struct eth_view eth;
+    struct eth_view eth = {0};
     struct tide_ipv6_view ip;
     c.announce = true;
     struct net *n = net_new(&c);
@@ -562,7 +562,7 @@ static void groups_are_reported_to_who_asks(void **state)
     struct net_config c = config_plain();
     struct net *n = net_new(&c);
     struct tide_addr all = ip6_all_nodes();
-    struct eth_view eth;
+    struct eth_view eth = {0};
     struct tide_ipv6_view ip;
     struct frame f = icmp_frame(&gateway, &all, 1, query, sizeof(query));
     for (unsigned i = 0; i < 10; i++)
@@ -591,7 +591,7 @@ static void echo_is_answered(void **state)
         struct net_config c = config_plain();
         struct net *n = net_new(&c);
         uint8_t icmp[1460] = {128, 0, 0, 0, 0x12, 0x34, 0, 7};
-        struct eth_view eth;
+        struct eth_view eth = {0};
         struct tide_ipv6_view ip;
         memset(icmp + 8, 0xee, data);
         struct frame f = icmp_frame(&peer, asked[data % 2], 64, icmp, (uint16_t)(8 + data));
