@@ -312,6 +312,8 @@ static void look_at_slot(struct broker *b, uint32_t slot, struct tide_out *out)
             if (look.leader && !look.failed && w->leader_epoch == look.leader_epoch &&
                 w->end > reached)
                 break;
+            link_remove(&w->in_slot);
+            w->partition = NULL;
             produce_on_mark(b, w, &look, k);
         }
     }
@@ -330,6 +332,7 @@ static void look_at_slot(struct broker *b, uint32_t slot, struct tide_out *out)
             fetch_on_mark(b, w, out);
         }
     }
+    slot_leave(b, s); /* for all of them */
 }
 
 void broker_on_bell(struct broker *b, const struct tide_time *t, uint32_t slot, struct tide_out *out)
@@ -782,6 +785,10 @@ void broker_begin_turn(struct broker *b, const struct tide_time *t, bool receive
     link_join(&b->unsent, &b->unsent_later);
     log_core_turn(b->config.log_core, t);
     b->view = atomic_load_explicit(&b->config.publication->now, memory_order_acquire);
+    if (b->view != NULL && b->view->version != b->topic_version) {
+        b->topic_version = b->view->version;
+        b->topic = NULL;
+    }
 }
 
 bool broker_takes_clients(const struct broker *b)

@@ -168,7 +168,7 @@ enum tide_status dispatch_again(struct request *r, struct tide_out *out)
     return status;
 }
 
-static struct topic_item *topic_item_new(struct broker *b, struct request *r, uint16_t kind, uint16_t name_len, const struct tide_uuid *id)
+static inline struct topic_item *topic_item_new(struct broker *b, struct request *r, uint16_t kind, uint16_t name_len, const struct tide_uuid *id)
 {
     struct topic_item *t = work_add_with(&r->work, b->config.request_pool, kind, sizeof(*t), name_len);
     if (t == NULL)
@@ -204,7 +204,12 @@ struct topic_item *topic_item_add_key(struct broker *b, struct request *r, uint1
 
 const struct view_topic *topic_of(struct broker *b, const struct topic_item *t)
 {
-    return t->by_id ? tide_view_topic_by_id(b->view, &t->id) : tide_view_topic(b->view, t->name, t->name_len);
+    const struct view_topic *last = b->topic;
+    if (t->by_id)
+        return tide_view_topic_by_id(b->view, &t->id);
+    if (last == NULL || last->name_len != t->name_len || memcmp(last->name, t->name, t->name_len) != 0)
+        b->topic = last = tide_view_topic(b->view, t->name, t->name_len);
+    return last;
 }
 
 bool has_lease(const struct broker *b)

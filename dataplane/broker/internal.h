@@ -321,6 +321,8 @@ struct broker {
     struct broker_config config;
     const struct tide_settings *settings;
     const struct tide_view *view; /* of this turn */
+    const struct view_topic *topic; /* of the view of that version: the one that was named last, or NULL */
+    uint64_t topic_version;
     struct tide_time time;
     bool receive_low;
     bool quiesced;
@@ -447,7 +449,11 @@ enum tide_status request_ask(struct broker *, struct request *, const struct tid
 
 void session_run(struct session *, struct tide_out *);
 void session_emit(struct session *);
-void session_ready(struct session *);
+static inline void session_ready(struct session *s)
+{
+    if (!link_is_listed(&s->in_ready))
+        link_append(&s->broker->ready, &s->in_ready);
+}
 /* Nothing is answered any more; the connection is reset. */
 void session_abort(struct session *);
 

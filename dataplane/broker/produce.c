@@ -173,7 +173,7 @@ void produce_on_appended(struct broker *b, struct request *r, struct produce_ent
     produce_try_respond(b, r);
 }
 
-/* The waiter's mark was reached, or can no longer be. Frees it from its list. */
+/* The waiter's mark was reached, or can no longer be. Frees it from its list, if it is in one. */
 void produce_on_mark(struct broker *b, struct waiter *w, const struct partition_look *look, enum wait_for kind)
 {
     struct produce_entry *e = LINK_OF(struct produce_entry, waiter, w);

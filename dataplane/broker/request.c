@@ -91,8 +91,6 @@ static void forget_waiters(struct broker *b, struct request *r)
 {
     struct work_at at = {0};
     struct work_item *item;
-    if (r->api_key == KAFKA_API_PRODUCE && r->produce.waiting == 0)
-        return; /* who has a final result waits no more */
     while ((item = work_next(&r->work, &at)) != NULL) {
         if (item->kind == ITEM_PRODUCE)
             wait_remove(b, &((struct produce_entry *)item)->waiter);
@@ -105,12 +103,17 @@ void request_give(struct broker *b, struct request *r)
 {
     TIDE_ASSERT(r->state != REQUEST_FREE);
     TIDE_ASSERT(r->outstanding == 0);
-    heap_remove(b, r);
+    if (r->heap_at != 0)
+        heap_remove(b, r);
     link_remove(&r->in_session);
     link_remove(&r->in_retry);
-    fetch_abandon(b, r);
-    forget_waiters(b, r);
-    groups_api_forget(r);
+    if (r->api_key != KAFKA_API_PRODUCE) {
+        fetch_abandon(b, r);
+        forget_waiters(b, r);
+        groups_api_forget(r);
+    } else if (r->produce.waiting != 0) { /* who has a final result waits no more */
+        forget_waiters(b, r);
+    }
     work_clear(&r->work);
     tide_rope_clear(&r->frame);
     tide_rope_clear(&r->response);
@@ -122,7 +125,8 @@ void request_done(struct broker *b, struct request *r)
 {
     TIDE_ASSERT(r->state == REQUEST_OPEN);
     r->state = REQUEST_DONE;
-    request_set_deadline(b, r, TIDE_NEVER);
+    if (r->heap_at != 0)
+        request_set_deadline(b, r, TIDE_NEVER);
     link_remove(&r->in_retry);
     if (r->session != NULL)
         session_emit(r->session); /* may give r back */

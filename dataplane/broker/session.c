@@ -46,12 +46,6 @@ void session_set_address(struct session *s, const struct tide_addr *address)
     s->address = *address;
 }
 
-void session_ready(struct session *s)
-{
-    if (!link_is_listed(&s->in_ready))
-        link_append(&s->broker->ready, &s->in_ready);
-}
-
 struct session *broker_next_ready(struct broker *b)
 {
     struct session *s;
@@ -349,11 +343,12 @@ void session_emit(struct session *s)
         stamp_emitted(s, r);
         if (r->close_after)
             session_refuse(s, false);
-        link_remove(&r->in_session);
         s->request_count--;
         r->session = NULL;
         if (r->outstanding == 0)
             request_give(b, r);
+        else
+            link_remove(&r->in_session);
     }
     session_ready(s);
 }

@@ -16,35 +16,6 @@ const char *const tide_stage_names[STAGE_COUNT] = {
     [STAGE_DISK] = "disk",
 };
 
-void stage_arrived(struct stage_arrivals *a, uint32_t bytes, uint64_t received_ns, uint64_t handed_ns)
-{
-    a->came += bytes;
-    if (a->count == STAGE_ARRIVALS) {
-        a->of[(a->first + a->count - 1) % STAGE_ARRIVALS].end = a->came;
-        return;
-    }
-    a->of[(a->first + a->count++) % STAGE_ARRIVALS] = (struct stage_arrival){a->came, received_ns, handed_ns};
-}
-
-void stage_begin(struct stage_arrivals *a, uint32_t bytes, uint64_t stamps[STAMP_COUNT])
-{
-    while (a->count != 0 && a->of[a->first].end < a->taken + bytes) {
-        a->first = (a->first + 1) % STAGE_ARRIVALS;
-        a->count--;
-    }
-    if (a->count == 0)
-        return; /* only when it was told of fewer bytes than came */
-    stamps[STAMP_RECEIVED] = a->of[a->first].received_ns;
-    stamps[STAMP_HANDED] = a->of[a->first].handed_ns;
-}
-
-void stage_taken(struct stage_arrivals *a, uint32_t bytes)
-{
-    a->taken += bytes;
-    if (a->taken == a->came)
-        a->count = 0;
-}
-
 static inline __attribute__((always_inline)) void count_to(struct stages *s, uint64_t stamps[STAMP_COUNT], enum stage_stamp last)
 {
     uint64_t before = stamps[STAMP_RECEIVED];

@@ -101,11 +101,36 @@ struct stage_arrivals {
         uint64_t received_ns, handed_ns;
     } of[STAGE_ARRIVALS];
 };
-void stage_arrived(struct stage_arrivals *, uint32_t bytes, uint64_t received_ns, uint64_t handed_ns);
+static inline void stage_arrived(struct stage_arrivals *a, uint32_t bytes, uint64_t received_ns, uint64_t handed_ns)
+{
+    a->came += bytes;
+    if (a->count == STAGE_ARRIVALS) {
+        a->of[(a->first + a->count - 1) % STAGE_ARRIVALS].end = a->came;
+        return;
+    }
+    a->of[(a->first + a->count++) % STAGE_ARRIVALS] = (struct stage_arrival){a->came, received_ns, handed_ns};
+}
+
 /* The stamps of the request that ends `bytes` behind the last one that was executed. */
-void stage_begin(struct stage_arrivals *, uint32_t bytes, uint64_t stamps[STAMP_COUNT]);
+static inline void stage_begin(struct stage_arrivals *a, uint32_t bytes, uint64_t stamps[STAMP_COUNT])
+{
+    while (a->count != 0 && a->of[a->first].end < a->taken + bytes) {
+        a->first = (a->first + 1) % STAGE_ARRIVALS;
+        a->count--;
+    }
+    if (a->count == 0)
+        return; /* only when it was told of fewer bytes than came */
+    stamps[STAMP_RECEIVED] = a->of[a->first].received_ns;
+    stamps[STAMP_HANDED] = a->of[a->first].handed_ns;
+}
+
 /* It was executed. */
-void stage_taken(struct stage_arrivals *, uint32_t bytes);
+static inline void stage_taken(struct stage_arrivals *a, uint32_t bytes)
+{
+    a->taken += bytes;
+    if (a->taken == a->came)
+        a->count = 0;
+}
 
 /* The request is over, with stamps as far as `last`. Stamps that were not set are those before them. */
 void stages_count(struct stages *, uint64_t stamps[STAMP_COUNT], enum stage_stamp last);
