@@ -183,7 +183,7 @@ def who_waits_for_a_broker_that_ended_hears_of_it(w):
             waiting.append(s)
             s.sendall(wire.fetch('awaited', 0, wait=60000, at_least=1 << 20))
             wait_until(15, lambda: unacknowledged(s) == 0, 'the request is not acknowledged', every=0.0005)
-        time.sleep(0.005)  # on a machine with other things to do, the kernel's worker may be a little behind the frame
+        time.sleep(0.05)  # on a machine with other things to do, the kernel's worker may be a little behind the frame
         end()
         w.start()
         for s in waiting:
