@@ -1000,13 +1000,16 @@ unsigned broker_turn(struct broker *b, const struct tide_time *t, struct tide_ou
 {
     unsigned did = 0;
     (void)t;
-    did += send_unsent(b);
+    if (b->unsent_count != 0)
+        did += send_unsent(b);
     did += retry_parked(b, out);
-    did += trim_retry(b, out);
+    if (b->trims != NULL)
+        did += trim_retry(b, out);
     did += run_stalled(b, out);
     did += run_retry(b, out);
     did += run_deadlines(b, out);
-    did += groups_api_turn(b, out);
+    if (!link_is_empty(&b->uncancelled))
+        did += groups_api_turn(b, out);
     did += coordinators_turn(b, out);
     sweep(b);
     close_idle(b);

@@ -18,7 +18,7 @@ enum {
     BELLS_MAX = 256,
     STEER_MAX = 32,     /* frames taken from each sibling per turn */
     ICMP_ERRORS_MAX = 16,
-    TCP_PUBLISH_MS = 10,
+    PUBLISH_MS = 10,
     CONNS_PER_TURN = 64, /* looked at for a list */
     PACKETS_MAX = 32,   /* packets asked of TCP at once */
     SLOW_LOOK_MS = 100,       /* how often slow readers are looked for while read buffers are short */
@@ -47,8 +47,8 @@ struct core {
     _Atomic uint32_t conns_answered; /* ...and we follow when the list is whole */
     uint32_t conns_at, conns_count;
     struct tcp_conn_info *conns;
-    uint64_t tcp_publish_ns;
-    bool tcp_unpublished;
+    uint64_t publish_ns;
+    bool unpublished; /* something was done since the gauges were published */
     unsigned did;
     struct turn turn;       /* the last one */
     uint64_t requests_seen; /* before it */
@@ -611,20 +611,26 @@ static void publish_gauges(struct core *c)
     tide_pub64_set(&c->gauges.group_heap_free_bytes, g.group_heap_free_bytes);
 }
 
-static void publish_tcp(struct core *c, const struct tide_time *t)
+static void publish_tcp(struct core *c)
 {
     uint64_t values[TCP_STAT_COUNT];
-    if (c->did != 0 && t->now_ns < c->tcp_publish_ns) {
-        c->tcp_unpublished = true;
-        return;
-    }
-    if (c->did == 0 && !c->tcp_unpublished)
-        return;
-    c->tcp_publish_ns = t->now_ns + TCP_PUBLISH_MS * TIDE_NS_PER_MS;
-    c->tcp_unpublished = c->did != 0;
     memcpy(values, tcp_stats(c->tcp), sizeof(values));
     for (unsigned i = 0; i < TCP_STAT_COUNT; i++)
         tide_pub64_set(&c->gauges.tcp[i], values[i]);
+}
+
+static void publish(struct core *c, const struct tide_time *t)
+{
+    if (c->did != 0 && t->now_ns < c->publish_ns) {
+        c->unpublished = true;
+        return;
+    }
+    if (c->did == 0 && !c->unpublished)
+        return;
+    c->publish_ns = t->now_ns + PUBLISH_MS * TIDE_NS_PER_MS;
+    c->unpublished = c->did != 0;
+    publish_gauges(c);
+    publish_tcp(c);
 }
 
 /* ---- the list of connections ---------------------------------------------------------------------------- */
@@ -751,10 +757,8 @@ unsigned core_turn(struct core *c, const struct tide_time *t, struct core_io *io
     if (roster_is_kept(&c->roster))
         keep_roster(c, &io->out);
     c->turn.work[TURN_WORK_begun] = io->out.op_count + io->out.job_count;
-    if (c->did != 0)
-        publish_gauges(c);
     list_conns(c, t);
-    publish_tcp(c, t);
+    publish(c, t);
     return c->did;
 }
 

@@ -118,6 +118,7 @@ const struct roster *core_roster(const struct core *);
 struct post_office *core_office(struct core *);
 uint32_t core_number(const struct core *);
 /* Gauges copied out by the core each turn that something changed; readers may see old ones. */
+/* Every 10 ms, and before the core waits. */
 struct core_gauges {
     struct tide_pub64 sessions;
     struct tide_pub64 requests;
@@ -127,7 +128,7 @@ struct core_gauges {
     struct tide_pub64 coordinators, coordinators_loading;
     struct tide_pub64 groups, group_members, group_waits, group_offsets, group_skipped_records;
     struct tide_pub64 group_heap_bytes, group_heap_free_bytes;
-    struct tide_pub64 tcp[TCP_STAT_COUNT]; /* every 10 ms, and before the core waits */
+    struct tide_pub64 tcp[TCP_STAT_COUNT];
 };
 const struct core_gauges *core_gauges(const struct core *); /* [any] */
 /* Connections as the core last listed them: asked for by one thread, listed by the core over some of
