@@ -14,6 +14,8 @@ enum {
     SWEEP_INTERVAL_MS = 1000, /* every partition gets a turn at least this often (expiry) */
     SWEEP_STEP = 16,          /* partitions per turn of the sweep */
     READY_STALLED_MAX = 64,   /* stalled sessions looked at per turn */
+    PARKED_LOOK_MS = 10,      /* between looks at parked appends at whose log nothing happens, ... */
+    PARKED_LOOK_STEP = 64,    /* ... and slots of them per look */
     DEADLINES_MAX = 64,       /* timeouts handled per turn */
     EVICT_MAX = 4,
     IDLE_STEP = 512,          /* sessions per turn of the idle look */
@@ -32,6 +34,7 @@ static void init_lists(struct broker *b)
     link_init(&b->partial);
     link_init(&b->ready);
     link_init(&b->parked);
+    link_init(&b->roused);
     link_init(&b->uncancelled);
     link_init(&b->unsent);
     link_init(&b->unsent_later);
@@ -128,6 +131,7 @@ void broker_forget(struct broker *b)
         tide_rope_clear(&b->sessions[i].out);
     }
     link_init(&b->parked);
+    link_init(&b->roused);
 }
 
 void broker_destroy(struct broker *b)
@@ -393,7 +397,7 @@ static void check_begin(struct broker *b, struct tide_mail *m, struct tide_out *
     c = &b->checks[b->free_checks[--b->free_check_count]];
     batch_check_prepare(c, a.records, &header, &limits);
     c->job.owner = b->config.core;
-    c->job.cookie = (uint64_t)(uintptr_t)c;
+    c->job.cookie = partition_slot(m->append.partition);
     m->append.check = c;
     tide_out_job(out, &c->job);
     tide_count(b->counters, COUNTER_produce_checks);
@@ -404,6 +408,7 @@ static void check_give(struct broker *b, struct tide_mail *m)
     struct batch_check *c = m->append.check;
     if (c == NULL)
         return;
+    b->check_came |= b->free_check_count == 0;
     b->free_checks[b->free_check_count++] = (uint32_t)(c - b->checks);
     m->append.check = NULL;
 }
@@ -418,6 +423,12 @@ static void keep_densely(struct broker *b, struct mail_append *a)
     a->records = tide_rope_slice(&dense, 0, dense.len);
 }
 
+/* Without room for a job none was asked for: it is tried again in the next turn. */
+static void park_slot(struct broker *b, struct slot_waits *s, const struct tide_out *out)
+{
+    link_append(tide_out_has_job_room(out) ? &b->parked : &b->roused, &s->in_parked);
+}
+
 void append_park(struct broker *b, struct tide_mail *m, struct tide_out *out)
 {
     uint32_t slot = partition_slot(m->append.partition);
@@ -428,7 +439,7 @@ void append_park(struct broker *b, struct tide_mail *m, struct tide_out *out)
     check_begin(b, m, out);
     if (s->parked_head == NULL) {
         s->parked_head = m;
-        link_append(&b->parked, &s->in_parked);
+        park_slot(b, s, out);
     } else {
         s->parked_tail->next = m;
     }
@@ -513,28 +524,77 @@ static void on_append(struct broker *b, struct tide_mail *m, struct tide_out *ou
         append_park(b, m, out);
 }
 
+/* Something happened that the slot's parked appends may have waited for. */
+static void append_rouse(struct broker *b, uint32_t slot)
+{
+    struct slot_waits *s = &b->waits[slot];
+    if (s->parked_head == NULL)
+        return;
+    link_remove(&s->in_parked);
+    link_append(&b->roused, &s->in_parked);
+}
+
+/* A write or a job of its log came back. Who waits for a tail buffer waits for its turn instead. */
+static void on_progress(struct broker *b, struct partition *p)
+{
+    if (!log_is_in_line(partition_log(p)))
+        append_rouse(b, partition_slot(p));
+}
+
+static unsigned try_parked(struct broker *b, struct slot_waits *s, struct tide_out *out)
+{
+    unsigned did = 0;
+    struct tide_mail *m;
+    link_remove(&s->in_parked);
+    tide_count(b->counters, COUNTER_produce_retries);
+    while ((m = s->parked_head) != NULL) {
+        struct tide_mail *next = m->next;
+        enum tide_status status = append_now(b, m, out);
+        if (status == TIDE_AGAIN) /* there was no helper before */
+            check_begin(b, m, out);
+        if (status != TIDE_OK)
+            break;
+        s->parked_head = next;
+        did++;
+    }
+    if (s->parked_head != NULL)
+        park_slot(b, s, out);
+    return did;
+}
+
+/* Those who wait for tail buffers, in turn. A follower and a group coordinator stand in the same line, and try in each turn. */
+static unsigned serve_line(struct broker *b, struct tide_out *out)
+{
+    unsigned did = 0;
+    uint32_t slot;
+    while ((slot = log_line_next(b->config.log_core)) != UINT32_MAX && b->waits[slot].parked_head != NULL) {
+        did += try_parked(b, &b->waits[slot], out);
+        if (log_line_next(b->config.log_core) == slot) /* it waits for something else by now */
+            log_line_leave(partition_log(b->home[slot].partition));
+    }
+    return did;
+}
+
 static unsigned retry_parked(struct broker *b, struct tide_out *out)
 {
     unsigned did = 0;
-    struct link *l = b->parked.next;
-    while (l != &b->parked) {
-        struct slot_waits *s = LINK_OF(struct slot_waits, in_parked, l);
-        struct tide_mail *m;
-        l = l->next;
-        while ((m = s->parked_head) != NULL) {
-            struct tide_mail *next = m->next;
-            enum tide_status status = append_now(b, m, out);
-            if (status == TIDE_AGAIN) /* there was no helper before */
-                check_begin(b, m, out);
-            if (status != TIDE_OK)
-                break;
-            s->parked_head = next;
-            did++;
+    struct link mine;
+    if (b->check_came)
+        link_join(&b->roused, &b->parked);
+    b->check_came = false;
+    if (!link_is_empty(&b->parked) && b->time.now_ns >= b->parked_look_ns) {
+        b->parked_look_ns = b->time.now_ns + PARKED_LOOK_MS * TIDE_NS_PER_MS;
+        for (unsigned i = 0; i < PARKED_LOOK_STEP && !link_is_empty(&b->parked); i++) {
+            struct link *l = b->parked.next;
+            link_remove(l);
+            link_append(&b->roused, l);
         }
-        if (s->parked_head == NULL)
-            link_remove(&s->in_parked);
     }
-    return did;
+    link_init(&mine);
+    link_join(&mine, &b->roused);
+    while (!link_is_empty(&mine))
+        did += try_parked(b, LINK_OF(struct slot_waits, in_parked, mine.next), out);
+    return did + serve_line(b, out);
 }
 
 /* ---- orders of control ------------------------------------------------------------------------ */
@@ -571,6 +631,8 @@ static void become(struct broker *b, struct partition *p, const struct mail_role
 {
     if (!partition_become(p, &b->time, role, out))
         return;
+    log_line_leave(partition_log(p));
+    append_rouse(b, partition_slot(p));
     follows_on_role(b, p, role);
     home_on_role(b, p, role);
     coordinators_look(b, p, out);
@@ -729,6 +791,7 @@ void broker_on_disk(struct broker *b, const struct tide_time *t, const struct di
         partition_on_disk(p, t, done, out);
         if (trace_has(b->trace, slot))
             trace_written(b, p);
+        on_progress(b, p);
         slot_dirty(b, slot);
         home_moved(b, p, out);
         return;
@@ -758,8 +821,9 @@ void broker_on_job(struct broker *b, const struct tide_time *t, struct tide_job 
             list_offsets_on_job(b, r, e);
         return;
     }
-    if (job->kind == JOB_BATCH_CHECK) { /* its letter is parked, and looked at every turn */
+    if (job->kind == JOB_BATCH_CHECK) { /* its letter is parked */
         ((struct batch_check *)job)->done = true;
+        append_rouse(b, (uint32_t)job->cookie);
         return;
     }
     if (job->kind == JOB_BATCH_UNPACK) {
@@ -771,6 +835,7 @@ void broker_on_job(struct broker *b, const struct tide_time *t, struct tide_job 
     if (!TIDE_EXPECT(p != NULL))
         return;
     partition_on_job(p, t, job, out);
+    on_progress(b, p);
     slot_dirty(b, slot);
     home_moved(b, p, out);
 }
@@ -1023,13 +1088,15 @@ unsigned broker_turn(struct broker *b, const struct tide_time *t, struct tide_ou
 uint64_t broker_deadline_ns(const struct broker *b)
 {
     uint64_t soonest = b->heap_count != 0 ? b->heap[0]->deadline_ns : TIDE_NEVER;
-    bool again = !link_is_empty(&b->stalled) || !link_is_empty(&b->retry) ||
-                 !link_is_empty(&b->parked) || !link_is_empty(&b->uncancelled) || b->trims != NULL || b->unsent_count != 0;
+    bool again = !link_is_empty(&b->stalled) || !link_is_empty(&b->retry) || !link_is_empty(&b->roused) || !link_is_empty(&b->uncancelled) || b->trims != NULL || b->unsent_count != 0;
     if (b->home_count != 0)
         soonest = TIDE_MIN(soonest, b->sweep_ns);
     if (b->session_count != 0 && b->settings->connections_max_idle_ms >= 0)
         soonest = TIDE_MIN(soonest, b->idle_look_ns);
     soonest = TIDE_MIN(soonest, TIDE_MIN(peers_deadline_ns(b), coordinators_deadline_ns(b)));
+    if (!link_is_empty(&b->parked))
+        soonest = TIDE_MIN(soonest, b->parked_look_ns);
+    soonest = TIDE_MIN(soonest, log_line_deadline_ns(b->config.log_core));
     if (again) /* what is waited for rings us; this only bounds a wait for a pool */
         soonest = TIDE_MIN(soonest, b->time.now_ns + TIDE_NS_PER_MS);
     if (!link_is_empty(&b->partial))
@@ -1100,6 +1167,8 @@ void broker_check(const struct broker *b)
     for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
         if (slot_has_waiters(&b->waits[i]))
             TIDE_ASSERT(b->waits[i].partition != NULL); /* B4 */
+    for (uint32_t i = 0; i < TIDE_PARTITIONS_MAX; i++)
+        TIDE_ASSERT((b->waits[i].parked_head != NULL) == link_is_listed(&b->waits[i].in_parked)); /* B5 */
     for (uint32_t i = 1; i < b->heap_count; i++)
         TIDE_ASSERT(b->heap[(i - 1) / 2]->deadline_ns <= b->heap[i]->deadline_ns);
 }

@@ -12,6 +12,7 @@
  *   B2  responses leave in the order in which the requests arrived.
  *   B3  a request whose `outstanding` is not 0 is not given back to the pool.
  *   B4  waiters of a slot are listed only while this core's interest in the partition is set.
+ *   B5  a slot with parked appends stands in one of the lists of those, others in none.
  */
 #ifndef TIDEMARK_BROKER_BROKER_H
 #define TIDEMARK_BROKER_BROKER_H
@@ -103,7 +104,9 @@ struct session_wants {
 };
 void session_wants(struct session *, struct session_wants *ret);
 void *session_transport(const struct session *);
-/* The core took bytes off `out`: more may be produced. True: requests were looked at. */
+/* Requests that waited for the session itself may be executed by now. True: they were. The core asks after it has served
+ * one that was ready; and when the peer has acknowledged bytes, by the second call, since what held those is free again. */
+bool session_go_on(struct session *, const struct tide_time *, struct tide_out *);
 bool session_on_sent(struct session *, const struct tide_time *, struct tide_out *);
 /* Of what was ever taken off `out`, so many bytes have gone to the port by now. */
 void session_on_transmitted(struct session *, uint64_t now_ns, uint64_t bytes);

@@ -306,7 +306,7 @@ struct slot_waits {
     uint32_t uses;               /* letters, reads and jobs that name the partition */
     struct partition *partition; /* whose interest is set; NULL = none */
     struct tide_mail *parked_head, *parked_tail;
-    struct link in_parked;
+    struct link in_parked;       /* broker->parked or ->roused */
     bool dirty;                  /* in broker->dirty */
 };
 
@@ -350,7 +350,10 @@ struct broker {
 
     struct slot_waits *waits; /* by slot */
     struct home_slot *home;   /* by slot */
-    struct link parked;       /* slots with parked appends */
+    struct link parked;       /* slots with parked appends; those at whose log something happened, ... */
+    struct link roused;       /* ... which are tried */
+    uint64_t parked_look_ns;  /* some of the others as well: a lease ends without a sound */
+    bool check_came;          /* one is free since somebody found none */
     struct peers *peers;
     struct fetch_sessions *fetch_sessions;
     struct coordinators *coordinators;

@@ -399,6 +399,7 @@ bool log_on_disk(struct log *log, const struct disk_done *done, struct tide_out 
         return false;
     w->out = false;
     log_cache_on_written(log->core);
+    log_line_move(log->core);
     if (log->state == LOG_FAILED)
         return false;
     if (done->result <= 0 || done->result > w->len || done->result % TIDE_BLOCK != 0) {

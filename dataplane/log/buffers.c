@@ -10,6 +10,7 @@
 #include <rte_memory.h>
 
 #include "log/index.h"
+#include "log/internal.h"
 #include "log/tail.h"
 #include "tidemark/assert.h"
 #include "tidemark/types.h"
@@ -108,6 +109,76 @@ void log_tail_buffer_detach(struct log_core *c, struct log_buffer *b)
     c->attached_count--;
     b->log = NULL;
     log_buffer_drop(b);
+}
+
+/* ---- the line for them ------------------------------------------------------------------------ */
+
+static bool moves(const struct log_core *c)
+{
+    return c->line_moves || rte_ring_count(c->free_tails) != 0 || c->time.now_ns >= c->line_look_ns;
+}
+
+/* Without those that have not come although it was their turn. */
+static struct log *first_in_line(struct log_core *c, const struct log *here)
+{
+    struct log *first;
+    while ((first = TAILQ_FIRST(&c->line)) != NULL && first != here &&
+           c->time.now_ns - first->line_tried_ns > LOG_LINE_PATIENCE_MS * TIDE_NS_PER_MS)
+        log_line_leave(first);
+    return first;
+}
+
+bool log_line_admits(struct log_core *c, const struct log *log)
+{
+    const struct log *first = first_in_line(c, log);
+    return first == NULL || (first == log && moves(c));
+}
+
+void log_line_join(struct log_core *c, struct log *log)
+{
+    if (!log->in_line)
+        TAILQ_INSERT_TAIL(&c->line, log, line);
+    log->in_line = true;
+    log->line_tried_ns = c->time.now_ns;
+    if (TAILQ_FIRST(&c->line) != log || !moves(c))
+        return;
+    c->line_moves = false;
+    c->line_look_ns = c->time.now_ns + LOG_LINE_LOOK_MS * TIDE_NS_PER_MS;
+}
+
+void log_line_leave(struct log *log)
+{
+    struct log_core *c = log->core;
+    struct log *first;
+    if (!log->in_line)
+        return;
+    TAILQ_REMOVE(&c->line, log, line);
+    log->in_line = false;
+    first = TAILQ_FIRST(&c->line);
+    if (first != NULL) /* its time begins */
+        first->line_tried_ns = c->time.now_ns;
+    c->line_moves = true;
+}
+
+void log_line_move(struct log_core *c)
+{
+    c->line_moves = true;
+}
+
+bool log_is_in_line(const struct log *log)
+{
+    return log->in_line;
+}
+
+uint32_t log_line_next(struct log_core *c)
+{
+    const struct log *first = moves(c) ? first_in_line(c, NULL) : NULL;
+    return first != NULL ? first->config.slot : UINT32_MAX;
+}
+
+uint64_t log_line_deadline_ns(const struct log_core *c)
+{
+    return TAILQ_EMPTY(&c->line) ? TIDE_NEVER : c->line_moves ? 0 : c->line_look_ns;
 }
 
 /* ---- views ----------------------------------------------------------------------------------- */
@@ -292,6 +363,7 @@ struct log_core *log_core_create(const struct log_core_config *config)
     c->reserve = config->tail_buffers / 4;
     c->batch_bytes_max = batch_bytes_max(config);
     TAILQ_INIT(&c->attached);
+    TAILQ_INIT(&c->line);
     c->free_tails = ring_create(config->tail_buffers);
     c->free_reads = ring_create(config->read_buffers);
     c->free_chunks = ring_create(TIDE_MAX(config->index_chunks, 1u));
@@ -375,6 +447,9 @@ void log_core_check(const struct log_core *c)
         n++;
     }
     TIDE_ASSERT(n == c->attached_count); /* B2 */
+    const struct log *log;
+    TAILQ_FOREACH(log, &c->line, line)
+        TIDE_ASSERT(log->in_line && log->core == c); /* B4 */
     TIDE_ASSERT(n + rte_ring_count(c->free_tails) <= c->config.tail_buffers);
     log_cache_check(c);
 }

@@ -19,6 +19,12 @@
  *   B1  refs is 0 exactly while the buffer lies in its ring.
  *   B2  attached buffers are in the core's list, in the order they were attached.
  *   B3  every attached buffer has a log, and that log's slot names it.
+ *   B4  a log stands in the line of its core at most once, and knows it.
+ *
+ * The line. A log that was refused a tail buffer stands in line, and while there is one only its first may take any: so
+ * several that need them get them in turn, and one that needs two is not robbed of its first. The line moves when a write of
+ * any log here is over or a buffer is in the ring, and once a millisecond, since a reader's reference goes without a sound. The
+ * first one loses its place when it does not ask for so long although it could have: whoever wanted to append has gone.
  */
 #ifndef TIDEMARK_LOG_BUFFERS_H
 #define TIDEMARK_LOG_BUFFERS_H
@@ -39,6 +45,8 @@
 enum log_buffer_limit {
     LOG_VIEW_BYTES = 61440,   /* of one view: an mbuf's length has 16 bits; whole blocks */
     LOG_VIEWS_PER_READ = 256, /* so one log_read returns at most 15 MiB */
+    LOG_LINE_LOOK_MS = 1,
+    LOG_LINE_PATIENCE_MS = 20, /* above the time between two tries of whoever appends */
 };
 
 struct log_buffer {
@@ -85,6 +93,10 @@ struct log_core {
     struct tide_histogram stages[LOG_STAGE_COUNT];
     uint64_t served; /* bytes from the disk that were answered in this turn */
 
+    TAILQ_HEAD(log_line, log) line;
+    bool line_moves;       /* a write was over since its first was refused */
+    uint64_t line_look_ns; /* or it is that late */
+
     bool compacting; /* one log at a time */
     bool compact_every_producer;
     uint32_t compact_producer_count;
@@ -112,6 +124,10 @@ struct log_buffer *log_tail_buffer_take(struct log_core *, const struct log *kee
 void log_tail_buffer_attach(struct log_core *, struct log_buffer *, struct log *, uint32_t slot);
 /* [core] Out of the list; drops the log's reference. */
 void log_tail_buffer_detach(struct log_core *, struct log_buffer *);
+/* [core] May this log take a tail buffer now? */
+bool log_line_admits(struct log_core *, const struct log *);
+void log_line_join(struct log_core *, struct log *); /* [core] it was refused one */
+void log_line_move(struct log_core *);               /* [core] one may be there */
 /* [core] Re-evaluates pins_stopped. */
 void log_core_relax(struct log_core *);
 

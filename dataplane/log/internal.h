@@ -211,6 +211,10 @@ struct log {
     struct log_core *core;
     enum log_state state;
 
+    TAILQ_ENTRY(log) line; /* of those that were refused a tail buffer (buffers.h) */
+    bool in_line;
+    uint64_t line_tried_ns;
+
     /* owned */
     uint32_t active;   /* number of the active segment */
     uint32_t position; /* appended bytes of it */

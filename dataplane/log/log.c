@@ -34,6 +34,8 @@ void log_move(struct log *log, enum log_state to)
 {
     TIDE_ASSERT(log_states[log->state].next & (1u << to));
     log->state = to;
+    if (to == LOG_FAILED || to == LOG_CLOSING)
+        log_line_leave(log);
 }
 
 void log_fail(struct log *log)

@@ -141,6 +141,14 @@ enum tide_status log_append_stamped(struct log *, struct tide_slice batch,
 bool log_disk_is_full(const struct log *);
 /* The largest batch that this core's pools can hold and read back; of an adopted log. */
 uint32_t log_batch_bytes_max(const struct log *);
+/* Who waits for a tail buffer is refused one until it is its turn (buffers.h). Is this log one of them? */
+bool log_is_in_line(const struct log *);
+/* [home] It has all that it wants, or wants none any more. */
+void log_line_leave(struct log *);
+/* [core] The partition slot of the log whose turn it may be; who does not try then leaves the line. UINT32_MAX: nobody's. */
+uint32_t log_line_next(struct log_core *);
+/* [core] When it may be somebody's turn at the latest. */
+uint64_t log_line_deadline_ns(const struct log_core *);
 /* True once after an event that may let a refused log_make_room or log_begin_epoch succeed. */
 bool log_wants_retry(struct log *);
 int64_t log_active_base(const struct log *); /* [home] base offset of the active segment */

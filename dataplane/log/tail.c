@@ -79,9 +79,11 @@ static bool window_attach(struct log *log, uint64_t window)
             return false;
         tail_drop_slot(log, slot);
     }
-    struct log_buffer *b = log_tail_buffer_take(log->core, log);
-    if (b == NULL)
+    struct log_buffer *b = log_line_admits(log->core, log) ? log_tail_buffer_take(log->core, log) : NULL;
+    if (b == NULL) {
+        log_line_join(log->core, log);
         return false;
+    }
     uint64_t start = (window - log_segment_at(log, log->active)->tail_base) * size;
     uint64_t valid = 0;
     if (log->position > start && log->position < start + size) {
@@ -116,7 +118,11 @@ bool tail_reserve(struct log *log, uint64_t position, uint32_t bytes)
 {
     uint64_t base = log_segment_at(log, log->active)->tail_base;
     uint64_t first = window_of(log, base, position), last = window_of(log, base, position + bytes - 1);
-    return (first == last && slot_of(log, first) != NULL) || attach_all(log, first, last);
+    if ((first != last || slot_of(log, first) == NULL) && !attach_all(log, first, last))
+        return false;
+    if (log->in_line)
+        log_line_leave(log);
+    return true;
 }
 
 uint8_t *tail_at(const struct log *log, uint64_t tail_base, uint64_t position, uint32_t *ret_room)

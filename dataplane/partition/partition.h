@@ -110,7 +110,7 @@ struct partition_appended {
 };
 /* [home] The whole decision of kafka-protocol 3.3, 4, 5.3 and the append. TIDE_OK: *ret says what
  * happened (published log_end rose on success). TIDE_FULL: nothing happened, the request waits:
- * call again once partition_wants_retry() (a turn later is early enough). TIDE_AGAIN: nothing happened,
+ * call again when a write or a job of its log came back, or when it is its turn for a tail buffer (log.h). TIDE_AGAIN: nothing happened,
  * as nobody looked into the compressed batch (partition_wants_check). */
 enum tide_status partition_append(struct partition *, const struct tide_time *,
                                   const struct partition_append *, struct tide_out *,

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "broker_world.h"
+#include "log/buffers.h"
 #include "settings/settings.h"
 
 enum { ROOM = 1 << 17 };
@@ -254,6 +255,98 @@ static void test_no_zeroed_space(void **state)
     }
 }
 
+/* Nothing happens in so many turns, and the core is to sleep. */
+static void rest(unsigned turns)
+{
+    for (unsigned i = 0; i < turns; i++)
+        assert_false(bw_turn(&w));
+    for (uint32_t i = 0; i < w.core_count; i++)
+        assert_true(broker_deadline_ns(w.cores[i].broker) > w.time.now_ns);
+}
+
+/* A helper or the disk stands still: who waits for it is not tried again and again meanwhile, and is when it comes back. */
+static void test_what_waits_is_left_alone(void **state)
+{
+    for (int disk = 0; disk < 2; disk++) {
+        *(disk != 0 ? &w.hold_disk : &w.hold_jobs) = true;
+        enum tide_counter waits = disk != 0 ? COUNTER_log_buffer_waits : COUNTER_log_zero_waits;
+        int32_t first = disk * 30;
+        for (int32_t n = 0; n < 30; n++)
+            bw_send_bytes(&c, bytes, bw_produce(bytes, first + n, 1, 1000, all, 1, 14000));
+        bw_pump(&w);
+        uint64_t waited = bw_count(&w, waits), tried = bw_count(&w, COUNTER_produce_retries);
+        assert_true(waited != 0);
+        rest(200);
+        assert_int_equal(bw_count(&w, waits), waited);
+        assert_int_equal(bw_count(&w, COUNTER_produce_retries), tried);
+        for (unsigned ms = 0; ms < 100; ms++)
+            bw_pass(&w, 1);
+        tried = bw_count(&w, COUNTER_produce_retries) - tried;
+        assert_true(tried >= 9 && tried <= 120); /* something may have happened without a sound */
+        w.hold_disk = w.hold_jobs = false;
+        bw_pump(&w); /* no time passes: what it waited for wakes it */
+        for (int32_t n = 0; n < 30; n++) {
+            bw_produced(&c, first + n, errors, bases, 1);
+            assert_int_equal(errors[0], 0);
+            assert_int_equal(bases[0], first + n);
+        }
+    }
+}
+
+/* Partitions of one core that wait for the same tail buffers get them in turn, whoever has more to append. */
+static void test_tail_buffers_go_round(void **state)
+{
+    bw_zero_space(&w);
+    w.hold_disk = true;
+    for (int32_t n = 0; n < 40; n++) {
+        bw_send_bytes(&c, bytes, bw_produce(bytes, n, 1, 1000, all, 1, 14000));
+        bw_pump(&w);
+    }
+    for (int32_t n = 40; n < 43; n++)
+        bw_send_bytes(&c, bytes, bw_produce(bytes, n, 1, 1000, all + 1, 1, 14000));
+    bw_pump(&w);
+    assert_int_equal(log_end(1), 0);
+    for (unsigned writes = 0; log_end(1) < 3; writes++) {
+        assert_true(writes < 8);
+        w.hold_disk = false;
+        (void)bw_turn(&w);
+        w.hold_disk = true;
+        bw_pump(&w);
+    }
+    assert_true(log_end(0) < 25);
+    w.hold_disk = false;
+    bw_pump(&w);
+    assert_int_equal(log_end(0), 40);
+}
+
+/* A reader has all buffers and lets go of them, which nobody hears of. */
+static void test_buffers_come_back_without_a_sound(void **state)
+{
+    struct log_buffer *held[16];
+    unsigned n = 0;
+    bw_zero_space(&w);
+    while (n < 16 && (held[n] = log_tail_buffer_take(w.cores[0].log_core, NULL)) != NULL)
+        n++;
+    send(1, 1, all, 1);
+    bw_silent(&c);
+    assert_true(bw_count(&w, COUNTER_log_buffer_waits) != 0);
+    rest(20);
+    w.hold_disk = true; /* what is written would be to be had again */
+    log_buffer_drop(held[--n]);
+    bw_send_bytes(&c, bytes, bw_produce(bytes, 2, 1, 1000, all + 1, 1, 50)); /* who comes later does not overtake */
+    bw_pump(&w);
+    assert_int_equal(log_end(0), 1);
+    assert_int_equal(log_end(1), 0);
+    w.hold_disk = false;
+    while (n != 0)
+        log_buffer_drop(held[--n]);
+    bw_pass(&w, 1);
+    for (int32_t i = 1; i < 3; i++) {
+        bw_produced(&c, i, errors, bases, 1);
+        assert_int_equal(bases[0], 0);
+    }
+}
+
 /* What helpers look into is not a receive buffer either, and comes in its order. */
 static void test_a_compressed_batch_at_a_helper(void **state)
 {
@@ -396,6 +489,9 @@ int main(void)
         TEST_TWO(test_two_cores_and_a_client_that_goes),
         TEST(test_no_tail_buffer),
         TEST(test_no_zeroed_space),
+        TEST(test_what_waits_is_left_alone),
+        TEST(test_tail_buffers_go_round),
+        TEST(test_buffers_come_back_without_a_sound),
         TEST(test_a_compressed_batch_at_a_helper),
         TEST(test_timed_out_without_room_for_the_answer),
         TEST_TWO(test_no_letters),
