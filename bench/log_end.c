@@ -323,7 +323,7 @@ static void turn_in_memory(struct log_end *e)
 void log_end_turn(struct log_end *e, uint64_t wait_ns)
 {
     e->time.now_ns = log_end_now_ns();
-    log_core_turn(e->core, &e->time);
+    (void)log_core_turn(e->core, &e->time);
     if (log_has_work(e->log))
         log_flush(e->log, &e->time, &e->out);
     if (e->memory != NULL)

@@ -13,7 +13,9 @@
 enum {
     SWEEP_INTERVAL_MS = 1000, /* every partition gets a turn at least this often (expiry) */
     SWEEP_STEP = 16,          /* partitions per turn of the sweep */
-    READY_STALLED_MAX = 64,   /* stalled sessions looked at per turn */
+    READY_STALLED_MAX = 64,   /* stalled sessions looked at per turn, */
+    STALLED_IN_VAIN_MAX = 4,  /* ... and so many in vain, unless it is time to look at all */
+    ROOM_LOOK_MS = 1,
     PARKED_LOOK_MS = 10,      /* between looks at parked appends at whose log nothing happens, ... */
     PARKED_LOOK_STEP = 64,    /* ... and slots of them per look */
     DEADLINES_MAX = 64,       /* timeouts handled per turn */
@@ -780,6 +782,7 @@ void broker_on_disk(struct broker *b, const struct tide_time *t, const struct di
                     struct tide_out *out)
 {
     uint32_t slot = DISK_ID_SLOT(done->id);
+    room_came(b); /* a fetch may have waited for the buffer, or for what was on its way to the disk */
     if (DISK_ID_OWNER(done->id) == DISK_OWNER_AHEAD) {
         log_core_on_disk(b->config.log_core, done, out);
         return;
@@ -848,10 +851,13 @@ void broker_begin_turn(struct broker *b, const struct tide_time *t, bool receive
     b->looked_ns = t->now_ns;
     b->receive_low = receive_buffers_low;
     link_join(&b->unsent, &b->unsent_later);
-    log_core_turn(b->config.log_core, t);
-    b->view = atomic_load_explicit(&b->config.publication->now, memory_order_acquire);
-    if (b->view != NULL && b->view->version != b->topic_version) {
-        b->topic_version = b->view->version;
+    bool was_full = log_core_turn(b->config.log_core, t);
+    const struct tide_view *view = atomic_load_explicit(&b->config.publication->now, memory_order_acquire);
+    if (was_full || view != b->view) /* reads wait for a turn that has not given them all; requests for the first view */
+        room_came(b);
+    b->view = view;
+    if (view != NULL && view->version != b->topic_version) {
+        b->topic_version = view->version;
         b->topic = NULL;
     }
 }
@@ -967,25 +973,21 @@ static unsigned run_deadlines(struct broker *b, struct tide_out *out)
     return did;
 }
 
-static unsigned run_stalled(struct broker *b, struct tide_out *out)
+/* Who is refused again goes to the end, so that one who needs more than there is does not keep it from the others. */
+static unsigned run_stalled(struct broker *b, unsigned in_vain_max, struct tide_out *out)
 {
-    unsigned did = 0;
-    struct link mine;
-    if (link_is_empty(&b->stalled))
-        return 0;
-    link_init(&mine);
-    for (unsigned i = 0; i < READY_STALLED_MAX && !link_is_empty(&b->stalled); i++) {
-        struct link *l = b->stalled.next;
-        link_remove(l);
-        link_append(&mine, l);
-    }
-    while (!link_is_empty(&mine)) {
-        struct session *s = LINK_OF(struct session, in_stalled, mine.next);
+    unsigned did = 0, in_vain = 0;
+    const struct link *last = b->stalled.prev, *l = &b->stalled;
+    for (unsigned i = 0; i < READY_STALLED_MAX && in_vain < in_vain_max && l != last; i++) {
+        struct session *s = LINK_OF(struct session, in_stalled, b->stalled.next);
         uint32_t before = s->in.len;
+        l = &s->in_stalled;
         link_remove(&s->in_stalled);
         session_run(s, out);
-        if (s->in_use && s->in.len != before)
+        if (s->in.len != before)
             did++;
+        else
+            in_vain++;
     }
     return did;
 }
@@ -994,8 +996,6 @@ static unsigned run_retry(struct broker *b, struct tide_out *out)
 {
     unsigned did = 0;
     struct link mine;
-    if (link_is_empty(&b->retry))
-        return 0;
     link_init(&mine);
     while (!link_is_empty(&b->retry)) {
         struct link *l = b->retry.next;
@@ -1007,7 +1007,24 @@ static unsigned run_retry(struct broker *b, struct tide_out *out)
         link_remove(&r->in_retry);
         (void)dispatch_again(r, out);
         did += !link_is_listed(&r->in_retry) || r->goes_on;
+        b->room_came |= r->goes_on;
     }
+    return did;
+}
+
+/* Those that wait for a pool. What they get on with may have given something back, too. */
+static unsigned run_waiting(struct broker *b, struct tide_out *out)
+{
+    bool all = b->time.now_ns >= b->room_look_ns;
+    unsigned did;
+    if ((!all && !b->room_came) || (link_is_empty(&b->stalled) && link_is_empty(&b->retry)))
+        return 0;
+    if (all)
+        b->room_look_ns = b->time.now_ns + ROOM_LOOK_MS * TIDE_NS_PER_MS;
+    b->room_came = false;
+    did = run_stalled(b, all ? READY_STALLED_MAX : STALLED_IN_VAIN_MAX, out);
+    did += run_retry(b, out);
+    b->room_came |= did != 0;
     return did;
 }
 
@@ -1070,8 +1087,7 @@ unsigned broker_turn(struct broker *b, const struct tide_time *t, struct tide_ou
     did += retry_parked(b, out);
     if (b->trims != NULL)
         did += trim_retry(b, out);
-    did += run_stalled(b, out);
-    did += run_retry(b, out);
+    did += run_waiting(b, out);
     did += run_deadlines(b, out);
     if (!link_is_empty(&b->uncancelled))
         did += groups_api_turn(b, out);
@@ -1088,12 +1104,14 @@ unsigned broker_turn(struct broker *b, const struct tide_time *t, struct tide_ou
 uint64_t broker_deadline_ns(const struct broker *b)
 {
     uint64_t soonest = b->heap_count != 0 ? b->heap[0]->deadline_ns : TIDE_NEVER;
-    bool again = !link_is_empty(&b->stalled) || !link_is_empty(&b->retry) || !link_is_empty(&b->roused) || !link_is_empty(&b->uncancelled) || b->trims != NULL || b->unsent_count != 0;
+    bool again = !link_is_empty(&b->roused) || !link_is_empty(&b->uncancelled) || b->trims != NULL || b->unsent_count != 0;
     if (b->home_count != 0)
         soonest = TIDE_MIN(soonest, b->sweep_ns);
     if (b->session_count != 0 && b->settings->connections_max_idle_ms >= 0)
         soonest = TIDE_MIN(soonest, b->idle_look_ns);
     soonest = TIDE_MIN(soonest, TIDE_MIN(peers_deadline_ns(b), coordinators_deadline_ns(b)));
+    if (!link_is_empty(&b->stalled) || !link_is_empty(&b->retry))
+        soonest = TIDE_MIN(soonest, b->room_look_ns);
     if (!link_is_empty(&b->parked))
         soonest = TIDE_MIN(soonest, b->parked_look_ns);
     soonest = TIDE_MIN(soonest, log_line_deadline_ns(b->config.log_core));

@@ -93,7 +93,7 @@ struct request {
     const struct api_row *row;
     struct session *session; /* NULL when orphaned */
     struct link in_session;
-    struct link in_retry; /* broker->retry: executed again next turn */
+    struct link in_retry; /* broker->retry: executed again */
     uint32_t heap_at;     /* place in the deadline heap + 1; 0 = none */
     uint64_t deadline_ns;
     uint64_t stamps[STAMP_COUNT]; /* stages.h; 0: not set */
@@ -278,7 +278,8 @@ struct session {
     bool closing;    /* nothing more is read; close when the queue is empty and out is sent */
     bool aborted;
     bool authenticated;
-    bool stalled;    /* the request at the front waits for room */
+    bool stalled;    /* the request at the front waits for a pool, */
+    bool held;       /* ... or for its turn: too many are in progress, or too much is unsent */
     uint32_t request_count;
     uint32_t credit;
     uint32_t uncredited; /* received bytes whose window is still closed */
@@ -288,7 +289,7 @@ struct session {
     struct tide_rope in;
     struct tide_rope out;
     struct link requests;
-    struct link in_stalled; /* broker->stalled: looked at every turn */
+    struct link in_stalled; /* broker->stalled */
     struct link in_partial; /* broker->partial: holds bytes of an incomplete request, oldest first */
     struct link in_ready;   /* broker->ready: the core should look */
     struct link in_free;
@@ -335,6 +336,10 @@ struct broker {
     struct request **heap; /* deadlines, a binary heap */
     uint32_t heap_count;
     struct link retry;
+    /* Who waits for a pool is looked at when something came back to one, and once a millisecond, since what other threads give
+     * back nobody tells of. */
+    bool room_came;
+    uint64_t room_look_ns;
 
     struct session *sessions;
     struct link free_sessions;
@@ -385,6 +390,12 @@ TRACE_COLD void trace_message(struct broker *, enum trace_kind, uint32_t slot, i
 TRACE_COLD void trace_mark(struct broker *, struct partition *);
 TRACE_COLD void trace_written(struct broker *, struct partition *);
 TRACE_COLD void trace_request(struct broker *, int16_t acks, uint32_t slot, int64_t end, const uint64_t stamps[STAMP_COUNT], enum stage_stamp last);
+
+/* Something went back to a pool. */
+static inline void room_came(struct broker *b)
+{
+    b->room_came = true;
+}
 
 /* What time it is within the turn, for stamps. */
 static inline uint64_t stage_now(struct broker *b)

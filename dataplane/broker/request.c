@@ -117,6 +117,7 @@ void request_give(struct broker *b, struct request *r)
     work_clear(&r->work);
     tide_rope_clear(&r->frame);
     tide_rope_clear(&r->response);
+    room_came(b);
     r->state = REQUEST_FREE;
     b->free_requests[b->free_request_count++] = r->slot;
 }
@@ -138,6 +139,7 @@ bool request_came_back(struct broker *b, struct request *r)
 {
     TIDE_ASSERT(r->outstanding != 0);
     r->outstanding--;
+    room_came(b);
     if (r->session == NULL && r->outstanding == 0) {
         request_give(b, r);
         return false;

@@ -2,9 +2,12 @@
 /*
  * A connection's bytes: frames cut out of what arrives, responses put back in order.
  *
- * Timers: none of its own. broker_turn looks at sessions that are stalled (their next request
- * waits for room) and evicts the stalest partial request when receive buffers and request memory
- * are both short (design 10).
+ * A whole request that is not executed waits either for the session itself (`held`: too many in progress, too much unsent), and
+ * then goes on in session_go_on, once that has become less; or for a pool that others use, too (`stalled`), and then goes on
+ * when something comes back to one.
+ *
+ * Timers: none of its own. broker_turn looks at sessions that are stalled, and evicts the stalest partial request when receive
+ * buffers and request memory are both short (design 10).
  */
 #include "broker/internal.h"
 
@@ -79,7 +82,7 @@ static void session_refuse(struct session *s, bool now)
     tide_rope_clear(&s->in);
     link_remove(&s->in_partial);
     link_remove(&s->in_stalled);
-    s->stalled = false;
+    s->stalled = s->held = false;
     s->closing = true;
     s->aborted |= now;
     session_ready(s);
@@ -198,7 +201,8 @@ static void settle(struct session *s, int64_t frame)
     } else if (link_is_listed(&s->in_partial)) {
         link_remove(&s->in_partial);
     }
-    if (s->in.len != 0 && !incomplete) {
+    s->held = s->in.len != 0 && !incomplete && !s->stalled;
+    if (s->stalled) {
         if (!link_is_listed(&s->in_stalled))
             link_append(&b->stalled, &s->in_stalled);
     } else if (link_is_listed(&s->in_stalled)) {
@@ -247,8 +251,7 @@ void session_run(struct session *s, struct tide_out *out)
     if (s->closing)
         frame = 0;
     if (frame < 0) { /* seen once we may execute again; nothing more is read until then */
-        if (!link_is_listed(&s->in_stalled))
-            link_append(&s->broker->stalled, &s->in_stalled);
+        s->held = true;
         session_ready(s);
         return;
     }
@@ -405,8 +408,14 @@ void session_wants(struct session *s, struct session_wants *ret)
 
 bool session_on_sent(struct session *s, const struct tide_time *t, struct tide_out *out)
 {
+    room_came(s->broker);
+    return session_go_on(s, t, out);
+}
+
+bool session_go_on(struct session *s, const struct tide_time *t, struct tide_out *out)
+{
     (void)t;
-    if (s->closing || s->in.len < FRAME_SIZE_BYTES || !may_execute(s))
+    if (!s->held || !may_execute(s))
         return false;
     session_run(s, out);
     return true;

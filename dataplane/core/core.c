@@ -238,19 +238,23 @@ static bool open_session(struct core *c, const struct tide_time *t, struct tcp_c
     return true;
 }
 
-/* Moves what the session wants into its connection, and says whether something was to be sent. True while the session lives. */
-static bool serve_session(struct session *s, bool *ret_had_out)
+/* Moves what the session wants into its connection, and counts whether there was anything. True while the session lives. */
+static bool serve_session(struct core *c, struct session *s)
 {
     struct tcp_conn *conn = conn_of(s);
     struct session_wants w;
 
     session_wants(s, &w);
-    *ret_had_out = w.out->len != 0;
-    if (w.credit != 0)
+    if (w.credit != 0) {
         tcp_consumed(conn, w.credit);
-    if (!w.abort && *ret_had_out && tcp_send_room(conn) != 0)
+        c->did++;
+    }
+    if (!w.abort && w.out->len != 0 && tcp_send_room(conn) != 0) {
         tcp_write(conn, w.out);
+        c->did++;
+    }
     if (w.abort || (w.close && w.out->len == 0)) {
+        c->did++;
         tcp_set_user(conn, NULL);
         session_on_gone(s);
         if (w.abort)
@@ -368,9 +372,8 @@ static void ready_peers(struct core *c, const struct tide_time *t, struct tide_o
 
 /* ---- events --------------------------------------------------------------------------------------------- */
 
-static void on_session_event(const struct tide_time *t, struct session *s, const struct tcp_event *e, struct tide_out *out)
+static void on_session_event(struct core *c, const struct tide_time *t, struct session *s, const struct tcp_event *e, struct tide_out *out)
 {
-    bool had_out;
     if (e->bits & TCP_EVENT_READABLE) {
         struct tide_rope bytes = {0};
         if (tcp_read(e->conn, &bytes) != 0)
@@ -382,10 +385,10 @@ static void on_session_event(const struct tide_time *t, struct session *s, const
         session_on_gone(s);
         return;
     }
-    if (!serve_session(s, &had_out))
+    if (!serve_session(c, s))
         return;
     if ((e->bits & TCP_EVENT_WRITABLE) && session_on_sent(s, t, out))
-        (void)serve_session(s, &had_out);
+        (void)serve_session(c, s);
 }
 
 /* A connection's user is a session, a peer stream, or nobody: then we closed, and what still comes is dropped. */
@@ -409,7 +412,7 @@ static void on_event(struct core *c, const struct tide_time *t, const struct tcp
     } else if (user->kind == CONN_PEER) {
         on_peer_event(c, t, (struct peer *)user, e, out);
     } else {
-        on_session_event(t, (struct session *)user, e, out);
+        on_session_event(c, t, (struct session *)user, e, out);
     }
 }
 
@@ -429,14 +432,11 @@ static void ready_sessions(struct core *c, const struct tide_time *t, struct tid
     struct session *s;
     unsigned n = 0;
     while (n < EVENTS_MAX && (s = broker_next_ready(c->broker)) != NULL) {
-        bool had_out;
-        if (!serve_session(s, &had_out))
-            continue;
-        if (had_out)
-            (void)session_on_sent(s, t, out);
+        if (serve_session(c, s))
+            c->did += session_go_on(s, t, out);
         n++;
     }
-    c->did += n;
+    c->did += n == EVENTS_MAX; /* others may be ready; whoever only said so has moved nothing */
 }
 
 /* Read buffers are gone, and somebody holds them without reading: the slowest connection is reset,

@@ -276,10 +276,12 @@ void log_core_lost(struct log_core *c)
     c->cache.writes_out = 0;
 }
 
-void log_core_turn(struct log_core *c, const struct tide_time *t)
+bool log_core_turn(struct log_core *c, const struct tide_time *t)
 {
+    bool was_full = c->config.read_turn_bytes != 0 && c->served >= c->config.read_turn_bytes;
     c->time = *t;
     c->served = 0;
+    return was_full;
 }
 
 const struct tide_histogram *log_core_stage(const struct log_core *c, enum log_stage stage)

@@ -48,8 +48,8 @@ struct log_core_config {
 struct log_core;
 struct log_core *log_core_create(const struct log_core_config *); /* [start]; NULL without memory */
 void log_core_destroy(struct log_core *);
-/* [core] A turn begins. */
-void log_core_turn(struct log_core *, const struct tide_time *);
+/* [core] A turn begins. True: the one before had answered as much from the disk as a turn may. */
+bool log_core_turn(struct log_core *, const struct tide_time *);
 /* Of the writes of all logs of a core: how long the oldest batch of one waited for it since its append, and how long it took
  * from then until its completion was taken. */
 enum log_stage { LOG_STAGE_WAIT, LOG_STAGE_WRITE, LOG_STAGE_COUNT };

@@ -279,7 +279,7 @@ static bool read_piece(struct sim_machine *m, struct partition *p, struct log_re
     static struct tide_out out;
     struct log_core *core = m->cores[0].log_core;
     enum tide_status status;
-    log_core_turn(core, &core->time); /* time stands still */
+    (void)log_core_turn(core, &core->time); /* time stands still */
     while ((status = log_read(partition_log(p), core, 0, read, &out)) == TIDE_AGAIN)
         do_reads(m, read, &out);
     do_reads(m, read, &out); /* what is ahead */

@@ -632,17 +632,13 @@ static void check_turn(struct story *s, const struct machine *b, const struct tu
             wrong(s, turn_work_help[kinds[i]]);
 }
 
-static void broker_step(struct story *s, struct machine *b)
+/* True: it did something. */
+static bool broker_turns(struct story *s, struct machine *b)
 {
     struct tide_time t = {.now_ns = s->now_ns, .wall_ms = WALL_BEGIN_MS + (int64_t)(s->now_ns / TIDE_NS_PER_MS)};
-    for (unsigned i = 0; i < b->job_count; i++) {
-        b->jobs[i]->run(b->jobs[i], sim_fs_verbs(b->fs));
-        b->io.jobs_done[b->io.jobs_done_count++] = b->jobs[i];
-    }
-    b->job_count = 0;
-    b->io.done_count = sim_disk_take(b->disk, s->now_ns, b->io.done, CORE_DONE_MAX);
     struct turn did = {.work = {[TURN_WORK_frames_in] = b->io.rx_count, [TURN_WORK_disk] = b->io.done_count, [TURN_WORK_jobs] = b->io.jobs_done_count}};
-    if (core_turn(b->core, &t, &b->io) != 0) {
+    bool busy = core_turn(b->core, &t, &b->io) != 0;
+    if (busy) {
         did.work[TURN_WORK_frames_out] = b->io.tx_count;
         did.work[TURN_WORK_begun] = b->io.out.op_count + b->io.out.job_count;
         core_on_turn_end(b->core, s->now_ns + 1);
@@ -659,6 +655,29 @@ static void broker_step(struct story *s, struct machine *b)
     b->io.out.job_count = 0;
     core_check(b->core);
     notice(s, b);
+    return busy;
+}
+
+static void broker_step(struct story *s, struct machine *b)
+{
+    for (unsigned i = 0; i < b->job_count; i++) {
+        b->jobs[i]->run(b->jobs[i], sim_fs_verbs(b->fs));
+        b->io.jobs_done[b->io.jobs_done_count++] = b->jobs[i];
+    }
+    b->job_count = 0;
+    b->io.done_count = sim_disk_take(b->disk, s->now_ns, b->io.done, CORE_DONE_MAX);
+    (void)broker_turns(s, b);
+}
+
+void story_rests(struct story *s, unsigned broker)
+{
+    struct machine *b = machine(s, broker);
+    unsigned turns = 0;
+    while (broker_turns(s, b))
+        if (++turns == 4)
+            wrong(s, "a core that is busy with nothing");
+    if (core_deadline_ns(b->core) <= s->now_ns)
+        wrong(s, "a core that is not to sleep");
 }
 
 /* ---- a client ------------------------------------------------------------------------------------------------------ */

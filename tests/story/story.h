@@ -57,6 +57,8 @@ void story_says_whom_it_hears(struct story *, unsigned broker);
 /* Where the time of the requests went that it has answered, as its histograms say: all of them together, and what took none is
  * not told. The stages of a request add up to its whole: that is looked at whenever a broker ends. */
 void story_says_where_time_went(struct story *, unsigned broker);
+/* Given nothing, its core comes to rest at once, whoever waits there: else it would never sleep. */
+void story_rests(struct story *, unsigned broker);
 
 /* ---- control ----
  * All brokers of the story are replicas, and in sync at first. A leader that wants another ISR gets it in the next step. */

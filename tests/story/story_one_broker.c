@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Stories of one broker: what an acknowledgement means, and what is there after the power went. */
+#include <stdio.h>
+
 #include "../unit/unit.h"
 #include "story.h"
 
@@ -97,6 +99,32 @@ static void what_comes_during_a_write_goes_out_together(void **state)
                   "   1  broker 1: its disk holds all below 3, committed is all below 3\n"
                   "   1  ann hears: blue is at 2\n"
                   "   1  ben hears: green is at 1\n");
+    story_end(s);
+}
+
+/* More requests than a connection may have in progress, and a disk that takes its time: the core sleeps meanwhile. */
+static void what_waits_lets_the_core_rest(void **state)
+{
+    enum { SENT = 70, AT_ONCE = 64 };
+    static char told[16384];
+    char *end = told;
+    struct story *s = one_broker();
+    for (unsigned i = 0; i < SENT; i++) {
+        story_sends(s, "ann", -1, "red");
+        end += sprintf(end, "   0  ann sends red with acks=all\n");
+    }
+    story_passes(s, 0.2);
+    story_rests(s, 1);
+    story_passes(s, 3);
+    end += sprintf(end, "   0  broker 1 appends: its log ends at 64\n"
+                        "   0  broker 1 appends: its log ends at 70\n"
+                        "   0  broker 1: its disk holds all below 64, committed is all below 64\n");
+    for (unsigned i = 0; i < AT_ONCE; i++)
+        end += sprintf(end, "   0  ann hears: red is at %u\n", i);
+    end += sprintf(end, "   1  broker 1: its disk holds all below 70, committed is all below 70\n");
+    for (unsigned i = AT_ONCE; i < SENT; i++)
+        end += sprintf(end, "   1  ann hears: red is at %u\n", i);
+    story_told(s, told);
     story_end(s);
 }
 
@@ -233,6 +261,7 @@ int main(void)
         cmocka_unit_test(one_waits_for_the_leader_and_none_for_nobody),
         cmocka_unit_test(memory_is_enough),
         cmocka_unit_test(what_comes_during_a_write_goes_out_together),
+        cmocka_unit_test(what_waits_lets_the_core_rest),
         cmocka_unit_test(a_reader_that_waits),
         cmocka_unit_test(the_power_goes_during_a_write),
         cmocka_unit_test(the_power_goes_before_the_answer),

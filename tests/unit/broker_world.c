@@ -323,9 +323,10 @@ void bw_serve(struct bw_client *c)
         c->taken += want.out->len;
         tide_rope_join(&c->in, want.out);
         (void)session_on_sent(c->s, &c->w->time, &c->w->cores[0].out);
-        session_wants(c->s, &want);
-        c->credit += want.credit;
     }
+    (void)session_go_on(c->s, &c->w->time, &c->w->cores[0].out);
+    session_wants(c->s, &want);
+    c->credit += want.credit;
     if (want.abort || (want.close && want.out->len == 0)) {
         c->closed = true;
         c->aborted = want.abort;

@@ -361,16 +361,16 @@ static void test_a_turn_is_bounded(void **state)
     w->core->config.read_turn_bytes = 10000;
     w->core->config.aheads_out_max = 0;
     for (int64_t offset = 0; offset < 12;) { /* all of it is here */
-        log_core_turn(w->core, &w->time);
+        (void)log_core_turn(w->core, &w->time);
         offset = read_on(w, offset, 9000);
     }
-    log_core_turn(w->core, &w->time);
+    (void)log_core_turn(w->core, &w->time);
     unsigned served = 0;
     for (r = read_at(0, 5000); log_read(w->log, w->core, 5, &r, &w->out) == TIDE_OK; r = read_at(0, 5000), served++)
         tide_rope_clear(&r.bytes);
     assert_int_equal(served, 3);
     assert_int_equal(r.buffer_count, 0);
-    log_core_turn(w->core, &w->time);
+    (void)log_core_turn(w->core, &w->time);
     (void)read_on(w, 0, 5000);
 }
 
