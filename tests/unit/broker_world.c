@@ -255,6 +255,9 @@ bool bw_turn(struct broker_world *w)
         for (unsigned k = 0; k < n; k++)
             broker_on_bell(c->broker, &w->time, bells[k], &c->out);
         did += n + completions(w, c) + broker_turn(c->broker, &w->time, &c->out);
+        struct session *ready;
+        while ((ready = broker_next_ready(c->broker)) != NULL)
+            did += session_go_on(ready, &w->time, &c->out);
         take_out(c);
         broker_check(c->broker);
     }
