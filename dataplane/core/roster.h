@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The connections of a core in the file `connections`, for the next process (orphans.h): however this one ends, its
- * connections can be reset then. A row is written in the turn in which its connection came; what an orderly end, or the
- * peer, has finished may stay for a while: to rouse what is no more does nothing. The writes go into the kernel's memory
- * and no further, since what is to be outlived is the process. What it does not get to after the turn is lost with it:
- * the core hands over the frames that acknowledge what came, and then the write, which the kernel may leave to a worker.
+ * connections can be reset then. A row is written in the turn in which its connection came; a row whose connection is gone
+ * is emptied as soon, and harmless until then: to rouse what is no more does nothing. The writes go into the kernel's memory
+ * and no further, since what is to be outlived is the process. A write that the kernel did not get to is lost with it: the
+ * core hands over the frames of a turn first, and some file systems leave the write to a worker.
  *
  * File `connections`, little-endian, in blocks of TIDE_BLOCK: a header (magic, format number; the rest is zero), then
  * blocks of ROSTER_ROWS rows of 40 bytes (address of ours, address of the peer, port of ours, port of the peer, zero) with

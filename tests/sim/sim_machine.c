@@ -11,7 +11,8 @@
 #include "sim_wire.h"
 #include "tidemark/bytes.h"
 
-enum { TAKEN = 16, BATCH_ROOM = 1 << 16, TAIL_BUFFER = 16384, CONNECTIONS = 64 };
+enum { TAKEN = 16, BATCH_ROOM = 1 << 16, TAIL_BUFFER = 16384, CONNECTIONS = 64,
+       ORPHANS_S = 10 /* all that there can be are roused by then */ };
 
 /* ---- pools ------------------------------------------------------------------------------------------------- */
 
@@ -57,6 +58,12 @@ bool sim_pools_are_back(const struct sim_pools *p, const unsigned before[SIM_POO
 
 /* ---- life -------------------------------------------------------------------------------------------------- */
 
+/* Blocks of the cores before this one; the first has the orphans as well. */
+static uint32_t blocks_before(const struct sim_machine *m, uint32_t core)
+{
+    return core == 0 ? 0 : roster_blocks(core_roster_slots(CONNECTIONS, m->orphan_count)) + (core - 1) * roster_blocks(CONNECTIONS);
+}
+
 static void boot_core(struct sim_machine *m, uint32_t i, struct tide_random *random, uint64_t now_ns)
 {
     static const struct core_listener listeners[] = {{SIM_KAFKA_PORT, 0}};
@@ -84,10 +91,28 @@ static void boot_core(struct sim_machine *m, uint32_t i, struct tide_random *ran
                                       .trace = config->trace};
     memcpy(&c.broker.random, c.tcp.secret, sizeof(c.broker.random));
     if (m->conns_file >= 0)
-        c.roster = (struct roster_place){m->conns_file, TIDE_BLOCK * (1 + (uint64_t)i * roster_blocks(CONNECTIONS))};
+        c.roster = (struct roster_place){m->conns_file, TIDE_BLOCK * (1 + (uint64_t)blocks_before(m, i))};
+    if (i == 0) {
+        c.orphans = m->orphans;
+        c.orphan_count = m->orphan_count;
+    }
     k->core = core_create(&c);
     TIDE_ASSERT(k->log_core != NULL);
     TIDE_ASSERT(k->core != NULL);
+}
+
+/* Whatever the power left of the rows. */
+static void take_orphans(struct sim_machine *m, int file)
+{
+    const struct tide_fs *fs = sim_fs_verbs(m->fs);
+    static uint8_t block[TIDE_BLOCK];
+    for (uint64_t at = TIDE_BLOCK; fs->pread(fs->self, file, block, sizeof(block), at) == sizeof(block); at += sizeof(block))
+        for (uint32_t i = 0; i < ROSTER_ROWS && m->orphan_count < SIM_ORPHANS_MAX; i++) {
+            struct roster_row row;
+            memcpy(&row, block + roster_row_at(i), sizeof(row));
+            if (row.local_port != 0)
+                m->orphans[m->orphan_count++] = (struct orphan){{row.local, row.local_port}, {row.remote, row.remote_port}};
+        }
 }
 
 /* A sick disk may not give it: then they are not kept. */
@@ -95,7 +120,10 @@ static int make_conns_file(struct sim_machine *m)
 {
     const struct tide_fs *fs = sim_fs_verbs(m->fs);
     int file = m->config.keeps_connections ? fs->open(fs->self, "/connections", TIDE_FS_CREATE | TIDE_FS_READ | TIDE_FS_WRITE) : -1;
-    uint64_t len = TIDE_BLOCK * (1 + (uint64_t)m->config.core_count * roster_blocks(CONNECTIONS));
+    m->orphan_count = 0;
+    if (file >= 0)
+        take_orphans(m, file);
+    uint64_t len = TIDE_BLOCK * (1 + (uint64_t)blocks_before(m, m->config.core_count));
     return file >= 0 && fs->truncate(fs->self, file, 0) == 0 && fs->truncate(fs->self, file, len) == 0 ? file : -1;
 }
 
@@ -109,6 +137,7 @@ void sim_machine_boot(struct sim_machine *m, const struct sim_machine_config *co
     m->office = post_office_create(config->core_count);
     m->steer = config->core_count > 1 ? steer_create(config->core_count) : NULL;
     TIDE_ASSERT(m->office != NULL);
+    m->boot_ns = now_ns;
     m->conns_file = make_conns_file(m);
     atomic_store(&m->publication.now, NULL);
     atomic_store(&m->publication.lease_until_ns, 0);
@@ -217,6 +246,20 @@ static void check_row(const struct sim_machine *m, const struct sim_core *k, uin
         TIDE_ASSERT(memcmp(&row, &want, sizeof(want)) == 0);
 }
 
+/* They are on the list until all are roused, and then no more. */
+static void check_orphans(const struct sim_machine *m, const struct roster *r, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < m->orphan_count; i++) {
+        const struct orphan *o = &m->orphans[i];
+        struct roster_row want = {o->local.addr, o->remote.addr, o->local.port, o->remote.port, 0};
+        const uint8_t *row = r->image + roster_row_at(CONNECTIONS + i);
+        if (now_ns < m->boot_ns + (ORPHANS_PASSES - 1) * TIDE_NS_PER_S)
+            TIDE_ASSERT(memcmp(row, &want, sizeof(want)) == 0);
+        else if (now_ns > m->boot_ns + ORPHANS_S * TIDE_NS_PER_S)
+            TIDE_ASSERT(memcmp(row, &(struct roster_row){0}, sizeof(want)) == 0);
+    }
+}
+
 /* Whoever came in this turn is written down, or that is under way. */
 static void check_list(const struct sim_machine *m, struct sim_core *k, uint64_t now_ns)
 {
@@ -229,6 +272,8 @@ static void check_list(const struct sim_machine *m, struct sim_core *k, uint64_t
     if (stats->accepted + stats->connected == k->conns_seen && r->writing == ROSTER_NONE)
         return;
     k->conns_seen = stats->accepted + stats->connected;
+    if (k == &m->cores[0])
+        check_orphans(m, r, now_ns);
     for (uint32_t i = 0; i < CONNECTIONS; i++)
         if (tcp_info_at(core_tcp(k->core), now_ns, i, &info))
             check_row(m, k, i, &info);

@@ -16,7 +16,7 @@
 #include "sim_fs.h"
 #include "tidemark/random.h"
 
-enum { SIM_CORES_MAX = 2, SIM_JOBS_MAX = 128, SIM_KAFKA_PORT = 9092, SIM_PEER_PORT = 9093, SIM_POOLS = 5 };
+enum { SIM_CORES_MAX = 2, SIM_JOBS_MAX = 128, SIM_KAFKA_PORT = 9092, SIM_PEER_PORT = 9093, SIM_POOLS = 5, SIM_ORPHANS_MAX = 512 };
 
 /* They outlive a run: EAL, which is started here, does not like to make many. */
 struct sim_pools {
@@ -52,7 +52,7 @@ struct sim_machine_config {
     uint32_t tail_buffer_bytes; /* 0: 16 KiB */
     unsigned (*turn)(struct core *, const struct tide_time *, struct core_io *); /* NULL: core_turn */
     struct trace *trace; /* NULL: requests are not traced */
-    bool keeps_connections; /* in a file, and after each turn it is looked whether they are in it, or on their way there */
+    bool keeps_connections; /* in a file, and after each turn it is looked whether they are in it, or on their way there; what the process before left is roused */
 };
 
 struct sim_machine {
@@ -62,7 +62,10 @@ struct sim_machine {
     struct sim_machine_config config;
     struct post_office *office;
     struct steer *steer;
-    int conns_file;
+    int conns_file; /* -1: they are not kept */
+    uint64_t boot_ns;
+    struct orphan orphans[SIM_ORPHANS_MAX];
+    uint32_t orphan_count;
     struct sim_core cores[SIM_CORES_MAX];
 };
 
