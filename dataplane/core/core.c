@@ -799,6 +799,9 @@ const struct core_gauges *core_gauges(const struct core *c) { return &c->gauges;
 
 void core_check(const struct core *c)
 {
+    bool left = orphans_deadline_ns(&c->orphans) != TIDE_NEVER;
+    for (uint32_t i = 0; roster_is_kept(&c->roster) && i < c->config.orphan_count; i++)
+        TIDE_ASSERT(roster_has(&c->roster, c->config.tcp.connections_max + i) == left); /* C1 */
     net_check(&c->net);
     tcp_check(c->tcp);
     roster_check(&c->roster);

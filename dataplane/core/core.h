@@ -8,6 +8,9 @@
  * NIC and a disk; the simulator runs the same object file against simulated ones.
  *
  * Owner: its thread. Nothing here is read by another one, except counters and stage histograms.
+ *
+ * Invariants (core_check):
+ *   C1  An orphan has a row in the list exactly as long as it has not been roused for the last time.
  */
 #ifndef TIDEMARK_CORE_CORE_H
 #define TIDEMARK_CORE_CORE_H

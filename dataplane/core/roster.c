@@ -55,6 +55,13 @@ void roster_clear(struct roster *r, uint32_t slot)
     put(r, slot, &(struct roster_row){0});
 }
 
+bool roster_has(const struct roster *r, uint32_t slot)
+{
+    struct roster_row row;
+    memcpy(&row, r->image + roster_row_at(slot), sizeof(row));
+    return row.local_port != 0;
+}
+
 void roster_on_turn(struct roster *r, struct tide_out *out)
 {
     uint32_t block;

@@ -78,6 +78,7 @@ static inline bool roster_is_kept(const struct roster *r) { return r->place.posi
 
 void roster_set(struct roster *, uint32_t slot, const struct tcp_endpoint *local, const struct tcp_endpoint *remote);
 void roster_clear(struct roster *, uint32_t slot);
+bool roster_has(const struct roster *, uint32_t slot); /* is it set? */
 /* At the end of a turn: what is to be written. */
 void roster_on_turn(struct roster *, struct tide_out *);
 /* False: the write failed. */

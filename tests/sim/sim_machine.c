@@ -11,8 +11,7 @@
 #include "sim_wire.h"
 #include "tidemark/bytes.h"
 
-enum { TAKEN = 16, BATCH_ROOM = 1 << 16, TAIL_BUFFER = 16384, CONNECTIONS = 64,
-       ORPHANS_S = 10 /* all that there can be are roused by then */ };
+enum { TAKEN = 16, BATCH_ROOM = 1 << 16, TAIL_BUFFER = 16384, CONNECTIONS = 64 };
 
 /* ---- pools ------------------------------------------------------------------------------------------------- */
 
@@ -137,7 +136,6 @@ void sim_machine_boot(struct sim_machine *m, const struct sim_machine_config *co
     m->office = post_office_create(config->core_count);
     m->steer = config->core_count > 1 ? steer_create(config->core_count) : NULL;
     TIDE_ASSERT(m->office != NULL);
-    m->boot_ns = now_ns;
     m->conns_file = make_conns_file(m);
     atomic_store(&m->publication.now, NULL);
     atomic_store(&m->publication.lease_until_ns, 0);
@@ -246,20 +244,6 @@ static void check_row(const struct sim_machine *m, const struct sim_core *k, uin
         TIDE_ASSERT(memcmp(&row, &want, sizeof(want)) == 0);
 }
 
-/* They are on the list until all are roused, and then no more. */
-static void check_orphans(const struct sim_machine *m, const struct roster *r, uint64_t now_ns)
-{
-    for (uint32_t i = 0; i < m->orphan_count; i++) {
-        const struct orphan *o = &m->orphans[i];
-        struct roster_row want = {o->local.addr, o->remote.addr, o->local.port, o->remote.port, 0};
-        const uint8_t *row = r->image + roster_row_at(CONNECTIONS + i);
-        if (now_ns < m->boot_ns + (ORPHANS_PASSES - 1) * TIDE_NS_PER_S)
-            TIDE_ASSERT(memcmp(row, &want, sizeof(want)) == 0);
-        else if (now_ns > m->boot_ns + ORPHANS_S * TIDE_NS_PER_S)
-            TIDE_ASSERT(memcmp(row, &(struct roster_row){0}, sizeof(want)) == 0);
-    }
-}
-
 /* Whoever came in this turn is written down, or that is under way. */
 static void check_list(const struct sim_machine *m, struct sim_core *k, uint64_t now_ns)
 {
@@ -272,8 +256,6 @@ static void check_list(const struct sim_machine *m, struct sim_core *k, uint64_t
     if (stats->accepted + stats->connected == k->conns_seen && r->writing == ROSTER_NONE)
         return;
     k->conns_seen = stats->accepted + stats->connected;
-    if (k == &m->cores[0])
-        check_orphans(m, r, now_ns);
     for (uint32_t i = 0; i < CONNECTIONS; i++)
         if (tcp_info_at(core_tcp(k->core), now_ns, i, &info))
             check_row(m, k, i, &info);

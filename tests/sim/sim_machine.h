@@ -63,7 +63,6 @@ struct sim_machine {
     struct post_office *office;
     struct steer *steer;
     int conns_file; /* -1: they are not kept */
-    uint64_t boot_ns;
     struct orphan orphans[SIM_ORPHANS_MAX];
     uint32_t orphan_count;
     struct sim_core cores[SIM_CORES_MAX];

@@ -118,10 +118,12 @@ static void test_who_comes_and_goes(void **state)
     assert_false(turn(&op));
     set(3, 40000);
     set(4, 40001);
+    assert_true(roster_has(&r, 3) && roster_has(&r, 4) && !roster_has(&r, 5));
     assert_int_equal(settle(), 1);
     assert_int_equal(row(3), 40000);
     assert_int_equal(row(4), 40001);
     clear(3);
+    assert_false(roster_has(&r, 3));
     assert_int_equal(settle(), 1);
     assert_int_equal(row(3), 0);
     assert_int_equal(row(4), 40001);
