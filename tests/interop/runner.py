@@ -1764,7 +1764,8 @@ def a_full_disk_refuses_and_recovers(w):
         before = w.consume('full')
         expect(before.startswith(text * sent), 'what was acknowledged is not there after a refusal')
         ballast.unlink()
-        w.produce('full', path, '-X', 'acks=all', '-X', 'message.timeout.ms=30000')
+        # in order: without idempotence what is refused may come behind what was not
+        w.produce('full', path, '-X', 'acks=all', '-X', 'enable.idempotence=true', '-X', 'message.timeout.ms=30000')
         got = w.consume('full')
         expect(got.startswith(before) and got.endswith(text), f'what was written afterwards is not there: {len(before)} bytes, then {len(got)}')
         w.kill()
