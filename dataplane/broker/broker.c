@@ -855,11 +855,11 @@ void broker_begin_turn(struct broker *b, const struct tide_time *t, bool receive
     const struct tide_view *view = atomic_load_explicit(&b->config.publication->now, memory_order_acquire);
     if (was_full || view != b->view) /* reads wait for a turn that has not given them all; requests for the first view */
         room_came(b);
-    b->view = view;
-    if (view != NULL && view->version != b->topic_version) {
-        b->topic_version = view->version;
+    if (view != b->view || (view != NULL && view->version != b->topic_version)) { /* or another in the place of one that is gone */
+        b->topic_version = view != NULL ? view->version : 0;
         b->topic = NULL;
     }
+    b->view = view;
 }
 
 bool broker_takes_clients(const struct broker *b)

@@ -89,8 +89,7 @@ struct ip_view {
 
 /* `len` bytes are contiguous here and `packet_len` >= len belong to the frame behind the Ethernet
  * header. TIDE_BAD when version, header length or total length do not fit them (RFC 1122 3.2.1). */
-TIDE_MUST_USE static inline enum tide_status ip_parse(const uint8_t *bytes, uint32_t len, uint32_t packet_len,
-                          struct ip_view *ret)
+TIDE_MUST_USE static inline enum tide_status ip_parse(const uint8_t *bytes, uint32_t len, uint32_t packet_len, struct ip_view *ret)
 {
     if (len < IP_HEADER || bytes[0] >> 4 != IP_VERSION_4)
         return TIDE_BAD;
