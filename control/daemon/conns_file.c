@@ -18,12 +18,8 @@ static bool read_header(FILE *f)
 struct orphan *conns_file_load(const char *dir, uint32_t max, uint32_t *ret_count)
 {
     char path[FILES_PATH_MAX];
-    union {
-        struct roster_row rows[ROSTER_ROWS];
-        uint8_t bytes[TIDE_BLOCK];
-    } block;
+    uint8_t block[TIDE_BLOCK];
     struct orphan *list = NULL;
-    uint32_t n = 0;
     FILE *f;
     *ret_count = 0;
     files_path(path, dir, "connections");
@@ -32,12 +28,9 @@ struct orphan *conns_file_load(const char *dir, uint32_t max, uint32_t *ret_coun
         return NULL;
     if (read_header(f))
         list = calloc(max, sizeof(*list));
-    while (list != NULL && fread(&block, sizeof(block), 1, f) == 1)
-        for (uint32_t i = 0; i < ROSTER_ROWS && n < max; i++)
-            if (block.rows[i].local_port != 0)
-                list[n++] = (struct orphan){{block.rows[i].local, block.rows[i].local_port}, {block.rows[i].remote, block.rows[i].remote_port}};
+    while (list != NULL && *ret_count < max && fread(block, sizeof(block), 1, f) == 1)
+        roster_read(block, list, max, ret_count);
     fclose(f);
-    *ret_count = n;
     return list;
 }
 

@@ -7,6 +7,16 @@
 
 #include "tidemark/assert.h"
 
+void roster_read(const uint8_t block[TIDE_BLOCK], struct orphan *list, uint32_t max, uint32_t *count)
+{
+    struct roster_row row;
+    for (uint32_t i = 0; i < ROSTER_ROWS && *count < max; i++) {
+        memcpy(&row, block + roster_row_at(i), sizeof(row));
+        if (row.local_port != 0)
+            list[(*count)++] = (struct orphan){{row.local, row.local_port}, {row.remote, row.remote_port}};
+    }
+}
+
 enum tide_status roster_init(struct roster *r, const struct roster_place *place, uint32_t slots)
 {
     *r = (struct roster){.place = *place, .writing = ROSTER_NONE};

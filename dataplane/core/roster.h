@@ -25,6 +25,7 @@
 
 #include <assert.h>
 
+#include "core/orphans.h"
 #include "tcp/tcp.h"
 #include "tidemark/disk_op.h"
 
@@ -71,6 +72,8 @@ static inline uint64_t roster_row_at(uint32_t slot)
     return (uint64_t)(slot / ROSTER_ROWS) * TIDE_BLOCK + slot % ROSTER_ROWS * sizeof(struct roster_row);
 }
 
+/* [any] Adds the rows of a block of the file to the list of `*count`, as far as `max`; bytes may be anything. */
+void roster_read(const uint8_t block[TIDE_BLOCK], struct orphan *list, uint32_t max, uint32_t *count);
 /* [start] All slots are empty, here and in the file. Without a position it stays as it is and keeps nothing. */
 TIDE_MUST_USE enum tide_status roster_init(struct roster *, const struct roster_place *, uint32_t slots);
 void roster_deinit(struct roster *);

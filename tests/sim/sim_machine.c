@@ -106,12 +106,7 @@ static void take_orphans(struct sim_machine *m, int file)
     const struct tide_fs *fs = sim_fs_verbs(m->fs);
     static uint8_t block[TIDE_BLOCK];
     for (uint64_t at = TIDE_BLOCK; fs->pread(fs->self, file, block, sizeof(block), at) == sizeof(block); at += sizeof(block))
-        for (uint32_t i = 0; i < ROSTER_ROWS && m->orphan_count < SIM_ORPHANS_MAX; i++) {
-            struct roster_row row;
-            memcpy(&row, block + roster_row_at(i), sizeof(row));
-            if (row.local_port != 0)
-                m->orphans[m->orphan_count++] = (struct orphan){{row.local, row.local_port}, {row.remote, row.remote_port}};
-        }
+        roster_read(block, m->orphans, SIM_ORPHANS_MAX, &m->orphan_count);
 }
 
 /* A sick disk may not give it: then they are not kept. */

@@ -1,57 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "unit.h"
+#include "tcp_pair.h"
 
 #include "core/orphans.h"
 
-enum { LISTEN = 9092, BURST = 64, STEP_NS = 10 * 1000 * 1000 };
-
-static struct rte_mempool *pool;
-static uint64_t now_ns;
+enum { CONNECTIONS = 16, STEP_NS = 10 * 1000 * 1000 };
 
 static int setup(void **state)
 {
     unit_eal();
     pool = unit_pool("orphans", 1023, 2048);
     return 0;
-}
-
-static struct tcp_endpoint end_of(uint32_t host, uint16_t port)
-{
-    return (struct tcp_endpoint){.addr = tide_addr_v4(host), .port = port};
-}
-
-static struct tcp_stack *stack(uint8_t secret)
-{
-    struct tcp_config config = {.connections_max = 16, .syn_backlog = 16, .receive_window_bytes = 65536, .send_buffer_bytes = 65536,
-                                .mss = 1460, .rto_min_us = 5000, .time_wait_ms = 1000, .secret = {secret}, .tx_pool = pool};
-    struct tcp_stack *s = tcp_stack_create(&config);
-    assert_non_null(s);
-    assert_int_equal(tcp_listen(s, LISTEN), TIDE_OK);
-    return s;
-}
-
-/* What one wants to send reaches the other, when there is one. Returns how many packets. */
-static unsigned carry(struct tcp_stack *from, struct tcp_stack *to)
-{
-    struct rte_mbuf *packets[BURST];
-    struct tcp_meta metas[BURST];
-    unsigned n, all = 0;
-    while ((n = tcp_output(from, now_ns, packets, metas, BURST)) != 0) {
-        for (unsigned i = 0; i < n; i++) {
-            if (to != NULL)
-                tcp_input(to, now_ns, packets[i], &metas[i]);
-            else
-                rte_pktmbuf_free(packets[i]);
-        }
-        all += n;
-    }
-    return all;
-}
-
-static void exchange(struct tcp_stack *a, struct tcp_stack *b)
-{
-    while (carry(a, b) + carry(b, a) != 0)
-        now_ns += 1000;
 }
 
 static bool is_gone(struct tcp_stack *s)
@@ -66,7 +24,7 @@ static bool is_gone(struct tcp_stack *s)
 /* A peer that waits, with nothing on its way, hears at once of the process that ended; one that has come back is let alone. */
 static void test_a_peer_that_waits_is_reset(void **state)
 {
-    struct tcp_stack *client = stack(1), *before = stack(2), *after = stack(3);
+    struct tcp_stack *client = stack(1, CONNECTIONS), *before = stack(2, CONNECTIONS), *after = stack(3, CONNECTIONS);
     struct orphan o = {end_of(0x0a000001, LISTEN), end_of(0x0a000002, 40000)};
     struct orphans orphans;
     now_ns = 5 * TIDE_NS_PER_S;
@@ -100,7 +58,7 @@ static void test_a_peer_that_waits_is_reset(void **state)
 static void test_they_are_roused_slowly_and_not_for_ever(void **state)
 {
     enum { COUNT = 100 };
-    struct tcp_stack *s = stack(4);
+    struct tcp_stack *s = stack(4, CONNECTIONS);
     struct orphan list[COUNT];
     struct orphans orphans;
     unsigned sent = 0;

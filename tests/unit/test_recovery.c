@@ -131,6 +131,14 @@ static void open_with_large_extents(struct world *w)
     assert_int_equal(world_open(w), 0);
 }
 
+static void open_with_a_record(struct world *w)
+{
+    open_with_large_extents(w);
+    world_begin_epoch(w, 1);
+    assert_int_equal(world_append(w, 1, 1000, 0), TIDE_OK);
+    world_flush(w);
+}
+
 static void run_job(struct world *w)
 {
     assert_int_equal(w->job_count, 1);
@@ -225,10 +233,7 @@ static void test_who_outruns_the_zeroes_gets_more_ahead(void **state)
 static void test_nothing_is_zeroed_during_a_cut(void **state)
 {
     struct world *w = *state;
-    open_with_large_extents(w);
-    world_begin_epoch(w, 1);
-    assert_int_equal(world_append(w, 1, 1000, 0), TIDE_OK);
-    world_flush(w);
+    open_with_a_record(w);
     w->hold_jobs = true;
     while (!log_ahead_is_due(w->log))
         assert_int_equal(world_append_once(w, 1, 8000, 0), TIDE_OK);
@@ -274,10 +279,7 @@ static void test_the_prepared_segment_is_zeroed_while_the_active_one_fills(void 
 static void test_space_after_a_start(void **state)
 {
     struct world *w = *state;
-    open_with_large_extents(w);
-    world_begin_epoch(w, 1);
-    assert_int_equal(world_append(w, 1, 1000, 0), TIDE_OK);
-    world_flush(w);
+    open_with_a_record(w);
     world_crash(w, NULL);
     unsigned long before = w->disk->bytes_written;
     open_with_large_extents(w);

@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "unit.h"
+#include "tcp_pair.h"
 
 #include <errno.h>
 
 #include "core/roster.h"
 
-enum { SLOTS = 2 * ROSTER_ROWS + 5, BLOCKS = 3, FILE_HANDLE = 7, POSITION = 5 * TIDE_BLOCK, LISTEN = 9092, BURST = 64 };
+enum { SLOTS = 2 * ROSTER_ROWS + 5, BLOCKS = 3, FILE_HANDLE = 7, POSITION = 5 * TIDE_BLOCK };
 
 static struct roster r;
 static struct tide_out out;
 static uint8_t file[BLOCKS * TIDE_BLOCK]; /* from POSITION on */
-static struct rte_mempool *pool;
-static uint64_t now_ns;
 
 static int setup(void **state)
 {
@@ -33,11 +31,6 @@ static int end(void **state)
     roster_check(&r);
     roster_deinit(&r);
     return 0;
-}
-
-static struct tcp_endpoint end_of(uint32_t host, uint16_t port)
-{
-    return (struct tcp_endpoint){.addr = tide_addr_v4(host), .port = port};
 }
 
 static void set(uint32_t slot, uint16_t port)
@@ -225,33 +218,6 @@ static void test_without_a_file_nothing_is_kept(void **state)
 }
 
 /* ---- what TCP says of who came and went ---- */
-
-static struct tcp_stack *stack(uint8_t secret, uint32_t connections)
-{
-    struct tcp_config config = {.connections_max = connections, .syn_backlog = 16, .receive_window_bytes = 65536, .send_buffer_bytes = 65536,
-                                .mss = 1460, .rto_min_us = 5000, .time_wait_ms = 1000, .secret = {secret}, .tx_pool = pool};
-    struct tcp_stack *s = tcp_stack_create(&config);
-    assert_non_null(s);
-    assert_int_equal(tcp_listen(s, LISTEN), TIDE_OK);
-    return s;
-}
-
-static unsigned carry(struct tcp_stack *from, struct tcp_stack *to)
-{
-    struct rte_mbuf *packets[BURST];
-    struct tcp_meta metas[BURST];
-    unsigned n, all = 0;
-    for (; (n = tcp_output(from, now_ns, packets, metas, BURST)) != 0; all += n)
-        for (unsigned i = 0; i < n; i++)
-            tcp_input(to, now_ns, packets[i], &metas[i]);
-    return all;
-}
-
-static void exchange(struct tcp_stack *a, struct tcp_stack *b)
-{
-    while (carry(a, b) + carry(b, a) != 0)
-        now_ns += 1000;
-}
 
 static struct tcp_conn *taken(struct tcp_stack *s)
 {
