@@ -155,6 +155,7 @@ build_tree() {
     local dir=$1
     shift
     if [ ! -f "$dir/build.ninja" ]; then
+        say "building in $dir: some minutes the first time, $dir.log says how far it is"
         meson setup "$dir" "$TIDE_ROOT" "$@" >"$dir.log" 2>&1 || { tail -20 "$dir.log"; fail "meson setup failed, see $dir.log"; }
     fi
     ninja -C "$dir" ${TIDE_TARGETS:-} >"$dir.log" 2>&1 || { grep -E 'error|FAILED' "$dir.log" | head -20; fail "the build failed, see $dir.log"; }
