@@ -13,7 +13,8 @@ static uint64_t ahead(const struct log *log)
 uint64_t log_ahead_piece(const struct log *log)
 {
     uint64_t quarter = log_block_floor(ahead(log) / 4);
-    return TIDE_MIN(TIDE_MAX(quarter, (uint64_t)TIDE_BLOCK), (uint64_t)LOG_PIECE_BYTES);
+    uint64_t most = log->config.durable ? LOG_PIECE_BYTES : LOG_ALLOCATION_BYTES;
+    return TIDE_MIN(TIDE_MAX(quarter, (uint64_t)TIDE_BLOCK), most);
 }
 
 /* Where the zeroes of the active segment shall end after one more piece; the same as now: none is due. */
@@ -48,7 +49,7 @@ bool log_ahead_is_due(const struct log *log)
 static void extend_run(struct tide_job *job, const struct tide_fs *fs)
 {
     struct log_extend_job *j = (struct log_extend_job *)job;
-    job->result = segment_zero(fs, j->file, j->from, j->to);
+    job->result = j->written ? segment_zero(fs, j->file, j->from, j->to) : segment_allocate(fs, j->file, j->from, j->to);
 }
 
 static void extend(struct log *log, uint32_t segment, int file, uint64_t from, uint64_t to, struct tide_out *out)
@@ -57,6 +58,7 @@ static void extend(struct log *log, uint32_t segment, int file, uint64_t from, u
     if (j->out || from >= to || log_space_is_missing(log) || !tide_out_has_job_room(out))
         return;
     j->job.run = extend_run;
+    j->written = log->config.durable;
     j->file = file;
     j->segment = segment;
     j->from = from;

@@ -13,6 +13,9 @@
  * had to wait for zeroes in a log that had them before, it doubles, up to LOG_AHEAD_GROWTH times.
  * The prepared segment gets one piece when it is made, and then as much as the active one is filled over its half.
  *
+ * A log whose writes are not durable ones (ack.durability=memory) waits for no journal: its pieces are allocated, so that
+ * a full disk is still met before anything is appended, and reads as zeroes, but each byte goes to the device once.
+ *
  * [home] all of it.
  */
 #ifndef TIDEMARK_LOG_AHEAD_H
@@ -27,6 +30,7 @@ struct log;
 
 enum log_ahead_limit {
     LOG_PIECE_BYTES = 512 << 10,
+    LOG_ALLOCATION_BYTES = 4 << 20, /* a piece that is not written */
     LOG_AHEAD_FIRST = 256 << 10,
     LOG_AHEAD_GROWTH = 16,
 };

@@ -76,6 +76,7 @@ static inline uint32_t log_end_position(uint64_t word)
 struct log_extend_job {
     struct tide_job job;
     bool out;
+    bool written; /* else allocated */
     int file;
     uint32_t segment; /* its number, or the one that the prepared file will have */
     uint64_t from;
@@ -87,6 +88,7 @@ struct log_prepare_job {
     bool out;
     const char *dir;
     uint64_t bytes;
+    bool written; /* else allocated */
     bool wants_chunk;
     bool wants_segment;
     int ret_file;

@@ -362,7 +362,7 @@ static void prepare_run(struct tide_job *job, const struct tide_fs *fs)
             e = -ENOMEM;
     }
     if (e == 0)
-        e = segment_create(fs, j->dir, path, j->bytes);
+        e = segment_create(fs, j->dir, path, j->bytes, j->written);
     j->ret_file = e >= 0 ? e : -1;
     job->result = TIDE_MIN(e, 0);
 }
@@ -380,6 +380,7 @@ void log_prepare_start(struct log *log, struct tide_out *out)
     j->job.run = prepare_run;
     j->dir = log->dir;
     j->bytes = log->fed ? TIDE_MIN(log_ahead_piece(log), log->segment_cap) : 0; /* else it rolls by age */
+    j->written = log->config.durable;
     j->wants_chunk = log->spare_chunk == NULL &&
                      tide_pub64_own(&log->chunks[next / LOG_SEGMENTS_PER_CHUNK %
                                                   LOG_SEGMENT_CHUNKS]) == 0;

@@ -668,7 +668,7 @@ static int create_first(struct recovery *r)
     if (r->found == NULL)
         return fail(r, -ENOMEM, "%s", r->log->dir);
     int e = segment_path(path, r->log->dir, r->start, ".log");
-    int file = e != 0 ? e : segment_create(r->fs, r->log->dir, path, 0);
+    int file = e != 0 ? e : segment_create(r->fs, r->log->dir, path, 0, true);
     if (file < 0)
         return fail(r, file, "%s: cannot create it", path);
     r->found[0] = (struct found_segment){.s = {.file = file,

@@ -148,6 +148,14 @@ int segment_zero(const struct tide_fs *fs, int file, uint64_t from, uint64_t to)
     return fs->sync(fs->self, file);
 }
 
+int segment_allocate(const struct tide_fs *fs, int file, uint64_t from, uint64_t to)
+{
+    if (from >= to)
+        return 0;
+    int e = fs->allocate(fs->self, file, from, to - from);
+    return e == -EOPNOTSUPP ? segment_zero(fs, file, from, to) : e;
+}
+
 int segment_cut(const struct tide_fs *fs, int file, uint64_t size)
 {
     uint64_t blocks = (size + TIDE_BLOCK - 1) & ~(uint64_t)(TIDE_BLOCK - 1);
@@ -157,7 +165,7 @@ int segment_cut(const struct tide_fs *fs, int file, uint64_t size)
     return e != 0 ? e : fs->sync(fs->self, file);
 }
 
-int segment_create(const struct tide_fs *fs, const char *dir, const char *path, uint64_t bytes)
+int segment_create(const struct tide_fs *fs, const char *dir, const char *path, uint64_t bytes, bool written)
 {
     int e = fs->unlink(fs->self, path);
     if (e != 0 && e != -ENOENT)
@@ -167,7 +175,7 @@ int segment_create(const struct tide_fs *fs, const char *dir, const char *path, 
                  TIDE_FS_READ | TIDE_FS_WRITE | TIDE_FS_CREATE | TIDE_FS_EXCL | TIDE_FS_DIRECT);
     if (file < 0)
         return file;
-    e = segment_zero(fs, file, 0, bytes);
+    e = written ? segment_zero(fs, file, 0, bytes) : segment_allocate(fs, file, 0, bytes);
     if (e == 0)
         e = fs->sync_dir(fs->self, dir);
     if (e == 0)

@@ -115,11 +115,14 @@ int log_file_replace(const struct tide_fs *, const char *dir, const char *name, 
 
 /* Extends the file to `to` and writes zeroes from `from` (both multiples of TIDE_BLOCK), synced. */
 int segment_zero(const struct tide_fs *, int file, uint64_t from, uint64_t to);
+/* The same for writes that need not be durable: the space is there and reads as zeroes, and nothing is written or synced
+ * where the file system can allocate. */
+int segment_allocate(const struct tide_fs *, int file, uint64_t from, uint64_t to);
 /* Cuts the file to `size` and fills its last block with zeroes, synced: whole blocks are written to it, and none makes it longer. */
 int segment_cut(const struct tide_fs *, int file, uint64_t size);
-/* A new file of `bytes` zeroes under `path`, durable with its directory entry. A file of that name
- * is replaced. The handle, or -errno. */
-int segment_create(const struct tide_fs *, const char *dir, const char *path, uint64_t bytes);
+/* A new file under `path`, durable with its directory entry, of `bytes` zeroes that are written or else allocated. A file
+ * of that name is replaced. The handle, or -errno. */
+int segment_create(const struct tide_fs *, const char *dir, const char *path, uint64_t bytes, bool written);
 
 /* Removes a segment with its index files, durably. Files that are not there are fine. */
 int segment_remove(const struct tide_fs *, const char *dir, int64_t base_offset);

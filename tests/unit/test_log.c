@@ -520,6 +520,35 @@ static void test_small_topic_stays_small(void **state)
     assert_true(size >= w->log->position && size <= w->log->position + w->log->ahead_max);
 }
 
+/* Zeroes are for the journal that a durable write would wait for. */
+static void test_without_durable_writes_each_byte_goes_once(void **state)
+{
+    struct world *w = *state;
+    w->config.durable = false;
+    w->config.segment_bytes = 1 << 20;
+    w->config.preallocate_bytes = 256 << 10;
+    assert_int_equal(world_open(w), 0);
+    world_begin_epoch(w, 1);
+    unsigned long before = w->disk->bytes_written;
+    for (unsigned i = 0; i < 200; i++)
+        assert_int_equal(world_append(w, 1, 7000, 0), TIDE_OK);
+    world_flush(w);
+    uint64_t held = (uint64_t)log_size_bytes(w->log);
+    assert_true(w->log->active == 1 && held > 1400000);
+    assert_true(w->disk->bytes_written - before < held + held / 4); /* blocks that were not full are written again */
+    world_check_all(w, 0, 200);
+    w->disk->free_bytes = 0; /* and a full disk is met before an append, not by a write */
+    enum tide_status status = TIDE_OK;
+    for (unsigned i = 0; i < 400 && status == TIDE_OK; i++) {
+        status = world_append_once(w, 1, 7000, 0);
+        world_pump(w);
+    }
+    assert_int_equal(status, TIDE_FULL);
+    assert_int_equal(w->log->state, LOG_RUNNING);
+    world_crash(w, NULL);
+    assert_int_equal(world_open(w), 0);
+}
+
 /* Each step of sealing finds the disk full once: it is repeated a second later, and all is as ever. */
 static void test_disk_full_while_sealing(void **state)
 {
@@ -1209,6 +1238,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_roll_by_another_size, start, stop),
         cmocka_unit_test_setup_teardown(test_roll_by_time, start, stop),
         cmocka_unit_test_setup_teardown(test_small_topic_stays_small, start, stop),
+        cmocka_unit_test_setup_teardown(test_without_durable_writes_each_byte_goes_once, start, stop),
         cmocka_unit_test_setup_teardown(test_disk_full, start, stop),
         cmocka_unit_test_setup_teardown(test_disk_full_while_sealing, start, stop),
         cmocka_unit_test_setup_teardown(test_failed_jobs, start, stop),

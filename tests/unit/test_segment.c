@@ -94,7 +94,7 @@ static void test_file_replace(void **state)
 static void test_create(void **state)
 {
     memory_fs_put(&disk, DIR "/next.prepared", "stale", 5);
-    int file = segment_create(&disk.fs, DIR, DIR "/next.prepared", 3 << 20);
+    int file = segment_create(&disk.fs, DIR, DIR "/next.prepared", 3 << 20, true);
     assert_true(file >= 0);
     struct memory_file *f = memory_fs_find(&disk, DIR "/next.prepared");
     assert_int_equal(f->size, 3 << 20);
@@ -104,8 +104,24 @@ static void test_create(void **state)
     memory_fs_crash(&disk, NULL);
     assert_non_null(memory_fs_find(&disk, DIR "/next.prepared"));
     disk.free_bytes = 1 << 20;
-    assert_int_equal(segment_create(&disk.fs, DIR, DIR "/next.prepared", 3 << 20), -ENOSPC);
+    assert_int_equal(segment_create(&disk.fs, DIR, DIR "/next.prepared", 3 << 20, true), -ENOSPC);
     assert_null(memory_fs_find(&disk, DIR "/next.prepared"));
+}
+
+static void test_allocated_and_not_written(void **state)
+{
+    int file = segment_create(&disk.fs, DIR, DIR "/next.prepared", 3 << 20, false);
+    assert_true(file >= 0);
+    struct memory_file *f = memory_fs_find(&disk, DIR "/next.prepared");
+    unsigned long written = disk.bytes_written;
+    assert_int_equal(f->size, 3 << 20);
+    assert_int_equal(segment_allocate(&disk.fs, file, 3 << 20, 5 << 20), 0);
+    assert_int_equal(f->size, 5 << 20);
+    assert_int_equal(f->bytes[(5 << 20) - 1], 0);
+    assert_int_equal(disk.bytes_written, written);
+    disk.free_bytes = 1 << 20;
+    assert_int_equal(segment_allocate(&disk.fs, file, 5 << 20, 8 << 20), -ENOSPC);
+    disk.fs.close(&disk, file);
 }
 
 /* ---- scanning ---- */
@@ -258,6 +274,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_names, start, stop),
         cmocka_unit_test_setup_teardown(test_file_replace, start, stop),
         cmocka_unit_test_setup_teardown(test_create, start, stop),
+        cmocka_unit_test_setup_teardown(test_allocated_and_not_written, start, stop),
         cmocka_unit_test_setup_teardown(test_scan_truth_table, start, stop),
         cmocka_unit_test_setup_teardown(test_scan_ends, start, stop),
         cmocka_unit_test_setup_teardown(test_scan_large_batch, start, stop),
