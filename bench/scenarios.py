@@ -18,6 +18,7 @@ smoke takes those with run.smoke=1. A scenario is what tidemark-load reads, and 
     run.kafka     kafka, kafka-flush or both with a comma: Apache Kafka stands in our place, too, as it comes or durable as ours is
     run.broker.X  a setting of our brokers, which are started anew with it (an ablation)
     run.topic.X   a setting of our topic that Kafka has not (an ablation; one that Kafka has, too, is topic.config.X)
+    run.mtu       bytes of an IP packet on the data network, where it is not 1,500; AF_XDP takes 3,498
     run.client    kernel, or bypass: the load has our own TCP on its cable, and the client's kernel nothing
     run.vary.LINE VALUE[,VALUE]: the scenario once more with each of them in that line, which may be one of run.*, too. Several
                   such lines are changes one at a time beside the scenario as it is: settings of ours are ablations
@@ -42,7 +43,7 @@ import results  # noqa: E402
 from cluster import CLIENT, DATA, METRICS, Cluster, Failure, expect, sh, wait_until  # noqa: E402
 from kafka import Kafka, Skip  # noqa: E402
 
-ECHO_PORT, WHOLE_S, SEARCH_RUNS, WARM_S = 7003, 60, 12, 10
+ECHO_PORT, WHOLE_S, SEARCH_RUNS, WARM_S = 7003, 60, 16, 10
 TICKS = os.sysconf('SC_CLK_TCK')
 KAFKA_WAYS = {'kafka': {}, 'kafka-flush': {'topic.config.flush.messages': 1}}  # the second is durable as ours is
 
@@ -58,10 +59,12 @@ class Scenario:
         self.options = {k: v for k, v in values.items() if not k.startswith('run.')}
         self.settings = {k[7:]: self.run.pop(k) for k in list(self.run) if k.startswith('broker.')}
         self.topic = {f'topic.config.{k[6:]}': self.run.pop(k) for k in list(self.run) if k.startswith('topic.')}
-        unknown = set(self.run) - {'brokers', 'kind', 'smoke', 'rates', 'kill.s', 'slow.s', 'trace', 'floor', 'client', 'search', 'cold.mib', 'kafka'}
+        unknown = set(self.run) - {'brokers', 'kind', 'smoke', 'rates', 'kill.s', 'slow.s', 'trace', 'floor', 'client', 'search', 'cold.mib', 'kafka', 'mtu'}
         expect(not unknown, f'{self.name}: unknown {unknown}')
         self.kind = self.run.get('kind', 'load')
         self.brokers = int(self.run.get('brokers', 1))
+        self.mtu = int(self.run['mtu']) if 'mtu' in self.run else None
+        self.place = (self.brokers, self.mtu or 0)  # those in the same one take turns in it
         self.rates = [float(x) for x in self.run['rates'].split(',')] if 'rates' in self.run else [float(self.options['rate'])]
         self.search = [float(x) for x in self.run['search'].split(',')] if 'search' in self.run else None
         self.floor = self.run['floor'].split('+') if 'floor' in self.run else []
@@ -133,7 +136,7 @@ class Bench:
         expect(p.returncode in (0, 3), f'{stem}: {text[-800:]}')
         found = json.loads(path.read_text())
         found.update(scenario=s.name, of=s.of, change=s.change, broker=broker, kind=s.kind, rate=rate, sweep=sweep, search=s.search is not None, floor=s.floor, round=number,
-                     wire=f'veth and bridge, {self.args.vdev}', settings=self.told_settings(cluster, broker, more) if s.kind == 'load' else {})
+                     wire=f'veth and bridge, {self.args.vdev}{f", mtu {s.mtu}" if s.mtu else ""}', settings=self.told_settings(cluster, broker, more) if s.kind == 'load' else {})
         found['brokers'] = [{'cpu_s': round(cpu_seconds(q.pid) - b, 3)} for q, b in zip(processes, before) if q.poll() is None]
         if reader:
             told = json.loads((self.out / f'{stem}.reader.json').read_text())
@@ -316,8 +319,8 @@ class Bench:
                            '--warmup.s', 0, '--duration.s', WARM_S, '--lag.share', 1, '--queue.max', 10 ** 6, check=False)
         expect(r.returncode in (0, 3), f'Kafka takes no load: {r.stdout[-500:]}{r.stderr[-300:]}')
 
-    def size(self, count, chosen, number):
-        cluster = Cluster(self.args.build, count, self.args.vdev)
+    def size(self, count, mtu, chosen, number):
+        cluster = Cluster(self.args.build, count, self.args.vdev, mtu=mtu)
         try:
             for s in chosen:
                 if s.kind != 'load':
@@ -332,9 +335,10 @@ class Bench:
     def go(self, chosen):
         print(f'{"microseconds":48} {"":12} {"rate":>11} {"50 %":>10} {"99 %":>10} {"most":>12}')
         for number in range(1, self.args.rounds + 1):
-            for count in sorted({s.brokers for s in chosen}):
+            for place in sorted({s.place for s in chosen}):
+                count, mtu = place
                 try:
-                    self.size(count, [s for s in chosen if s.brokers == count], number)
+                    self.size(count, mtu or None, [s for s in chosen if s.place == place], number)
                 except (Failure, subprocess.SubprocessError) as e:
                     self.failed += 1
                     print(f'FAILED with {count} brokers: {e}', flush=True)

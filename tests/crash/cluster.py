@@ -101,6 +101,8 @@ class Broker:
                   'data.address': f'{self.address}/24', 'data.ports': self.port(), 'core.idle': 'wait',
                   'control.address': f'{self.management}:{METRICS}', 'dpdk.hugepages': 'off', 'dpdk.memory.mb': 512,
                   'core.request.memory.bytes': 16 << 20, 'log.tail.buffers': 96, 'log.read.buffers': 16}
+        if c.mtu:
+            values.update({'data.mtu': c.mtu, 'dpdk.memory.mb': 1024})  # each frame has its room
         if len(c.brokers) > 1:
             values['cluster.id'] = c.id
             values['quorum.voters'] = ','.join(f'{b.number}@{b.management}:{QUORUM}' for b in c.brokers[:c.voters])
@@ -181,10 +183,11 @@ class Broker:
 class Cluster:
     """Namespaces, cables and brokers, the first of which decide together. Always torn down."""
 
-    def __init__(self, build, brokers=3, vdev='af_xdp', tools=None, settings=None, voters=None):
+    def __init__(self, build, brokers=3, vdev='af_xdp', tools=None, settings=None, voters=None, mtu=None):
         self.build = pathlib.Path(build).resolve()
         self.tools = pathlib.Path(tools or build).resolve()  # librdkafka's threads are unknown to the thread sanitizer
         self.vdev = vdev
+        self.mtu = mtu  # of the data network, 1,500 otherwise
         self.settings = dict(settings or {})
         self.tag, self.short = f'tide-r{os.getpid() % 100000}', f't{os.getpid() % 100000}'
         self.ns_net, self.ns_client = f'{self.tag}-net', f'{self.tag}-client'
@@ -209,6 +212,8 @@ class Cluster:
     def _cable(self, ns, device, network, address=None):
         sh('ip', 'link', 'add', device, 'numrxqueues', 1, 'numtxqueues', 1, 'type', 'veth', 'peer', 'name', device + 'p',
            'numrxqueues', 1, 'numtxqueues', 1)
+        for end in (device, device + 'p') if self.mtu and network == 'data' else ():
+            sh('ip', 'link', 'set', end, 'mtu', self.mtu)
         sh('ip', 'link', 'set', device, 'netns', ns)
         sh('ip', 'link', 'set', device + 'p', 'netns', self.ns_net)
         sh('ip', '-n', self.ns_net, 'link', 'set', device + 'p', 'master', network, 'up')
@@ -221,6 +226,8 @@ class Cluster:
             sh('ip', 'netns', 'add', ns)
             sh('ip', 'netns', 'exec', ns, 'sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1', 'net.ipv6.conf.default.disable_ipv6=1')
             sh('ip', '-n', ns, 'link', 'set', 'lo', 'up')
+        # A machine that runs containers has each frame on a bridge asked of iptables, which no wire does.
+        sh('ip', 'netns', 'exec', self.ns_net, 'sysctl', '-qw', 'net.bridge.bridge-nf-call-iptables=0', check=False)
         for network in NETWORKS:
             sh('ip', '-n', self.ns_net, 'link', 'add', network, 'type', 'bridge')
             sh('ip', '-n', self.ns_net, 'link', 'set', network, 'up')
