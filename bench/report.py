@@ -90,6 +90,45 @@ def time_series(directory, r, stem):
     return gnuplot(directory, stem, script, [latency, rate])
 
 
+def stage_bars(directory, found, stem):
+    """A bar of a run on top of the other, the parts of a mean request from left to right."""
+    bars = [(r, results.bar(r)) for r in reversed(found)]
+    bars = [(r, b) for r, b in bars if b]
+    if not bars:
+        return None
+    block = '\n'.join(f'{i} ' + ' '.join(f'{v}' for _, v in b) for i, (_, b) in enumerate(bars))
+    tics = ', '.join(f'{quoted(results.name(r).removesuffix(" · tidemark"))} {i}' for i, (r, _) in enumerate(bars))
+    parts = [what for what, _ in bars[0][1]]
+    # From 0 to the sum up to each part, the longest drawn first: nothing stays of it but what the others leave.
+    plots = ', '.join(f"$d0 using (0.5*(sum [c=2:{n + 2}] column(c))):1:(0.5*(sum [c=2:{n + 2}] column(c))):(0.35) with boxxyerror fs solid 1 noborder "
+                      f"lc rgb {quoted(PALETTE[n % len(PALETTE)])} title {quoted(parts[n])}" for n in reversed(range(len(parts))))
+    script = (f"set ytics ({tics})\nset yrange [-0.6:{len(bars) - 0.4}]\nset xrange [0:*]\nset xlabel 'microseconds of a mean request'\nset grid x\nset encoding utf8\n"
+              f"set key reverse Left\nplot {plots}\n")
+    return gnuplot(directory, stem, script, [block])
+
+
+def stage_table(found):
+    rows = []
+    for r in found:
+        b = results.bar(r)
+        if b:
+            aside = [r['stages'].get(s, {}).get('mean_us') for s in results.ASIDE]
+            rows.append([html.escape(results.name(r)), *(number(v) for _, v in b), *(number(v) for v in aside)])
+    head = ('mean, us', *results.STAGES, 'client and wire', *(f'({s})' for s in results.ASIDE))
+    return table([x.replace('_', ' ') for x in head], rows) if rows else ''
+
+
+def staged(directory, found):
+    text = stage_table(found)
+    if not text:
+        return []
+    return ['<h2>Stages</h2>', '<p>Where a mean request is between the moment it was due and its answer. The broker takes the frame off its port and then: <b>tcp</b> '
+            'hands its bytes over, <b>queue</b> waits for the request\'s turn on its connection, <b>parse</b>, <b>home</b> goes to the core that has the partition, <b>append</b> into the log\'s memory, '
+            '<b>watermark</b> waits until enough replicas have it, <b>respond</b>, <b>transmit</b> until the port has the answer. What is left is the client\'s and the wire\'s. In brackets what the watermark waits for, which goes on side by side: '
+            'a write for the one before (disk wait) and for the device (disk), a message for a follower\'s stream (send) and for its acknowledgement. Means, with the warm-up in them: quantiles of parts do not add up.</p>',
+            text, picture(stage_bars(directory, found, 'stages'), 'parts of a mean request')]
+
+
 def number(v, digits=3):
     if v is None:
         return '–'
@@ -238,6 +277,7 @@ def write(directory):
             '<p>To the floor: what the same bytes take there and back through the same port and TCP without a broker, and what the device takes for them.</p>', ratio_table(found),
             reasons(found), '<h2>Percentiles</h2>', picture(percentiles(directory, plain, 'produce', 'percentiles'), 'due to answer'),
             picture(percentiles(directory, plain, 'e2e', 'percentiles-read'), 'due to read')]
+    page += staged(directory, [r for r in alone if not r.get('marks') and not r.get('search') and r.get('round', 1) == 1])
     if sweep:
         page += ['<h2>Latency against rate</h2>', searched_table(found)]
         for i, scenario in enumerate(dict.fromkeys(r['scenario'] for r in sweep)):

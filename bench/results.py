@@ -2,6 +2,7 @@
 """Results of scenarios as files, and what is read out of them: used by scenarios.py, report.py and compare."""
 import json
 import pathlib
+import re
 import statistics
 
 
@@ -46,6 +47,35 @@ def value(r, quantile, what=None):
     h = r['latency'][what or measure(r)]
     beyond = h['count'] * (1 - float(quantile[1:]) / 100) if quantile.startswith('p') else h['count']
     return h[quantile] / 1e3 if h['count'] and (beyond >= 10 or quantile == 'p50') else None
+
+
+STAGES = ('tcp', 'queue', 'parse', 'home', 'append', 'watermark', 'respond', 'transmit')  # one after the other; together they are `produce`
+ASIDE = ('disk_wait', 'disk', 'send', 'acknowledge')  # what the watermark waits for, side by side
+
+
+def stages(before, after):
+    """{stage: {'count', 'mean_us'}} of all brokers between two looks at their metrics; one that was started anew meanwhile, or is gone, is left out."""
+    total = {}
+    for old, new in zip(before, after):
+        for key, count in new.items():
+            found = re.fullmatch(r'tidemark_(?:follower_)?stage_seconds_count\{stage="(\w+)".*\}', key)
+            if not found:
+                continue
+            sum_key = key.replace('_count{', '_sum{')
+            more, seconds = count - old.get(key, 0), new[sum_key] - old.get(sum_key, 0)
+            if more > 0 and seconds >= 0:
+                t = total.setdefault(found[1], [0, 0])
+                t[0], t[1] = t[0] + more, t[1] + seconds
+    return {k: {'count': int(n), 'mean_us': round(1e6 * s / n, 3)} for k, (n, s) in total.items()}
+
+
+def bar(r):
+    """[(what, microseconds)] of a mean request: the broker's stages, and outside of it what is left to the answer. None: they are not known."""
+    known = r.get('stages') or {}
+    if not known.get('produce') or measure(r) != 'produce':
+        return None
+    parts = [(s, known[s]['mean_us'] if s in known else 0) for s in STAGES]
+    return [*parts, ('client and wire', max(0, r['latency']['produce']['mean'] / 1e3 - sum(v for _, v in parts)))]
 
 
 def curve(h):

@@ -117,6 +117,7 @@ class Bench:
             self.fill(cluster, s, topic)
         command = [str(self.write_tool if s.kind == 'write' else self.tool)] + [x for k, v in options.items() for x in (f'--{k}', str(v))]
         before = [cpu_seconds(p.pid) for p in processes]
+        stages = [b.metrics() for b in cluster.brokers] if broker == 'tidemark' else []
         p = subprocess.Popen(['ip', 'netns', 'exec', cluster.ns_client, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         cluster.helpers.append(p)
         reader = self.read_cold(cluster, s, f'{stem}.reader', topic) if cold else None
@@ -138,6 +139,7 @@ class Bench:
         found.update(scenario=s.name, of=s.of, change=s.change, broker=broker, kind=s.kind, rate=rate, sweep=sweep, search=s.search is not None, floor=s.floor, round=number,
                      wire=f'veth and bridge, {self.args.vdev}{f", mtu {s.mtu}" if s.mtu else ""}', settings=self.told_settings(cluster, broker, more) if s.kind == 'load' else {})
         found['brokers'] = [{'cpu_s': round(cpu_seconds(q.pid) - b, 3)} for q, b in zip(processes, before) if q.poll() is None]
+        found['stages'] = results.stages(stages, [b.metrics() for b in cluster.brokers] if stages else [])
         if reader:
             told = json.loads((self.out / f'{stem}.reader.json').read_text())
             found['reader'] = {'bytes': told['counts']['bytes'], 'seconds': told['elapsed_s']}

@@ -165,6 +165,34 @@ class Reports(unittest.TestCase):
         self.assertRegex(rows[0], r'acks=1 · tidemark</td><td>5\.\d+ / 5\.\d+ \(990/s\)</td><td>6\..*class=bad')
         self.assertRegex(rows[1], r'acks=all · tidemark</td><td>7\.[^<]*</td><td>8\.[^<]*</td>')
 
+    def test_stages_between_two_looks(self):
+        def look(watermark, transmit, follower=0, restarted=1):
+            told = {}
+            for labels, (n, seconds) in {'stage_seconds|stage="watermark"': watermark, 'stage_seconds|stage="transmit"': transmit, 'stage_seconds|stage="produce"': (1, 1),
+                                         'follower_stage_seconds|stage="send",follower="2"': (follower, follower * 1e-5)}.items():
+                kind, label = labels.split('|')
+                told[f'tidemark_{kind}_count{{{label}}}'], told[f'tidemark_{kind}_sum{{{label}}}'] = n / restarted, seconds / restarted
+            return told
+        found = results.stages([look((10, 1.0), (10, 0.1)), look((0, 0), (0, 0)), look((100, 9), (100, 9))],
+                               [look((30, 1.004), (30, 0.1002), 5), look((10, 0.002), (10, 0.0002), 5), look((100, 9), (100, 9), restarted=10)])
+        self.assertEqual(found['watermark'], {'count': 30, 'mean_us': 200.0})
+        self.assertEqual(found['transmit'], {'count': 30, 'mean_us': round(400 / 30, 3)})
+        self.assertEqual(found['send'], {'count': 10, 'mean_us': 10.0})
+        self.assertNotIn('produce', found)  # nothing since
+        self.assertEqual(results.stages([], []), {})
+
+    def test_stages_are_parts_of_a_request(self):
+        r = result('s', 'tidemark', 150, stages={'produce': {'count': 9, 'mean_us': 100}, 'watermark': {'count': 9, 'mean_us': 90}, 'append': {'count': 9, 'mean_us': 10},
+                                                 'disk': {'count': 9, 'mean_us': 80}})
+        parts = dict(results.bar(r))
+        self.assertEqual((parts['watermark'], parts['append'], parts['tcp']), (90, 10, 0))
+        self.assertAlmostEqual(sum(parts.values()), r['latency']['produce']['mean'] / 1e3)
+        self.assertIsNone(results.bar(result('s', 'kafka', 150)))
+        page = report.write(self.put('staged', [r, result('s', 'kafka', 1500)])).read_text()
+        self.assertIn('<h2>Stages</h2>', page)
+        self.assertRegex(page, r'<td>s · tidemark</td>(<td>[^<]*</td>)*<td>90\.0</td>')
+        self.assertNotIn('<h2>Stages</h2>', report.write(self.put('unstaged', [result('s', 'kafka', 1500)])).read_text())
+
     def test_between_two_marks(self):
         r = result('slow', 'tidemark', 5)
         r['interval_s'] = 0.5
