@@ -81,11 +81,11 @@ def time_series(directory, r, stem):
     if not latency:
         return None
     marks = ''.join(f"set arrow from {m['at_s']}, graph 0 to {m['at_s']}, graph 1 nohead lc rgb '#d1495b' dt 2\n"
-                    f"set label {quoted(m['text'])} at {m['at_s']}, graph {0.94 - 0.08 * i} offset 0.5,0 tc rgb '#d1495b'\n" for i, m in enumerate(r.get('marks', [])))
-    script = ("set multiplot layout 2,1\nset format y '%.0f'\nset key top right inside\n" + marks +
-              "set logscale y\nset ylabel 'ms, by when it was due'\n"
+                    f"set label {quoted(m['text'])} at {m['at_s']}, graph {0.94 - 0.08 * (i % 8)} offset 0.5,0 tc rgb '#d1495b'\n" for i, m in enumerate(r.get('marks', [])))
+    script = ("set multiplot layout 2,1\nset key top right inside\n" + marks +
+              "set logscale y\nset format y '%g'\nset ylabel 'ms, by when it was due'\n"
               "plot $d0 using 1:($3/1e6) with lines lw 2 lc rgb '#d1495b' title 'longest', $d0 using 1:($2/1e6) with lines lw 2 lc rgb '#1b6ca8' title 'median'\n"
-              "unset logscale y\nset ylabel 'requests a second'\nset xlabel 'seconds'\n"
+              "unset logscale y\nset format y '%.0f'\nset ylabel 'requests a second'\nset xlabel 'seconds'\n"
               "plot $d1 using 1:2 with lines lw 1 lc rgb '#888888' title 'due', $d1 using 1:3 with lines lw 2 lc rgb '#3a7d44' title 'acknowledged'\n")
     return gnuplot(directory, stem, script, [latency, rate])
 
@@ -211,12 +211,18 @@ def searched_table(found):
 
 
 def phases(r):
-    """Between one mark and the next: what was due, and what was acknowledged."""
-    rows = []
-    for a, b in zip(r['marks'], r['marks'][1:]):
-        due, acked = results.between(r, a['at_s'], b['at_s'])
-        rows.append((html.escape(f'{a["text"]} – {b["text"]}'), f'{b["at_s"] - a["at_s"]:.1f}', due, acked))
-    return table(('', 'seconds', 'requests due', 'acknowledged'), rows) if rows else ''
+    """Between one mark and the next. Who has no ISR in its marks was not asked for it."""
+    found = results.phases(r)
+    asked = any(p['isr'] for p in found)
+    rows = [(html.escape(f'{p["from"]} – {p["to"]}'), f'{p["seconds"]:.1f}', p['due'], p['acked'], number(p['median']), number(p['longest']),
+             *([', '.join(map(str, p['isr']))] if asked else [])) for p in found]
+    return table(('', 'seconds', 'requests due', 'acknowledged', 'wait, ms: median of the steps', 'longest', *(['ISR'] if asked else [])), rows)
+
+
+def how_slow(r):
+    """What drag.py told: that nobody was silent is for the reader to see."""
+    return ''.join(f'<p>It was to run {d["run_ms"]:g} ms and to stand {d["stand_ms"]:g} in turn. It ran {100 * d["ran_s"] / (d["ran_s"] + d["stood_s"]):.2g} % '
+                   f'of the time, and stood for {1e3 * d["longest_s"]:.0f} ms at most.</p>' for d in r.get('dragged', []))
 
 
 def picture(path, text):
@@ -285,7 +291,7 @@ def write(directory):
     page += varied(found)
     for i, r in enumerate(faults):
         page += [f'<h2>{html.escape(results.name(r))}</h2>', f'<p>Longest wait of a request: {r["latency"]["produce"]["max"] / 1e6:.0f} ms. '
-                 f'{r["counts"]["resent"]} sent again, {r["counts"]["missing"]} acknowledged and not read, {r["counts"]["duplicates"]} records read twice.</p>', phases(r),
+                 f'{r["counts"]["resent"]} sent again, {r["counts"]["missing"]} acknowledged and not read, {r["counts"]["duplicates"]} records read twice.</p>', phases(r), how_slow(r),
                  picture(time_series(directory, r, f'series-{i}'), 'around the fault; latency stands where the request was due')]
     page += ['<h2>Raw data</h2><p>As JSON (also inside of this page) and, beside each, as HdrHistogram log (.hdr).</p><ul>', raw(found), '</ul>']
     (directory / 'index.html').write_text('\n'.join(page), encoding='utf-8')

@@ -147,11 +147,33 @@ def beside(rounds, base, what):
     return statistics.median(found) if found else None
 
 
-def between(r, at_s, until_s):
-    """(due, acknowledged) requests of the steps of the time series that lie wholly between."""
+def steps(r, at_s, until_s):
+    """Those of the time series that lie wholly between."""
     step = r['interval_s']
-    inside = [s for i, s in enumerate(r['series']) if i * step >= at_s and (i + 1) * step <= until_s]
+    return [s for i, s in enumerate(r['series']) if i * step >= at_s and (i + 1) * step <= until_s]
+
+
+def between(r, at_s, until_s):
+    """(due, acknowledged) requests."""
+    inside = steps(r, at_s, until_s)
     return sum(s['due'] for s in inside), sum(s['acked'] for s in inside)
+
+
+def phases(r):
+    """What became of what was due before the first mark, between two and after the last: a list of dictionaries. A step of the time series
+    that is cut by a mark belongs to nobody."""
+    marks, step, found = r['marks'], r['interval_s'], []
+    isr = marks[0].get('isr')
+    begin = {'at_s': 0, 'text': 'begin'}
+    for a, b in zip([begin, *marks], [*marks, {'at_s': len(r['series']) * step, 'text': 'end'}]):
+        isr = a.get('isr', isr)
+        inside = steps(r, a['at_s'], b['at_s'])
+        waits = [s['produce'] for s in inside if s['produce']['count']]
+        due, acked = between(r, a['at_s'], b['at_s'])
+        found.append({'from': a['text'], 'to': b['text'], 'seconds': b['at_s'] - a['at_s'], 'isr': isr, 'due': due, 'acked': acked,
+                      'median': statistics.median(w['p50'] for w in waits) / 1e6 if waits else None,
+                      'longest': max(w['max'] for w in waits) / 1e6 if waits else None})
+    return found
 
 
 def ratios(results):

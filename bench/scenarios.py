@@ -12,7 +12,9 @@ smoke takes those with run.smoke=1. A scenario is what tidemark-load reads, and 
     run.search    LOW,HIGH: the highest rate that is sustained, by doubling and then halving the step
     run.cold.mib  so much is written to another topic before; a reader goes through it from the beginning beside the load
     run.kill.s    the leader is killed so many seconds after the load has begun
-    run.slow.s    AT,SECONDS: a follower stands still from then on for so long
+    run.slow.s    AT,SECONDS: a follower stands still from then on for so long: it is silent
+    run.drag.s    AT,SECONDS: a follower is slow from then on, for so long in each way that run.drag.ms has, and never silent
+    run.drag.ms   RUN/STAND[,RUN/STAND]: it runs and stands still for so many milliseconds in turn (drag.py)
     run.trace     1: the requests are traced meanwhile (tidemark trace)
     run.floor     echo+write: what its latency is compared to
     run.kafka     kafka, kafka-flush or both with a comma: Apache Kafka stands in our place, too, as it comes or durable as ours is
@@ -25,6 +27,7 @@ smoke takes those with run.smoke=1. A scenario is what tidemark-load reads, and 
     run.cross.LINE VALUE,VALUE: the scenario with each of them, and of several such lines with each combination
 """
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -44,6 +47,9 @@ from cluster import CLIENT, DATA, METRICS, Cluster, Failure, expect, sh, wait_un
 from kafka import Kafka, Skip  # noqa: E402
 
 ECHO_PORT, WHOLE_S, SEARCH_RUNS, WARM_S = 7003, 60, 16, 10
+FAULTS = {'kill.s', 'slow.s', 'drag.s'}
+LOOK_S = 0.1  # between two looks at the ISR
+STAND_MS = 250  # below data.self.timeout.ms, quorum.election.timeout.ms and every other time after which somebody is taken for silent
 TICKS = os.sysconf('SC_CLK_TCK')
 KAFKA_WAYS = {'kafka': {}, 'kafka-flush': {'topic.config.flush.messages': 1}}  # the second is durable as ours is
 
@@ -59,8 +65,9 @@ class Scenario:
         self.options = {k: v for k, v in values.items() if not k.startswith('run.')}
         self.settings = {k[7:]: self.run.pop(k) for k in list(self.run) if k.startswith('broker.')}
         self.topic = {f'topic.config.{k[6:]}': self.run.pop(k) for k in list(self.run) if k.startswith('topic.')}
-        unknown = set(self.run) - {'brokers', 'kind', 'smoke', 'rates', 'kill.s', 'slow.s', 'trace', 'floor', 'client', 'search', 'cold.mib', 'kafka', 'mtu'}
+        unknown = set(self.run) - {'brokers', 'kind', 'smoke', 'rates', *FAULTS, 'drag.ms', 'trace', 'floor', 'client', 'search', 'cold.mib', 'kafka', 'mtu'}
         expect(not unknown, f'{self.name}: unknown {unknown}')
+        expect(len(FAULTS & set(self.run)) + ('kafka' in self.run) <= 1, f'{self.name}: one fault at a time, and of our brokers')
         self.kind = self.run.get('kind', 'load')
         self.brokers = int(self.run.get('brokers', 1))
         self.mtu = int(self.run['mtu']) if 'mtu' in self.run else None
@@ -70,6 +77,10 @@ class Scenario:
         self.floor = self.run['floor'].split('+') if 'floor' in self.run else []
         self.kafka = self.run['kafka'].split(',') if 'kafka' in self.run else []
         expect(set(self.kafka) <= set(KAFKA_WAYS), f'{self.name}: run.kafka is {" or ".join(KAFKA_WAYS)}')
+        expect(('drag.s' in self.run) == ('drag.ms' in self.run), f'{self.name}: run.drag.s goes with run.drag.ms')
+        self.drag = [tuple(float(x) for x in way.split('/')) for way in self.run['drag.ms'].split(',')] if 'drag.ms' in self.run else []
+        expect(all(len(w) == 2 and w[0] > 0 and 0 < w[1] <= STAND_MS for w in self.drag),
+               f'{self.name}: run.drag.ms is RUN/STAND, and who stands for more than {STAND_MS} ms is silent')
 
 
 def read_scenarios(path):
@@ -87,6 +98,51 @@ def read_scenarios(path):
 def cpu_seconds(pid):
     fields = pathlib.Path(f'/proc/{pid}/stat').read_text().rsplit(') ', 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def mark(text, isr=()):
+    """Now. `isr` when it was seen."""
+    return {'at': time.monotonic(), 'text': text, **({'isr': sorted(isr)} if isr else {})}
+
+
+class Sync:
+    """Whether a follower is in the ISR, and a mark whenever that is another."""
+
+    def __init__(self, ask, number):
+        self.ask, self.number, self.now, self.marks = ask, number, True, []
+
+    def look(self):
+        told = self.ask()
+        if told and (self.number in told[1]) != self.now:
+            self.now = not self.now
+            self.marks.append(mark('seen in sync' if self.now else 'seen out of sync', told[1]))
+        return self.now
+
+    def watch(self, seconds):
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.look()
+            time.sleep(max(0, min(LOOK_S, until - time.monotonic())))
+
+
+@contextlib.contextmanager
+def dragged(cluster, follower, way):
+    """It is slow inside of this. Gives what drag.py tells at the end; whatever happens, the follower goes on."""
+    told = dict(zip(('run_ms', 'stand_ms'), way))
+    p = subprocess.Popen([sys.executable, str(ROOT / 'bench/drag.py'), str(follower.process.pid), *(str(x) for x in way)],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    cluster.helpers.append(p)
+    try:
+        yield told
+        expect(p.poll() is None, f'broker {follower.number} was not slow all the time')
+    finally:
+        try:
+            text, _ = p.communicate(timeout=10)
+            cluster.helpers.remove(p)
+        finally:
+            if follower.alive():
+                follower.resume()
+    told.update(json.loads(text))
 
 
 class Bench:
@@ -122,7 +178,7 @@ class Bench:
         cluster.helpers.append(p)
         reader = self.read_cold(cluster, s, f'{stem}.reader', topic) if cold else None
         tracer = self.trace(cluster, stem, topic) if 'trace' in s.run else None
-        marks = self.kill_leader(cluster, s, topic) if 'kill.s' in s.run else self.slow_follower(cluster, s, topic) if 'slow.s' in s.run else []
+        fault = self.fault(cluster, s, topic)
         text, _ = p.communicate(timeout=600)
         cluster.helpers.remove(p)
         if reader:
@@ -143,8 +199,9 @@ class Bench:
         if reader:
             told = json.loads((self.out / f'{stem}.reader.json').read_text())
             found['reader'] = {'bytes': told['counts']['bytes'], 'seconds': told['elapsed_s']}
-        if marks:
-            found['marks'] = [{'at_s': round(at - found['start_monotonic_ns'] / 1e9, 3), 'text': text} for at, text in marks]
+        for m in fault.get('marks', []):
+            m['at_s'] = round(m.pop('at') - found['start_monotonic_ns'] / 1e9, 3)
+        found.update(fault)
         path.write_text(json.dumps(found, separators=(',', ':')))
         self.say(found)
         return found
@@ -190,44 +247,67 @@ class Bench:
         return p
 
     @staticmethod
-    def seen(cluster, topic):
+    def seen(cluster, topic, boot=None):
         """(leader, ISR, controller) of its first partition that has a leader. Asked of all topics: a question for one would make it, before the
         load does with its settings."""
-        r = cluster.client('kcat', '-b', cluster.boot, '-L', '-J', '-m', 5, check=False, timeout=20)
+        r = cluster.client('kcat', '-b', boot or cluster.boot, '-L', '-J', '-m', 5, check=False, timeout=20)
         told = json.loads(r.stdout) if r.returncode == 0 else {'topics': []}
         return next(((p['leader'], {i['id'] for i in p['isrs']}, told['controllerid'])
                      for t in told['topics'] if t['topic'] == topic for p in t['partitions'] if p['leader'] > 0), None)
 
-    def kill_leader(self, cluster, s, topic):
+    def fault(self, cluster, s, topic):
+        """What is done to the brokers during the load, with its marks."""
+        way = next((w for line, w in (('kill.s', self.kill_leader), ('slow.s', self.slow_follower), ('drag.s', self.drag_follower)) if line in s.run), None)
+        if way is None:
+            return {}
         wait_until('the topic has a leader', WHOLE_S, lambda: self.seen(cluster, topic))
+        return way(cluster, s, topic)
+
+    def kill_leader(self, cluster, s, topic):
         time.sleep(float(s.run['kill.s']))
         leader = cluster.brokers[self.seen(cluster, topic)[0] - 1]
-        at = time.monotonic()
+        marks = [mark(f'broker {leader.number} killed')]
         leader.kill()
-        return [(at, f'broker {leader.number} killed')]
+        return {'marks': marks}
 
-    def slow_follower(self, cluster, s, topic):
-        """One that is not the controller, too, whose silence would be another thing to see."""
-        at_s, for_s = (float(x) for x in s.run['slow.s'].split(','))
-        wait_until('the topic has a leader', WHOLE_S, lambda: self.seen(cluster, topic))
-        time.sleep(at_s)
+    def a_follower(self, cluster, topic):
+        """(it, what the leader says of it, the ISR). One that is not the controller, too, whose silence would be another thing to see."""
         leader, isr, controller = self.seen(cluster, topic)
         follower = cluster.brokers[max(isr - {leader, controller}) - 1]
+        boot = cluster.brokers[leader - 1].boot
+        return follower, Sync(lambda: self.seen(cluster, topic, boot), follower.number), isr
 
-        def is_in_sync(wanted):
-            now = self.seen(cluster, topic)
-            return now and (follower.number in now[1]) == wanted
-        marks = [(time.monotonic(), f'broker {follower.number} stands still')]
+    def slow_follower(self, cluster, s, topic):
+        at_s, for_s = (float(x) for x in s.run['slow.s'].split(','))
+        time.sleep(at_s)
+        follower, sync, isr = self.a_follower(cluster, topic)
+        begun = mark(f'broker {follower.number} stands still', isr)
         follower.pause()
         try:
-            wait_until('the ISR is without who stands still', for_s, lambda: is_in_sync(False))
-            marks.append((time.monotonic(), 'seen out of sync'))
-            time.sleep(max(0, marks[0][0] + for_s - time.monotonic()))
+            wait_until('the ISR is without who stands still', for_s, lambda: not sync.look())
+            time.sleep(max(0, begun['at'] + for_s - time.monotonic()))
         finally:
             follower.resume()
-        marks.append((time.monotonic(), 'goes on'))
-        wait_until('the ISR has it again', WHOLE_S, lambda: is_in_sync(True))
-        return [*marks, (time.monotonic(), 'seen in sync')]
+        return {'marks': [begun, *self.until_in_sync(sync)]}
+
+    def drag_follower(self, cluster, s, topic):
+        """Whether it leaves the ISR is the leader's to say: what is seen is told, whatever it is."""
+        at_s, for_s = (float(x) for x in s.run['drag.s'].split(','))
+        time.sleep(at_s)
+        follower, sync, isr = self.a_follower(cluster, topic)
+        ways = []
+        for way in s.drag:
+            sync.marks.append(mark(f'broker {follower.number} runs {way[0]:g} ms of {sum(way):g}', isr if sync.now else isr - {follower.number}))
+            with dragged(cluster, follower, way) as told:
+                sync.watch(for_s)
+            ways.append(told)
+        return {'marks': self.until_in_sync(sync), 'dragged': ways}
+
+    @staticmethod
+    def until_in_sync(sync):
+        sync.marks.append(mark('goes on'))
+        wait_until('the ISR has it again', WHOLE_S, sync.look)
+        return sync.marks
 
     # ---- floors and brokers -----------------------------------------------------------------------------------------------
 

@@ -4,9 +4,11 @@ import copy
 import json
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -124,7 +126,10 @@ class Reports(unittest.TestCase):
         self.assertEqual([s.rates for s in found], [[5]] * 5 + [[7]])
         found = self.variants('run.cross.acks=0,1\nrun.cross.record.bytes=10,20\n')
         self.assertEqual([tuple(s.options[k] for k in ('acks', 'record.bytes')) for s in found], [('0', '10'), ('0', '20'), ('1', '10'), ('1', '20')])
-        for wrong in ('run.vary.run.nothing=1\n', 'run.vary.acks=0\nrun.floor=echo\n', 'run.vary.acks=0\nrun.cross.acks=0,1\n'):
+        self.assertEqual(self.variants('run.drag.s=3,6\nrun.drag.ms=5/45,2.5/198\n')[0].drag, [(5, 45), (2.5, 198)])
+        for wrong in ('run.drag.s=3,6\n', 'run.drag.ms=5/45\n', 'run.drag.s=3,6\nrun.drag.ms=5\n', 'run.drag.s=3,6\nrun.drag.ms=5/45,0/45\n',
+                      'run.drag.s=3,6\nrun.drag.ms=5/251\n',  # which would be silence
+                      'run.drag.s=3,6\nrun.drag.ms=5/45\nrun.kill.s=3\n', 'run.vary.run.nothing=1\n', 'run.vary.acks=0\nrun.floor=echo\n', 'run.vary.acks=0\nrun.cross.acks=0,1\n'):
             with self.assertRaises(scenarios.Failure):
                 self.variants(wrong)
 
@@ -196,11 +201,20 @@ class Reports(unittest.TestCase):
     def test_between_two_marks(self):
         r = result('slow', 'tidemark', 5)
         r['interval_s'] = 0.5
-        r['series'] = [{'due': 10, 'acked': n} for n in (10, 0, 0, 20, 10)]
+        r['series'] = [{'due': 10, 'acked': n, 'produce': hist([ms * 10**6] * 9)} for n, ms in ((10, 1), (0, 40), (0, 60), (20, 3), (10, 2))]
         self.assertEqual(results.between(r, 0.5, 1.5), (20, 0))
         self.assertEqual(results.between(r, 0.6, 2.0), (20, 20))  # a step that is cut by a mark belongs to nobody
         r['marks'] = [{'at_s': 0.5, 'text': 'a'}, {'at_s': 1.5, 'text': 'b<'}]
-        self.assertIn('<td>a – b&lt;</td><td>1.0</td><td>20</td><td>0</td>', report.phases(r))
+        text = report.phases(r)
+        self.assertIn('<td>a – b&lt;</td><td>1.0</td><td>20</td><td>0</td><td>50.0</td><td>60.0</td></tr>', text)
+        self.assertIn('<td>begin – a</td><td>0.5</td><td>10</td><td>10</td><td>1.00</td>', text)  # and what was before the first, and after the last
+        self.assertIn('<td>b&lt; – end</td><td>1.0</td><td>20</td><td>30</td><td>2.50</td>', text)
+        self.assertNotIn('ISR', text)
+        r['marks'][0]['isr'] = [1, 2, 3]
+        self.assertEqual([p['isr'] for p in results.phases(r)], [[1, 2, 3]] * 3)  # what was seen last
+        r['marks'][1].update(isr=[1, 2], at_s=1.4)
+        self.assertEqual([(p['isr'], p['due']) for p in results.phases(r)][1:], [([1, 2, 3], 10), ([1, 2], 20)])
+        self.assertIn('<td>1, 2</td></tr>', report.phases(r))
 
     def test_the_page_has_it_all(self):
         found = a_run()
@@ -214,6 +228,101 @@ class Reports(unittest.TestCase):
         for text in ('<h2>abl</h2>', 'as it is', 'late: &lt;b&gt;', 'acks-all p50 to floor', 'id="0.json"', 'invalid', 'Longest wait'):
             self.assertIn(text, page)
         self.assertNotIn('late: <b>', page.split('id="4.json"')[0])
+
+
+class Drags(unittest.TestCase):
+    """A process that is made slow, and goes on whatever happens."""
+
+    def setUp(self):
+        self.process = subprocess.Popen(['sleep', '100'])
+        self.number, self.helpers = 7, []
+
+    def tearDown(self):
+        self.process.kill()
+        self.process.wait()
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def stands(self):
+        return pathlib.Path(f'/proc/{self.process.pid}/stat').read_text().rsplit(') ', 1)[1][0] == 'T'
+
+    def soon(self, holds):
+        until = time.monotonic() + 20
+        while not holds():
+            self.assertLess(time.monotonic(), until)
+            time.sleep(0.001)
+
+    def goes_on(self):
+        """Not just now: it is not stopped again."""
+        self.soon(lambda: not self.stands())
+        for _ in range(100):
+            self.assertFalse(self.stands())
+            time.sleep(0.002)
+
+    def begin(self, way=('10', '40'), **more):
+        p = subprocess.Popen([sys.executable, HERE / 'drag.py', str(self.process.pid), *way], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **more)
+        self.soon(self.stands)
+        return p
+
+    def test_it_runs_and_stands_in_turn(self):
+        with scenarios.dragged(self, self, (10, 40)) as told:
+            for _ in range(4):
+                self.soon(self.stands)
+                self.soon(lambda: not self.stands())
+        self.assertEqual(self.helpers, [])
+        self.goes_on()
+        self.assertGreaterEqual(told['stood_s'], 4 * 0.04)
+        self.assertGreaterEqual(told['ran_s'], 3 * 0.01)
+        self.assertTrue(0.04 <= told['longest_s'] <= told['stood_s'])
+        self.assertEqual((told['run_ms'], told['stand_ms']), (10, 40))
+        self.assertIn('stood for', report.how_slow({'dragged': [told]}))
+        self.assertEqual(report.how_slow({}), '')
+
+    def test_it_goes_on_after_an_error(self):
+        with self.assertRaises(ZeroDivisionError), scenarios.dragged(self, self, (1, 250)):
+            self.soon(self.stands)
+            raise ZeroDivisionError
+        self.goes_on()
+
+    def test_it_goes_on_when_that_which_drags_is_killed(self):
+        with self.assertRaises(scenarios.Failure), scenarios.dragged(self, self, (1, 250)):
+            self.soon(self.stands)
+            self.helpers[0].kill()
+            self.helpers[0].wait()
+            self.process.send_signal(signal.SIGSTOP)  # wherever it was killed
+        self.goes_on()
+
+    def test_it_goes_on_when_whoever_drags_it_dies(self):
+        code = ('import subprocess, sys, time; subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE); time.sleep(100)')
+        p = subprocess.Popen([sys.executable, '-c', code, sys.executable, HERE / 'drag.py', str(self.process.pid), '1', '250'], stdout=subprocess.DEVNULL)
+        self.soon(self.stands)
+        p.kill()
+        p.wait()
+        self.goes_on()
+
+    def test_it_goes_on_after_a_signal(self):
+        for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            p = self.begin()
+            p.send_signal(s)
+            self.assertIn('longest_s', p.communicate(timeout=20)[0])
+            self.goes_on()
+
+    def test_a_process_that_ended_is_left_alone(self):
+        p = self.begin()
+        self.process.kill()
+        self.process.wait()
+        self.assertIn('longest_s', p.communicate(timeout=20)[0])
+        self.assertEqual(p.returncode, 0)
+
+    def test_what_the_leader_says_becomes_marks(self):
+        told = iter([(1, {1, 2, 7}, 1), None, (1, {1, 2}, 1), (1, {1, 2}, 1), (1, {1, 2, 7}, 1)])
+        sync = scenarios.Sync(lambda: next(told), 7)
+        self.assertEqual([sync.look() for _ in range(5)], [True, True, False, False, True])
+        self.assertEqual([(m['text'], m['isr']) for m in sync.marks], [('seen out of sync', [1, 2]), ('seen in sync', [1, 2, 7])])
 
 
 if __name__ == '__main__':
