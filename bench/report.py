@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""One self-contained page and its plots from a directory of results: report.py DIRECTORY. Plots are drawn by gnuplot, which needs no
+"""One self-contained page and its plots from a directory of results: report.py DIRECTORY [EARLIER]. Plots are drawn by gnuplot, which needs no
 other library and has been the same for decades; without it the page has its tables only."""
 import base64
 import html
@@ -225,6 +225,27 @@ def how_slow(r):
                    f'of the time, and stood for {1e3 * d["longest_s"]:.0f} ms at most.</p>' for d in r.get('dragged', []))
 
 
+def told_machine(found):
+    m = found[0]['machine']
+    return f'{m["cpus"]} × {m["cpu"]}, kernel {m["kernel"]}'
+
+
+def beside_earlier(found, earlier):
+    """Ratios of this run and of one before it, and whether they agree."""
+    compared, lone = results.agreement(earlier, found)
+    rows = [(html.escape(what), f'{a:.2f}', f'{b:.2f}', f'{apart:.0f} %', '<span class=ok>agrees</span>' if agrees else '<span class=bad>differs</span>')
+            for what, a, b, apart, agrees in compared]
+    agree = compared and all(agrees for *_, agrees in compared)
+    invalid = ', '.join(f'{sum(not r["valid"] or not r["sustained"] for r in x)} of {len(x)} {when}' for x, when in ((earlier, 'then'), (found, 'now')))
+    others = '' if told_machine(earlier) == told_machine(found) else f' <span class=bad>Another machine: {html.escape(told_machine(earlier))}.</span>'
+    commits = html.escape(', '.join(dict.fromkeys(x['commit'] for x in earlier)))
+    return ['<h2>Beside an earlier run</h2>', f'<p class={"ok" if agree else "bad"}><b>{results.verdict(compared)}</b></p>',
+            table(('', 'then', 'now', 'apart', ''), rows) if rows else '',
+            f'<p>Commit {commits} then. Each ratio is taken within its run, of medians of its rounds that were sustained; apart is the larger by the smaller. '
+            f'Invalid or not sustained: {invalid}.{others}</p>',
+            f'<p>In one of the two only: {html.escape(", ".join(lone))}.</p>' if lone else '']
+
+
 def picture(path, text):
     if path is None:
         return ''
@@ -267,9 +288,12 @@ def raw(found):
     return ''.join(parts)
 
 
-def write(directory):
+def write(directory, earlier=None):
+    """`earlier` are results; without them, those that the directory keeps of the run before."""
     directory = pathlib.Path(directory)
     found = results.load(directory)
+    if earlier is None and (directory / 'before').is_dir():
+        earlier = results.load(directory / 'before')
     if not found:
         raise SystemExit(f'{directory}: there are no results')
     alone = [r for r in found if not r.get('change')]  # variants have tables of their own
@@ -281,7 +305,7 @@ def write(directory):
             'who would have sent in it. A run that could not keep its schedule is marked invalid, with the reason below.</p>', circumstances(found),
             *(['<h2>Figures</h2>', figures(alone)] if alone else []), '<h2>Ratios within this run</h2>',
             '<p>To the floor: what the same bytes take there and back through the same port and TCP without a broker, and what the device takes for them.</p>', ratio_table(found),
-            reasons(found), '<h2>Percentiles</h2>', picture(percentiles(directory, plain, 'produce', 'percentiles'), 'due to answer'),
+            *(beside_earlier(found, earlier) if earlier else []), reasons(found), '<h2>Percentiles</h2>', picture(percentiles(directory, plain, 'produce', 'percentiles'), 'due to answer'),
             picture(percentiles(directory, plain, 'e2e', 'percentiles-read'), 'due to read')]
     page += staged(directory, [r for r in alone if not r.get('marks') and not r.get('search') and r.get('round', 1) == 1])
     if sweep:
@@ -299,6 +323,6 @@ def write(directory):
 
 
 if __name__ == '__main__':
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 3):
         raise SystemExit(__doc__)
-    print(write(sys.argv[1]))
+    print(write(sys.argv[1], results.load(sys.argv[2]) if len(sys.argv) == 3 else None))

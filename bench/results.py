@@ -176,13 +176,38 @@ def phases(r):
     return found
 
 
+WITHIN = 20  # percent
+
+
+def agreement(a, b, within=WITHIN):
+    """([(what, ratio of a, of b, percent apart, whether they agree)], what only one of them has)."""
+    a, b = ratios(a), ratios(b)
+    found = []
+    for what in (x for x in a if x in b):
+        apart = (max(a[what], b[what]) / min(a[what], b[what]) - 1) * 100
+        found.append((what, a[what], b[what], apart, apart <= within))
+    return found, [x for x in [*a, *b] if (x in a) != (x in b)]
+
+
+def verdict(compared, within=WITHIN):
+    """The sentence at the end of a comparison."""
+    apart = sum(not agrees for *_, agrees in compared)
+    if not compared:
+        return 'No ratio is in both runs: nothing is said about whether they agree.'
+    if apart:
+        return f'The two runs do not agree: {apart} of {len(compared)} ratios are more than {within:g} % apart.'
+    return f'The two runs agree: {len(compared)} ratios, none of them more than {within:g} % apart.'
+
+
 def ratios(results):
-    """{what: ratio} of medians within one run: to the floor a scenario names, and of another broker to ours in the same scenario."""
+    """{what: ratio} of medians within one run: to the floor a scenario names, and of another broker to ours in the same scenario. A round that
+    was not sustained has the latencies of a queue that grew, and no part in it."""
     found = {}
-    by = groups(results)
+    kept = [r for r in results if r['sustained']]
+    by = groups(kept)
     for (scenario, broker, rate), rounds in by.items():
         for q in ('p50', 'p99'):
-            ours, floor = median(rounds, q), floor_of(results, rounds[0]['floor'], q)
+            ours, floor = median(rounds, q), floor_of(kept, rounds[0]['floor'], q)
             if broker == 'tidemark' and ours and floor:
                 found[f'{scenario} {q} to floor'] = ours / floor
             base = by.get((scenario, 'tidemark', rate)) if not rounds[0].get('search') else None

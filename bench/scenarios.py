@@ -145,12 +145,23 @@ def dragged(cluster, follower, way):
     told.update(json.loads(text))
 
 
+def make_room(out):
+    """The results of the run before this one become its `before`. What else is in a directory that we did not make stays."""
+    if any((out / 'results').glob('*.json')):
+        shutil.rmtree(out / 'before', ignore_errors=True)
+        (out / 'before').mkdir()
+        (out / 'results').rename(out / 'before/results')
+    shutil.rmtree(out / 'results', ignore_errors=True)
+    for x in itertools.chain(*(out.glob(x) for x in ('index.html', '*.png', '*.trace', '*.reader.json'))):
+        x.unlink()
+    (out / 'results').mkdir(parents=True)
+
+
 class Bench:
     def __init__(self, args):
         self.args = args
         self.out = pathlib.Path(args.out)
-        shutil.rmtree(self.out, ignore_errors=True)
-        (self.out / 'results').mkdir(parents=True)
+        make_room(self.out)
         self.tool, self.write_tool, self.echo_tool = (args.build / f'bench/{x}' for x in ('load/tidemark-load', 'bench_floor_write', 'bench_tcp_end'))
         self.failed = 0
 
@@ -430,7 +441,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('what', choices=('smoke', 'full'))
     parser.add_argument('--build', type=pathlib.Path, default=ROOT / 'build')
-    parser.add_argument('--out', default=str(ROOT / 'build/bench-report'))
+    parser.add_argument('--out', default=str(ROOT / 'build/bench-report'), help='results of an earlier run there are kept as its `before`')
+    parser.add_argument('--against', help='an earlier run that the report compares its ratios with, instead of the last one there')
     parser.add_argument('--only', action='append', help='a scenario by name')
     parser.add_argument('--rounds', type=int, default=1, help='all of it so many times, interleaved')
     parser.add_argument('--vdev', choices=('af_xdp', 'af_packet'), default='af_xdp')
@@ -441,9 +453,16 @@ def main():
     if not chosen:
         raise SystemExit(f'no such scenario; there are: {", ".join(dict.fromkeys(s.of for s in scenarios))}')
     print(f'{platform.node()}: {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, {args.vdev}')
+    earlier = results.load(args.against) if args.against else None
+    if earlier == []:
+        raise SystemExit(f'{args.against}: there are no results')
     bench = Bench(args)
     bench.go(chosen)
-    print(f'report: {report.write(args.out)}')
+    earlier = earlier or results.load(bench.out / 'before')
+    page = report.write(args.out, earlier)
+    if earlier:
+        print(f'beside {args.against or "the run before"}: {results.verdict(results.agreement(earlier, results.load(bench.out))[0])}')
+    print(f'report: {page}')
     return 1 if bench.failed else 0
 
 

@@ -69,6 +69,11 @@ class Reports(unittest.TestCase):
         found = results.ratios(results.load(self.put('a', a_run())))
         self.assertAlmostEqual(found['acks-all p50 to floor'], 1.5, 1)
         self.assertAlmostEqual(found['acks-all 1000/s p50 kafka to tidemark'], 10, 0)
+        run = a_run()
+        run[0]['sustained'] = False  # a floor that was not sustained tells nothing, and neither does a sum with it
+        self.assertEqual(list(results.ratios(run)), ['acks-all 1000/s p50 kafka to tidemark', 'acks-all 1000/s p99 kafka to tidemark'])
+        run.append(result('floor-echo', 'floor', 20, kind='echo', round=2))
+        self.assertAlmostEqual(results.ratios(run)['acks-all p50 to floor'], 1.5, 1)
 
     def test_a_slower_machine_agrees_and_a_slower_broker_does_not(self):
         a, slow, worse = self.put('a', a_run()), self.put('b', a_run(scale=3)), self.put('c', a_run(ours=1.5))
@@ -76,7 +81,44 @@ class Reports(unittest.TestCase):
         status, text = self.compare(a, worse)
         self.assertEqual(status, 1, text)
         self.assertIn('DIFFERS', text)
+        self.assertIn('The two runs do not agree: 4 of 4 ratios', text)  # 50 % and 99 %, to the floor and of Kafka
         self.assertEqual(self.compare(a, self.put('d', [result('other', 'tidemark', 5)]))[0], 2)
+        status, text = self.compare(a, self.put('e', a_run()[:2]))  # figures are in both, but no ratio: that is no agreement
+        self.assertEqual(status, 2)
+        self.assertIn('nothing is said', text)
+        self.assertIn('in one of them only', text)
+
+    def test_the_page_says_whether_an_earlier_run_agrees(self):
+        a, worse = results.load(self.put('a', a_run())), results.load(self.put('b', a_run(ours=1.3)))
+        text = ' '.join(report.beside_earlier(a, results.load(self.put('c', a_run(scale=2)))))
+        self.assertIn('The two runs agree: 4 ratios', text)
+        self.assertNotIn('differs', text)
+        self.assertNotIn('Another machine', text)
+        worse[0]['machine'] = {**worse[0]['machine'], 'cpus': 64}
+        worse[1]['valid'] = False
+        text = ' '.join(report.beside_earlier(worse[:3] + [result('new', 'tidemark', 9, floor=['echo'])], a))
+        self.assertIn('The two runs do not agree: 2 of 2 ratios are more than 20 % apart.', text)
+        self.assertRegex(text, r'acks-all p50 to floor</td><td>1\.49</td><td>1\.9\d</td><td>30 %</td><td><span class=bad>differs')
+        for told in ('0 of 4 then, 1 of 4 now', 'Another machine: 2 ×', 'In one of the two only: acks-all 1000/s p50 kafka to tidemark', 'new p50 to floor'):
+            self.assertIn(told, text)
+
+    def test_the_run_before_is_kept_and_compared(self):
+        out = self.put('out', a_run())
+        (out / 'index.html').write_text('old')
+        (out / 'mine.txt').write_text('of somebody else')
+        scenarios.make_room(out)
+        self.assertEqual(sorted(x.name for x in out.iterdir()), ['before', 'mine.txt', 'results'])
+        self.assertEqual(len(results.load(out / 'before')), 4)
+        self.assertEqual(results.load(out), [])
+        scenarios.make_room(out)  # nothing came of that run: the one before it stays
+        self.assertEqual(len(results.load(out / 'before')), 4)
+        for i, r in enumerate(a_run(ours=2)):
+            (out / f'results/{i}.json').write_text(json.dumps(r))
+        self.assertIn('The two runs do not agree', report.write(out).read_text())
+        self.assertIn('The two runs agree', report.write(out, results.load(self.put('same', a_run(ours=2)))).read_text())
+        scenarios.make_room(out)
+        self.assertEqual(results.load(out / 'before')[2]['latency']['produce']['p50'] // 10**5, 3)
+        self.assertNotIn('earlier run', report.write(self.put('alone', a_run())).read_text())
 
     def test_quantiles_without_samples_are_not_told(self):
         r = result('x', 'tidemark', 5)
