@@ -191,11 +191,12 @@ def agreement(a, b, within=WITHIN):
 
 def verdict(compared, within=WITHIN):
     """The sentence at the end of a comparison."""
-    apart = sum(not agrees for *_, agrees in compared)
     if not compared:
         return 'No ratio is in both runs: nothing is said about whether they agree.'
-    if apart:
-        return f'The two runs do not agree: {apart} of {len(compared)} ratios are more than {within:g} % apart.'
+    by = {what: [agrees for name, *_, agrees in compared if what in name.split()] for what in ('p50', 'p99')}
+    if not all(agrees for *_, agrees in compared):
+        return (f'The two runs do not agree: {sum(not agrees for *_, agrees in compared)} of {len(compared)} ratios are more than {within:g} % apart '
+                f'({", ".join(f"{what}: {x.count(False)} of {len(x)}" for what, x in by.items())}).')
     return f'The two runs agree: {len(compared)} ratios, none of them more than {within:g} % apart.'
 
 

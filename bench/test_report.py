@@ -97,7 +97,7 @@ class Reports(unittest.TestCase):
         worse[0]['machine'] = {**worse[0]['machine'], 'cpus': 64}
         worse[1]['valid'] = False
         text = ' '.join(report.beside_earlier(worse[:3] + [result('new', 'tidemark', 9, floor=['echo'])], a))
-        self.assertIn('The two runs do not agree: 2 of 2 ratios are more than 20 % apart.', text)
+        self.assertIn('The two runs do not agree: 2 of 2 ratios are more than 20 % apart (p50: 1 of 1, p99: 1 of 1).', text)
         self.assertRegex(text, r'acks-all p50 to floor</td><td>1\.49</td><td>1\.9\d</td><td>30 %</td><td><span class=bad>differs')
         for told in ('0 of 4 then, 1 of 4 now', 'Another machine: 2 ×', 'In one of the two only: acks-all 1000/s p50 kafka to tidemark', 'new p50 to floor'):
             self.assertIn(told, text)
