@@ -22,7 +22,8 @@ tcp | failover | syscalls)
     packages="$packages $TIDE_RUN_PACKAGES nftables"
     [ "$what" != syscalls ] || packages="$packages strace"
     ;;
-smoke | full)
+smoke | full | --smoke | --full)
+    what=${what#--}
     need_root "$what"
     packages="$packages $TIDE_RUN_PACKAGES $TIDE_BENCH_PACKAGES"
     set -- "$what" "$@"
