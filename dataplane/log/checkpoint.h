@@ -5,7 +5,7 @@
  * Without it a kill would make recovery read the whole active segment. It holds the segment's index
  * entries whose batches were on the device, so recovery begins at the last of them: the work is
  * proportional to what was written since. Written by a helper every checkpoint_bytes; replaced
- * whole, with a CRC; one that does not fit the segment is ignored, and the segment is read from its
+ * whole, with a CRC; where writes are not durable ones, the segment is synced before. One that does not fit the segment is ignored, and the segment is read from its
  * start. It never says where the log ends, so a stale one costs time and nothing else.
  *
  * Format, big-endian: "TMCK", int32 version 1, int64 base offset, int64 maxTimestamp of the first

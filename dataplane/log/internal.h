@@ -157,6 +157,7 @@ struct log_skip_job {
 struct log_checkpoint_job {
     struct tide_job job;
     bool out;
+    struct log_segment *unsynced; /* pinned: its writes were not durable ones */
     const char *dir;
     int64_t base;
     int64_t first_timestamp;

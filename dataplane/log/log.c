@@ -646,8 +646,9 @@ static void on_reaped(struct log *log)
 static void checkpoint_run(struct tide_job *job, const struct tide_fs *fs)
 {
     struct log_checkpoint_job *j = (struct log_checkpoint_job *)job;
-    int e = log_checkpoint_store(fs, j->dir, j->base, j->first_timestamp, j->limit, j->index,
-                                 j->segment);
+    int e = j->unsynced != NULL ? fs->sync(fs->self, j->unsynced->file) : 0;
+    if (e == 0)
+        e = log_checkpoint_store(fs, j->dir, j->base, j->first_timestamp, j->limit, j->index, j->segment);
     /* It saves time and nothing more: an error is not the log's. */
     job->result = 0;
     j->limit = e == 0 ? j->limit : 0;
@@ -675,6 +676,7 @@ void log_checkpoint_start(struct log *log, struct tide_out *out)
     j->base = log_segment_at(log, log->active)->base_offset;
     j->first_timestamp = log->first_timestamp;
     j->limit = checkpoint_limit(log);
+    j->unsynced = log->config.durable ? NULL : log_segment_pin(log, log->active);
     j->index = &log->index[log->active % 2];
     j->segment = log->active;
     j->out = true;
@@ -684,6 +686,9 @@ void log_checkpoint_start(struct log *log, struct tide_out *out)
 
 void log_checkpointed(struct log *log, bool ok)
 {
+    if (log->checkpoint_job.unsynced != NULL)
+        log_segment_unpin(log->checkpoint_job.unsynced);
+    log->checkpoint_job.unsynced = NULL;
     if (ok && log->checkpoint_job.limit != 0)
         tide_count(log->core->config.counters, COUNTER_log_checkpoints);
 }

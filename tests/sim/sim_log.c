@@ -4,7 +4,8 @@
  *
  *   --images N   N times: a random life of a log, the power goes at a random operation on files or
  *                device, the real recovery opens what is left. Every tenth time it goes once more
- *                inside of the recovery.
+ *                inside of the recovery. Every fourth log writes without RWF_DSYNC (ack.durability=memory): the power
+ *                may take more of its end, and what is left is whole.
  *   --fail N     N times: exactly one operation of a life fails (EIO, ENOSPC), or is short; every eighth
  *                time one of the very first start, and the power goes after it.
  *   --alloc N    N times: exactly one allocation of the log, its helpers or its recovery fails.
@@ -75,6 +76,7 @@ static uint64_t image(uint64_t seed, uint64_t *second)
     struct sim_log s;
     sim_log_init(&s, seed);
     s.verbose = verbose;
+    s.memory = seed % 4 == 3;
     struct sim_faults *faults = sim_fs_faults(s.fs);
     uint64_t actions = 10 + tide_random_below(&s.random, 300);
     must_open(&s);
@@ -122,6 +124,7 @@ static uint64_t failure(uint64_t seed)
     struct sim_log s;
     sim_log_init(&s, seed / 16 + 1); /* the same life with sixteen different failures */
     s.verbose = verbose;
+    s.memory = seed / 16 % 4 == 3;
     struct sim_faults *faults = sim_fs_faults(s.fs);
     must_open(&s);
     faults->fail_at = sim_fs_operations(s.fs) + 1 + (seed * 2654435761u) % 700;

@@ -46,6 +46,7 @@ struct sim_log {
     int64_t acked;       /* everything below was told to be durable */
     int64_t committed;   /* and this is what recovery knows of it */
     bool repair;         /* with others who have it */
+    bool memory;         /* its writes are not durable ones: what is acknowledged is what a clean stop left */
     int64_t start_acked; /* the log starts here at least ... */
     int64_t start_asked; /* ... and here at most */
     int64_t cut_asked;   /* a truncation is under way; INT64_MAX: none */
