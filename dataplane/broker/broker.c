@@ -783,6 +783,7 @@ void broker_on_disk(struct broker *b, const struct tide_time *t, const struct di
 {
     uint32_t slot = DISK_ID_SLOT(done->id);
     room_came(b); /* a fetch may have waited for the buffer, or for what was on its way to the disk */
+    feeds_on_room(b);
     if (DISK_ID_OWNER(done->id) == DISK_OWNER_AHEAD) {
         log_core_on_disk(b->config.log_core, done, out);
         return;

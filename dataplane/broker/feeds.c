@@ -7,7 +7,7 @@
  * it goes to the back. What lags behind the tail's memory is read from the disk only while few such
  * reads are out on this core and the stream's queue is short (replication.catchup.*). Who is not in sync
  * and shall be filled slowly (leader.replication.throttled.*) waits in held_feeds for its share; who the
- * high watermark waits for never does.
+ * high watermark waits for never does. Who finds no pool entry, or nothing in memory and no read to be had, stands in waiting_feeds.
  */
 #include "broker/peers.h"
 
@@ -25,6 +25,7 @@ bool feeds_create(struct broker *b)
     struct peers *all = b->peers;
     link_init(&all->free_feedings);
     link_init(&all->held_feeds);
+    link_init(&all->waiting_feeds);
     throttle_init(&all->lead_throttle);
     all->feedings = rte_zmalloc("feeds", FEEDS_MAX * sizeof(*all->feedings), TIDE_CACHE_LINE);
     all->by_slot = rte_zmalloc("feeds", TIDE_PARTITIONS_MAX * sizeof(*all->by_slot), TIDE_CACHE_LINE);
@@ -85,7 +86,7 @@ static void close_feed(struct broker *b, struct feeding *s)
     link_remove(&s->in_peer);
     link_remove(&s->in_pushes);
     link_remove(&s->in_slot);
-    s->held = false;
+    s->held = s->waits = false;
     s->peer = NULL;
     if (s->subscription.open) {
         subscription_close(&s->subscription);
@@ -130,6 +131,13 @@ static void unhold(struct feeding *s)
     if (s->held)
         link_remove(&s->in_pushes);
     s->held = false;
+}
+
+static void stop_waiting(struct feeding *s)
+{
+    if (s->waits)
+        link_remove(&s->in_pushes);
+    s->waits = false;
 }
 
 static void wants_push(struct feeding *s)
@@ -293,6 +301,7 @@ void feeds_on_ack(struct broker *b, struct peer *p, const struct peer_ack *a)
         else
             post_ring(b->config.office, b->config.core, home, slot);
     }
+    stop_waiting(s); /* less is queued */
     wants_push(s);
 }
 
@@ -334,6 +343,26 @@ static bool is_throttled(const struct broker *b, const struct feeding *s)
         return false;
     vp = view_partition_of(b, s->partition);
     return vp != NULL && vp->leader_throttled;
+}
+
+/* What it waits for comes with a completion as a rule: tried in each turn, those that are behind would keep the core from catching up. */
+static void wait_for_room(struct broker *b, struct feeding *s)
+{
+    struct peers *all = b->peers;
+    if (link_is_empty(&all->waiting_feeds))
+        all->waiting_ns = b->time.now_ns + FEED_WAITS_MS * TIDE_NS_PER_MS;
+    s->waits = true;
+    link_append(&all->waiting_feeds, &s->in_pushes);
+}
+
+void feeds_on_room(struct broker *b)
+{
+    struct link *list = &b->peers->waiting_feeds;
+    while (!link_is_empty(list)) {
+        struct feeding *s = LINK_OF(struct feeding, in_pushes, list->next);
+        stop_waiting(s);
+        wants_push(s);
+    }
 }
 
 static void mark_is_due(struct broker *b, struct peer *p)
@@ -396,7 +425,10 @@ static void push_one(struct broker *b, struct feeding *s, struct tide_out *out, 
         if (s->feed.told_high_watermark != marks.high_watermark || s->feed.told_log_start != marks.log_start)
             mark_is_due(b, p);
         break;
-    case FEED_WAITS: wants_push(s); break;
+    case FEED_WAITS:
+        tide_count(b->counters, COUNTER_peer_push_waits);
+        wait_for_room(b, s);
+        break;
     case FEED_READING:
         ++*did;
         b->peers->disk_reads++;

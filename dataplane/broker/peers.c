@@ -542,6 +542,8 @@ static void look_at_held(struct broker *b, bool new_view)
         feeds_unhold(b, new_view);
     if (!link_is_empty(&all->held_follows) && (new_view || held_follows_ns(all) <= now_ns))
         follows_unhold(b, new_view);
+    if (all->waiting_ns <= now_ns)
+        feeds_on_room(b);
 }
 
 unsigned peers_turn(struct broker *b, struct tide_out *out)
@@ -615,6 +617,8 @@ uint64_t peers_deadline_ns(const struct broker *b)
         soonest = TIDE_MIN(soonest, throttle_deadline_ns(&all->lead_throttle, 1));
     if (!link_is_empty(&all->held_follows))
         soonest = TIDE_MIN(soonest, held_follows_ns(all));
+    if (!link_is_empty(&all->waiting_feeds))
+        soonest = TIDE_MIN(soonest, all->waiting_ns);
     for (const struct link *l = all->used_peers.next; l != &all->used_peers; l = l->next) {
         const struct peer *p = LINK_OF(const struct peer, in_list, l);
         if (p->state == PEER_DIALLING)

@@ -39,6 +39,7 @@ enum peers_limit {
     PEER_SILENCE_BEATS = 20,        /* a peer that was not heard for so many beats is gone, but not before... */
     PEER_SILENCE_MIN_MS = 2000,     /* ...this */
     PEER_DIAL_MS = 1000,            /* a connection that does not come up in this time is tried anew */
+    FEED_WAITS_MS = 1,
     PEER_MARK_DELAY_MS = 5,         /* a high watermark that moved is told within this, if nothing else goes there */
     FOLLOW_RETRY_MS = 20,           /* after a refusal */
     FOLLOW_LOOK_MS = 5,             /* how often those without a stream look for one, at least */
@@ -103,6 +104,7 @@ struct feeding {
     struct peer *peer; /* NULL while ENDING */
     struct link in_peer, in_pushes, in_slot, in_free;
     bool held; /* in_pushes is in held_feeds: it waits for the throttle */
+    bool waits; /* in_pushes is in waiting_feeds: it waits for a pool, or for the disk */
     struct partition *partition;
     int32_t tag;
     uint64_t credit; /* that the follower opened with */
@@ -141,6 +143,8 @@ struct peers {
     uint32_t disk_reads;
     struct throttle lead_throttle, follow_throttle; /* our share of the broker's, as of the view */
     struct link held_feeds, held_follows;          /* those that wait for them */
+    struct link waiting_feeds;     /* tried again when a disk operation of this core is done, or then: */
+    uint64_t waiting_ns;
     struct follow *follows;        /* by slot; home partitions */
     struct link busy;              /* those that ask, cut or have something waiting */
     struct home_leader *leaders;   /* by slot; home partitions */
@@ -182,6 +186,8 @@ void feeds_on_gone(struct broker *, struct peer *);
 unsigned feeds_push(struct broker *, struct peer *, struct tide_out *);
 /* Those that wait for the throttle and may go on: some of them, or all because anything may be otherwise (`all`). */
 void feeds_unhold(struct broker *, bool all);
+/* A disk operation of this core is done, or it is time: those that wait for a pool or for the disk are tried again. */
+void feeds_on_room(struct broker *);
 /* Tells every subscription's marks. False: the pool is empty. */
 bool feeds_beat(struct broker *, struct peer *);
 void feed_on_done(struct broker *, struct feeding *, const struct disk_done *);

@@ -256,12 +256,25 @@ static void check_list(const struct sim_machine *m, struct sim_core *k, uint64_t
             check_row(m, k, i, &info);
 }
 
+/* A push that finds no room is tried again when a disk operation is done, an acknowledgement came or a millisecond is over, and not in each turn. */
+static void check_pushes(struct sim_core *k, uint64_t now_ns, unsigned done)
+{
+    const uint64_t *counted = core_counters(k->core)->values;
+    k->rouses += done + (now_ns - k->roused_ns >= TIDE_NS_PER_MS);
+    if (now_ns - k->roused_ns >= TIDE_NS_PER_MS)
+        k->roused_ns = now_ns;
+    TIDE_ASSERT(counted[COUNTER_peer_push_waits] <= 100 + 8 * (k->rouses + counted[COUNTER_peer_acks]));
+}
+
 void sim_core_turn(struct sim_machine *m, uint32_t core, struct tide_random *random, const struct tide_time *time)
 {
     struct sim_core *k = &m->cores[core];
+    unsigned done;
     run_jobs(m, k, time->now_ns);
     k->io.done_count += sim_disk_take(k->disk, time->now_ns, k->io.done + k->io.done_count, CORE_DONE_MAX - k->io.done_count);
+    done = k->io.done_count;
     (void)m->config.turn(k->core, time, &k->io);
+    check_pushes(k, time->now_ns, done);
     if (k->io.out.op_count != 0 && sim_disk_submit(k->disk, time->now_ns, k->io.out.ops, k->io.out.op_count) == TIDE_OK)
         k->io.out.op_count = 0;
     for (unsigned i = 0; i < k->io.out.job_count; i++) {

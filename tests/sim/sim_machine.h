@@ -41,6 +41,8 @@ struct sim_core {
     unsigned job_count;
     struct tide_counters counters;
     uint64_t conns_seen; /* connections that had come when the list was looked at last */
+    uint64_t rouses;     /* times at which pushes that wait may be tried again */
+    uint64_t roused_ns;
 };
 
 struct sim_machine_config {
