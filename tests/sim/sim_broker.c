@@ -9,6 +9,11 @@
  * of operations long done come once more. What control does about a failed log (control.h) is done
  * here in small: the view without it, MAIL_RELEASE, close, and open again until that succeeds.
  *
+ * One seed of eight has ack.durability=memory. Its broker is also killed alone, or stopped in good order and the power goes then. What was
+ * acknowledged may be missing from the end of its log, which is less than it was after a power cut and ends no earlier than what the kernel had
+ * taken when the process or its log fell; a stop in good order takes nothing. The client hears of a loss as any does, or at once, and sends
+ * what is lost again: under the same sequences or in a new epoch, with other bytes, so that what was lost must not come back.
+ *
  * Checked: P1 every acknowledged record is there, at the offset that was answered; P6 none twice,
  * none missing in between, in order; P9 after the faults stop everything is acknowledged in bounded
  * time; P11 a failed log is released and comes back through recovery; P12 a seed run twice gives the same digest. Invariants of all modules after every turn.
@@ -51,7 +56,11 @@ enum replica { OPENING, ADOPTING, SERVING, LEAVING, RELEASING, DRAINING, REPLICA
 /* Over all runs: a test of failures without any would be none. */
 static struct {
     uint64_t failures, opens_failed, stale, disk_errors;
+    uint64_t memory_runs, kills, stops, lost, kept, refused; /* of ack.durability=memory; losses, records that outlived a fall, OUT_OF_ORDER of clients that did not know */
 } totals;
+
+/* How a process ends. In runs of ack.durability=device it is always the power. */
+enum fall { FALL_POWER, FALL_KILL, FALL_STOP, FALL_COUNT };
 
 struct flight {
     uint64_t at_ns, order;
@@ -102,6 +111,16 @@ struct sim {
     int32_t epoch;
     unsigned crashes;
     bool up;
+
+    /* ack.durability=memory */
+    bool memory, stopping, ended, power_went;
+    enum fall next_fall;
+    int64_t synced; /* the log does not end before, whatever happens */
+    int64_t floor, ceiling; /* and between these after the last fall; a broker that runs does not use them */
+    int64_t lost_from; /* its client does not know yet; INT64_MAX: it knows all */
+    int16_t producer_epoch;
+    uint32_t epoch_begin; /* the record with its sequence 0 */
+    uint8_t lives[RECORDS_MAX]; /* how often a record was acknowledged and lost */
 
     /* the client */
     struct net net;
@@ -187,6 +206,69 @@ static void make_view(struct sim *s)
     tide_view_index(&s->view_topic, 1, 16, s->by_name, s->by_id);
 }
 
+/* ---- what may be lost -------------------------------------------------------------------------------------- */
+
+static void disconnect(struct sim *s);
+
+/* The log fell, with its process or alone; `power`: what was not synced may go. */
+static void note_fall(struct sim *s, bool power)
+{
+    if (s->partition != NULL) {
+        s->floor = log_durable_end(partition_log(s->partition));
+        s->ceiling = log_next_offset(partition_log(s->partition));
+    }
+    if (power)
+        s->floor = s->synced;
+    s->power_went |= power;
+}
+
+/* The client learns of it: it sends again from there, and reads again from there. */
+static void client_knows(struct sim *s)
+{
+    if (s->lost_from < (int64_t)s->acked) {
+        s->acked = (uint32_t)s->lost_from;
+        /* As Kafka's producers do, which have no other way; nothing behind what is left can be there or be appended under the old epoch. */
+        if (s->acked < s->epoch_begin || tide_random_hits(&s->random, 2)) {
+            s->producer_epoch++;
+            s->epoch_begin = s->acked;
+        }
+    }
+    s->lost_from = INT64_MAX;
+    disconnect(s);
+}
+
+/* The log is open again, up to `end`. */
+static void note_return(struct sim *s, int64_t end)
+{
+    if (!s->memory)
+        return;
+    if (end < s->floor || end > s->ceiling) {
+        fprintf(stderr, "the log ends at %ld, and must between %ld and %ld\n", end, s->floor, s->ceiling);
+        give_up(s, "P1: more is lost than may be, or there is more than there was");
+    }
+    totals.kept += (uint64_t)(end - s->synced);
+    if (s->power_went) /* what is there is on the device */
+        s->synced = end;
+    s->power_went = false;
+    bool lost = end < s->ceiling, told_so = end < (int64_t)s->acked;
+    s->floor = s->ceiling = end;
+    if (told_so) {
+        totals.lost++;
+        for (uint32_t n = (uint32_t)end; n < s->acked; n++)
+            s->lives[n]++;
+    }
+    if (s->seen > (uint32_t)end) {
+        s->seen = (uint32_t)end;
+        s->next_offset = end;
+    }
+    if (!lost)
+        return;
+    s->lost_from = TIDE_MIN(s->lost_from, end);
+    /* A producer that nobody knows would be taken at any sequence (kafka-protocol 5.3), and one with a new epoch at its first. */
+    if (s->lost_from == 0 || s->lost_from < s->epoch_begin || !told_so || tide_random_hits(&s->random, 2))
+        client_knows(s);
+}
+
 /* Nothing is told when it fails: it is tried again. */
 static void open_partition(struct sim *s)
 {
@@ -195,7 +277,9 @@ static void open_partition(struct sim *s)
     char error[512] = "";
     int e;
     settings_topic_defaults(&s->settings, &c.topic_config);
-    c.topic_config.segment_bytes = 1 << 20;
+    c.topic_config.segment_bytes = s->memory ? 1 << 17 : 1 << 20;
+    if (s->memory)
+        c.topic_config.ack_durability = ACK_DURABILITY_MEMORY;
     s->partition = partition_create(&c);
     e = partition_open(s->partition, sim_fs_verbs(s->fs), error, sizeof(error));
     if (e != 0) {
@@ -210,6 +294,7 @@ static void open_partition(struct sim *s)
         s->reopen_ns = s->now_ns + REOPEN_MS * TIDE_NS_PER_MS;
         return;
     }
+    note_return(s, log_next_offset(partition_log(s->partition)));
     s->replica = ADOPTING;
     s->adopt = (struct tide_mail){.kind = MAIL_ADOPT, .from = 1};
     s->adopt.order.partition = s->partition;
@@ -247,10 +332,11 @@ static void boot(struct sim *s)
     s->up = true;
 }
 
-/* The power goes. What the core held in memory is simply forgotten. */
-static void crash(struct sim *s)
+/* The power goes, or only the process. What the core held in memory is simply forgotten. */
+static void crash(struct sim *s, bool power)
 {
-    sim_fs_crash(s->fs, SIM_CRASH_RANDOM);
+    note_fall(s, power);
+    sim_fs_crash(s->fs, power ? SIM_CRASH_RANDOM : SIM_CRASH_KILLS);
     for (unsigned i = 0; i < s->io.tx_count; i++)
         rte_pktmbuf_free(s->io.tx[i]);
     s->io.tx_count = s->io.rx_count = s->io.done_count = s->io.jobs_done_count = 0;
@@ -263,7 +349,7 @@ static void crash(struct sim *s)
     s->partition = NULL;
     log_core_destroy(s->log_core);
     post_office_destroy(s->office);
-    s->up = false;
+    s->up = s->stopping = s->ended = false;
     s->epoch++;
     s->crashes++;
 }
@@ -277,6 +363,32 @@ static void lead(struct sim *s)
                                               .isr_count = 1, .replicas = {1}, .isr = {1}, .broker_epochs = {-1}};
     if (post_send(s->office, 1, 0, &s->adopt) != TIDE_OK)
         give_up(s, "a full ring");
+}
+
+static void close_partition(struct sim *s)
+{
+    bool failed = log_is_failed(partition_log(s->partition));
+    bool closed = partition_close(s->partition, sim_fs_verbs(s->fs)) == 0;
+    if (closed && (failed || !s->stopping))
+        give_up(s, "P11: a failed log was closed as if nothing had been");
+    if (!closed && !failed && !s->ill)
+        give_up(s, "a log could not be closed");
+    note_fall(s, false);
+    if (closed)
+        s->synced = s->floor = s->ceiling;
+    s->replica = DRAINING;
+}
+
+/* In good order. */
+static void stop(struct sim *s)
+{
+    s->stopping = true;
+    if (s->replica != SERVING)
+        return;
+    s->replica = LEAVING;
+    s->left_turn = s->turns;
+    make_view(s);
+    atomic_store(&s->publication.now, &s->view);
 }
 
 static void control_turn(struct sim *s)
@@ -294,10 +406,11 @@ static void control_turn(struct sim *s)
             totals.failures++;
             if (post_send(s->office, 1, 0, m) != TIDE_OK)
                 give_up(s, "a full ring");
+        } else if (m->kind == MAIL_FAILED && s->stopping) {
+            if (post_send(s->office, 1, 0, m) != TIDE_OK)
+                give_up(s, "a full ring");
         } else if (m->kind == MAIL_RELEASE && s->replica == RELEASING) {
-            if (partition_close(s->partition, sim_fs_verbs(s->fs)) == 0)
-                give_up(s, "P11: a failed log was closed as if nothing had been");
-            s->replica = DRAINING;
+            close_partition(s);
         } else {
             give_up(s, "an unexpected letter");
         }
@@ -314,8 +427,13 @@ static void control_turn(struct sim *s)
         partition_destroy(s->partition);
         s->partition = NULL;
         s->replica = OPENING;
+        s->ended = s->stopping;
         s->epoch++;
         s->reopen_ns = s->now_ns + REOPEN_MS * TIDE_NS_PER_MS;
+    } else if (s->replica == OPENING && s->stopping) {
+        s->ended = true;
+    } else if (s->replica == SERVING && s->stopping) {
+        stop(s);
     } else if (s->replica == OPENING && s->now_ns >= s->reopen_ns) {
         open_partition(s);
     }
@@ -374,11 +492,12 @@ static void broker_turn_once(struct sim *s)
 
 /* ---- the client -------------------------------------------------------------------------------------------------- */
 
-static uint32_t value_of(uint32_t number, uint8_t *to)
+static uint32_t value_of(const struct sim *s, uint32_t number, uint8_t *to)
 {
     uint32_t len = 8 + number * 7919u % VALUE_MAX;
     memset(to, (int)(number & 0xff), len);
     memcpy(to, &number, sizeof(number));
+    to[4] = (uint8_t)(to[4] + s->lives[number]);
     return len;
 }
 
@@ -412,8 +531,8 @@ static void send_produce(struct sim *s, uint32_t number)
     struct wire_writer w;
     struct tide_rope records = {0};
     size_t len;
-    r.value_len = (int32_t)value_of(number, value);
-    len = batch_build(batch, VALUE_MAX + 200, &r, 1, 42, 0, (int32_t)number);
+    r.value_len = (int32_t)value_of(s, number, value);
+    len = batch_build(batch, VALUE_MAX + 200, &r, 1, 42, s->producer_epoch, (int32_t)(number - s->epoch_begin));
     len = compress_some(number, batch, len, sizeof(batch));
     if (len == 0 || tide_rope_copy_in(&records, s->client_pool, batch, (uint32_t)len) != TIDE_OK)
         give_up(s, "no memory for a batch");
@@ -477,6 +596,11 @@ static void on_produced(struct sim *s, uint32_t number, struct wire_cursor *c)
         disconnect(s); /* not the leader yet: again */
         return;
     }
+    if (p.error_code == 45 && s->lost_from < (int64_t)s->acked) { /* OUT_OF_ORDER_SEQUENCE_NUMBER: it had acknowledged what it does not know */
+        totals.refused++;
+        client_knows(s);
+        return;
+    }
     if (p.error_code != 0) {
         fprintf(stderr, "error %d for %u\n", p.error_code, number);
         give_up(s, "a produce was refused");
@@ -520,7 +644,7 @@ static void on_fetched(struct sim *s, struct wire_cursor *c)
         while (batch_iter_next(&it, &r)) {
             if (r.offset < s->next_offset)
                 continue;
-            if (r.offset != s->next_offset || (uint32_t)r.value_len != value_of(s->seen, want) || memcmp(r.value, want, (size_t)r.value_len) != 0)
+            if (r.offset != s->next_offset || (uint32_t)r.value_len != value_of(s, s->seen, want) || memcmp(r.value, want, (size_t)r.value_len) != 0)
                 give_up(s, "P6: a record is missing, doubled or out of order");
             if (s->offsets[s->seen] != r.offset)
                 give_up(s, "P1: a record is not at the offset that was answered");
@@ -587,6 +711,8 @@ static void client_turn(struct sim *s)
     }
     if (s->conn != NULL && s->now_ns - TIDE_MAX(s->connected_ns, s->progress_ns) > ASK_AGAIN_MS * TIDE_NS_PER_MS)
         disconnect(s); /* as a client's request timeout does */
+    if (s->acked == s->records && s->lost_from < (int64_t)s->acked)
+        client_knows(s);
     if (s->conn != NULL) {
         while (s->sent < s->records && s->sent < s->acked + IN_FLIGHT)
             send_produce(s, s->sent++);
@@ -680,6 +806,11 @@ static void make_client(struct sim *s)
     s->stack = tcp_stack_create(&c);
 }
 
+static enum fall some_fall(struct sim *s)
+{
+    return s->memory ? (enum fall)tide_random_below(&s->random, FALL_COUNT) : FALL_POWER;
+}
+
 /* Take number `fail_take` of the run fails, if it is not 0. */
 static uint64_t run(struct rte_mempool *const pools[4], uint64_t seed, uint64_t fail_take, bool verbose)
 {
@@ -691,6 +822,9 @@ static uint64_t run(struct rte_mempool *const pools[4], uint64_t seed, uint64_t 
     for (unsigned i = 0; i < 4; i++)
         before[i] = rte_mempool_avail_count(pools[i]);
     s->random.state = seed;
+    s->memory = seed % 8 == 5;
+    s->lost_from = INT64_MAX;
+    totals.memory_runs += s->memory;
     s->digest = 0xcbf29ce484222325ull;
     s->tx_pool = pools[0];
     s->request_pool = pools[1];
@@ -713,14 +847,20 @@ static uint64_t run(struct rte_mempool *const pools[4], uint64_t seed, uint64_t 
     fall_ill(s);
     boot(s);
     next_crash = s->now_ns + tide_random_below(&s->random, 300) * TIDE_NS_PER_MS;
+    s->next_fall = some_fall(s);
     while (!s->done) {
         s->now_ns = next_time(s);
         deliver(s);
         if (s->up)
             broker_turn_once(s);
         client_turn(s);
-        if (s->crashes < crashes_wanted && s->now_ns >= next_crash) {
-            crash(s);
+        if (s->crashes < crashes_wanted && s->now_ns >= next_crash && s->next_fall == FALL_STOP && !s->stopping)
+            stop(s);
+        if (s->crashes < crashes_wanted && s->now_ns >= next_crash && (!s->stopping || s->ended)) {
+            totals.kills += s->next_fall == FALL_KILL;
+            totals.stops += s->next_fall == FALL_STOP;
+            crash(s, s->next_fall != FALL_KILL);
+            s->next_fall = some_fall(s);
             s->now_ns += tide_random_below(&s->random, 50) * TIDE_NS_PER_MS;
             boot(s);
             next_crash = s->now_ns + tide_random_below(&s->random, 400) * TIDE_NS_PER_MS;
@@ -735,7 +875,7 @@ static uint64_t run(struct rte_mempool *const pools[4], uint64_t seed, uint64_t 
     if (verbose)
         printf("seed %lu: %u records, %u crashes, %lu frames, %lu turns, %lu ms, digest %016lx\n", seed, s->records, s->crashes, s->frames,
                s->turns, (s->now_ns - begin) / 1000000, s->digest);
-    crash(s); /* the quickest way to give everything back */
+    crash(s, true); /* the quickest way to give everything back */
     while (s->wire_count != 0)
         rte_pktmbuf_free(s->wire[--s->wire_count].m);
     tide_rope_clear(&s->in);
@@ -810,8 +950,14 @@ int main(int argc, char **argv)
     }
     printf("%lu seeds from %lu, %lu failed logs, %lu failed opens, %lu disk errors, %lu stale completions, digest %016lx\n", seeds, from,
            totals.failures, totals.opens_failed, totals.disk_errors, totals.stale, all);
+    printf("%lu runs with ack.durability=memory: %lu kills, %lu stops, %lu times acknowledged records were lost, %lu records outlived a fall unsynced, %lu times a client was told so\n",
+           totals.memory_runs, totals.kills, totals.stops, totals.lost, totals.kept, totals.refused);
     if (seeds >= 50 && (totals.failures == 0 || totals.opens_failed == 0 || totals.disk_errors == 0 || totals.stale == 0)) {
         fprintf(stderr, "the disk was too healthy\n");
+        return 1;
+    }
+    if (seeds >= 100 && (totals.kills == 0 || totals.stops == 0 || totals.lost == 0 || totals.kept == 0 || totals.refused == 0)) {
+        fprintf(stderr, "what is acknowledged in memory was never lost, or always\n");
         return 1;
     }
     return 0;

@@ -1012,6 +1012,8 @@ static void crash_flights(struct sim_fs *fs, struct sim_disk *d, enum sim_crash 
         if (crash == SIM_CRASH_RANDOM && f->error == 0 && f->op.kind == DISK_WRITE)
             sim_content_land(&fs->inodes[f->inode]->content, &fs->chance, taken_bytes(fs, f),
                              f->op.len, f->op.position, fs->faults.whole_sectors);
+        if (crash == SIM_CRASH_KILLS && f->error == 0 && f->op.kind == DISK_WRITE && tide_random_hits(&fs->chance, 2))
+            (void)write_now(fs, fs->inodes[f->inode], taken_bytes(fs, f), f->op.len, f->op.position);
         flight_remove(d, i);
     }
 }
@@ -1033,7 +1035,7 @@ void sim_fs_crash(struct sim_fs *fs, enum sim_crash crash)
         fs->handles[i].used = false;
     for (struct sim_disk *d = fs->disks; d != NULL; d = d->next)
         crash_flights(fs, d, crash);
-    for (uint32_t i = 0; i < fs->inode_count; i++) {
+    for (uint32_t i = 0; i < fs->inode_count && crash != SIM_CRASH_KILLS; i++) {
         struct inode *n = fs->inodes[i];
         if (!n->used)
             continue;

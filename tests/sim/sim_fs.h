@@ -81,6 +81,7 @@ enum sim_crash {
     SIM_CRASH_RANDOM, /* the seed says what survives */
     SIM_CRASH_LOSES,  /* only what is durable survives */
     SIM_CRASH_KEEPS,  /* everything survives; writes in flight are as if never begun */
+    SIM_CRASH_KILLS,  /* the process alone: nothing is lost, nor more durable than it was; writes in flight are done, or not begun */
 };
 
 /* Aborts without memory. The root directory "/" exists. */
