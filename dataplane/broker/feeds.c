@@ -336,10 +336,25 @@ void feeds_unhold(struct broker *b, bool all)
     }
 }
 
+/* The high watermark does not move without it, nor does a producer that waits for all. */
+static bool is_waited_for(const struct feeding *s)
+{
+    return watermark_waits_for(partition_marks(s->partition), s->subscription.replica);
+}
+
+static bool may_read_disk(const struct broker *b, const struct feeding *s)
+{
+    const struct feed_disk_use use = {.reads = b->peers->disk_reads,
+                                      .reads_max = (uint32_t)b->settings->replication_catchup_reads,
+                                      .queued = s->peer->stream.out.len + s->peer->queued,
+                                      .queued_max = (uint32_t)b->settings->replication_catchup_bytes};
+    return feed_may_read_disk(&use, is_waited_for(s));
+}
+
 static bool is_throttled(const struct broker *b, const struct feeding *s)
 {
     const struct view_partition *vp;
-    if (b->peers->lead_throttle.rate == THROTTLE_NONE || watermark_waits_for(partition_marks(s->partition), s->subscription.replica))
+    if (b->peers->lead_throttle.rate == THROTTLE_NONE || is_waited_for(s))
         return false;
     vp = view_partition_of(b, s->partition);
     return vp != NULL && vp->leader_throttled;
@@ -377,8 +392,7 @@ static void push_one(struct broker *b, struct feeding *s, struct tide_out *out, 
     struct partition_look look;
     struct feed_marks marks;
     struct peer_append sent;
-    bool disk = b->peers->disk_reads < (uint32_t)b->settings->replication_catchup_reads &&
-                p->stream.out.len + p->queued < (uint32_t)b->settings->replication_catchup_bytes;
+    bool disk = may_read_disk(b, s);
     uint64_t room = subscription_room(&s->subscription);
     bool throttled;
 

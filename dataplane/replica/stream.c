@@ -257,6 +257,11 @@ static enum feed_result feed_send(struct feed *f, struct stream *s, uint64_t now
     return FEED_SENT;
 }
 
+bool feed_may_read_disk(const struct feed_disk_use *u, bool waited_for)
+{
+    return u->reads < u->reads_max && (u->queued < u->queued_max || waited_for);
+}
+
 enum feed_result feed_push(struct feed *f, struct stream *s, uint64_t now_ns, const struct feed_marks *marks, uint64_t room,
                            struct log_core *core, uint32_t read_slot, bool may_read_disk, struct tide_out *out, struct peer_append *ret_sent)
 {

@@ -126,6 +126,14 @@ enum feed_result {
     FEED_FAILED,  /* the log cannot be read there */
     FEED_RESULT_COUNT
 };
+/* What goes to followers by way of the disk now. */
+struct feed_disk_use {
+    uint32_t reads, reads_max;   /* of the core, under way */
+    uint32_t queued, queued_max; /* bytes that wait in the stream */
+};
+/* Reads from the disk leave room in the stream for what is pushed from memory. Where the high watermark waits for the follower
+ * they do not: others of the same stream, which are in memory, would keep it from catching up for as long as they are busy. */
+bool feed_may_read_disk(const struct feed_disk_use *, bool waited_for);
 /* Sends the next batches: from memory, or, if `may_read_disk`, by a disk read with the caller's slot.
  * `room`: bytes that the follower takes (subscription_room); the last batch may go beyond it. */
 enum feed_result feed_push(struct feed *, struct stream *, uint64_t now_ns, const struct feed_marks *, uint64_t room, struct log_core *,

@@ -583,6 +583,20 @@ static void test_no_memory_for_a_head(void **state)
     line_deinit(&l);
 }
 
+static void test_who_may_read_the_disk(void **state)
+{
+    struct feed_disk_use u = {.reads = 3, .reads_max = 4, .queued = 99, .queued_max = 100};
+    assert_true(feed_may_read_disk(&u, false));
+    assert_true(feed_may_read_disk(&u, true));
+    u.queued = 100; /* of a stream that is busy from memory it never gets less */
+    assert_false(feed_may_read_disk(&u, false));
+    assert_true(feed_may_read_disk(&u, true));
+    u.reads = 4;
+    assert_false(feed_may_read_disk(&u, true));
+    u.queued = 0;
+    assert_false(feed_may_read_disk(&u, false));
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -601,6 +615,7 @@ int main(void)
         cmocka_unit_test(test_catching_up),
         cmocka_unit_test(test_behind_the_start),
         cmocka_unit_test(test_no_memory_for_a_head),
+        cmocka_unit_test(test_who_may_read_the_disk),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
