@@ -97,6 +97,15 @@ static bool is_lost(const struct control *c, const struct cluster_partition *p)
     return false;
 }
 
+/* This process was killed as leader, and the cluster does not know yet: it has not registered. What it acknowledged from memory may be
+ * gone, and in the old epoch whoever lives on would cut its log to what is left here. The epoch ends with the registration. */
+static bool leads_before_it_registers(const struct control *c, const struct replica *r, const struct cluster_partition *p)
+{
+    const struct cluster_broker *b = cluster_find_broker(c->config.cluster, c->config.broker_id);
+    return r->config.ack_durability == ACK_DURABILITY_MEMORY && p->leader == c->config.broker_id &&
+           (b == NULL || !tide_uuid_equal(&b->incarnation, &c->config.incarnation));
+}
+
 /* What the replica is to be now, if its core does not know. One letter at a time; the next follows its answer. */
 static void send_role(struct control *c, struct replica *r)
 {
@@ -105,6 +114,8 @@ static void send_role(struct control *c, struct replica *r)
     struct mail_role *role;
     void *at;
     if (r->state != REPLICA_SERVING || p == NULL || r->role_out || p->partition_epoch == r->role_epoch)
+        return;
+    if (leads_before_it_registers(c, r, p))
         return;
     if (r->rotten && is_lost(c, p)) /* it acknowledges nothing in the epoch that begins without it, before it is cut */
         return;
