@@ -64,6 +64,7 @@ struct replica {
     bool ends_early; /* when it was opened: before what was known to be committed */
     bool was_absent; /* its directory, when it was to be opened */
     bool rotten;         /* a batch of it is not what was written: it is to be given up and filled again, if others have it */
+    bool forgot; /* its log failed, and had acknowledged from memory: the cluster is told before it is opened again */
     bool repairs;        /* it is being opened so that what rotted goes */
     bool assign_out;     /* the cluster is asked to put it down as lost, or in its directory again */
     int32_t spare_epoch; /* partition epoch in which it could not be spared, -1 */

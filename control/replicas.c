@@ -458,7 +458,7 @@ static void mend(struct control *c, struct replica *r)
     r->assign_ms = 0;
     if (p == NULL || c->stopping || !is_assigned(c, r))
         return;
-    if (r->rotten && !is_lost(c, p) && p->partition_epoch != r->spare_epoch) {
+    if ((r->rotten || r->forgot) && !is_lost(c, p) && p->partition_epoch != r->spare_epoch) {
         assign(c, r, &cluster_directory_lost, p->partition_epoch);
     } else if (r->rotten && is_lost(c, p) && r->state == REPLICA_SERVING) {
         control_log("replica %s-%d: the others have what rotted here; it is cut and filled again", r->topic, r->index);
@@ -483,8 +483,11 @@ void replicas_on_assigned(struct control *c, const struct tide_uuid *topic_id, i
     if (r == NULL)
         return; /* its topic is gone */
     r->assign_out = false;
+    if (error == 0 || error == KAFKA_ELIGIBLE_LEADERS_NOT_AVAILABLE) /* the cluster knows, or nobody else has it */
+        r->forgot = false;
     if (error == KAFKA_ELIGIBLE_LEADERS_NOT_AVAILABLE) {
-        control_log("replica %s-%d: nobody else is known to have what rotted here; it stays, without those batches", r->topic, r->index);
+        control_log("replica %s-%d: nobody else is known to have what %s", r->topic, r->index,
+                    r->rotten ? "rotted here; it stays, without those batches" : "its log lost; it is served as it is");
         r->spare_epoch = partition_epoch;
     } else if (error != 0) { /* nobody knows: asked again, but not at once */
         r->assign_ms = control_now_ms(c) + RETRY_FIRST_MS;
@@ -622,7 +625,10 @@ void replicas_on_failed(struct control *c, const struct mail_failed *f)
         if (f->disk)
             directories_on_failure(c, r->log_dir, r->tries >= AGAIN);
         r->again = true;
-        c->unclean |= r->config.ack_durability == ACK_DURABILITY_MEMORY; /* what it acknowledged is not all on its disk */
+        if (r->config.ack_durability == ACK_DURABILITY_MEMORY) { /* what it acknowledged is not all on its disk */
+            c->unclean = r->forgot = true;
+            r->spare_epoch = -1;
+        }
         give_lead(c, r);
         leave(c, r, false);
     }
@@ -656,7 +662,10 @@ static bool failed_tick(struct control *c, struct replica *r)
     } else if (control_now_ms(c) >= r->retry_ms) {
         give_lead(c, r);
         mend(c, r);
-        if (!r->move_out && !r->assign_out) /* else the answer says as what it comes back */
+        r->forgot &= !is_lost(c, &t->partitions[r->index]);
+        if (r->forgot && !r->assign_out) /* a member of the ISR that lacks what was committed must not take part */
+            r->retry_ms = TIDE_MAX(r->assign_ms, control_now_ms(c) + RETRY_FIRST_MS);
+        else if (!r->move_out && !r->assign_out) /* else the answer says as what it comes back */
             open_again(c, r, t);
     }
     return false;
