@@ -147,7 +147,8 @@ static void send_fetch(struct sim_client *c, unsigned p, unsigned b)
 
 void sim_client_create_topic(struct sim_client *c, uint64_t now_ns, unsigned broker)
 {
-    static const struct { const char *name, *value; } configs[] = {{"min.insync.replicas", "2"}, {"segment.bytes", "1048576"}};
+    static const struct { const char *name, *value; } configs[] = {{"min.insync.replicas", "2"}, {"segment.bytes", "1048576"}, {"ack.durability", "memory"}};
+    size_t config_count = TIDE_ARRAY_LEN(configs) - !c->config.memory;
     struct wire_writer w;
     const char *topic;
     uint32_t topic_len;
@@ -163,8 +164,8 @@ void sim_client_create_topic(struct sim_client *c, uint64_t now_ns, unsigned bro
     create_topics_request_topic_put_num_partitions(&w, 2, (int32_t)c->config.partitions);
     create_topics_request_topic_put_replication_factor(&w, 2, (int16_t)c->config.brokers);
     create_topics_request_topic_open_assignments(&w, 2, 0);
-    create_topics_request_topic_open_configs(&w, 2, TIDE_ARRAY_LEN(configs));
-    for (size_t i = 0; i < TIDE_ARRAY_LEN(configs); i++) {
+    create_topics_request_topic_open_configs(&w, 2, (uint32_t)config_count);
+    for (size_t i = 0; i < config_count; i++) {
         create_topics_request_config_put_name(&w, 2, configs[i].name, (uint32_t)strlen(configs[i].name));
         create_topics_request_config_put_value(&w, 2, configs[i].value, (uint32_t)strlen(configs[i].value));
     }

@@ -37,6 +37,7 @@ struct sim_client_config {
     enum sim_producer_kind kinds[SIM_PARTITIONS_MAX];
     uint32_t records; /* of each partition */
     bool sessions, racks;
+    bool memory; /* the topic has ack.durability=memory */
     uint64_t pace_ns; /* between two new records of a partition, so that faults come among them */
     void *arg;
     int (*leader)(void *arg, unsigned partition); /* as the client may know it, -1 nobody */

@@ -9,6 +9,10 @@
  * another one can lead, then opened anew and filled again. A client produces idempotently at acks=all
  * to several partitions and reads all the while.
  *
+ * One seed of eight has ack.durability=memory. Brokers are killed as well as their power goes; one that comes back is no member of ISR or
+ * ELR, whatever it was before (control-plane 4.8). Nothing rots there, and nobody falls without another member of the ISR that lives on
+ * with everything: so nothing that was acknowledged may be lost, although all but one may have lost the ends of their logs.
+ *
  * Checked: P1 every acknowledged record is there, at its offset; P2 acks=all only; P3 a high watermark
  * never falls within an epoch; P4 replicas hold the same bytes below it at the end, what rotted included; P5 and P6 a consumer
  * sees every record once and in order; P8 one leader per epoch; P9 after the faults stop all is
@@ -64,6 +68,7 @@ struct machine {
     struct sim *sim;
     unsigned id; /* broker id - 1 */
     bool up;     /* the process runs */
+    bool killed; /* and the power stayed, when it fell last */
     uint64_t deaf_until_ns;   /* its management network is gone: control hears nothing of it, and it nothing of control */
     uint64_t paused_until_ns; /* it is stopped, and continues as if nothing had happened */
     bool registered;
@@ -111,6 +116,7 @@ struct sim {
     uint64_t calm_ns;
     uint64_t seed;
     bool calm, trace;
+    bool memory; /* ack.durability */
     enum filling filling;
     bool leader_throttled, follower_throttled;
     int64_t throttle_rate; /* of a broker */
@@ -125,7 +131,8 @@ struct sim {
     int64_t next_epoch;
     struct question questions[LETTERS_MAX];
     unsigned question_count;
-    unsigned crashes, moves, cuts, deafs, pauses, rots, repairs;
+    unsigned crashes, kills, moves, cuts, deafs, pauses, rots, repairs;
+    uint64_t forgotten; /* records that replicas had held and lost */
     unsigned rotted[SIM_PARTITIONS_MAX]; /* by broker id: whose replica has a bit flipped, 0 nobody's */
     unsigned looked[SIM_PARTITIONS_MAX]; /* how far the search for it is, at the end */
     uint64_t next_fault_ns;
@@ -253,6 +260,16 @@ static void order(struct machine *m, enum mail_kind kind, unsigned p)
         give_up(s, "a full ring");
 }
 
+/* What it has after a fall: all that its kernel had taken, if it was a kill. */
+static void note_end(struct machine *m, unsigned p)
+{
+    int64_t end = log_next_offset(partition_log(m->partitions[p]));
+    if (end > m->end_seen[p] || (m->killed && end < m->durable_seen[p]))
+        give_up(m->sim, "P1: a log came back with more than it had, or without what its kernel had");
+    m->sim->forgotten += (uint64_t)(m->end_seen[p] - end);
+    m->end_seen[p] = m->durable_seen[p] = end;
+}
+
 static void boot(struct machine *m)
 {
     struct sim *s = m->sim;
@@ -269,6 +286,8 @@ static void boot(struct machine *m)
         m->high_epoch[p] = -1;
         m->rotten[p] = !open_partition(m, p, false);
         m->life[p] = m->rotten[p] ? LIFE_REFUSED : LIFE_OPEN;
+        if (s->memory)
+            note_end(m, p);
         if (m->life[p] == LIFE_OPEN)
             order(m, MAIL_ADOPT, p);
     }
@@ -277,17 +296,23 @@ static void boot(struct machine *m)
     trace(s, "broker %u starts", m->id + 1);
 }
 
-/* The power goes, or the machine is taken down at the end. */
+/* The power goes, or the machine is taken down at the end; with ack.durability=memory it may be the process alone. */
 static void halt(struct machine *m)
 {
     struct sim *s = m->sim;
     unsigned kept = 0;
-    trace(s, "broker %u: the power goes", m->id + 1);
+    m->killed = s->memory && tide_random_hits(&s->random, 2);
+    s->kills += m->killed;
+    trace(s, "broker %u: %s", m->id + 1, m->killed ? "is killed" : "the power goes");
+    for (unsigned p = 0; s->memory && p < s->partitions; p++) {
+        m->end_seen[p] = log_next_offset(partition_log(m->partitions[p]));
+        m->durable_seen[p] = log_durable_end(partition_log(m->partitions[p]));
+    }
     for (unsigned i = 0; i < s->question_count; i++)
         if (s->questions[i].from != m->id)
             s->questions[kept++] = s->questions[i];
     s->question_count = kept;
-    sim_machine_cut(&m->data, SIM_CRASH_RANDOM);
+    sim_machine_cut(&m->data, m->killed ? SIM_CRASH_KILLS : SIM_CRASH_RANDOM);
     for (unsigned p = 0; p < s->partitions; p++)
         partition_destroy(m->partitions[p]);
     sim_machine_clear(&m->data);
@@ -409,7 +434,7 @@ static void enroll(struct sim *s, unsigned b)
     m->registered_ns = s->now_ns;
     for (unsigned p = 0; p < s->partitions; p++) {
         struct committed *c = &s->committed[p];
-        bool lost = !again && (m->life[p] == LIFE_REFUSED || partition_lost_committed(m->partitions[p]));
+        bool lost = !again && ((s->memory && m->starts > 1) || m->life[p] == LIFE_REFUSED || partition_lost_committed(m->partitions[p]));
         if (lost && (c->isr | c->elr) & 1u << b)
             (void)lose(s, p, b, true);
         if (s->committed[p].leader < 0)
@@ -659,15 +684,22 @@ static void control_turn(struct sim *s)
 
 /* ---- a turn of a core -------------------------------------------------------------------------------------------- */
 
+/* What it has on its disk, or in memory, where that counts. */
+static int64_t counted_seen(const struct sim *s, unsigned b, unsigned p)
+{
+    return s->memory ? s->machines[b].end_seen[p] : s->machines[b].durable_seen[p];
+}
+
 /* P3: whoever is in sync has on its disk what is committed, whether the leader knows of its membership already or
  * not; and so many have it. */
 static void look_at_members(struct sim *s, unsigned p, int64_t high, bool rose)
 {
     unsigned have = 0;
     for (unsigned b = 0; b < s->brokers; b++) {
-        have += s->machines[b].durable_seen[p] >= high;
-        if (s->committed[p].isr & 1u << b && s->machines[b].durable_seen[p] < high) {
-            trace(s, "partition %u: broker %u has %ld of %ld", p, b + 1, s->machines[b].durable_seen[p], high);
+        int64_t end = counted_seen(s, b, p);
+        have += end >= high;
+        if (s->committed[p].isr & 1u << b && end < high) {
+            trace(s, "partition %u: broker %u has %ld of %ld", p, b + 1, end, high);
             give_up(s, "P3: a member of the ISR lacks what is committed");
         }
     }
@@ -915,6 +947,22 @@ static bool rot_is_settled(struct sim *s)
     return settled;
 }
 
+/* P1 promises what one member of the ISR has who lives on: with ack.durability=memory there is always one. */
+static bool may_fall(const struct sim *s, unsigned b)
+{
+    for (unsigned p = 0; s->memory && p < s->partitions; p++) {
+        bool other = false;
+        for (unsigned o = 0; o < s->brokers; o++) {
+            const struct machine *m = &s->machines[o];
+            other |= o != b && m->up && m->registered && m->registered_ns >= m->boot_ns && (s->committed[p].isr & 1u << o) &&
+                     m->end_seen[p] >= s->committed_end[p];
+        }
+        if (!other)
+            return false;
+    }
+    return true;
+}
+
 static void fault(struct sim *s)
 {
     unsigned b = (unsigned)tide_random_below(&s->random, s->brokers);
@@ -928,6 +976,8 @@ static void fault(struct sim *s)
     case 8: /* all at once: nothing is left but what was durable */
         for (b = 0; b < s->brokers; b++) {
             struct machine *m = &s->machines[b];
+            if (!may_fall(s, b))
+                continue;
             if (m->up)
                 halt(m);
             m->deaf_until_ns = m->paused_until_ns = 0;
@@ -944,7 +994,7 @@ static void fault(struct sim *s)
         s->pauses++;
         break;
     case 0:
-        if (!s->machines[b].up)
+        if (!s->machines[b].up || !may_fall(s, b))
             break;
         s->machines[b].deaf_until_ns = s->machines[b].paused_until_ns = 0;
         halt(&s->machines[b]);
@@ -966,7 +1016,10 @@ static void fault(struct sim *s)
         s->cuts++;
         break;
     case 9:
-    case 10: rot(s, b, p); break;
+    case 10:
+        if (!s->memory)
+            rot(s, b, p);
+        break;
     default: memset(s->wire.cut, 0, sizeof(s->wire.cut));
     }
 }
@@ -1072,6 +1125,9 @@ static void begin(struct sim *s, uint64_t seed)
     settings_topic_defaults(&s->settings, &s->topic);
     s->topic.segment_bytes = tide_random_hits(&s->random, 2) ? 1 << 20 : 1 << 16;
     s->topic.min_insync_replicas = 2;
+    s->memory = s->seed % 8 == 5;
+    if (s->memory)
+        s->topic.ack_durability = ACK_DURABILITY_MEMORY;
     s->leader_throttled = tide_random_hits(&s->random, 4);
     s->follower_throttled = tide_random_hits(&s->random, 4);
     s->throttle_rate = 65536 + (int64_t)tide_random_below(&s->random, 1 << 20);
@@ -1239,8 +1295,8 @@ static uint64_t run(const struct sim_pools *pools, uint64_t seed, bool verbose, 
         step(s);
     compare_replicas(s);
     if (verbose)
-        printf("seed %lu: %u brokers, %u cores, %u partitions of %u records, %u crashes, %u moves, %u cuts, %u times deaf, %u pauses, %u rotted, %u repaired, %u answers of sessions, %u times sent to a follower, %u answers of followers, %lu frames, %lu turns, %lu ms, digest %016lx\n",
-               seed, s->brokers, s->core_count, s->partitions, s->client.config.records, s->crashes, s->moves, s->cuts, s->deafs, s->pauses, s->rots, s->repairs, s->client.incremental, s->client.sent_near, s->client.near, s->wire.frames, s->turns,
+        printf("seed %lu: %u brokers, %u cores, %u partitions of %u records, %u crashes, %u moves, %u cuts, %u times deaf, %u pauses, %u rotted, %u repaired, %u answers of sessions, %u times sent to a follower, %u answers of followers, %u killed, %lu records forgotten by a replica, %lu frames, %lu turns, %lu ms, digest %016lx\n",
+               seed, s->brokers, s->core_count, s->partitions, s->client.config.records, s->crashes, s->moves, s->cuts, s->deafs, s->pauses, s->rots, s->repairs, s->client.incremental, s->client.sent_near, s->client.near, s->kills, s->forgotten, s->wire.frames, s->turns,
                (s->now_ns - s->begin_ns) / 1000000, s->wire.digest);
     end(s);
     if (!sim_pools_are_back(pools, before))

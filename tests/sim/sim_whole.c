@@ -3,6 +3,10 @@
  * A cluster of whole brokers, cores and control together, in virtual time (sim_whole_world.h), under faults for some seconds. Then
  * everything is healed.
  *
+ * In one seed of eight the client's topic has ack.durability=memory. P1 holds there as long as one member of the ISR lives on: so one broker, or
+ * all but one, are killed, lose their power or have an ill disk while everybody is in sync, and other faults come when they are again.
+ * A power cut after a stop in good order takes nothing.
+ *
  * Checked at every step (sim_whole_checks.c, sim_client.h): P1 what was acknowledged with acks=all is there; P2, P5 what is acknowledged
  * or read was committed; P3 marks do not fall, and whoever is in sync has what is committed; P6 idempotence; P8 one leader per epoch, nobody
  * is fenced while its lease holds, whoever is fenced appends nothing; no unclean election; at the end P9 everything is acknowledged, read, led
@@ -75,6 +79,10 @@ static unsigned some(struct whole *s)
 
 static void gone(struct whole *s, struct machine *m, enum sim_crash how)
 {
+    if (!whole_may_fall(s, m->id))
+        return;
+    if (s->memory && how == SIM_CRASH_KEEPS)
+        how = SIM_CRASH_KILLS;
     if (m->host->alive)
         machine_halt(m, how);
     m->boot_ns = s->w.now_ns + below_ms(s, 600);
@@ -123,6 +131,8 @@ static void make_ill(struct whole *s, struct machine *m)
 {
     struct sim_faults *f = sim_fs_faults(m->data.fs);
     uint64_t one_in = 1ull << (1 + tide_random_below(&s->w.random, 6));
+    if (!whole_may_fall(s, m->id))
+        return;
     *f = (struct sim_faults){.write_error_one_in = one_in, .sync_error_one_in = one_in * 4, .read_error_one_in = one_in * 4, .short_one_in = one_in};
     m->ill_until_ns = s->w.now_ns + below_ms(s, 500);
 }
@@ -177,10 +187,48 @@ static void happen(struct whole *s, enum fault kind)
     }
 }
 
+static bool is_disturbed(const struct whole *s)
+{
+    bool disturbed = false;
+    for (unsigned a = 0; a < s->brokers; a++) {
+        const struct machine *m = &s->machines[a];
+        disturbed |= s->w.now_ns < TIDE_MAX(m->host->paused_until_ns, m->dark_until_ns) || m->stopping || m->ill_until_ns != 0;
+        for (uint32_t i = 0; i < s->core_count; i++)
+            disturbed |= s->w.now_ns < m->stalled_until_ns[i];
+        for (unsigned b = 0; b < SIM_NODES; b++)
+            disturbed |= s->wire.cut[a][b] || s->wire.cut[b][a] || (b < s->brokers && (s->w.cut[a][b] || s->w.cut[b][a]));
+    }
+    return disturbed;
+}
+
+static enum fault some_fall(struct whole *s)
+{
+    static const enum fault falls[] = {FAULT_POWER, FAULT_KILL, FAULT_POWER_ALL, FAULT_KILL_TWO, FAULT_ILL_DISK};
+    return falls[tide_random_below(&s->w.random, TIDE_ARRAY_LEN(falls))];
+}
+
+/* With ack.durability=memory: who lives on with everything must not be taken for dead before those that are, or nobody knows of it. So
+ * one or all but one fall while everything is well, and nothing else happens until they are in sync again. */
+static bool may_happen(struct whole *s, enum fault kind)
+{
+    bool falls = kind <= FAULT_KILL_TWO || kind == FAULT_ILL_DISK;
+    s->fallen &= !whole_is_whole(s) || is_disturbed(s);
+    if (s->fallen)
+        return kind == FAULT_MEND || kind == FAULT_WALL_JUMP;
+    if (falls && (!whole_is_whole(s) || is_disturbed(s)))
+        return false;
+    s->fallen = falls;
+    return true;
+}
+
 static void something_happens(struct whole *s)
 {
     enum fault kind = (enum fault)tide_random_below(&s->w.random, FAULT_COUNT);
-    if ((kind == FAULT_POWER_ALL || kind == FAULT_PAUSE_ALL) && !tide_random_hits(&s->w.random, 3))
+    if (s->memory && !s->fallen && tide_random_hits(&s->w.random, 2))
+        kind = some_fall(s);
+    if (s->memory && !may_happen(s, kind))
+        kind = FAULT_MEND;
+    if (!s->memory && (kind == FAULT_POWER_ALL || kind == FAULT_PAUSE_ALL) && !tide_random_hits(&s->w.random, 3))
         kind = FAULT_MEND; /* too often they hide the rest */
     happen(s, kind);
     break_what_is_cut(s);

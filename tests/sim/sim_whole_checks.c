@@ -76,14 +76,52 @@ void checks_on_metadata(struct whole *s, struct machine *m)
 
 /* ---- partitions ------------------------------------------------------------------------------------------------------- */
 
+/* What it has on its disk, or in memory, where that counts. */
+static int64_t counted_end(const struct whole *s, unsigned b, unsigned p)
+{
+    return s->memory && p < s->partitions ? s->machines[b].log_end[p] : s->machines[b].durable_end[p];
+}
+
+static bool has_all(const struct whole *s, unsigned b, unsigned p)
+{
+    const struct machine *m = &s->machines[b];
+    return process_is(s, m) && m->ill_until_ns == 0 && m->partitions[p] != NULL && (s->committed[p].isr & 1u << b) &&
+           m->log_end[p] >= s->committed_end[p];
+}
+
+bool whole_may_fall(const struct whole *s, unsigned broker)
+{
+    for (unsigned p = 0; s->memory && p < s->partitions; p++) {
+        bool other = s->committed[p].replicas == 0;
+        for (unsigned b = 0; b < s->brokers; b++)
+            other |= b != broker && has_all(s, b, p);
+        if (!other)
+            return false;
+    }
+    return true;
+}
+
+bool whole_is_whole(const struct whole *s)
+{
+    for (unsigned b = 0; b < s->brokers; b++)
+        if (!process_is(s, &s->machines[b]) || s->fenced[b])
+            return false;
+    for (unsigned p = 0; p < s->partitions; p++)
+        if ((uint32_t)__builtin_popcount(s->committed[p].isr) != s->committed[p].replicas)
+            return false;
+    return true;
+}
+
 /* P3: whoever is in sync has on its disk what is committed, whether the leader knows of its membership already or not; and so
  * many have it. */
 static void look_at_members(struct whole *s, unsigned p, int64_t high, bool rose)
 {
     unsigned have = 0;
     for (unsigned b = 0; b < s->brokers; b++) {
-        have += s->machines[b].durable_end[p] >= high;
-        if (s->committed[p].isr & 1u << b && s->machines[b].durable_end[p] < high)
+        have += counted_end(s, b, p) >= high;
+        if (s->memory && s->machines[b].host->alive && !process_is(s, &s->machines[b]))
+            continue; /* it was another incarnation, which the cluster learns with this one's registration */
+        if (s->committed[p].isr & 1u << b && counted_end(s, b, p) < high)
             whole_fail(s, "P3: a member of the ISR lacks what is committed");
     }
     if (rose && have < TIDE_MIN(2u, s->committed[p].replicas)) /* one broker stood when the first group came: its topic has one */

@@ -447,7 +447,7 @@ static void end_processes(struct whole *s)
         whole_trace(s, "broker %u ends%s", b + 1, m->clean ? ", cleanly" : "");
         if (m->clean && dirs_mark_clean(m->dirs, node_member(m->host->node)->epoch) != 0)
             whole_trace(s, "broker %u: no mark of it", b + 1);
-        machine_halt(m, SIM_CRASH_KEEPS);
+        machine_halt(m, s->memory && m->clean ? SIM_CRASH_RANDOM : SIM_CRASH_KEEPS); /* after a clean stop nothing is to be lost */
         m->boot_ns = s->w.now_ns + BOOT_AGAIN_MS * TIDE_NS_PER_MS;
     }
 }
@@ -584,6 +584,7 @@ static void make_client(struct whole *s, uint64_t faults_ns)
     c.pace_ns = faults_ns / c.records;
     c.racks = s->seed % 2 != 0;
     c.sessions = s->seed / 2 % 2 != 0;
+    c.memory = s->memory = s->seed % 8 == 5;
     sim_client_init(&s->client, &c, s->w.now_ns);
 }
 

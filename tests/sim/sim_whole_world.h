@@ -79,6 +79,8 @@ struct whole {
     uint64_t seed, begin_ns, turns, control_turns;
     uint64_t session_ms;
     bool calm, trace;
+    bool memory; /* the client's topic has ack.durability=memory */
+    bool fallen; /* and somebody has lost what was there, who is not in sync again */
     const char *what_fails; /* a mutant's name, for the line that shows it again; NULL */
     uint64_t newest; /* index */
     struct committed committed[SIM_PLACES];
@@ -112,6 +114,10 @@ const struct cluster *whole_newest(const struct whole *);
 /* sim_whole_checks.c: at every step. */
 void checks_on_metadata(struct whole *, struct machine *);
 void checks_on_turn(struct machine *, uint32_t core);
+/* P1 promises what one member of the ISR has who lives on: with ack.durability=memory there is another one than this. */
+bool whole_may_fall(const struct whole *, unsigned broker);
+/* Everybody serves and is in sync. */
+bool whole_is_whole(const struct whole *);
 /* All is acknowledged and read, and every replica in sync. */
 bool whole_is_settled(const struct whole *);
 void whole_compare(struct whole *);
