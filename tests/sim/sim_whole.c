@@ -4,7 +4,7 @@
  * everything is healed.
  *
  * In one seed of eight the client's topic has ack.durability=memory. P1 holds there as long as one member of the ISR lives on: so one broker, or
- * all but one, are killed, lose their power or have an ill disk while everybody is in sync, and other faults come when they are again.
+ * all but one, are killed, lose their power or have an ill disk while everybody is in sync, and other faults come when they have registered.
  * A power cut after a stop in good order takes nothing.
  *
  * Checked at every step (sim_whole_checks.c, sim_client.h): P1 what was acknowledged with acks=all is there; P2, P5 what is acknowledged
@@ -208,16 +208,17 @@ static enum fault some_fall(struct whole *s)
 }
 
 /* With ack.durability=memory: who lives on with everything must not be taken for dead before those that are, or nobody knows of it. So
- * one or all but one fall while everything is well, and nothing else happens until they are in sync again. */
+ * one or all but one fall while everything is well, and nothing else happens until they have registered (or an ill disk's are in sync) again. */
 static bool may_happen(struct whole *s, enum fault kind)
 {
     bool falls = kind <= FAULT_KILL_TWO || kind == FAULT_ILL_DISK;
-    s->fallen &= !whole_is_whole(s) || is_disturbed(s);
+    s->fallen &= !(s->was_ill ? whole_is_whole(s) : whole_serves(s)) || is_disturbed(s);
     if (s->fallen)
         return kind == FAULT_MEND || kind == FAULT_WALL_JUMP;
     if (falls && (!whole_is_whole(s) || is_disturbed(s)))
         return false;
     s->fallen = falls;
+    s->was_ill = kind == FAULT_ILL_DISK;
     return true;
 }
 

@@ -101,11 +101,18 @@ bool whole_may_fall(const struct whole *s, unsigned broker)
     return true;
 }
 
-bool whole_is_whole(const struct whole *s)
+bool whole_serves(const struct whole *s)
 {
     for (unsigned b = 0; b < s->brokers; b++)
         if (!process_is(s, &s->machines[b]) || s->fenced[b])
             return false;
+    return true;
+}
+
+bool whole_is_whole(const struct whole *s)
+{
+    if (!whole_serves(s))
+        return false;
     for (unsigned p = 0; p < s->partitions; p++)
         if ((uint32_t)__builtin_popcount(s->committed[p].isr) != s->committed[p].replicas)
             return false;

@@ -80,7 +80,7 @@ struct whole {
     uint64_t session_ms;
     bool calm, trace;
     bool memory; /* the client's topic has ack.durability=memory */
-    bool fallen; /* and somebody has lost what was there, who is not in sync again */
+    bool fallen, was_ill; /* and somebody has lost what was there, of whom the cluster does not know it yet; with a disk that was ill */
     const char *what_fails; /* a mutant's name, for the line that shows it again; NULL */
     uint64_t newest; /* index */
     struct committed committed[SIM_PLACES];
@@ -116,7 +116,8 @@ void checks_on_metadata(struct whole *, struct machine *);
 void checks_on_turn(struct machine *, uint32_t core);
 /* P1 promises what one member of the ISR has who lives on: with ack.durability=memory there is another one than this. */
 bool whole_may_fall(const struct whole *, unsigned broker);
-/* Everybody serves and is in sync. */
+/* Everybody serves, and is in sync. */
+bool whole_serves(const struct whole *);
 bool whole_is_whole(const struct whole *);
 /* All is acknowledged and read, and every replica in sync. */
 bool whole_is_settled(const struct whole *);
