@@ -54,6 +54,7 @@ struct tcp_config {
     uint32_t syns_per_turn;        /* SYNs of strangers answered between two tcp_output calls; 0: 64 */
     enum tcp_congestion congestion;
     enum tcp_ecn ecn;
+    bool all_steps;                /* no short way for what is expected: for tests, which compare */
     uint8_t secret[16];            /* of this start, random: sequence numbers and cookies */
     struct rte_mempool *tx_pool;
     struct tide_counters *counters;
@@ -86,6 +87,7 @@ struct tcp_event {
 /* What the stack counts, in the order of struct tcp_stats. */
 #define TCP_STATS(X)                                                                                   \
     X(segments_in, "segments received")                                                                \
+    X(segments_expected, "of them the next bytes or a new ACK, and nothing amiss")                      \
     X(segments_out, "segments sent")                                                                   \
     X(bytes_in, "payload bytes received in order")                                                     \
     X(bytes_out, "payload bytes sent for the first time")                                              \

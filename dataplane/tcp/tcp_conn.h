@@ -19,6 +19,7 @@
  *   T6  what is remembered of flows is in use, and at its place.
  *   T7  of a wheel the words with a bit are known.
  *   T8  `changes` has each connection that is marked so, once.
+ *   T9  ESTABLISHED: neither side has closed, and the application has not let go.
  */
 #ifndef TIDEMARK_TCP_TCP_CONN_H
 #define TIDEMARK_TCP_TCP_CONN_H
@@ -111,13 +112,11 @@ struct tcp_conn {
     /* owned by the stack's core; what every packet touches comes first */
     struct tcp_stack *stack;
     uint8_t state;
-    uint8_t mode;
     uint8_t send_timer;
     bool sack_ok, ts_ok, wscale_ok, ecn_ok;
     uint8_t snd_wscale, rcv_wscale;
     bool fin_queued;    /* the application closed: a FIN follows the queue */
     bool fin_received;
-    bool fin_held;      /* the peer's FIN came before what precedes it */
     bool fin_sent;
     bool override;      /* a small segment may go out into a small window */
     bool cwnd_limited;  /* the congestion window is what holds us back */
@@ -135,9 +134,19 @@ struct tcp_conn {
         };
         uint64_t due; /* any of these */
     };
+    union {
+        struct {
+            uint8_t mode;
+            uint8_t tail_probes; /* probes of the tail that are unanswered */
+            uint8_t dup_acks;    /* without SACK */
+            uint8_t probes;      /* keepalive probes without an answer */
+            bool fin_held;       /* the peer's FIN came before what precedes it */
+            bool all_steps;      /* nothing is, but no step may be left out (tcp_config) */
+        };
+        uint64_t unusual; /* any of these: no short way for what comes and goes */
+    };
     uint8_t unacked_segments; /* received since our last ACK */
     uint8_t backoff;
-    uint8_t probes;     /* keepalive probes without an answer */
     uint16_t mss;
     uint16_t mss_full; /* before it was reduced; 0: it was not */
     uint32_t snd_una, snd_max;
@@ -165,11 +174,9 @@ struct tcp_conn {
     uint8_t rack_multiplier, rack_persist;
     bool reordering_seen;
     bool rack_dsack_seen;
-    uint8_t tail_probes;     /* probes of the tail that are unanswered... */
-    bool tail_probe_is_copy; /* ...and the last was a retransmission */
+    bool tail_probe_is_copy; /* the last was a retransmission */
     bool frto;               /* the last timeout may prove spurious (RFC 5682) */
     bool can_undo;
-    uint8_t dup_acks;        /* without SACK */
     uint32_t recovery;       /* end of what was in flight when it began */
     bool recovery_set;
     uint32_t tail_probe_end;
@@ -326,7 +333,12 @@ struct tcp_delivery {
 struct tcp_conn *tcp_find(struct tcp_stack *, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote, uint16_t remote_port);
 struct tcp_conn *tcp_take(struct tcp_stack *, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote, uint16_t remote_port);
 void tcp_give(struct tcp_conn *); /* back to the pool: nothing may refer to it any more */
-void tcp_event_raise(struct tcp_conn *, uint32_t bits);
+static inline void tcp_event_raise(struct tcp_conn *c, uint32_t bits)
+{
+    c->events |= bits;
+    if (!tcp_listed(&c->in_events))
+        tcp_list_append(&c->stack->events, &c->in_events);
+}
 /* CLOSED: drops what it holds, raises GONE unless the application let go. */
 void tcp_end(struct tcp_conn *);
 void tcp_enter_time_wait(struct tcp_conn *);
@@ -365,6 +377,11 @@ static inline void tcp_timer_set(struct tcp_conn *c, uint64_t at_ns)
 {
     if (!tcp_listed(&c->in_wheel) || at_ns < c->wheel_ns)
         tcp_timers_changed(c);
+}
+static inline void tcp_disarm_send(struct tcp_conn *c)
+{
+    c->send_timer = TCP_TIMER_OFF;
+    c->send_deadline_ns = 0;
 }
 /* The send timer, anew. */
 void tcp_arm_send(struct tcp_conn *);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A packet comes in: the steps of RFC 9293 3.10.7 in their order.
+ * A packet comes in: the steps of RFC 9293 3.10.7 in their order; and a short way for what is expected, on which all but a few of
+ * them would find nothing to do.
  */
 #include "tcp/tcp_conn.h"
 
@@ -136,6 +137,8 @@ static void on_new_ack(struct tcp_conn *c, const struct tcp_packet *p, struct tc
 static void measure(struct tcp_conn *c, const struct tcp_delivery *d)
 {
     uint64_t now = c->stack->now_ns;
+    if (d->acked != 0 && (c->ts_ok || d->rtt_ns != 0))
+        c->backoff = 0; /* RFC 6298 5.7: there is a measurement, with timestamps even of what was sent again */
     if (d->rtt_ns == 0 || d->again) /* Karn (RFC 6298 3) */
         return;
     if (c->min_rtt_ns == 0 || d->rtt_ns <= c->min_rtt_ns || now - c->min_rtt_at_ns > MIN_RTT_WINDOW_S * TIDE_NS_PER_S) {
@@ -177,6 +180,15 @@ static void update_window(struct tcp_conn *c, const struct tcp_packet *p)
     }
 }
 
+/* An ACK that may be believed, whatever it says. */
+static void hear(struct tcp_conn *c, const struct tcp_packet *p)
+{
+    update_window(c, p);
+    if (c->snd_wnd == 0 || c->send_timer == TCP_TIMER_PERSIST)
+        c->closed_ns = c->stack->now_ns;
+    c->unanswered_ns = 0;
+}
+
 /* RFC 5681 2, for connections without SACK. */
 static bool is_duplicate(const struct tcp_conn *c, const struct tcp_packet *p, uint32_t una, uint32_t window)
 {
@@ -198,17 +210,12 @@ static bool ack_step(struct tcp_conn *c, const struct tcp_packet *p)
         challenge(c);
         return false;
     }
-    update_window(c, p);
-    if (c->snd_wnd == 0 || c->send_timer == TCP_TIMER_PERSIST)
-        c->closed_ns = c->stack->now_ns;
-    c->unanswered_ns = 0;
+    hear(c, p);
     if (c->sack_ok && p->sack_count != 0)
         tcp_records_sacked(c, p, &d);
     if (seq_lt(c->snd_una, p->ack))
         on_new_ack(c, p, &d);
     measure(c, &d);
-    if (d.acked != 0 && (c->ts_ok || d.rtt_ns != 0))
-        c->backoff = 0; /* RFC 6298 5.7: there is a measurement, with timestamps even of what was sent again */
     if (c->ecn_ok && p->flags & TCP_ECE)
         d.reduced = tcp_recovery_on_ece(c);
     tcp_recovery_on_ack(c, p, &d, is_duplicate(c, p, una, window));
@@ -253,6 +260,18 @@ static void deliver(struct tcp_conn *c, struct rte_mbuf *m, uint32_t len)
     }
 }
 
+/* Bytes in order were delivered. */
+static void data_came(struct tcp_conn *c, bool ack_at_once)
+{
+    tcp_event_raise(c, TCP_EVENT_READABLE);
+    if (ack_at_once || ++c->unacked_segments >= 2) {
+        tcp_ack_now(c);
+    } else if (c->ack_deadline_ns == 0) {
+        c->ack_deadline_ns = c->stack->now_ns + DELAYED_ACK_MS * TIDE_NS_PER_MS;
+        tcp_timer_set(c, c->ack_deadline_ns);
+    }
+}
+
 /* Step 7. Takes m. */
 static void data_step(struct tcp_conn *c, const struct tcp_packet *p, struct rte_mbuf *m)
 {
@@ -275,13 +294,7 @@ static void data_step(struct tcp_conn *c, const struct tcp_packet *p, struct rte
     deliver(c, m, p->len);
     while (filled && (m = tcp_hold_take(c, &more)) != NULL)
         deliver(c, m, more);
-    tcp_event_raise(c, TCP_EVENT_READABLE);
-    if (filled || ++c->unacked_segments >= 2) {
-        tcp_ack_now(c);
-    } else if (c->ack_deadline_ns == 0) {
-        c->ack_deadline_ns = c->stack->now_ns + DELAYED_ACK_MS * TIDE_NS_PER_MS;
-        tcp_timer_set(c, c->ack_deadline_ns);
-    }
+    data_came(c, filled);
 }
 
 /* Step 8. */
@@ -371,6 +384,15 @@ static bool paws_refuses(struct tcp_conn *c, const struct tcp_packet *p)
     if ((int32_t)(p->ts_value - c->ts_recent) >= 0)
         return false;
     return c->stack->now_ns - c->ts_recent_ns < (uint64_t)PAWS_IDLE_DAYS * 86400 * TIDE_NS_PER_S;
+}
+
+/* RFC 7323 4.3. */
+static void take_timestamp(struct tcp_conn *c, const struct tcp_packet *p, uint32_t seq)
+{
+    if (!p->has_ts || !c->ts_ok || !seq_le(seq, c->last_ack_sent))
+        return;
+    c->ts_recent = p->ts_value;
+    c->ts_recent_ns = c->stack->now_ns;
 }
 
 /* Step 1: is any of it in the window? Trims what is not: the packet may lose bytes at both
@@ -491,10 +513,7 @@ static void conn_input(struct tcp_conn *c, struct tcp_packet *p, struct rte_mbuf
         answer_in_vain(c, p); /* our ACK was lost */
         goto done;
     }
-    if (p->has_ts && c->ts_ok && seq_le(seq, c->last_ack_sent)) { /* RFC 7323 4.3 */
-        c->ts_recent = p->ts_value;
-        c->ts_recent_ns = s->now_ns;
-    }
+    take_timestamp(c, p, seq);
     c->last_in_ns = s->now_ns;
     if (c->probes != 0) { /* it lives: idle time counts from here */
         c->probes = 0;
@@ -552,6 +571,59 @@ done:
         rte_pktmbuf_free(m);
 }
 
+/* ---- what is expected ------------------------------------------------------------------------------------------------------ */
+
+/* No ACK of the first copy of what was sent again (RFC 3522). */
+static bool echo_is_new(const struct tcp_conn *c, const struct tcp_packet *p)
+{
+    return !c->can_undo || !c->ts_ok || (int32_t)(p->ts_echo - c->undo_ts) >= 0;
+}
+
+/*
+ * Header prediction, after Van Jacobson: the next bytes, an ACK of something new, or both; nothing else in the header; neither
+ * side has closed (ESTABLISHED), and nothing is amiss on the connection, so that no step has anything to repair, to trim or to refuse.
+ */
+static bool is_expected(const struct tcp_conn *c, const struct tcp_packet *p)
+{
+    return c->state == TCP_ESTABLISHED && c->unusual == 0 && (p->flags & ~TCP_PSH) == TCP_ACK && p->seq == c->rcv_nxt &&
+           p->len <= c->rcv_adv - c->rcv_nxt && p->ack - c->snd_una <= c->snd_max - c->snd_una && (p->len != 0 || p->ack != c->snd_una) &&
+           p->has_ts == c->ts_ok && (!c->ts_ok || (int32_t)(p->ts_value - c->ts_recent) >= 0) && p->ecn != ECN_CE &&
+           (p->sack_count | c->run_count | c->sacked_bytes | c->lost_bytes | c->mss_full) == 0 && c->reorder_ns == 0 &&
+           (!c->reordering_seen || p->ack == c->snd_max) && echo_is_new(c, p);
+}
+
+static void expected_ack(struct tcp_conn *c, const struct tcp_packet *p)
+{
+    struct tcp_delivery d = {.pure = p->len == 0};
+    on_new_ack(c, p, &d);
+    measure(c, &d);
+    if (c->cwnd_limited)
+        tcp_cc_of(c)->on_ack(c, d.acked);
+    if (c->send_queue.len == 0) { /* all is acknowledged, and nothing waits */
+        tcp_disarm_send(c);
+        return;
+    }
+    tcp_arm_send(c);
+    tcp_want_output(c);
+}
+
+/* What the steps of conn_input come down to then. */
+static void expected_input(struct tcp_conn *c, const struct tcp_packet *p, struct rte_mbuf *m)
+{
+    c->stack->stats.segments_expected++;
+    take_timestamp(c, p, p->seq);
+    c->last_in_ns = c->stack->now_ns;
+    hear(c, p);
+    if (p->ack != c->snd_una)
+        expected_ack(c, p);
+    if (p->len == 0) {
+        rte_pktmbuf_free(m);
+        return;
+    }
+    deliver(c, m, p->len);
+    data_came(c, false);
+}
+
 void tcp_input(struct tcp_stack *s, uint64_t now_ns, struct rte_mbuf *m, const struct tcp_meta *meta)
 {
     struct tcp_packet p;
@@ -565,6 +637,10 @@ void tcp_input(struct tcp_stack *s, uint64_t now_ns, struct rte_mbuf *m, const s
     }
     p.ecn = meta->ecn;
     c = tcp_find(s, &meta->dst, p.dst_port, &meta->src, p.src_port);
+    if (c != NULL && is_expected(c, &p)) {
+        expected_input(c, &p, m);
+        return;
+    }
     if (c != NULL && may_reopen(c, &p)) {
         p.follows = true;
         p.beyond = c->snd_max;

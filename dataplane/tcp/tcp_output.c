@@ -420,6 +420,29 @@ static bool choose_retransmission(struct tcp_conn *c, struct send *ret)
     return true;
 }
 
+static void restart_after_idle(struct tcp_conn *c)
+{
+    if (c->snd_una == c->snd_max && c->last_out_ns != 0 && c->stack->now_ns - c->last_out_ns > c->rto_ns)
+        tcp_cc_restart(c);
+}
+
+/* All that waits, as one segment, on an open connection on which nothing is amiss: choose comes to the same, after questions
+ * that have one answer then. */
+static bool choose_all(struct tcp_conn *c, struct send *ret)
+{
+    uint32_t waiting = c->send_queue.len - (c->snd_max - c->snd_una), max = payload_max(c);
+    if (c->state != TCP_ESTABLISHED || c->unusual != 0 || c->lost_bytes != 0 || c->cwr_due || c->tail_probe || c->rtx_forced ||
+        waiting == 0 || waiting > max || c->send_queue.len > c->snd_wnd || !tcp_record_room(c))
+        return false;
+    restart_after_idle(c);
+    if (c->in_flight + waiting > c->cwnd)
+        return false;
+    if (c->in_flight < c->cwnd / 2)
+        c->cwnd_limited = false; /* what is not used is not earned (RFC 7661 4.1) */
+    *ret = (struct send){.seq = c->snd_max, .len = waiting, .segment = max, .flags = TCP_PSH, .kind = SEND_NEW};
+    return true;
+}
+
 static bool choose_new(struct tcp_conn *c, struct send *ret)
 {
     uint32_t window_end = c->snd_una + c->snd_wnd;
@@ -429,8 +452,7 @@ static bool choose_new(struct tcp_conn *c, struct send *ret)
     if (c->fin_sent || (waiting == 0 && !c->fin_queued) || !tcp_record_room(c))
         return false;
     max = payload_max(c);
-    if (c->snd_una == c->snd_max && c->last_out_ns != 0 && c->stack->now_ns - c->last_out_ns > c->rto_ns)
-        tcp_cc_restart(c);
+    restart_after_idle(c);
     len = seq_lt(c->snd_max, window_end) ? TIDE_MIN(waiting, window_end - c->snd_max) : 0;
     room = c->tail_probe ? max : congestion_room(c);
     if (len < waiting && len < max) {
@@ -578,7 +600,7 @@ static int conn_output(struct tcp_conn *c, struct rte_mbuf **ret, struct tcp_met
         *ret = send_syn(c, meta);
         return *ret != NULL ? 1 : -1;
     }
-    if (choose(c, &x)) {
+    if (choose_all(c, &x) || choose(c, &x)) {
         uint32_t len = x.len;
         *ret = build(c, &x, meta);
         if (*ret == NULL)

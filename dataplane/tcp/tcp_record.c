@@ -133,8 +133,21 @@ bool tcp_record_room(const struct tcp_conn *c)
     return own_is_free(c) || (c->stack->free_records != 0 && c->record_count < TCP_RECORDS_MAX) || can_join(c);
 }
 
+/* The first that is out, in the connection's own record. */
+static void sent_alone(struct tcp_conn *c, uint32_t start, uint32_t end)
+{
+    c->stack->records[c->number] = (struct tcp_record){.sent_ns = c->stack->now_ns, .start = start, .end = end};
+    c->first = c->last = c->sent_first = c->sent_last = c->number + 1;
+    c->record_count = 1;
+    c->in_flight = end - start;
+}
+
 void tcp_record_sent(struct tcp_conn *c, uint32_t start, uint32_t end)
 {
+    if (c->record_count == 0) {
+        sent_alone(c, start, end);
+        return;
+    }
     struct tcp_record *r = take(c);
     if (r == NULL) {
         TIDE_ASSERT(can_join(c));
@@ -254,8 +267,25 @@ static void delivered(struct tcp_conn *c, const struct tcp_record *r, const stru
         d->rtt_ns = c->stack->now_ns - r->sent_ns + (c->stack->now_ns == r->sent_ns);
 }
 
+/* All that was out went out in one packet, once, and has arrived: a request's answer, mostly. False: it is not so, and nothing is done. */
+static bool alone_acked(struct tcp_conn *c, const struct tcp_packet *p, struct tcp_delivery *d)
+{
+    struct tcp_record *own = &c->stack->records[c->number];
+    if (c->record_count != 1 || c->first != c->number + 1 || own->flags != 0 || p->ack != own->end)
+        return false;
+    d->original = true;
+    delivered(c, own, p, d);
+    *own = (struct tcp_record){0};
+    c->first = c->last = c->sent_first = c->sent_last = c->lost_first = c->sacked_last = 0;
+    c->record_count = 0;
+    c->in_flight = 0;
+    return true;
+}
+
 void tcp_records_acked(struct tcp_conn *c, const struct tcp_packet *p, struct tcp_delivery *d)
 {
+    if (alone_acked(c, p, d))
+        return;
     while (c->first != 0) {
         struct tcp_record *r = tcp_record_at(c, c->first);
         uint32_t upto = seq_lt(p->ack, r->end) ? p->ack : r->end;

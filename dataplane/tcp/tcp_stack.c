@@ -257,6 +257,7 @@ struct tcp_conn *tcp_take(struct tcp_stack *s, const struct tide_addr *local, ui
     tcp_list_init(&c->in_events);
     tcp_list_init(&c->in_time_wait);
     c->rack_multiplier = 1;
+    c->all_steps = s->config.all_steps;
     tcp_ack_delay_init(c);
     c->challenge_limit = (uint16_t)(5 + (tcp_hash(s, local, local_port, remote, remote_port, s->now_ns) & 7));
     bucket = bucket_of(s, local, local_port, remote, remote_port);
@@ -281,13 +282,6 @@ void tcp_give(struct tcp_conn *c)
 }
 
 /* ---- events ----------------------------------------------------------------------------------------------- */
-
-void tcp_event_raise(struct tcp_conn *c, uint32_t bits)
-{
-    c->events |= bits;
-    if (!tcp_listed(&c->in_events))
-        tcp_list_append(&c->stack->events, &c->in_events);
-}
 
 bool tcp_next_event(struct tcp_stack *s, struct tcp_event *ret)
 {
@@ -584,6 +578,8 @@ static void check_conn(const struct tcp_conn *c)
     if (c->gone)
         return;
     TIDE_ASSERT(seq_le(c->snd_una, c->snd_max)); /* T1 */
+    if (c->state == TCP_ESTABLISHED) /* T9 */
+        TIDE_ASSERT(!c->released && !c->fin_queued && !c->fin_sent && !c->fin_received);
     if (c->state >= TCP_ESTABLISHED) {
         TIDE_ASSERT(span <= c->send_queue.len + 1);
         tcp_records_check(c); /* T2 */

@@ -249,8 +249,7 @@ void tcp_arm_send(struct tcp_conn *c)
     bool opening = c->state == TCP_SYN_SENT || c->state == TCP_SYN_RECEIVED;
     uint64_t now = c->stack->now_ns, rto, timeout;
     if (c->snd_una == c->snd_max && c->send_queue.len == 0 && !c->fin_queued && !opening) { /* nothing is out, and nothing waits */
-        c->send_timer = TCP_TIMER_OFF;
-        c->send_deadline_ns = 0;
+        tcp_disarm_send(c);
         return;
     }
     rto = TIDE_MIN(c->rto_ns << TIDE_MIN(c->backoff, 16), RTO_MAX_MS * TIDE_NS_PER_MS);
@@ -273,8 +272,7 @@ void tcp_arm_send(struct tcp_conn *c)
         arm(c, TCP_TIMER_PERSIST, now + rto);
         return;
     }
-    c->send_timer = TCP_TIMER_OFF;
-    c->send_deadline_ns = 0;
+    tcp_disarm_send(c);
 }
 
 /* Nothing got through for the whole user timeout. A peer that keeps its window closed and says so is
@@ -324,8 +322,7 @@ static void on_send_timer(struct tcp_conn *c)
         tcp_abort_now(c);
         return;
     }
-    c->send_timer = TCP_TIMER_OFF;
-    c->send_deadline_ns = 0;
+    tcp_disarm_send(c);
     if (c->unanswered_ns == 0)
         c->unanswered_ns = c->stack->now_ns;
     switch (kind) {
