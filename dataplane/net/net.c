@@ -233,6 +233,8 @@ enum net_verdict net_input(struct net *n, uint64_t now_ns, struct rte_mbuf *m,
                            struct net_packet *ret)
 {
     struct eth_view eth;
+    if (net4_plain_input(n, now_ns, m, ret))
+        return NET_TCP;
     if (eth_parse(rte_pktmbuf_mtod(m, const uint8_t *), m->data_len, &eth) != TIDE_OK)
         return net_drop(n, m, COUNTER_rx_malformed);
     if (!take_stripped_tag(m, &eth) || eth.vlan != n->config.vlan)
@@ -255,9 +257,9 @@ enum net_verdict net_input(struct net *n, uint64_t now_ns, struct rte_mbuf *m,
 
 /* ---- packets out ---------------------------------------------------------------------------------------------------- */
 
-static bool is_sendable(const struct net *n, const struct rte_mbuf *m, const struct tide_addr *destination)
+static bool is_sendable(const struct rte_mbuf *m, uint32_t largest)
 {
-    uint32_t header, largest = net_packet_max(n, destination);
+    uint32_t header;
     if (m->data_len < TCP_HEADER_MIN)
         return false;
     header = (rte_pktmbuf_mtod(m, const uint8_t *)[TCP_DATA_OFFSET] >> 4) * 4u;
@@ -347,10 +349,10 @@ enum tide_status net_output(struct net *n, uint64_t now_ns, struct rte_mbuf *m,
     struct tide_addr next_hop;
     bool must_ask;
     uint16_t index;
-    if (!is_sendable(n, m, destination))
-        return TIDE_REFUSED;
     const struct net_way *known = net_way_find(n, destination);
-    if (known != NULL && n->tx_count != NET_TX_MAX && memcmp(&known->source, source, sizeof(*source)) == 0 &&
+    if (!is_sendable(m, known != NULL ? n->config.mtu - known->l3_len : net_packet_max(n, destination)))
+        return TIDE_REFUSED;
+    if (known != NULL && n->tx_count != NET_TX_MAX && tide_addr_is_same(&known->source, source) &&
         neighbour_use(&n->neighbours, now_ns, known->neighbour)) {
         put_way(m, known, ecn);
         (void)net_tx_push(n, m);

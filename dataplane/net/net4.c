@@ -208,6 +208,39 @@ static enum net_verdict icmp_input(struct net *n, struct rte_mbuf *m, const stru
     return net_consume(m);
 }
 
+/* The source of a packet is one whose way is known, and there is nothing new in who brought it. */
+static bool is_known(struct net *n, uint64_t now_ns, uint32_t source, const struct tide_addr *addr, const struct rte_ether_addr *mac)
+{
+    const struct net_way *way = net_way_find(n, addr);
+    if (way == NULL)
+        return false;
+    return is_on_link(n, source) ? neighbour_confirm(&n->neighbours, now_ns, way->neighbour, mac) : rte_is_valid_assigned_ether_addr(mac);
+}
+
+bool net4_plain_input(struct net *n, uint64_t now_ns, struct rte_mbuf *m, struct net_packet *ret)
+{
+    enum { FRONT = ETH_HEADER + IP_HEADER };
+    const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *), *ip = frame + ETH_HEADER;
+    struct rte_ether_addr from;
+    if (m->data_len < FRONT || n->config.vlan != 0 || m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED ||
+        load_be16(frame + 2 * RTE_ETHER_ADDR_LEN) != ETH_TYPE_IPV4 || memcmp(frame, &n->config.mac, RTE_ETHER_ADDR_LEN) != 0)
+        return false;
+    if (ip[0] != (IP_VERSION_4 << 4 | IP_HEADER / 4) || ip[9] != IP_PROTOCOL_TCP || (load_be16(ip + 6) & IP_FRAGMENT_BITS) != 0 ||
+        load_be16(ip + 2) + ETH_HEADER != m->data_len || m->next != NULL || load_be32(ip + 16) != n->addr)
+        return false;
+    uint32_t source = load_be32(ip + 12);
+    ret->source = tide_addr_v4(source);
+    memcpy(&from, frame + RTE_ETHER_ADDR_LEN, sizeof(from));
+    if (!is_known(n, now_ns, source, &ret->source, &from))
+        return false;
+    ret->destination = n->config.addr;
+    ret->vlan = 0;
+    ret->ecn = ip[1] & IP_ECN_MASK;
+    ret->protocol = IP_PROTOCOL_TCP;
+    (void)rte_pktmbuf_adj(m, FRONT);
+    return true;
+}
+
 enum net_verdict net4_input(struct net *n, uint64_t now_ns, struct rte_mbuf *m, const struct eth_view *eth, struct net_packet *ret)
 {
     struct ip_view ip;

@@ -65,7 +65,7 @@ static_assert(NET_WAYS == 1 << 8, "the upper bits of the product");
 static inline const struct net_way *net_way_find(struct net *n, const struct tide_addr *destination)
 {
     const struct net_way *w = net_way_at(n, destination);
-    return w->generation == n->neighbours.generation && memcmp(&w->destination, destination, sizeof(*destination)) == 0 ? w : NULL;
+    return w->generation == n->neighbours.generation && tide_addr_is_same(&w->destination, destination) ? w : NULL;
 }
 void net_ways_forget(struct net *n);
 
@@ -75,6 +75,9 @@ void net_ways_forget(struct net *n);
 TIDE_MUST_USE enum tide_status net4_init(struct net *n, uint64_t now_ns);
 TIDE_MUST_USE enum tide_status net6_init(struct net *n, uint64_t now_ns);
 
+/* A whole frame. True: it is a packet of TCP to us in one piece, of nothing but the plain headers, from whom we know, as nearly all are. It
+ * was looked at as net_input does, and *ret says of it what that says. False: nothing was done, *ret is anything. */
+bool net4_plain_input(struct net *n, uint64_t now_ns, struct rte_mbuf *m, struct net_packet *ret);
 /* `m` starts behind the Ethernet header. */
 enum net_verdict net4_arp_input(struct net *n, uint64_t now_ns, struct rte_mbuf *m);
 enum net_verdict net4_input(struct net *n, uint64_t now_ns, struct rte_mbuf *m, const struct eth_view *eth, struct net_packet *ret);

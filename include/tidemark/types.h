@@ -74,6 +74,14 @@ static inline struct tide_addr tide_addr_v4(uint32_t host_order)
     return a;
 }
 
+static inline bool tide_addr_is_same(const struct tide_addr *a, const struct tide_addr *b)
+{
+    uint64_t of_a[2], of_b[2];
+    memcpy(of_a, a->bytes, sizeof(of_a));
+    memcpy(of_b, b->bytes, sizeof(of_b));
+    return ((of_a[0] ^ of_b[0]) | (of_a[1] ^ of_b[1])) == 0;
+}
+
 static inline bool tide_addr_is_v4(const struct tide_addr *a)
 {
     static const uint8_t prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};

@@ -197,6 +197,15 @@ static void which_settings_are_possible(void **state)
 }
 
 /* Every row changes one byte (or none) of a good TCP frame of 14 + 20 + 32 bytes. */
+/* Then its plain packets are looked at all at once (net4_plain_input), and what is not plain must be treated as before. */
+static void know_peer(struct net *n)
+{
+    struct frame f = tcp_frame(PEER, US);
+    assert_int_equal(feed(n, S, &f), NET_TCP);
+    assert_int_equal(send_to(n, S, PEER), TIDE_OK);
+    rte_pktmbuf_free(take_one(n));
+}
+
 static void which_frames_are_tcp_for_us(void **state)
 {
     static const struct {
@@ -226,16 +235,18 @@ static void which_frames_are_tcp_for_us(void **state)
         {"empty", 12, 8, 66, NET_DROPPED, COUNTER_rx_malformed},
         {"source far away", 26, 99, 0, NET_TCP, COUNTER_COUNT},
     };
-    for (unsigned i = 0; i < TIDE_ARRAY_LEN(rows); i++) {
+    for (unsigned i = 0; i < 2 * TIDE_ARRAY_LEN(rows); i++) {
         struct net_config c = config_plain();
         struct net *n = net_new(&c);
         struct frame f = tcp_frame(PEER, US);
-        print_message("  %s\n", rows[i].what);
-        f.bytes[rows[i].at] = rows[i].value;
-        f.len = (uint16_t)(f.len - rows[i].cut);
-        assert_int_equal(feed(n, S, &f), rows[i].verdict);
-        if (rows[i].counter != COUNTER_COUNT)
-            assert_int_equal(counters.values[rows[i].counter], 1);
+        if (i >= TIDE_ARRAY_LEN(rows))
+            know_peer(n);
+        print_message("  %s\n", rows[i % TIDE_ARRAY_LEN(rows)].what);
+        f.bytes[rows[i % TIDE_ARRAY_LEN(rows)].at] = rows[i % TIDE_ARRAY_LEN(rows)].value;
+        f.len = (uint16_t)(f.len - rows[i % TIDE_ARRAY_LEN(rows)].cut);
+        assert_int_equal(feed(n, S, &f), rows[i % TIDE_ARRAY_LEN(rows)].verdict);
+        if (rows[i % TIDE_ARRAY_LEN(rows)].counter != COUNTER_COUNT)
+            assert_int_equal(counters.values[rows[i % TIDE_ARRAY_LEN(rows)].counter], 1);
         net_end(n);
     }
 }
@@ -245,6 +256,7 @@ static void link_broadcast_carries_no_tcp(void **state)
     struct net_config c = config_plain();
     struct net *n = net_new(&c);
     struct frame f = tcp_frame(PEER, US);
+    know_peer(n);
     memcpy(f.bytes, &all_macs, 6);
     assert_int_equal(feed(n, S, &f), NET_DROPPED);
     net_end(n);
@@ -256,6 +268,7 @@ static void what_is_handed_on_is_the_packet_alone(void **state)
     struct net *n = net_new(&c);
     struct frame f = tcp_frame(PEER, US);
     struct net_packet p;
+    know_peer(n);
     f.len = (uint16_t)(f.len + 7); /* padding */
     struct rte_mbuf *m = unit_exact_mbuf(rx_pool, f.bytes, f.len);
     assert_int_equal(net_input(n, S, m, &p), NET_TCP);
@@ -277,6 +290,7 @@ static void options_are_skipped(void **state)
     struct net *n = net_new(&c);
     struct frame f = tcp_frame(PEER, US);
     struct net_packet p;
+    know_peer(n);
     f.bytes[14] = 0x47; /* 8 of the 32 bytes become options */
     struct rte_mbuf *m = unit_exact_mbuf(rx_pool, f.bytes, f.len);
     assert_int_equal(net_input(n, S, m, &p), NET_TCP);
