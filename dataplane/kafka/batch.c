@@ -3,10 +3,11 @@
 
 #include <isa-l/crc.h>
 
+#include "kafka/crc_short.h"
 #include "kafka/errors.h"
 #include "tidemark/bytes.h"
 
-void batch_header_parse(const uint8_t b[BATCH_HEADER], struct batch_header *ret)
+static inline __attribute__((always_inline)) void parse(const uint8_t b[BATCH_HEADER], struct batch_header *ret)
 {
     *ret = (struct batch_header){
         .base_offset = (int64_t)load_be64(b + BATCH_BASE_OFFSET),
@@ -25,13 +26,18 @@ void batch_header_parse(const uint8_t b[BATCH_HEADER], struct batch_header *ret)
     };
 }
 
+void batch_header_parse(const uint8_t b[BATCH_HEADER], struct batch_header *ret)
+{
+    parse(b, ret);
+}
+
 bool batch_header_read(struct tide_slice s, struct batch_header *ret)
 {
     uint8_t bytes[BATCH_HEADER];
     if (s.len < BATCH_HEADER)
         return false;
     if (s.m->data_len - s.off >= BATCH_HEADER) {
-        batch_header_parse(rte_pktmbuf_mtod_offset(s.m, const uint8_t *, s.off), ret);
+        parse(rte_pktmbuf_mtod_offset(s.m, const uint8_t *, s.off), ret);
         return true;
     }
     s.len = BATCH_HEADER;
@@ -61,6 +67,8 @@ uint32_t batch_crc_update(uint32_t crc, const void *bytes, size_t len)
 {
     enum { STEP = 1 << 30 }; /* the library takes an int */
     unsigned char *p = (unsigned char *)(uintptr_t)bytes;
+    if (len <= crc_short_max)
+        return ~crc_short(~crc, p, len);
     while (len != 0) {
         int n = len > STEP ? STEP : (int)len;
         crc = ~crc32_iscsi(p, n, ~crc);
@@ -284,7 +292,7 @@ static bool walk_fields(struct walk *w, int32_t index, struct walked *found, str
     return true;
 }
 
-static bool walk_record(struct walk *w, const struct batch_header *h, int32_t index,
+static inline __attribute__((always_inline)) bool walk_record(struct walk *w, const struct batch_header *h, int32_t index,
                         const struct batch_walk_limits *limits, struct batch_walk *ret)
 {
     struct walked found;
@@ -309,7 +317,7 @@ static bool walk_record(struct walk *w, const struct batch_header *h, int32_t in
     return true;
 }
 
-static void walk_all(struct walk *w, const struct batch_header *h, const struct batch_walk_limits *limits,
+static inline __attribute__((always_inline)) void walk_all(struct walk *w, const struct batch_header *h, const struct batch_walk_limits *limits,
                      struct batch_walk *ret)
 {
     *ret = (struct batch_walk){.max_timestamp = -1, .bad_record = -1};

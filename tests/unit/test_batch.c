@@ -4,6 +4,7 @@
 #include <limits.h>
 
 #include "kafka/batch.h"
+#include "kafka/crc_short.h"
 #include "kafka/errors.h"
 #include "tidemark/bytes.h"
 #include "tidemark/random.h"
@@ -44,6 +45,26 @@ static struct tide_rope halves(const uint8_t *bytes, size_t len, size_t cut)
 }
 
 /* ---- checksum ------------------------------------------------------------------------------------- */
+
+/* Each length that is summed by lanes, and some beyond, at each place within a word, as one bit after the other says it. */
+static void test_crc32c_lengths(void **state)
+{
+    static uint8_t bytes[CRC_SHORT_MAX + 64];
+    uint32_t seed = 1;
+    (void)state;
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)((seed = seed * 1664525 + 1013904223) >> 24);
+    for (unsigned from = 0; from < 8; from++) {
+        uint32_t crc = ~0u;
+        for (size_t len = 0; from + len < sizeof(bytes); len++) {
+            assert_int_equal(batch_crc_update(0, bytes + from, len), ~crc);
+            assert_int_equal(batch_crc_update(batch_crc_update(0, bytes + from, len / 3), bytes + from + len / 3, len - len / 3), ~crc);
+            crc ^= bytes[from + len];
+            for (unsigned bit = 0; bit < 8; bit++)
+                crc = crc & 1 ? crc >> 1 ^ 0x82f63b78u : crc >> 1;
+        }
+    }
+}
 
 static void test_crc32c(void **state)
 {
@@ -478,6 +499,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_crc32c),
+        cmocka_unit_test(test_crc32c_lengths),
         cmocka_unit_test(test_header_there_and_back),
         cmocka_unit_test(test_build_and_parse),
         cmocka_unit_test(test_build_needs_room),
