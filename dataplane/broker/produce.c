@@ -124,7 +124,7 @@ void produce_from_mail(const struct mail_append *m, struct partition_appended *r
 }
 
 /* `now_at_home`: here is its home, and nothing has happened since the append: the role is the one that it was made in. */
-static void take_result(struct broker *b, struct request *r, struct produce_entry *e,
+static inline __attribute__((always_inline)) void take_result(struct broker *b, struct request *r, struct produce_entry *e,
                         struct partition *p, const struct partition_appended *a, bool now_at_home)
 {
     struct partition_look look;

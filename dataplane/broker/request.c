@@ -5,6 +5,8 @@
  */
 #include "broker/internal.h"
 
+#include "tidemark/bytes.h"
+
 static void heap_swap(struct broker *b, uint32_t i, uint32_t j)
 {
     struct request *r = b->heap[i];
@@ -75,7 +77,7 @@ struct request *request_take(struct broker *b, struct session *s)
     r = &b->requests[slot];
     TIDE_ASSERT(r->state == REQUEST_FREE);
     generation = r->generation + 1;
-    memset(r, 0, offsetof(struct request, work.near));
+    tide_zero(r, offsetof(struct request, work.near));
     r->slot = slot;
     r->generation = generation;
     r->state = REQUEST_OPEN;

@@ -248,6 +248,12 @@ void session_run(struct session *s, struct tide_out *out)
         stage_taken(&s->arrivals, (uint32_t)frame + FRAME_SIZE_BYTES);
         give_credit(s, (uint32_t)frame + FRAME_SIZE_BYTES);
     }
+    if (s->in.len == 0 && !s->closing && !s->ended && !link_is_listed(&s->in_partial) && !link_is_listed(&s->in_stalled)) {
+        give_credit(s, s->uncredited);
+        s->held = false; /* nothing is left, and nobody waits: what settle comes to */
+        session_ready(s);
+        return;
+    }
     if (s->closing)
         frame = 0;
     if (frame < 0) { /* seen once we may execute again; nothing more is read until then */
@@ -298,8 +304,10 @@ void session_on_transmitted(struct session *s, uint64_t now_ns, uint64_t bytes)
             stages_count_fetch(&b->stages, u->stamps);
         else
             stages_count(&b->stages, u->stamps, STAMP_TRANSMITTED);
-        if (trace_has(b->trace, u->slot) && !u->is_fetch)
+        if (trace_has(b->trace, u->slot) && !u->is_fetch) {
+            stages_order(u->stamps, STAMP_TRANSMITTED);
             trace_request(b, u->acks, u->slot, u->slowest_end, u->stamps, STAMP_TRANSMITTED);
+        }
         link_remove(&u->in_list);
         link_append(&b->free_unsent, &u->in_list);
     }
@@ -322,8 +330,10 @@ static void stamp_emitted(struct session *s, struct request *r)
     bool is_produce = r->api_key == KAFKA_API_PRODUCE && !r->produce.failed && r->produce.complete;
     if (is_produce && r->silent) {
         stages_count(&b->stages, r->stamps, STAMP_APPENDED);
-        if (trace_has(b->trace, r->produce.slowest_slot))
+        if (trace_has(b->trace, r->produce.slowest_slot)) {
+            stages_order(r->stamps, STAMP_APPENDED);
             trace_request(b, 0, r->produce.slowest_slot, r->produce.slowest_end, r->stamps, STAMP_APPENDED);
+        }
     } else if (is_produce || r->api_key == KAFKA_API_FETCH) {
         r->stamps[STAMP_EMITTED] = stage_now(b);
         unsent_add(s, r);

@@ -16,25 +16,30 @@ const char *const tide_stage_names[STAGE_COUNT] = {
     [STAGE_DISK] = "disk",
 };
 
-static inline __attribute__((always_inline)) void count_to(struct stages *s, uint64_t stamps[STAMP_COUNT], enum stage_stamp last)
+static inline __attribute__((always_inline)) void count_to(struct stages *s, const uint64_t stamps[STAMP_COUNT], enum stage_stamp last)
 {
     uint64_t before = stamps[STAMP_RECEIVED];
 #pragma GCC unroll 8
     for (unsigned i = 1; i <= (unsigned)last; i++) {
         uint64_t at = TIDE_MAX(stamps[i], before);
-        stamps[i] = at;
         tide_histogram_add(&s->of[i - 1], at - before);
         before = at;
     }
     tide_histogram_add(&s->of[STAGE_PRODUCE], before - stamps[STAMP_RECEIVED]);
 }
 
-void stages_count(struct stages *s, uint64_t stamps[STAMP_COUNT], enum stage_stamp last)
+void stages_count(struct stages *s, const uint64_t stamps[STAMP_COUNT], enum stage_stamp last)
 {
     if (last == STAMP_TRANSMITTED)
         count_to(s, stamps, STAMP_TRANSMITTED); /* the road: its length is known */
     else
         count_to(s, stamps, last);
+}
+
+void stages_order(uint64_t stamps[STAMP_COUNT], enum stage_stamp last)
+{
+    for (unsigned i = 1; i <= (unsigned)last; i++)
+        stamps[i] = TIDE_MAX(stamps[i], stamps[i - 1]);
 }
 
 void stages_count_fetch(struct stages *s, const uint64_t stamps[STAMP_COUNT])

@@ -133,7 +133,9 @@ static inline void stage_taken(struct stage_arrivals *a, uint32_t bytes)
 }
 
 /* The request is over, with stamps as far as `last`. Stamps that were not set are those before them. */
-void stages_count(struct stages *, uint64_t stamps[STAMP_COUNT], enum stage_stamp last);
+void stages_count(struct stages *, const uint64_t stamps[STAMP_COUNT], enum stage_stamp last);
+/* Sets those that were not. */
+void stages_order(uint64_t stamps[STAMP_COUNT], enum stage_stamp last);
 void stages_count_fetch(struct stages *, const uint64_t stamps[STAMP_COUNT]);
 
 static inline void stage_reach(uint64_t stamps[STAMP_COUNT], enum stage_stamp at, uint64_t now_ns)

@@ -6,6 +6,7 @@
 #ifndef TIDEMARK_BROKER_WORK_H
 #define TIDEMARK_BROKER_WORK_H
 
+#include "tidemark/bytes.h"
 #include "tidemark/rope.h"
 
 struct work_item {
@@ -55,20 +56,20 @@ static inline void *work_place(struct work *w, struct rte_mempool *pool, uint32_
 
 /* A zeroed item of `size` bytes, its head filled in, and room for `more` that are not zeroed. NULL when the
  * pool is empty. An item must fit into one block. */
-static inline void *work_add_with(struct work *w, struct rte_mempool *pool, uint16_t kind, uint32_t size, uint32_t more)
+static inline __attribute__((always_inline)) void *work_add_with(struct work *w, struct rte_mempool *pool, uint16_t kind, uint32_t size, uint32_t more)
 {
     uint32_t zeroed = size;
     size = (size + more + 7u) & ~7u;
     struct work_item *item = work_place(w, pool, size);
     if (item == NULL)
         return NULL;
-    memset(item, 0, zeroed);
+    tide_zero(item, zeroed);
     item->kind = kind;
     item->size = (uint16_t)size;
     return item;
 }
 
-static inline void *work_add(struct work *w, struct rte_mempool *pool, uint16_t kind, uint32_t size)
+static inline __attribute__((always_inline)) void *work_add(struct work *w, struct rte_mempool *pool, uint16_t kind, uint32_t size)
 {
     return work_add_with(w, pool, kind, size, 0);
 }

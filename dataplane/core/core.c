@@ -239,7 +239,7 @@ static bool open_session(struct core *c, const struct tide_time *t, struct tcp_c
 }
 
 /* Moves what the session wants into its connection, and counts whether there was anything. True while the session lives. */
-static bool serve_session(struct core *c, struct session *s)
+static inline __attribute__((always_inline)) bool serve_session(struct core *c, struct session *s)
 {
     struct tcp_conn *conn = conn_of(s);
     struct session_wants w;

@@ -508,7 +508,8 @@ static enum tide_status store(struct partition *p, const struct tide_time *t, co
     ret->end_offset = base + h->last_offset_delta + 1;
     ret->log_append_time_ms = append_time ? stamp.max_timestamp : -1;
     watermark_appended(&p->marks, ret->end_offset);
-    (void)watermark_evaluate(&p->marks); /* we have the lease: check_request */
+    if (p->marks.replica_count > 1 || !watermark_counts_durable(&p->marks)) /* else the append changes nothing that counts */
+        (void)watermark_evaluate(&p->marks);                                 /* we have the lease: check_request */
     p->moved = true;
     return TIDE_OK;
 }

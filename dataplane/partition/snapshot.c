@@ -176,23 +176,18 @@ void snapshot_begin(struct snapshot *s, const char *dir, uint32_t owner, uint64_
     s->job.cookie = cookie;
 }
 
-void snapshot_before_append(struct snapshot *s, const struct producers *p, int64_t offset,
-                            int64_t segment_base, uint32_t bytes)
+void snapshot_fill(struct snapshot *s, const struct producers *p, int64_t offset, int64_t segment_base)
 {
-    bool due = segment_base != s->segment_base || s->appended >= SNAPSHOT_BYTES;
-    if (s->state == SNAPSHOT_READY && due) {
-        s->len = producers_snapshot(p, s->bytes, s->cap);
-        if (s->len != 0) {
-            s->offset = offset;
-            s->state = SNAPSHOT_FILLED;
-            s->appended = 0;
-            s->segment_base = segment_base;
-        } else { /* too many producers by now: again with more memory */
-            s->cap = 2 * producers_snapshot_size(p);
-            s->state = SNAPSHOT_IDLE;
-        }
+    s->len = producers_snapshot(p, s->bytes, s->cap);
+    if (s->len != 0) {
+        s->offset = offset;
+        s->state = SNAPSHOT_FILLED;
+        s->appended = 0;
+        s->segment_base = segment_base;
+    } else { /* too many producers by now: again with more memory */
+        s->cap = 2 * producers_snapshot_size(p);
+        s->state = SNAPSHOT_IDLE;
     }
-    s->appended += bytes;
 }
 
 /* Memory is asked for in time for the next one. */

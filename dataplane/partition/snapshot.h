@@ -53,8 +53,13 @@ void snapshot_begin(struct snapshot *, const char *dir, uint32_t owner, uint64_t
                     int64_t segment_base);
 /* [home] A batch of `bytes` is about to go to `offset`, of a segment with that base. The state is
  * copied if it is due and there is memory. */
-void snapshot_before_append(struct snapshot *, const struct producers *, int64_t offset,
-                            int64_t segment_base, uint32_t bytes);
+void snapshot_fill(struct snapshot *, const struct producers *, int64_t offset, int64_t segment_base);
+static inline void snapshot_before_append(struct snapshot *s, const struct producers *p, int64_t offset, int64_t segment_base, uint32_t bytes)
+{
+    if (s->state == SNAPSHOT_READY && (segment_base != s->segment_base || s->appended >= SNAPSHOT_BYTES))
+        snapshot_fill(s, p, offset, segment_base);
+    s->appended += bytes;
+}
 /* [home] Asks for jobs that are due. */
 void snapshot_turn(struct snapshot *, const struct producers *, int64_t durable_end,
                    struct tide_out *);

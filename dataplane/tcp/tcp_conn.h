@@ -330,7 +330,26 @@ struct tcp_delivery {
 };
 
 /* tcp_stack.c */
-struct tcp_conn *tcp_find(struct tcp_stack *, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote, uint16_t remote_port);
+/* Who was found there last. No key, no work: the hash of the others is most of what a packet would cost. */
+static inline uint32_t *tcp_recent_of(struct tcp_stack *s, uint16_t local_port, const struct tide_addr *remote, uint16_t remote_port)
+{
+    return &s->recent[(tide_addr_to_v4(remote) * 31 + remote_port + local_port) & s->bucket_mask];
+}
+static inline bool tcp_has_addresses(const struct tcp_conn *c, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote,
+                                     uint16_t remote_port)
+{
+    return c->remote_port == remote_port && c->local_port == local_port && tide_addr_is_same(&c->remote, remote) &&
+           tide_addr_is_same(&c->local, local);
+}
+struct tcp_conn *tcp_find_by_hash(struct tcp_stack *, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote, uint16_t remote_port);
+static inline struct tcp_conn *tcp_find(struct tcp_stack *s, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote,
+                                        uint16_t remote_port)
+{
+    uint32_t n = *tcp_recent_of(s, local_port, remote, remote_port);
+    if (n != 0 && tcp_has_addresses(&s->conns[n - 1], local, local_port, remote, remote_port))
+        return &s->conns[n - 1];
+    return tcp_find_by_hash(s, local, local_port, remote, remote_port);
+}
 struct tcp_conn *tcp_take(struct tcp_stack *, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote, uint16_t remote_port);
 void tcp_give(struct tcp_conn *); /* back to the pool: nothing may refer to it any more */
 static inline void tcp_event_raise(struct tcp_conn *c, uint32_t bits)
@@ -441,6 +460,17 @@ void tcp_rack_delivered(struct tcp_conn *, const struct tcp_record *, const stru
 /* Marks what is lost by now; true if anything is. Sets reorder_ns. */
 bool tcp_rack_detect(struct tcp_conn *);
 void tcp_rack_on_dsack(struct tcp_conn *);
+enum { TCP_FIRST_PROBE_MS = 1000, TCP_PROBE_LEAST_US = 250 /* busy machines answer late */ };
+/* Where nothing speaks against a probe of the tail, and none has gone yet: so much later it goes. */
+static inline uint64_t tcp_first_probe_in(const struct tcp_conn *c)
+{
+    uint64_t in = 2 * c->srtt_ns + 4 * c->rttvar_ns;
+    if (c->srtt_ns == 0)
+        return TCP_FIRST_PROBE_MS * TIDE_NS_PER_MS;
+    if (c->in_flight <= c->mss) /* the peer may keep the ACK of a single segment back */
+        in += c->ack_delay_ns;
+    return TIDE_MAX(in, TCP_PROBE_LEAST_US * 1000ull);
+}
 /* When the tail is probed, counted from now; TIDE_NEVER: it is not. */
 uint64_t tcp_tail_probe_in(const struct tcp_conn *);
 void tcp_tail_probe_on_ack(struct tcp_conn *, const struct tcp_packet *, const struct tcp_delivery *);

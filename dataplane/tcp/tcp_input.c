@@ -117,7 +117,7 @@ static void challenge(struct tcp_conn *c)
     tcp_ack_now(c);
 }
 
-static void on_new_ack(struct tcp_conn *c, const struct tcp_packet *p, struct tcp_delivery *d)
+static inline __attribute__((always_inline)) void on_new_ack(struct tcp_conn *c, const struct tcp_packet *p, struct tcp_delivery *d)
 {
     struct tcp_stack *s = c->stack;
     uint32_t bytes;
@@ -134,7 +134,7 @@ static void on_new_ack(struct tcp_conn *c, const struct tcp_packet *p, struct tc
 }
 
 /* Samples of the round trip, and what they say of the peer's habits. */
-static void measure(struct tcp_conn *c, const struct tcp_delivery *d)
+static inline __attribute__((always_inline)) void measure(struct tcp_conn *c, const struct tcp_delivery *d)
 {
     uint64_t now = c->stack->now_ns;
     if (d->acked != 0 && (c->ts_ok || d->rtt_ns != 0))
@@ -159,7 +159,7 @@ static bool fin_is_acked(const struct tcp_conn *c)
     return c->fin_sent && c->send_queue.len == 0 && c->snd_una == c->snd_max;
 }
 
-static void update_window(struct tcp_conn *c, const struct tcp_packet *p)
+static inline __attribute__((always_inline)) void update_window(struct tcp_conn *c, const struct tcp_packet *p)
 {
     uint32_t before = c->snd_wnd;
     /* RFC 9293 3.10.7.4; and when the ACK is new: what is sent again has an old sequence number, but it
@@ -238,7 +238,7 @@ static bool ack_step(struct tcp_conn *c, const struct tcp_packet *p)
 
 /* ---- data --------------------------------------------------------------------------------------------------------------- */
 
-static void deliver(struct tcp_conn *c, struct rte_mbuf *m, uint32_t len)
+static inline __attribute__((always_inline)) void deliver(struct tcp_conn *c, struct rte_mbuf *m, uint32_t len)
 {
     c->rcv_nxt += len;
     c->rcv_charged += len;
@@ -261,7 +261,7 @@ static void deliver(struct tcp_conn *c, struct rte_mbuf *m, uint32_t len)
 }
 
 /* Bytes in order were delivered. */
-static void data_came(struct tcp_conn *c, bool ack_at_once)
+static inline __attribute__((always_inline)) void data_came(struct tcp_conn *c, bool ack_at_once)
 {
     tcp_event_raise(c, TCP_EVENT_READABLE);
     if (ack_at_once || ++c->unacked_segments >= 2) {

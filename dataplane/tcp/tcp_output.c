@@ -84,7 +84,7 @@ void tcp_send_syn_ack(struct tcp_stack *s, const struct tcp_syn *y)
     tcp_control_send(s, &k);
 }
 
-static struct rte_mbuf *new_header(struct tcp_stack *s)
+static inline __attribute__((always_inline)) struct rte_mbuf *new_header(struct tcp_stack *s)
 {
     struct rte_mbuf *m = rte_pktmbuf_alloc(s->config.tx_pool);
     if (m == NULL) {
@@ -294,7 +294,7 @@ static uint32_t cut_to_segments(struct rte_mbuf *m, uint32_t len, uint32_t segme
     return len > segment && rest != 0 && rte_pktmbuf_trim(m, (uint16_t)rest) == 0 ? rest : 0;
 }
 
-enum send_kind { SEND_NEW, SEND_AGAIN, SEND_TAIL };
+enum send_kind { SEND_NEW, SEND_AGAIN, SEND_TAIL, SEND_EMPTY };
 struct send {
     uint32_t seq, len;
     uint32_t segment; /* payload of one at most */
@@ -432,7 +432,8 @@ static bool choose_all(struct tcp_conn *c, struct send *ret)
 {
     uint32_t waiting = c->send_queue.len - (c->snd_max - c->snd_una), max = payload_max(c);
     if (c->state != TCP_ESTABLISHED || c->unusual != 0 || c->lost_bytes != 0 || c->cwr_due || c->tail_probe || c->rtx_forced ||
-        waiting == 0 || waiting > max || c->send_queue.len > c->snd_wnd || !tcp_record_room(c))
+        waiting == 0 || waiting > max || c->send_queue.len > c->snd_wnd ||
+        (c->record_count != 0 && !tcp_record_room(c)))
         return false;
     restart_after_idle(c);
     if (c->in_flight + waiting > c->cwnd)
@@ -573,16 +574,20 @@ static void sent(struct tcp_conn *c, const struct send *x)
     tcp_arm_send(c);
 }
 
-/* An ACK below what is expected: the peer must answer with its window (RFC 9293 3.8.4). */
-static struct rte_mbuf *send_probe(struct tcp_conn *c, struct tcp_meta *meta)
+/* A packet without payload: a question below what is expected, to which the peer must answer with its window (RFC 9293 3.8.4), or an ACK. */
+static bool choose_empty(struct tcp_conn *c, struct send *ret)
 {
-    struct rte_mbuf *m = build(c, &(struct send){.seq = c->snd_una - 1}, meta);
-    if (m == NULL)
-        return NULL;
+    *ret = (struct send){.seq = c->window_probe ? c->snd_una - 1 : c->snd_max, .kind = SEND_EMPTY};
+    return c->window_probe || c->ack_now;
+}
+
+static void sent_empty(struct tcp_conn *c)
+{
+    if (!c->window_probe)
+        return;
     c->window_probe = false;
     if (c->send_timer == TCP_TIMER_OFF)
         tcp_arm_send(c);
-    return m;
 }
 
 static bool is_open(const struct tcp_conn *c)
@@ -590,7 +595,7 @@ static bool is_open(const struct tcp_conn *c)
     return c->state != TCP_CLOSED && c->state != TCP_SYN_SENT && c->state != TCP_SYN_RECEIVED;
 }
 
-/* 1: a packet; 0: nothing more to send; -1: no mbuf. */
+/* 1: a packet, perhaps of several; 2: the last one; 0: nothing more to send; -1: no mbuf. */
 static int conn_output(struct tcp_conn *c, struct rte_mbuf **ret, struct tcp_meta *meta)
 {
     struct send x;
@@ -600,34 +605,33 @@ static int conn_output(struct tcp_conn *c, struct rte_mbuf **ret, struct tcp_met
         *ret = send_syn(c, meta);
         return *ret != NULL ? 1 : -1;
     }
-    if (choose_all(c, &x) || choose(c, &x)) {
-        uint32_t len = x.len;
-        *ret = build(c, &x, meta);
-        if (*ret == NULL)
-            return -1;
-        if (x.len != len)
-            x.flags &= (uint16_t)~TCP_FIN;
-        if (c->ecn_ok && x.kind == SEND_NEW && x.len != 0)
-            meta->ecn = ECT_0; /* RFC 3168 6.1.5: nothing that is sent again */
-        sent(c, &x);
+    bool all = choose_all(c, &x);
+    if (!all && !choose(c, &x)) {
+        if (c->tail_probe) { /* nothing to probe with: the timeout takes over */
+            c->tail_probe = false;
+            c->tail_probes = TCP_TAIL_PROBES;
+            tcp_arm_send(c);
+        }
+        if (!choose_empty(c, &x)) {
+            if (c->send_timer == TCP_TIMER_OFF)
+                tcp_arm_send(c); /* a closed window may keep bytes back */
+            return 0;
+        }
+    }
+    uint32_t len = x.len;
+    *ret = build(c, &x, meta);
+    if (*ret == NULL)
+        return -1;
+    if (x.kind == SEND_EMPTY) {
+        sent_empty(c);
         return 1;
     }
-    if (c->tail_probe) { /* nothing to probe with: the timeout takes over */
-        c->tail_probe = false;
-        c->tail_probes = TCP_TAIL_PROBES;
-        tcp_arm_send(c);
-    }
-    if (c->window_probe) {
-        *ret = send_probe(c, meta);
-        return *ret != NULL ? 1 : -1;
-    }
-    if (c->ack_now) {
-        *ret = build(c, &(struct send){.seq = c->snd_max}, meta);
-        return *ret != NULL ? 1 : -1;
-    }
-    if (c->send_timer == TCP_TIMER_OFF)
-        tcp_arm_send(c); /* a closed window may keep bytes back */
-    return 0;
+    if (x.len != len)
+        x.flags &= (uint16_t)~TCP_FIN;
+    if (c->ecn_ok && x.kind == SEND_NEW && x.len != 0)
+        meta->ecn = ECT_0; /* RFC 3168 6.1.5: nothing that is sent again */
+    sent(c, &x);
+    return all && x.len == len && c->due == 0 ? 2 : 1;
 }
 
 unsigned tcp_output(struct tcp_stack *s, uint64_t now_ns, struct rte_mbuf **packets, struct tcp_meta *metas, unsigned max)
@@ -652,7 +656,8 @@ unsigned tcp_output(struct tcp_stack *s, uint64_t now_ns, struct rte_mbuf **pack
         tcp_list_remove(&c->in_output);
         if (r == 0)
             continue;
-        tcp_want_output(c); /* behind the others: all get their turn */
+        if (r == 1)
+            tcp_want_output(c); /* behind the others: all get their turn */
         n++;
     }
     return n;

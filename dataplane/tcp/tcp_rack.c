@@ -9,8 +9,6 @@ enum {
     DUP_THRESHOLD = 3,      /* RFC 8985 6.2 step 4: so many segments sacked and no reordering seen: no waiting */
     MULTIPLIER_MAX = 64,
     PERSIST_RECOVERIES = 16,
-    FIRST_PROBE_MS = 1000,
-    PROBE_LEAST_US = 250,   /* busy machines answer late */
 };
 
 static bool sent_after(uint64_t ns1, uint32_t end1, uint64_t ns2, uint32_t end2)
@@ -94,17 +92,13 @@ bool tcp_rack_detect(struct tcp_conn *c)
 
 uint64_t tcp_tail_probe_in(const struct tcp_conn *c)
 {
-    uint64_t in;
     if (!c->sack_ok || c->mode == TCP_MODE_LOSS || c->tail_probes >= TCP_TAIL_PROBES || c->in_flight == 0 || c->backoff != 0)
         return TIDE_NEVER;
     if (c->mode == TCP_MODE_OPEN && c->sacked_bytes != 0)
         return TIDE_NEVER; /* the reordering timer has it */
     if (c->srtt_ns == 0)
-        return FIRST_PROBE_MS * TIDE_NS_PER_MS;
-    in = 2 * c->srtt_ns + 4 * c->rttvar_ns;
-    if (c->in_flight <= c->mss) /* the peer may keep the ACK of a single segment back */
-        in += c->ack_delay_ns;
-    return TIDE_MAX(in, PROBE_LEAST_US * 1000ull) << c->tail_probes;
+        return tcp_first_probe_in(c);
+    return tcp_first_probe_in(c) << c->tail_probes;
 }
 
 /* 7.4: was the probe the repair of a loss, which the congestion window must hear of? */

@@ -167,38 +167,22 @@ static uint32_t *bucket_of(struct tcp_stack *s, const struct tide_addr *local, u
     return &s->buckets[tcp_hash(s, local, local_port, remote, remote_port, 0) & s->bucket_mask];
 }
 
-/* No key, no work: the hash above is most of what a packet costs. */
-static uint32_t *recent_of(struct tcp_stack *s, uint16_t local_port, const struct tide_addr *remote, uint16_t remote_port)
-{
-    return &s->recent[(tide_addr_to_v4(remote) * 31 + remote_port + local_port) & s->bucket_mask];
-}
-
-static bool has_addresses(const struct tcp_conn *c, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote,
-                          uint16_t remote_port)
-{
-    return c->remote_port == remote_port && c->local_port == local_port && memcmp(&c->remote, remote, sizeof(*remote)) == 0 &&
-           memcmp(&c->local, local, sizeof(*local)) == 0;
-}
-
 /* Its number + 1; 0: there is none. */
 static uint32_t look_up(struct tcp_stack *s, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote, uint16_t remote_port)
 {
     uint32_t n = *bucket_of(s, local, local_port, remote, remote_port);
-    while (n != 0 && !has_addresses(&s->conns[n - 1], local, local_port, remote, remote_port))
+    while (n != 0 && !tcp_has_addresses(&s->conns[n - 1], local, local_port, remote, remote_port))
         n = s->conns[n - 1].hash_next;
     return n;
 }
 
-struct tcp_conn *tcp_find(struct tcp_stack *s, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote,
-                          uint16_t remote_port)
+struct tcp_conn *tcp_find_by_hash(struct tcp_stack *s, const struct tide_addr *local, uint16_t local_port, const struct tide_addr *remote,
+                                  uint16_t remote_port)
 {
-    uint32_t *recent = recent_of(s, local_port, remote, remote_port);
-    uint32_t n = *recent;
-    if (n == 0 || !has_addresses(&s->conns[n - 1], local, local_port, remote, remote_port))
-        n = look_up(s, local, local_port, remote, remote_port);
+    uint32_t n = look_up(s, local, local_port, remote, remote_port);
     if (n == 0)
         return NULL;
-    *recent = n;
+    *tcp_recent_of(s, local_port, remote, remote_port) = n;
     return &s->conns[n - 1];
 }
 
@@ -206,7 +190,7 @@ static void unlink_conn(struct tcp_conn *c)
 {
     struct tcp_stack *s = c->stack;
     uint32_t *at = bucket_of(s, &c->local, c->local_port, &c->remote, c->remote_port);
-    uint32_t *recent = recent_of(s, c->local_port, &c->remote, c->remote_port);
+    uint32_t *recent = tcp_recent_of(s, c->local_port, &c->remote, c->remote_port);
     if (*recent == c->number + 1)
         *recent = 0;
     while (*at != c->number + 1) {
@@ -617,7 +601,7 @@ void tcp_check(const struct tcp_stack *s)
         TIDE_ASSERT(s->conns[s->changes[i]].changed); /* T8 */
     for (uint32_t i = 0; i <= s->bucket_mask; i++) {
         const struct tcp_conn *c = s->recent[i] != 0 ? &s->conns[s->recent[i] - 1] : NULL;
-        TIDE_ASSERT(c == NULL || (c->stack == s && recent_of((struct tcp_stack *)(uintptr_t)s, c->local_port, &c->remote, c->remote_port) == &s->recent[i])); /* T6 */
+        TIDE_ASSERT(c == NULL || (c->stack == s && tcp_recent_of((struct tcp_stack *)(uintptr_t)s, c->local_port, &c->remote, c->remote_port) == &s->recent[i])); /* T6 */
     }
     tcp_wheels_check(s);
 }

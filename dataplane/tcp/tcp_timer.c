@@ -237,11 +237,22 @@ void tcp_handshake_measured(struct tcp_conn *c, const struct tcp_packet *p, uint
 
 /* ---- the send timer ---------------------------------------------------------------------------------------- */
 
-static void arm(struct tcp_conn *c, enum tcp_send_timer kind, uint64_t at_ns)
+static inline __attribute__((always_inline)) void arm(struct tcp_conn *c, enum tcp_send_timer kind, uint64_t at_ns)
 {
     c->send_timer = (uint8_t)kind;
     c->send_deadline_ns = TIDE_MAX(at_ns, 1u);
     tcp_timer_set(c, c->send_deadline_ns);
+}
+
+/* Something is out, and nothing is amiss: the tail is probed, unless the timeout comes first. */
+static void arm_plainly(struct tcp_conn *c)
+{
+    uint64_t timeout = c->rto_base_ns + TIDE_MIN(c->rto_ns, RTO_MAX_MS * TIDE_NS_PER_MS);
+    uint64_t probe = c->stack->now_ns + tcp_first_probe_in(c);
+    if (probe < timeout)
+        arm(c, TCP_TIMER_PROBE, probe);
+    else
+        arm(c, TCP_TIMER_RTO, timeout);
 }
 
 void tcp_arm_send(struct tcp_conn *c)
@@ -250,6 +261,10 @@ void tcp_arm_send(struct tcp_conn *c)
     uint64_t now = c->stack->now_ns, rto, timeout;
     if (c->snd_una == c->snd_max && c->send_queue.len == 0 && !c->fin_queued && !opening) { /* nothing is out, and nothing waits */
         tcp_disarm_send(c);
+        return;
+    }
+    if (c->state == TCP_ESTABLISHED && c->unusual == 0 && c->backoff == 0 && c->sacked_bytes == 0 && c->reorder_ns == 0 && c->in_flight != 0 && c->sack_ok) {
+        arm_plainly(c);
         return;
     }
     rto = TIDE_MIN(c->rto_ns << TIDE_MIN(c->backoff, 16), RTO_MAX_MS * TIDE_NS_PER_MS);

@@ -7,6 +7,8 @@
 
 #include <stdint.h>
 
+#include "tidemark/published.h"
+
 enum tide_counter {
 #define COUNTER(name, help) COUNTER_##name,
 #include "tidemark/counters.def"
@@ -23,7 +25,7 @@ extern const char *const tide_counter_help[COUNTER_COUNT];
 
 static inline void tide_count_many(struct tide_counters *c, enum tide_counter which, uint64_t n)
 {
-    __atomic_store_n(&c->values[which], c->values[which] + n, __ATOMIC_RELAXED);
+    tide_word_add(&c->values[which], n);
 }
 
 static inline void tide_count(struct tide_counters *c, enum tide_counter which)

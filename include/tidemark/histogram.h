@@ -10,6 +10,8 @@
 #include <assert.h>
 #include <stdint.h>
 
+#include "tidemark/published.h"
+
 enum {
     TIDE_HISTOGRAM_SUB_BITS = 7,
     TIDE_HISTOGRAM_SUB = 1 << TIDE_HISTOGRAM_SUB_BITS, /* buckets of an octave */
@@ -34,9 +36,8 @@ static inline uint32_t tide_histogram_bucket(uint64_t ns)
 
 static inline void tide_histogram_add(struct tide_histogram *h, uint64_t ns)
 {
-    uint64_t *b = &h->buckets[tide_histogram_bucket(ns)];
-    __atomic_store_n(b, *b + 1, __ATOMIC_RELAXED);
-    __atomic_store_n(&h->sum_ns, h->sum_ns + ns, __ATOMIC_RELAXED);
+    tide_word_add(&h->buckets[tide_histogram_bucket(ns)], 1);
+    tide_word_add(&h->sum_ns, ns);
     if (ns > h->max_ns)
         __atomic_store_n(&h->max_ns, ns, __ATOMIC_RELAXED);
 }

@@ -35,6 +35,19 @@ static inline uint64_t tide_pub64_own(const struct tide_pub64 *p)
     return atomic_load_explicit(&p->word, memory_order_relaxed);
 }
 
+/*
+ * Adds to a plain word that this thread alone writes, and that others read for a count: a reader sees the old value or the new one. No
+ * ordering. The compiler makes three instructions of a relaxed load and store; a memory operand is as whole (Intel SDM 3A 9.1.1).
+ */
+static inline void tide_word_add(uint64_t *word, uint64_t n)
+{
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+    __asm__("addq %1, %0" : "+m"(*word) : "er"(n) : "cc");
+#else
+    __atomic_store_n(word, __atomic_load_n(word, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+#endif
+}
+
 static inline void tide_fence(void)
 {
     atomic_thread_fence(memory_order_seq_cst);
