@@ -115,6 +115,7 @@ struct removal {
     const char *dir;
     int64_t above; /* those above it and ... */
     int64_t below; /* ... those below it */
+    bool any;
 };
 
 static int remove_one(void *arg, const char *name, bool is_dir)
@@ -125,13 +126,15 @@ static int remove_one(void *arg, const char *name, bool is_dir)
     if (offset < 0 || (offset <= r->above && offset >= r->below))
         return 0;
     path_of(r->dir, offset, path);
+    r->any = true;
     return r->fs->unlink(r->fs->self, path);
 }
 
 int snapshot_remove_beyond(const struct tide_fs *fs, const char *dir, int64_t end)
 {
     struct removal r = {.fs = fs, .dir = dir, .above = end, .below = 0};
-    return fs->list(fs->self, dir, remove_one, &r);
+    int e = fs->list(fs->self, dir, remove_one, &r);
+    return e == 0 && r.any ? fs->sync_dir(fs->self, dir) : e; /* one that came back would speak of other records at those offsets */
 }
 
 /* All but the newest and the one before it. */

@@ -647,6 +647,18 @@ static void test_a_damaged_snapshot_beyond_the_end_is_removed(void **state)
     knows_both();
 }
 
+static void test_a_snapshot_beyond_the_end_does_not_come_back(void **state)
+{
+    static const char path[] = WORLD_DIR "/00000000000000000009.snapshot";
+    written_and_stopped();
+    memory_fs_put(w.disk, path, "whatever", 8);
+    assert_int_equal(snapshot_remove_beyond(&w.disk->fs, WORLD_DIR, 4), 0);
+    memory_fs_crash(w.disk, NULL);
+    assert_null(memory_fs_find(w.disk, path));
+    start(1, 1);
+    knows_both();
+}
+
 /* ---- while it runs ---------------------------------------------------------------------------------------- */
 
 static unsigned snapshots(void)
@@ -906,6 +918,7 @@ int main(void)
         TEST(test_an_empty_snapshot_file),
         TEST(test_a_snapshot_beyond_the_end_is_removed),
         TEST(test_a_damaged_snapshot_beyond_the_end_is_removed),
+        TEST(test_a_snapshot_beyond_the_end_does_not_come_back),
         TEST(test_snapshots_are_made_while_it_runs),
         TEST(test_retention),
         TEST(test_a_full_disk_refuses_and_recovers),
