@@ -583,6 +583,7 @@ void peers_check(const struct broker *b)
         for (const struct link *f = p->feeds.next; f != &p->feeds; f = f->next) {
             const struct feeding *s = LINK_OF(const struct feeding, in_peer, f);
             TIDE_ASSERT(s->peer == p);                                           /* P1 */
+            TIDE_ASSERT(!s->held || !s->waits);                                  /* in_pushes is in one list */
             TIDE_ASSERT(s->state == FEED_ASKED || s->state == FEED_FEEDING);     /* P1 */
             TIDE_ASSERT(b->waits[partition_slot(s->partition)].uses != 0);       /* P2 */
         }

@@ -677,6 +677,8 @@ void log_checkpoint_start(struct log *log, struct tide_out *out)
     j->first_timestamp = log->first_timestamp;
     j->limit = checkpoint_limit(log);
     j->unsynced = log->config.durable ? NULL : log_segment_pin(log, log->active);
+    if (j->unsynced == NULL && !log->config.durable)
+        return; /* it must not vouch for what is not synced */
     j->index = &log->index[log->active % 2];
     j->segment = log->active;
     j->out = true;

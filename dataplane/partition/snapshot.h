@@ -51,9 +51,10 @@ struct snapshot {
 /* [home] `owner`, `cookie`: of the job. `dir` stays. */
 void snapshot_begin(struct snapshot *, const char *dir, uint32_t owner, uint64_t cookie,
                     int64_t segment_base);
+/* Copies the state as it is before `offset`; or asks for more memory. */
+void snapshot_fill(struct snapshot *, const struct producers *, int64_t offset, int64_t segment_base);
 /* [home] A batch of `bytes` is about to go to `offset`, of a segment with that base. The state is
  * copied if it is due and there is memory. */
-void snapshot_fill(struct snapshot *, const struct producers *, int64_t offset, int64_t segment_base);
 static inline void snapshot_before_append(struct snapshot *s, const struct producers *p, int64_t offset, int64_t segment_base, uint32_t bytes)
 {
     if (s->state == SNAPSHOT_READY && (segment_base != s->segment_base || s->appended >= SNAPSHOT_BYTES))

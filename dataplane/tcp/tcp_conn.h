@@ -264,6 +264,7 @@ struct tcp_wheel {
     uint64_t bits[TCP_WHEEL_SLOTS / 64]; /* of slots in use */
     uint64_t words;                      /* of bits that are not 0 */
 };
+static_assert(offsetof(struct tcp_conn, all_steps) < offsetof(struct tcp_conn, unusual) + sizeof(uint64_t), "one word has all of them");
 static_assert(TCP_WHEEL_SLOTS == 64 * 64, "a word for the words");
 
 struct tcp_stack {
