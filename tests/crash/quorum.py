@@ -33,6 +33,12 @@ def settings(named):
     return {k.replace('_', '.'): v for k, v in named.items()}
 
 
+def committed(b):
+    """Its checkpoint of commit points; the first one is written a moment after the first record was committed."""
+    path = b.data / 'replication-offset-checkpoint'
+    return path.read_text() if path.exists() else ''
+
+
 def refuses_to_start(b, word, seconds=30, **more):
     """It ends by itself and says `word`; `more` are settings of this start."""
     b.start(settings(more))
@@ -210,8 +216,7 @@ def a_replica_that_lost_its_files_is_filled_again(n):
     path.write_text(''.join(f'line {i}\n' for i in range(2000)))
     for p in range(2):
         n.client('kcat', '-b', boots, '-P', '-t', 'kept', '-p', p, '-l', path, '-X', 'acks=all', '-X', 'message.timeout.ms=30000')
-    wait_until('both are known to be committed', 10, lambda: all((b.data / 'replication-offset-checkpoint').read_text().count(' 2000 ') == 2
-                                                                for b in two))
+    wait_until('both are known to be committed', 10, lambda: all(committed(b).count(' 2000 ') == 2 for b in two))
     for b in n.brokers[:VOTERS]:
         b.kill()
     for b in two:
@@ -315,7 +320,7 @@ def what_rotted_comes_again(n):
     expect(read() == lines, 'what is read is not what was written')
 
     down = n.brokers[next(b for b in state()[2] if b != state()[1]) - 1]
-    wait_until('what it has is known to be committed', 10, lambda: ' 6000 ' in (down.data / 'replication-offset-checkpoint').read_text())
+    wait_until('what it has is known to be committed', 10, lambda: ' 6000 ' in committed(down))
     down.kill()
     active = logs(down)[-1]
     flip(active, 200)
