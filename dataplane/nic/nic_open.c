@@ -215,7 +215,7 @@ static struct port_caps caps_of(const struct nic_port *p, const struct rte_eth_d
         .rx_offload_capa = info->rx_offload_capa,
         .tx_offload_capa = info->tx_offload_capa,
         .rss_offloads = info->flow_type_rss_offloads,
-        .max_rx_pktlen = info->max_rx_pktlen,
+        .max_rx_pktlen = port_device_rx_pktlen(&p->device, info->max_rx_pktlen),
         .max_mtu = info->max_mtu,
         .min_mtu = info->min_mtu,
         .max_rx_queues = info->max_rx_queues,
@@ -278,6 +278,13 @@ static void prepare_stamps(struct port_plan *plan)
     plan->rx_offloads &= ~RTE_ETH_RX_OFFLOAD_TIMESTAMP;
 }
 
+/* ethdev refuses more than the driver says; af_packet's says less than it takes, and does not look at it again. */
+static uint32_t mtu_for_driver(const struct port_plan *plan, const struct rte_eth_dev_info *info)
+{
+    bool is_less = info->max_rx_pktlen > PORT_FRAME_OVERHEAD && info->max_rx_pktlen - PORT_FRAME_OVERHEAD < plan->mtu;
+    return is_less ? info->max_rx_pktlen - PORT_FRAME_OVERHEAD : plan->mtu;
+}
+
 static enum tide_status configure_port(struct nic *nic, struct nic_port *p, struct complaint *c)
 {
     struct rte_eth_dev_info info;
@@ -300,7 +307,7 @@ static enum tide_status configure_port(struct nic *nic, struct nic_port *p, stru
     snprintf(p->driver, sizeof(p->driver), "%s", caps.driver);
     p->reta_size = caps.reta_size;
     p->node = node_of(p);
-    conf.rxmode.mtu = p->plan.mtu;
+    conf.rxmode.mtu = mtu_for_driver(&p->plan, &info);
     conf.rxmode.offloads = p->plan.rx_offloads;
     conf.txmode.offloads = p->plan.tx_offloads;
     if (p->plan.rss_types != 0) {
@@ -635,7 +642,8 @@ static enum tide_status prepare_vdev(struct nic *nic, struct nic_port *p, struct
         s = nic_claim_clear_xdp(d->interface, c->text, c->size);
     if (s != TIDE_OK)
         return s;
-    if (port_device_complete(d, object) != TIDE_OK) {
+    uint16_t kernel_mtu = interface_mtu(d);
+    if (port_device_complete(d, object, kernel_mtu != 0 ? TIDE_MIN(kernel_mtu, nic->config.mtu) : nic->config.mtu) != TIDE_OK) {
         say(c, "port %s: too many arguments", d->name);
         return TIDE_BAD;
     }

@@ -2,6 +2,7 @@
 #include "nic/port_caps.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <rte_ethdev.h>
@@ -16,6 +17,11 @@ enum {
     DATA_ROOM = 2048,          /* behind the headroom; suffices for MTU_DEFAULT everywhere */
     UMEM_DATA_ROOM_MAX = 3776, /* an object of 4096 bytes with its headers (floors 1.5) */
     UMEM_BESIDE_PACKET = 278,  /* XDP's headroom of 256, Ethernet's 18, a VLAN tag */
+    RING_FRAME = 2048,         /* af_packet's for MTU_DEFAULT */
+    RING_BESIDE_FRAME = 66,    /* of which the kernel's header and address take so much (TPACKET_V2) */
+    RING_BESIDE_DATA = 32,     /* and the driver wants room in an mbuf for all but its header */
+    RING_BLOCK = 4 << 20,
+    RING_BLOCKS = 4,
 };
 
 static uint16_t clamp(uint16_t wish, uint16_t otherwise, uint16_t max)
@@ -27,6 +33,11 @@ static uint16_t clamp(uint16_t wish, uint16_t otherwise, uint16_t max)
 static bool is_af_xdp(const struct port_caps *caps)
 {
     return strcmp(caps->driver, "net_af_xdp") == 0;
+}
+
+static bool is_af_packet(const char *driver)
+{
+    return strncmp(driver, "net_af_packet", 13) == 0;
 }
 
 /* Largest mtu by everything the driver says of itself, and by what is known of it besides. */
@@ -46,6 +57,8 @@ static uint16_t data_room(const struct port_caps *caps, uint16_t mtu)
     uint32_t need = (uint32_t)mtu + PORT_FRAME_OVERHEAD + RTE_VLAN_HLEN;
     if (is_af_xdp(caps))
         need = TIDE_MIN((uint32_t)mtu + UMEM_BESIDE_PACKET, (uint32_t)UMEM_DATA_ROOM_MAX);
+    else if (is_af_packet(caps->driver))
+        need = TIDE_MAX(need, caps->max_rx_pktlen - RTE_ETHER_CRC_LEN + RING_BESIDE_FRAME - RING_BESIDE_DATA);
     return (uint16_t)TIDE_MIN(RTE_ALIGN_CEIL(TIDE_MAX(need, (uint32_t)DATA_ROOM), 64u),
                               (uint32_t)UINT16_MAX - RTE_PKTMBUF_HEADROOM);
 }
@@ -222,27 +235,58 @@ bad:
     return TIDE_BAD;
 }
 
-static bool add_argument(struct port_device *d, const char *key, const char *value)
+static bool is_given(const struct port_device *d, const char *key)
 {
     size_t ignored;
+    return argument(d->arguments, key, &ignored) != NULL;
+}
+
+static bool add_argument(struct port_device *d, const char *key, const char *value)
+{
     size_t used = strlen(d->arguments);
-    if (argument(d->arguments, key, &ignored) != NULL)
+    if (is_given(d, key))
         return true;
     int n = snprintf(d->arguments + used, sizeof(d->arguments) - used, "%s%s=%s",
                      used != 0 ? "," : "", key, value);
     return n > 0 && (size_t)n < sizeof(d->arguments) - used;
 }
 
-enum tide_status port_device_complete(struct port_device *d, const char *xdp_object)
+/* Frames of the ring stand one behind the other, so a block has a whole number of them; and it is of whole pages.
+ * Who gives one of the sizes may count on what the others were without it. */
+static bool add_ring(struct port_device *d, uint16_t mtu)
+{
+    char text[3][16];
+    uint32_t need = (uint32_t)(mtu != 0 ? mtu : MTU_DEFAULT) + RTE_ETHER_HDR_LEN + RING_BESIDE_FRAME;
+    uint32_t frame = TIDE_MAX(RTE_ALIGN_CEIL(need, 1024u), (uint32_t)RING_FRAME);
+    if (is_given(d, "blocksz") || is_given(d, "framesz") || is_given(d, "framecnt"))
+        frame = RING_FRAME;
+    uint32_t in_block = RING_BLOCK / frame / 4 * 4;
+    snprintf(text[0], sizeof(text[0]), "%u", in_block * frame);
+    snprintf(text[1], sizeof(text[1]), "%u", frame);
+    snprintf(text[2], sizeof(text[2]), "%u", in_block * RING_BLOCKS);
+    return add_argument(d, "blocksz", text[0]) && add_argument(d, "framesz", text[1]) && add_argument(d, "framecnt", text[2]) &&
+           add_argument(d, "qdisc_bypass", "1");
+}
+
+uint32_t port_device_rx_pktlen(const struct port_device *d, uint32_t otherwise)
+{
+    size_t len;
+    const char *frame = is_af_packet(d->name) ? argument(d->arguments, "framesz", &len) : NULL;
+    unsigned long size = frame != NULL ? strtoul(frame, NULL, 10) : 0;
+    if (size <= RING_BESIDE_FRAME || size > UINT16_MAX)
+        return otherwise;
+    return (uint32_t)size - RING_BESIDE_FRAME + RTE_ETHER_CRC_LEN;
+}
+
+enum tide_status port_device_complete(struct port_device *d, const char *xdp_object, uint16_t mtu)
 {
     bool fits = true;
     if (d->kind == PORT_VDEV && strncmp(d->name, "net_af_xdp", 10) == 0) {
         fits = add_argument(d, "busy_budget", "0");
         if (xdp_object != NULL)
             fits = fits && add_argument(d, "xdp_prog", xdp_object);
-    } else if (d->kind == PORT_VDEV && strncmp(d->name, "net_af_packet", 13) == 0) {
-        fits = add_argument(d, "blocksz", "4194304") && add_argument(d, "framesz", "2048") &&
-               add_argument(d, "framecnt", "8192") && add_argument(d, "qdisc_bypass", "1");
+    } else if (d->kind == PORT_VDEV && is_af_packet(d->name)) {
+        fits = add_ring(d, mtu);
     }
     return fits ? TIDE_OK : TIDE_FULL;
 }

@@ -101,8 +101,12 @@ TIDE_MUST_USE enum tide_status port_device_parse(const char *text, struct port_d
                                                  char *error_text, size_t size);
 
 /* Adds the arguments a driver needs to be useful, unless they are given (floors 1.2, 1.4, 8):
- * af_xdp busy_budget=0 and, if `xdp_object` is not NULL, xdp_prog; af_packet the block sizes and
- * qdisc_bypass=1. TIDE_FULL when they no longer fit. */
-TIDE_MUST_USE enum tide_status port_device_complete(struct port_device *d, const char *xdp_object);
+ * af_xdp busy_budget=0 and, if `xdp_object` is not NULL, xdp_prog; af_packet the sizes of a ring for packets
+ * of `mtu` bytes (0: 1500) and qdisc_bypass=1. TIDE_FULL when they no longer fit. */
+TIDE_MUST_USE enum tide_status port_device_complete(struct port_device *d, const char *xdp_object, uint16_t mtu);
+
+/* The longest frame with its checksum that a completed device receives: for af_packet, whose driver names Ethernet's 1518
+ * whatever its ring takes, what fits into a frame of the ring; else `otherwise`. */
+uint32_t port_device_rx_pktlen(const struct port_device *d, uint32_t otherwise);
 
 #endif

@@ -93,7 +93,7 @@ class Broker:
         """Its data cable as a port of DPDK."""
         if self.cluster.vdev == 'af_xdp':
             return f'vdev:net_af_xdp0,iface={self.device("data")},busy_budget=0'
-        return f'vdev:net_af_packet0,iface={self.device("data")},blocksz=4194304,framesz=2048,framecnt=8192,qdisc_bypass=1'
+        return f'vdev:net_af_packet0,iface={self.device("data")}'
 
     def config(self, more):
         c = self.cluster

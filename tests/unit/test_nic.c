@@ -58,6 +58,13 @@ static void plans_follow_the_capabilities(void **state)
          1500,
          "M",
          POOL_DEFAULT},
+        {{"net_af_packet", 0x1, 0x8001, 0, 9154, 9000, 68, 1, 1, 0, 0, 0, 0, false},
+         {1, 9000, 0, 0, false},
+         TIDE_OK,
+         1,
+         9000,
+         "M",
+         POOL_DEFAULT},
         {{"net_tap", 0x200e, 0x802e, 0x3afbc, 65535, 65535, 68, 16, 16, 0, 0, 0, 0, false},
          {2, 1500, 0, 0, false},
          TIDE_OK,
@@ -192,6 +199,8 @@ static void plans_follow_the_capabilities(void **state)
         assert_int_equal(p.rss_types != 0, strchr(rows[i].done_by_port, 'R') != NULL);
         assert_true(p.data_room >= p.mtu + 18);
         assert_true(p.rx_descriptors >= 1 && p.tx_descriptors >= 1);
+        if (strcmp(rows[i].caps.driver, "net_af_packet") == 0) /* its frame in the ring without the kernel's header */
+            assert_true(p.data_room >= rows[i].caps.max_rx_pktlen - 4 + 66 - 32);
         if (p.flavour == POOL_UMEM) /* header of the object, mbuf, headroom, room: one page */
             assert_true(64 + 128 + 128 + p.data_room <= 4096);
         size_t len = port_plan_text(&rows[i].caps, &rows[i].wish, &p, text, sizeof(text));
@@ -247,23 +256,34 @@ static void drivers_get_the_arguments_they_need(void **state)
 {
     static const struct {
         const char *text, *object, *arguments;
+        uint16_t mtu;
+        uint32_t longest; /* frame with its checksum; the driver says 1,518 */
     } rows[] = {
-        {"vdev:net_af_xdp0,iface=v", "/x.o", "iface=v,busy_budget=0,xdp_prog=/x.o"},
-        {"vdev:net_af_xdp0,iface=v", NULL, "iface=v,busy_budget=0"},
+        {"vdev:net_af_xdp0,iface=v", "/x.o", "iface=v,busy_budget=0,xdp_prog=/x.o", 0, 1518},
+        {"vdev:net_af_xdp0,iface=v", NULL, "iface=v,busy_budget=0", 0, 1518},
         {"vdev:net_af_xdp0,busy_budget=64,iface=v,xdp_prog=/mine.o", "/x.o",
-         "busy_budget=64,iface=v,xdp_prog=/mine.o"},
+         "busy_budget=64,iface=v,xdp_prog=/mine.o", 0, 1518},
         {"vdev:net_af_packet0,iface=v", "/x.o",
-         "iface=v,blocksz=4194304,framesz=2048,framecnt=8192,qdisc_bypass=1"},
-        {"vdev:net_ring0", "/x.o", ""},
-        {"0000:03:00.0", "/x.o", ""},
+         "iface=v,blocksz=4194304,framesz=2048,framecnt=8192,qdisc_bypass=1", 0, 1986},
+        {"vdev:net_af_packet0,iface=v", "/x.o",
+         "iface=v,blocksz=4194304,framesz=2048,framecnt=8192,qdisc_bypass=1", 1968, 1986},
+        {"vdev:net_af_packet0,iface=v", "/x.o",
+         "iface=v,blocksz=4190208,framesz=3072,framecnt=5456,qdisc_bypass=1", 1969, 3010},
+        {"vdev:net_af_packet0,iface=v", "/x.o",
+         "iface=v,blocksz=4165632,framesz=9216,framecnt=1808,qdisc_bypass=1", 9000, 9154},
+        {"vdev:net_af_packet0,iface=v,framesz=4096", "/x.o",
+         "iface=v,framesz=4096,blocksz=4194304,framecnt=8192,qdisc_bypass=1", 9000, 4034},
+        {"vdev:net_ring0", "/x.o", "", 9000, 1518},
+        {"0000:03:00.0", "/x.o", "", 9000, 1518},
     };
     struct port_device d;
     char error[NIC_ERROR_TEXT];
     char text[PORT_ARGUMENTS + 32];
     for (unsigned i = 0; i < TIDE_ARRAY_LEN(rows); i++) {
         assert_int_equal(port_device_parse(rows[i].text, &d, error, sizeof(error)), TIDE_OK);
-        assert_int_equal(port_device_complete(&d, rows[i].object), TIDE_OK);
+        assert_int_equal(port_device_complete(&d, rows[i].object, rows[i].mtu), TIDE_OK);
         assert_string_equal(d.arguments, rows[i].arguments);
+        assert_int_equal(port_device_rx_pktlen(&d, 1518), rows[i].longest);
     }
     int n = snprintf(text, sizeof(text), "vdev:net_af_xdp0,iface=");
     memset(text + n, 'x', 40);
@@ -271,7 +291,7 @@ static void drivers_get_the_arguments_they_need(void **state)
     memset(text + strlen(text), 'y', 320);
     text[n + 40 + 3 + 320] = 0;
     assert_int_equal(port_device_parse(text, &d, error, sizeof(error)), TIDE_OK);
-    assert_int_equal(port_device_complete(&d, "/a/long/path/to/some/object/file.o"), TIDE_FULL);
+    assert_int_equal(port_device_complete(&d, "/a/long/path/to/some/object/file.o", 0), TIDE_FULL);
 }
 
 static void joined(const struct nic_eal_args *a, char *ret, size_t size)
