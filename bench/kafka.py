@@ -58,7 +58,10 @@ class Kafka:
         self.brokers = [KafkaBroker(self, b) for b in cluster.brokers]
         for b in cluster.brokers:  # its port is gone, and the kernel answers there
             sh('ip', '-n', b.ns, 'addr', 'replace', f'{b.address}/24', 'dev', b.device('data'))
-            sh('ip', 'netns', 'exec', b.ns, 'ethtool', '-K', b.device('data'), 'tx', 'off', check=False)
+            sh('ip', '-n', b.ns, 'link', 'set', b.device('data'), 'xdp', 'off')
+            # And it may leave to the wire what it can: it sends 64 KiB at once, whatever the size of a packet.
+            sh('ip', 'netns', 'exec', cluster.ns_net, 'ethtool', '-K', b.device('data') + 'p', 'tx', 'on')
+            sh('ip', 'netns', 'exec', b.ns, 'ethtool', '-K', b.device('data'), 'tx', 'on')
 
     def start(self):
         for b in self.brokers:

@@ -20,7 +20,8 @@ smoke takes those with run.smoke=1. A scenario is what tidemark-load reads, and 
     run.kafka     kafka, kafka-flush or both with a comma: Apache Kafka stands in our place, too, as it comes or durable as ours is
     run.broker.X  a setting of our brokers, which are started anew with it (an ablation)
     run.topic.X   a setting of our topic that Kafka has not (an ablation; one that Kafka has, too, is topic.config.X)
-    run.mtu       bytes of an IP packet on the data network, where it is not 1,500; AF_XDP takes 3,498
+    run.mtu       bytes of an IP packet on the data network, where it is not 1,500; AF_XDP takes 3,498, AF_PACKET 9,000
+    run.vdev      af_xdp or af_packet: our port, whatever --vdev says
     run.client    kernel, or bypass: the load has our own TCP on its cable, and the client's kernel nothing
     run.vary.LINE VALUE[,VALUE]: the scenario once more with each of them in that line, which may be one of run.*, too. Several
                   such lines are changes one at a time beside the scenario as it is: settings of ours are ablations
@@ -48,6 +49,7 @@ from kafka import Kafka, Skip  # noqa: E402
 
 ECHO_PORT, WHOLE_S, SEARCH_RUNS, WARM_S = 7003, 60, 16, 10
 FAULTS = {'kill.s', 'slow.s', 'drag.s'}
+VDEVS = ('af_xdp', 'af_packet')
 LOOK_S = 0.1  # between two looks at the ISR
 STAND_MS = 250  # below data.self.timeout.ms, quorum.election.timeout.ms and every other time after which somebody is taken for silent
 TICKS = os.sysconf('SC_CLK_TCK')
@@ -65,13 +67,15 @@ class Scenario:
         self.options = {k: v for k, v in values.items() if not k.startswith('run.')}
         self.settings = {k[7:]: self.run.pop(k) for k in list(self.run) if k.startswith('broker.')}
         self.topic = {f'topic.config.{k[6:]}': self.run.pop(k) for k in list(self.run) if k.startswith('topic.')}
-        unknown = set(self.run) - {'brokers', 'kind', 'smoke', 'rates', *FAULTS, 'drag.ms', 'trace', 'floor', 'client', 'search', 'cold.mib', 'kafka', 'mtu'}
+        unknown = set(self.run) - {'brokers', 'kind', 'smoke', 'rates', *FAULTS, 'drag.ms', 'trace', 'floor', 'client', 'search', 'cold.mib', 'kafka', 'mtu', 'vdev'}
         expect(not unknown, f'{self.name}: unknown {unknown}')
         expect(len(FAULTS & set(self.run)) + ('kafka' in self.run) <= 1, f'{self.name}: one fault at a time, and of our brokers')
         self.kind = self.run.get('kind', 'load')
         self.brokers = int(self.run.get('brokers', 1))
         self.mtu = int(self.run['mtu']) if 'mtu' in self.run else None
-        self.place = (self.brokers, self.mtu or 0)  # those in the same one take turns in it
+        self.vdev = self.run.get('vdev')
+        expect(self.vdev in (None, *VDEVS), f'{self.name}: run.vdev is {" or ".join(VDEVS)}')
+        self.place = (self.brokers, self.mtu or 0, self.vdev or '')  # those in the same one take turns in it
         self.rates = [float(x) for x in self.run['rates'].split(',')] if 'rates' in self.run else [float(self.options['rate'])]
         self.search = [float(x) for x in self.run['search'].split(',')] if 'search' in self.run else None
         self.floor = self.run['floor'].split('+') if 'floor' in self.run else []
@@ -204,7 +208,7 @@ class Bench:
         expect(p.returncode in (0, 3), f'{stem}: {text[-800:]}')
         found = json.loads(path.read_text())
         found.update(scenario=s.name, of=s.of, change=s.change, broker=broker, kind=s.kind, rate=rate, sweep=sweep, search=s.search is not None, floor=s.floor, round=number,
-                     wire=f'veth and bridge, {self.args.vdev}{f", mtu {s.mtu}" if s.mtu else ""}', settings=self.told_settings(cluster, broker, more) if s.kind == 'load' else {})
+                     wire=f'veth and bridge, {cluster.vdev}{f", mtu {s.mtu}" if s.mtu else ""}', settings=self.told_settings(cluster, broker, more) if s.kind == 'load' else {})
         found['brokers'] = [{'cpu_s': round(cpu_seconds(q.pid) - b, 3)} for q, b in zip(processes, before) if q.poll() is None]
         found['stages'] = results.stages(stages, [b.metrics() for b in cluster.brokers] if stages else [])
         if reader:
@@ -412,8 +416,8 @@ class Bench:
                            '--warmup.s', 0, '--duration.s', WARM_S, '--lag.share', 1, '--queue.max', 10 ** 6, check=False)
         expect(r.returncode in (0, 3), f'Kafka takes no load: {r.stdout[-500:]}{r.stderr[-300:]}')
 
-    def size(self, count, mtu, chosen, number):
-        cluster = Cluster(self.args.build, count, self.args.vdev, mtu=mtu)
+    def size(self, count, mtu, vdev, chosen, number):
+        cluster = Cluster(self.args.build, count, vdev, mtu=mtu)
         try:
             for s in chosen:
                 if s.kind != 'load':
@@ -429,9 +433,9 @@ class Bench:
         print(f'{"microseconds":48} {"":12} {"rate":>11} {"50 %":>10} {"99 %":>10} {"most":>12}')
         for number in range(1, self.args.rounds + 1):
             for place in sorted({s.place for s in chosen}):
-                count, mtu = place
+                count, mtu, vdev = place
                 try:
-                    self.size(count, mtu or None, [s for s in chosen if s.place == place], number)
+                    self.size(count, mtu or None, vdev or self.args.vdev, [s for s in chosen if s.place == place], number)
                 except (Failure, subprocess.SubprocessError) as e:
                     self.failed += 1
                     print(f'FAILED with {count} brokers: {e}', flush=True)
@@ -445,7 +449,7 @@ def main():
     parser.add_argument('--against', help='an earlier run that the report compares its ratios with, instead of the last one there')
     parser.add_argument('--only', action='append', help='a scenario by name')
     parser.add_argument('--rounds', type=int, default=1, help='all of it so many times, interleaved')
-    parser.add_argument('--vdev', choices=('af_xdp', 'af_packet'), default='af_xdp')
+    parser.add_argument('--vdev', choices=VDEVS, default='af_xdp')
     parser.add_argument('--kafka', choices=('auto', 'yes', 'no'), default='auto')
     args = parser.parse_args()
     scenarios = [s for p in sorted((ROOT / 'bench/scenarios').glob('*.conf')) for s in read_scenarios(p)]

@@ -59,6 +59,7 @@
 
 enum {
     SEGMENTED_MAX = 65535 - 40 - 60, /* payload behind the largest headers */
+    RECEIVE_WINDOW = 262144,         /* of packets of RTE_ETHER_MTU bytes */
     ERROR_MAX = 1024,
     RESPONSE_BLOCK = 8192,
     REQUEST_BLOCK = 16384,
@@ -348,6 +349,14 @@ static uint32_t connections_per_core(const struct world *w)
     return (uint32_t)w->settings->tcp_connections_max / w->core_count + 64;
 }
 
+/* A ring and a pool of a port count packets, so a window of so many packets is larger where they are. */
+static uint32_t receive_window(const struct world *w)
+{
+    if (w->settings->tcp_receive_window_bytes != 0)
+        return (uint32_t)w->settings->tcp_receive_window_bytes;
+    return (uint32_t)((uint64_t)RECEIVE_WINDOW * TIDE_MAX(nic_mtu(w->nic), (uint16_t)RTE_ETHER_MTU) / RTE_ETHER_MTU);
+}
+
 static uint32_t roster_blocks_of(const struct world *w, uint32_t core)
 {
     return roster_blocks(core_roster_slots(connections_per_core(w), core == 0 ? w->orphan_count : 0));
@@ -437,7 +446,7 @@ static bool make_core(struct world *w, uint32_t i, const struct core_listener *l
     }
     c.tcp = (struct tcp_config){.connections_max = connections_per_core(w),
                                 .syn_backlog = 1024,
-                                .receive_window_bytes = (uint32_t)s->tcp_receive_window_bytes,
+                                .receive_window_bytes = receive_window(w),
                                 .send_buffer_bytes = (uint32_t)s->tcp_send_buffer_bytes,
                                 .mss = (uint16_t)(nic_mtu(w->nic) - 40),
                                 .rto_min_us = (uint32_t)s->tcp_rto_min_us,

@@ -719,6 +719,10 @@ enum tide_status settings_check(struct tide_settings *s, char *error, size_t siz
         snprintf(error, size, "log.tail.buffer.bytes must be a power of two, log.read.buffer.bytes a multiple of 4096");
         return TIDE_BAD;
     }
+    if (s->tcp_receive_window_bytes != 0 && s->tcp_receive_window_bytes < 16384) {
+        snprintf(error, size, "tcp.receive.window.bytes must be 0 or at least 16384");
+        return TIDE_BAD;
+    }
     if (s->max_message_bytes > s->segment_bytes) {
         snprintf(error, size, "message.max.bytes (%lld) exceeds log.segment.bytes (%lld)", (long long)s->max_message_bytes,
                  (long long)s->segment_bytes);

@@ -233,13 +233,12 @@ class Cluster:
             sh('ip', '-n', self.ns_net, 'link', 'set', network, 'up')
         client = self.short + 'c'
         self._cable(self.ns_client, client, 'data', f'{DATA}.{CLIENT}')
-        # The kernel must send whole checksums and whole frames to a port without offloads.
-        sh('ip', 'netns', 'exec', self.ns_client, 'ethtool', '-K', client, 'tx', 'off')
         self._cable(self.ns_client, client + 'm', 'management', f'{MANAGEMENT}.{CLIENT}')
         for b in self.brokers:
             # With AF_XDP the kernel sees no frame while the broker runs, and resets its connections when it is gone.
             self._cable(b.ns, b.device('data'), 'data', b.address if self.vdev == 'af_xdp' else None)
             self._cable(b.ns, b.device('management'), 'management', b.management)
+            # A port without offloads wants whole checksums and whole frames: the kernel makes them where it hands them over.
             sh('ip', 'netns', 'exec', self.ns_net, 'ethtool', '-K', b.device('data') + 'p', 'tx', 'off')
 
     def close(self):
