@@ -95,6 +95,32 @@ def kcat_sizes_from_one_byte_to_a_megabyte(w):
         expect(out == want, f'{codec}: {len(out)} bytes instead of {len(want)}')
 
 
+@case_of_each_port
+def packets_as_large_as_the_port_takes(w):
+    """Jumbo frames on the cable: 3,498 bytes with AF_XDP, 9,000 with AF_PACKET. Frames of both directions are larger than Ethernet's."""
+    mtu, ends = 3498 if w.vdev == 'af_xdp' else 9000, ((w.ns_broker, w.dev_broker), (w.ns_client, w.dev_client))
+    path = w.dir / 'in'
+    path.write_text(''.join(f'{i} {os.urandom(20000).hex()}\n' for i in range(200)))
+    w.stop()
+    try:
+        for ns, dev in ends:
+            sh('ip', '-n', ns, 'link', 'set', dev, 'mtu', mtu)
+        w.start(data_mtu=mtu, dpdk_memory_mb=1024)  # each frame has its room
+        before = w.metrics()
+        w.produce('jumbo', path, '-X', 'enable.idempotence=true')
+        expect(w.consume('jumbo') == path.read_text(), 'what is read is not what was written')
+        now = w.metrics()
+        size = {way: (w.total(f'tidemark_tcp_bytes_{way}_total', now) - w.total(f'tidemark_tcp_bytes_{way}_total', before))
+                / (w.total(f'tidemark_tcp_segments_{way}_total', now) - w.total(f'tidemark_tcp_segments_{way}_total', before)) for way in ('in', 'out')}
+        expect(min(size.values()) > 1500 and f'mtu {mtu}' in w.log.read_text(), f'segments of {size} bytes')
+    finally:
+        w.stop()
+        for ns, dev in ends:
+            sh('ip', '-n', ns, 'link', 'set', dev, 'mtu', 1500)
+        w.settings = {}
+        w.start()
+
+
 @case
 def kcat_too_large_a_message_is_refused(w):
     p = w.dir / 'huge'

@@ -232,8 +232,7 @@ class World:
     def port(self):
         if self.vdev == 'af_xdp':
             return f'vdev:net_af_xdp0,iface={self.dev_broker},busy_budget=0'
-        return (f'vdev:net_af_packet0,iface={self.dev_broker},blocksz=4194304,framesz=2048,framecnt=8192,'
-                'qdisc_bypass=1')
+        return f'vdev:net_af_packet0,iface={self.dev_broker}'
 
     def config(self, **settings):
         values = {'node.id': 1, 'log.dirs': self.data, 'listeners': f'PLAINTEXT://{BOOT}', 'data.address': f'{BROKER}/24',
