@@ -181,7 +181,7 @@ class Bench:
         if s.kind == 'load':
             options.update(bootstrap=cluster.boot, topic=topic, create='yes')
         if s.run.get('client') == 'bypass':
-            options.update(transport=f'vdev:net_af_packet0,iface={cluster.short}c,blocksz=4194304,framesz=2048,framecnt=8192,qdisc_bypass=1',
+            options.update(transport=f'vdev:net_af_packet0,iface={cluster.short}c',
                            address=f'{DATA}.{CLIENT}/24')
         cold = 'cold.mib' in s.run and s.kind == 'load'
         if cold:

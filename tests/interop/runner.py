@@ -1526,7 +1526,7 @@ def the_load_generator_on_our_own_tcp(w):
     sh('ip', '-n', w.ns_client, 'addr', 'flush', 'dev', w.dev_client)
     try:
         found = load_run(w, '--topic', 'load-bypass', '--address', f'{CLIENT}/24', '--transport',
-                         f'vdev:net_af_packet0,iface={w.dev_client},blocksz=4194304,framesz=2048,framecnt=8192,qdisc_bypass=1')
+                         f'vdev:net_af_packet0,iface={w.dev_client}')
     finally:
         sh('ip', '-n', w.ns_client, 'addr', 'add', f'{CLIENT}/24', 'dev', w.dev_client)
     expect_load(found, due=800, acked=800, records=800, measured=600)
