@@ -30,6 +30,7 @@ class KafkaBroker:
                   'advertised.listeners': f'PLAINTEXT://{b.boot}',
                   'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT', 'inter.broker.listener.name': 'PLAINTEXT',
                   'controller.quorum.voters': ','.join(f'{o.number}@{o.management}:{CONTROLLER}' for o in k.cluster.brokers),
+                  'log.segment.delete.delay.ms': 1000,  # of topics that are deleted
                   'offsets.topic.replication.factor': 1, 'transaction.state.log.replication.factor': 1, 'transaction.state.log.min.isr': 1}
         path = k.dir / f'kafka{b.number}.properties'
         path.write_text(''.join(f'{n}={v}\n' for n, v in values.items()))

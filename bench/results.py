@@ -4,6 +4,7 @@ import json
 import pathlib
 import re
 import statistics
+import sys
 
 
 def load(path):
@@ -12,7 +13,11 @@ def load(path):
     files = [path] if path.is_file() else sorted((path / 'results' if (path / 'results').is_dir() else path).glob('*.json'))
     found = []
     for f in files:
-        r = json.loads(f.read_text())
+        try:
+            r = json.loads(f.read_text())
+        except json.JSONDecodeError as e:  # its writer was killed, or the disk was full
+            print(f'{f}: not a whole result, left out: {e}', file=sys.stderr)
+            continue
         r.setdefault('scenario', f.stem)
         r.setdefault('broker', r.get('label') or r['tool'])
         r.setdefault('rate', r['options']['rate'])

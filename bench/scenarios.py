@@ -171,12 +171,16 @@ class Bench:
 
     # ---- one run ----------------------------------------------------------------------------------------------------
 
+    @staticmethod
+    def topic(s, rate, number, broker):
+        return f'{s.name}-{rate:.0f}-{broker}-{number}'
+
     def load(self, cluster, s, rate, number, broker, processes, more=()):
         """Runs it, adds what only we know, and keeps it."""
         sweep = len(s.rates) > 1 or s.search is not None
         stem = f'{s.name}{f"-{rate:.0f}" if sweep else ""}.{broker}.{number}'
         path = self.out / 'results' / f'{stem}.json'
-        topic = f'{s.name}-{rate:.0f}-{broker}-{number}'
+        topic = self.topic(s, rate, number, broker)
         options = {**s.options, 'rate': f'{rate:g}', 'label': broker, 'json': path, 'hdr': path.with_suffix('.hdr'), **dict(more)}
         if s.kind == 'load':
             options.update(bootstrap=cluster.boot, topic=topic, create='yes')
@@ -205,7 +209,9 @@ class Bench:
             tracer.wait()
             cluster.helpers.remove(tracer)
             expect((self.out / f'{stem}.trace').stat().st_size, f'{stem}: nothing was traced')
-        expect(p.returncode in (0, 3), f'{stem}: {text[-800:]}')
+        if p.returncode not in (0, 3):
+            path.unlink(missing_ok=True)
+            raise Failure(f'{stem}: {text[-800:]}')
         found = json.loads(path.read_text())
         found.update(scenario=s.name, of=s.of, change=s.change, broker=broker, kind=s.kind, rate=rate, sweep=sweep, search=s.search is not None, floor=s.floor, round=number,
                      wire=f'veth and bridge, {cluster.vdev}{f", mtu {s.mtu}" if s.mtu else ""}', settings=self.told_settings(cluster, broker, more) if s.kind == 'load' else {})
@@ -361,7 +367,9 @@ class Bench:
         low, high = s.search
         good, bad, rate = None, None, low
         for _ in range(SEARCH_RUNS):
-            if self.load(cluster, s, rate, number, broker, processes, more)['sustained']:
+            sustained = self.load(cluster, s, rate, number, broker, processes, more)['sustained']
+            self.forget(cluster, self.topic(s, rate, number, broker))
+            if sustained:
                 good = rate
             else:
                 bad = rate
@@ -371,6 +379,11 @@ class Bench:
             if bad is not None and bad / good < 1.1:
                 break
 
+    def forget(self, cluster, topic):
+        """A search writes gigabytes in each run: those of the last one are gone before the next begins."""
+        cluster.drop_topic(topic)
+        wait_until(f'the files of {topic} are gone', 60, lambda: not any(cluster.dir.rglob(f'{topic}-*')), 0.2)
+
     def tidemark(self, cluster, chosen, number):
         cluster.start()
         for s in chosen:
@@ -379,6 +392,8 @@ class Bench:
             cluster.start([b for b in cluster.brokers if not b.alive()])
             self.against(cluster, s, number, 'tidemark', [b.process for b in cluster.brokers], s.topic.items())
         self.again(cluster, None)
+        for b in cluster.brokers:
+            shutil.rmtree(b.data)
 
     def again(self, cluster, settings):
         """Stops the brokers in good order; they start with these settings, if at all."""
@@ -436,7 +451,7 @@ class Bench:
                 count, mtu, vdev = place
                 try:
                     self.size(count, mtu or None, vdev or self.args.vdev, [s for s in chosen if s.place == place], number)
-                except (Failure, subprocess.SubprocessError) as e:
+                except (Failure, OSError, subprocess.SubprocessError) as e:  # a broker that has ended has no /proc any more
                     self.failed += 1
                     print(f'FAILED with {count} brokers: {e}', flush=True)
 

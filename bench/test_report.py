@@ -59,6 +59,12 @@ class Reports(unittest.TestCase):
         r = subprocess.run([sys.executable, HERE / 'compare', a, b], capture_output=True, text=True, check=False)
         return r.returncode, r.stdout
 
+    def test_half_a_result_is_left_out(self):
+        where = self.put('a', a_run())
+        whole = (where / 'results/0.json').read_text()
+        (where / 'results/9.json').write_text(whole[:len(whole) // 2])
+        self.assertEqual(len(results.load(where)), 4)
+
     def test_how_late_the_machine_is_alone(self):
         alone = result('floor-write', 'floor', 100, kind='write', valid=False, reasons=['late: 5 of 2000'], counts={'due': 2000, 'late': 5})
         self.assertIn('0.25 %', report.reasons([alone]))
