@@ -979,6 +979,7 @@ int boot_run(const struct tide_settings *settings)
     int status;
     if (w == NULL)
         return refuse("no memory");
+    (void)signal(SIGPIPE, SIG_IGN); /* libuv writes without MSG_NOSIGNAL: who is gone is an error of one connection, not our end */
     w->settings = settings;
     w->start_ns = mgmt_now_ns();
     w->conns_file = -1;

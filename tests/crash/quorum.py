@@ -169,6 +169,46 @@ def who_has_ended_is_not_waited_for(n):
         wait_until('it is in sync again', 60, lambda: all(len(p[3]) == 3 for p in n.agree()[0]['moves']), 0.3)
 
 
+# The first words of who connects here; and the same said to somebody, who finds the connection reset when it answers.
+LISTEN = """import socket, sys
+with socket.create_server((sys.argv[1], int(sys.argv[2]))) as s:
+    s.settimeout(20)
+    print(s.accept()[0].recv(65536).hex())"""
+SAY_AND_RESET = """import socket, struct, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=20)
+sys.stdin.readline()
+s.sendall(bytes.fromhex(sys.argv[3]))
+s.shutdown(socket.SHUT_WR)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+s.close()"""
+
+
+@case
+def who_answers_a_connection_that_was_reset_lives_on(n):
+    """A greeting that is refused, on a connection that is reset before the broker comes to read it: its answer is a write into nothing."""
+    n.fresh()
+    n.agree()
+    away, answers = n.brokers[VOTERS - 1], n.brokers[0]
+    away.kill()
+    inside = ('ip', 'netns', 'exec', away.ns, sys.executable, '-c')
+    greeting = sh(*inside, LISTEN, away.management, QUORUM).stdout.strip()
+    p = subprocess.Popen([*inside, SAY_AND_RESET, answers.management, str(QUORUM), greeting], text=True, stdin=subprocess.PIPE)
+    n.helpers.append(p)
+    wait_until('it has taken the connection', 10, lambda: sh('ip', 'netns', 'exec', answers.ns, 'ss', '-Hnt', 'state', 'established', 'sport',
+                                                             f':{QUORUM}', 'dst', away.management).stdout.strip())
+    time.sleep(0.3)  # it is in the kernel's list; the broker takes it from there
+    answers.pause()
+    try:
+        p.communicate('\n', timeout=20)
+    finally:
+        answers.resume()
+    n.helpers.remove(p)
+    wait_until('it has refused the greeting', 10, lambda: answers.metrics().get('tidemark_management_refused_total', 0) > 0 or not answers.alive())
+    n.nobody_died()
+    n.start([away])
+    n.agree(30)
+
+
 @case
 def a_clean_stop_moves_what_it_leads(n):
     n.fresh()
