@@ -304,14 +304,20 @@ static void fence(int32_t id, bool fenced)
     assert_int_equal(give(&m), 0);
 }
 
-static void join(int32_t id)
+static struct tide_uuid process_of(int32_t id, uint8_t life)
+{
+    return (struct tide_uuid){{(uint8_t)id, life}};
+}
+
+/* A process of it registers; every life but the first follows a kill. */
+static void join(int32_t id, uint8_t life)
 {
     struct cluster_command m = {.kind = CLUSTER_REGISTER_BROKER};
     struct cluster_broker *b = &m.register_broker.broker;
     m.register_broker.cluster_id = *cluster_id(cluster());
     m.register_broker.previous_epoch = -1;
     b->id = id;
-    b->incarnation = (struct tide_uuid){{(uint8_t)id, 1}};
+    b->incarnation = process_of(id, life);
     b->endpoint_count = 1;
     snprintf(b->endpoints[0].name, sizeof(b->endpoints[0].name), "PLAINTEXT");
     snprintf(b->endpoints[0].host, sizeof(b->endpoints[0].host), "h%d", id);
@@ -469,6 +475,7 @@ static int setup(void **state)
                                          .order_pool = orders,
                                          .publication = &w.publication,
                                          .broker_id = 1,
+                                         .incarnation = process_of(1, 1),
                                          .data = {.create = create, .open = open_it, .close = close_it, .destroy = destroy, .in_use = in_use,
                                                   .checkpoint = checkpoint, .lost = lost,
                                                   .submit = take_job}};
@@ -478,7 +485,7 @@ static int setup(void **state)
     m = (struct cluster_command){.kind = CLUSTER_CONTROLLER_EPOCH, .controller_epoch_of = {.node = 1, .term = 1}};
     assert_int_equal(give(&m), 0);
     for (int32_t id = 1; id <= BROKERS; id++)
-        join(id);
+        join(id, 1);
     w.settings.data_recover_ms = 5000;
     w.c.config.settings = &w.settings;
     with_directories(1);
@@ -842,6 +849,159 @@ static void test_a_failure_from_memory_leaves_no_clean_stop(void **state)
     assert_true(w.c.unclean);
 }
 
+/* ---- acknowledged from memory ------------------------------------------------------------------------------------ */
+
+/* This process is another one than the cluster knows: the one before was killed. */
+static void come_back(void)
+{
+    w.c.config.incarnation = process_of(1, 2);
+}
+
+/* Its log may lack what it acknowledged. In the epoch that it led the others would be cut to what is left here; that epoch ends
+ * when it registers. */
+static void test_who_was_killed_as_leader_leads_no_more(void **state)
+{
+    (void)state;
+    w.durability = ACK_DURABILITY_MEMORY;
+    come_back();
+    make(3, (const int32_t[]){1, 2, 3});
+    assert_int_equal(partition_now()->leader, 1);
+    for (unsigned i = 0; i < 3; i++) {
+        w.c.reconcile = true;
+        wait_ms(1000);
+    }
+    assert_int_equal(state_now(), REPLICA_SERVING);
+    assert_int_equal(w.c.replicas[0]->role_epoch, -1);
+    join(1, 2);
+    assert_int_equal(partition_now()->leader, 2);
+    w.c.reconcile = true;
+    turn();
+    assert_int_equal(w.c.replicas[0]->role_epoch, partition_now()->partition_epoch);
+}
+
+/* Nobody is cut to what a follower has. */
+static void test_who_was_killed_as_follower_follows_at_once(void **state)
+{
+    (void)state;
+    w.durability = ACK_DURABILITY_MEMORY;
+    come_back();
+    make(3, (const int32_t[]){2, 1, 3});
+    assert_int_equal(w.c.replicas[0]->role_epoch, partition_now()->partition_epoch);
+}
+
+/* All that it acknowledged is on its disk. */
+static void test_from_the_device_a_killed_leader_leads_on(void **state)
+{
+    (void)state;
+    come_back();
+    make(3, (const int32_t[]){1, 2, 3});
+    assert_int_equal(partition_now()->leader, 1);
+    assert_int_equal(w.c.replicas[0]->role_epoch, partition_now()->partition_epoch);
+}
+
+/* What its log had in memory only is gone: it counts for nothing before it is opened, and is filled again. */
+static void test_what_failed_with_records_in_memory_is_lost_first(void **state)
+{
+    (void)state;
+    w.durability = ACK_DURABILITY_MEMORY;
+    make(3, (const int32_t[]){2, 1, 3});
+    fail_log();
+    for (unsigned i = 0; i < 3; i++)
+        wait_ms(60000);
+    assert_int_equal(state_now(), REPLICA_FAILED); /* nobody answered: it is a member of the ISR still */
+    assert_int_equal(w.assigned, 1);
+    assert_true(tide_uuid_equal(&w.directory, &cluster_directory_lost));
+    assert_int_equal(replicas_retry_ms(&w.c), UINT64_MAX);
+    replicas_on_assigned(&w.c, &w.c.replicas[0]->topic_id, 0, w.assigned_epoch, KAFKA_REQUEST_TIMED_OUT);
+    wait_ms(50);
+    assert_int_equal(w.assigned, 1);
+    assert_int_equal(state_now(), REPLICA_FAILED);
+    wait_ms(100);
+    assert_int_equal(w.assigned, 2); /* asked again, and not opened meanwhile */
+    assert_int_equal(state_now(), REPLICA_FAILED);
+    decide_place();
+    assert_false(is_in_sync(1));
+    turn();
+    assert_int_equal(state_now(), REPLICA_SERVING);
+    assert_int_equal(w.repaired, 0); /* what is left of it is as it was written */
+    assert_int_equal(w.c.replicas[0]->role_epoch, partition_now()->partition_epoch);
+    assert_int_equal(w.assigned, 3);
+    decide_place();
+    assert_false(is_lost_now());
+    turn();
+    assert_int_equal(w.assigned, 3);
+}
+
+/* Of a leader both is asked: that another one leads, and that it is put down as lost. The latter alone ends its epoch, too. */
+static void test_a_leader_that_failed_with_records_in_memory(void **state)
+{
+    (void)state;
+    w.durability = ACK_DURABILITY_MEMORY;
+    make(3, (const int32_t[]){1, 2, 3});
+    fail_log();
+    turn();
+    assert_int_equal(w.asked, 1);
+    decide();
+    assert_int_equal(partition_now()->leader, 2);
+    assert_true(is_in_sync(1));
+    wait_ms(60000);
+    assert_int_equal(state_now(), REPLICA_FAILED);
+    assert_int_equal(w.assigned, 1);
+    decide_place(); /* as of the epoch before, or of this one: what counts is that it has it not */
+    assert_false(is_in_sync(1));
+    turn();
+    assert_int_equal(state_now(), REPLICA_SERVING);
+    decide_place();
+    assert_false(is_lost_now());
+}
+
+/* Then what is left of it is all that there is. */
+static void test_what_failed_with_records_in_memory_and_is_nowhere_else(void **state)
+{
+    (void)state;
+    w.durability = ACK_DURABILITY_MEMORY;
+    make(2, (const int32_t[]){1, 2});
+    fence(2, true);
+    w.c.reconcile = true;
+    turn();
+    fail_log();
+    turn();
+    wait_ms(1000);
+    assert_int_equal(w.assigned, 1);
+    assert_int_equal(state_now(), REPLICA_FAILED);
+    decide_place();
+    wait_ms(1000);
+    assert_int_equal(state_now(), REPLICA_SERVING);
+    assert_int_equal(w.assigned, 1);
+    assert_int_equal(partition_now()->leader, 1);
+}
+
+/* Also in a partition epoch in which it could not be spared before. */
+static void test_what_fails_again_with_records_in_memory_is_asked_again(void **state)
+{
+    (void)state;
+    test_what_failed_with_records_in_memory_and_is_nowhere_else(state);
+    fail_log();
+    turn();
+    wait_ms(1000);
+    assert_int_equal(w.assigned, 2);
+    decide_place();
+    wait_ms(1000);
+    assert_int_equal(state_now(), REPLICA_SERVING);
+}
+
+static void test_what_failed_from_the_device_is_not_lost(void **state)
+{
+    (void)state;
+    make(3, (const int32_t[]){2, 1, 3});
+    fail_log();
+    turn();
+    wait_ms(1000);
+    assert_int_equal(state_now(), REPLICA_SERVING);
+    assert_int_equal(w.assigned, 0);
+    assert_true(is_in_sync(1));
+}
+
 /* ---- what the cluster is told was lost -------------------------------------------------------------------------- */
 
 static void know(int64_t offset)
@@ -1168,6 +1328,14 @@ int main(void)
         CASE(test_put_down_as_lost_by_an_earlier_life),
         CASE(test_a_failure_leaves_a_clean_stop),
         CASE(test_a_failure_from_memory_leaves_no_clean_stop),
+        CASE(test_who_was_killed_as_leader_leads_no_more),
+        CASE(test_who_was_killed_as_follower_follows_at_once),
+        CASE(test_from_the_device_a_killed_leader_leads_on),
+        CASE(test_what_failed_with_records_in_memory_is_lost_first),
+        CASE(test_a_leader_that_failed_with_records_in_memory),
+        CASE(test_what_failed_with_records_in_memory_and_is_nowhere_else),
+        CASE(test_what_fails_again_with_records_in_memory_is_asked_again),
+        CASE(test_what_failed_from_the_device_is_not_lost),
         CASE(test_the_topic_goes_while_it_is_asked),
         CASE(test_what_is_whole_is_not_lost),
         CASE(test_what_ends_early_is_lost),
