@@ -133,7 +133,7 @@ static void send_role(struct control *c, struct replica *r)
     role->leader_epoch = p->leader_epoch;
     role->partition_epoch = p->partition_epoch;
     role->recovering = p->recovering;
-    role->unclean_epoch = p->recovering ? p->leader_epoch : -1;
+    role->unclean_epoch = p->unclean_epoch;
     role->replica_count = p->replica_count;
     role->isr_count = p->isr_count;
     memcpy(role->replicas, p->replicas, sizeof(role->replicas));

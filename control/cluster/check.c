@@ -83,6 +83,8 @@ static const char *partition_fault(const struct cluster *c, const struct cluster
         return "I10: an ELR beside an ISR that moves the high watermark";
     if (p->leader_epoch < 0 || p->partition_epoch < 0 || p->leader < -1)
         return "I7: epochs";
+    if (p->unclean_epoch < -1 || p->unclean_epoch > p->leader_epoch)
+        return "I7: an unclean epoch that is none";
     return leader_fault(c, p);
 }
 

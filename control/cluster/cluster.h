@@ -46,6 +46,7 @@ struct cluster_partition {
     int32_t leader_epoch;
     int32_t partition_epoch;
     bool recovering;       /* the leader was elected uncleanly and has not yet reported its log ready */
+    int32_t unclean_epoch; /* the newest leader epoch that began so, -1: none. Who was away then is to be cut below what it knows as committed */
     int32_t last_known_elr; /* who led last, while ISR and ELR are empty; -1 none */
     uint32_t replica_count;
     uint32_t isr_count;

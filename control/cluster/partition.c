@@ -218,8 +218,8 @@ static void choose_eligible(const struct cluster *c, const struct cluster_topic 
         n->last_known_elr = -1;
 }
 
-/* 3 and 4 */
-static void hold_election(const struct cluster *c, const struct cluster_topic *t, const struct cluster_partition *p,
+/* 3 and 4. True: an unclean one. */
+static bool hold_election(const struct cluster *c, const struct cluster_topic *t, const struct cluster_partition *p,
                           struct cluster_partition *n, const struct partition_wish *w)
 {
     struct election e = {.cluster = c, .next = n, .leader = p->leader, .excluded = w->excluded, .preferred = w->election == ELECT_PREFERRED};
@@ -234,7 +234,7 @@ static void hold_election(const struct cluster *c, const struct cluster_topic *t
         unclean = n->leader != -1;
     }
     if (n->leader == -1 || (!unclean && n->isr_count != 0))
-        return;
+        return false;
     memset(n->isr, 0, sizeof(n->isr));
     n->isr[0] = n->leader;
     n->isr_count = 1;
@@ -243,6 +243,7 @@ static void hold_election(const struct cluster *c, const struct cluster_topic *t
     if (unclean || 1 >= cluster_min_insync(c, t, n->replica_count))
         forget_eligible(n);
     n->recovering |= unclean;
+    return unclean;
 }
 
 /* 5 */
@@ -292,6 +293,7 @@ static bool loses_a_replica(const struct partition_wish *w)
 bool partition_judge(const struct cluster *c, const struct cluster_topic *t, const struct cluster_partition *p,
                      const struct partition_wish *w, struct cluster_partition *n)
 {
+    bool unclean;
     *n = *p;
     set_replicas(n, w->replicas, w->replica_count);
     for (uint32_t i = 0; i < n->replica_count; i++)
@@ -305,7 +307,7 @@ bool partition_judge(const struct cluster *c, const struct cluster_topic *t, con
     n->isr_count = in_replica_order(n, w->isr, w->isr_count, n->isr);
     finish_reassignment(n);
     choose_eligible(c, t, p, n, w->unclean);
-    hold_election(c, t, p, n, w);
+    unclean = hold_election(c, t, p, n, w);
     mind_empty_isr(c, p, n);
     /* A leader that is alone now may be all that a reassignment waited for. Done here, so that the procedure asked again
      * finds nothing to do. */
@@ -316,6 +318,8 @@ bool partition_judge(const struct cluster *c, const struct cluster_topic *t, con
         return false;
     if (n->leader != p->leader || lost_a_replica(p, n) || loses_a_replica(w))
         n->leader_epoch += n->leader_epoch < INT32_MAX;
+    if (unclean)
+        n->unclean_epoch = n->leader_epoch;
     n->partition_epoch += n->partition_epoch < INT32_MAX;
     return true;
 }

@@ -3,6 +3,9 @@
  * The state as bytes: a head, the tables in key order, a trailer with the number of records and a CRC-32C of everything
  * before. What is derived is not in it and is built again. The term and the members of the quorum belong to whoever keeps
  * the file.
+ *
+ * Format 2 has the unclean epoch of each partition. It is written only where there is one, so that a release that does not know it reads
+ * everything but what it could not say: one state has one form.
  */
 #include <stdlib.h>
 
@@ -10,7 +13,7 @@
 #include "cluster/state.h"
 #include "kafka/batch.h"
 
-enum { SNAPSHOT_FORMAT = 1, TRAILER_BYTES = 8, FLAG_FENCED = 1, FLAG_SHUTDOWN = 2, FLAG_SUSPECT = 4 };
+enum { SNAPSHOT_FORMAT = 1, SNAPSHOT_FORMAT_UNCLEAN = 2, TRAILER_BYTES = 8, FLAG_FENCED = 1, FLAG_SHUTDOWN = 2, FLAG_SUSPECT = 4 };
 static const char magic[8] = "TIDESNAP";
 
 /* Least bytes of each record. */
@@ -38,7 +41,16 @@ static void put_broker(struct packer *w, const struct broker_entry *e)
         put_slot(w, &e->slot);
 }
 
-static void put_partition(struct packer *w, const struct cluster_partition *p)
+static bool has_unclean(const struct cluster *c)
+{
+    for (uint32_t i = 0; i < c->topic_count; i++)
+        for (uint32_t k = 0; k < c->topics[i]->partition_count; k++)
+            if (c->topics[i]->partitions[k].unclean_epoch != -1)
+                return true;
+    return false;
+}
+
+static void put_partition(struct packer *w, const struct cluster_partition *p, uint32_t format)
 {
     pack_i32(w, p->leader);
     pack_i32(w, p->leader_epoch);
@@ -52,6 +64,8 @@ static void put_partition(struct packer *w, const struct cluster_partition *p)
     pack_ids(w, p->removing, p->removing_count);
     for (uint32_t i = 0; i < p->replica_count; i++)
         pack_uuid(w, &p->directories[i]);
+    if (format >= SNAPSHOT_FORMAT_UNCLEAN)
+        pack_i32(w, p->unclean_epoch);
 }
 
 static void put_configs(struct packer *w, const struct cluster_config *list, uint32_t count)
@@ -61,14 +75,14 @@ static void put_configs(struct packer *w, const struct cluster_config *list, uin
         pack_config(w, &list[i]);
 }
 
-static void put_topic(struct packer *w, const struct cluster_topic *t)
+static void put_topic(struct packer *w, const struct cluster_topic *t, uint32_t format)
 {
     pack_uuid(w, &t->id);
     pack_text(w, t->name);
     put_configs(w, t->configs, t->config_count);
     pack_u32(w, t->partition_count);
     for (uint32_t i = 0; i < t->partition_count; i++)
-        put_partition(w, &t->partitions[i]);
+        put_partition(w, &t->partitions[i], format);
 }
 
 static uint32_t record_count(const struct cluster *c)
@@ -78,8 +92,9 @@ static uint32_t record_count(const struct cluster *c)
 
 static void put_all(struct packer *w, const struct cluster *c)
 {
+    uint32_t format = has_unclean(c) ? SNAPSHOT_FORMAT_UNCLEAN : SNAPSHOT_FORMAT;
     pack(w, magic, sizeof(magic));
-    pack_u32(w, SNAPSHOT_FORMAT);
+    pack_u32(w, format);
     pack_uuid(w, &c->id);
     pack_i64(w, c->created_ms);
     pack_u64(w, c->index);
@@ -98,7 +113,7 @@ static void put_all(struct packer *w, const struct cluster *c)
         put_broker(w, c->brokers[i]);
     pack_u32(w, c->topic_count);
     for (uint32_t i = 0; i < c->topic_count; i++)
-        put_topic(w, c->topics[i]);
+        put_topic(w, c->topics[i], format);
     pack_u32(w, c->config_count);
     for (uint32_t i = 0; i < c->config_count; i++) {
         pack_i32(w, c->configs[i].broker);
@@ -143,6 +158,7 @@ uint64_t cluster_hash(const struct cluster *c)
 struct restoring {
     struct unpacker r;
     struct cluster *c;
+    uint32_t format;
     bool full;
 };
 
@@ -210,6 +226,7 @@ static void get_partition(struct restoring *s, struct cluster_partition *p)
     p->removing_count = unpack_ids(&s->r, p->removing);
     for (uint32_t i = 0; i < p->replica_count; i++)
         p->directories[i] = unpack_uuid(&s->r);
+    p->unclean_epoch = s->format >= SNAPSHOT_FORMAT_UNCLEAN ? unpack_i32(&s->r) : -1;
 }
 
 static struct cluster_config *get_configs(struct restoring *s, uint32_t *ret_count)
@@ -280,7 +297,8 @@ static void get_head(struct restoring *s)
     char word[sizeof(magic)];
     unpack(&s->r, word, sizeof(word));
     s->r.failed |= memcmp(word, magic, sizeof(word)) != 0;
-    s->r.failed |= unpack_u32(&s->r) != SNAPSHOT_FORMAT;
+    s->format = unpack_u32(&s->r);
+    s->r.failed |= s->format != SNAPSHOT_FORMAT && s->format != SNAPSHOT_FORMAT_UNCLEAN;
     s->c->id = unpack_uuid(&s->r);
     s->c->created_ms = unpack_i64(&s->r);
     s->c->index = s->c->now = unpack_u64(&s->r);
@@ -347,6 +365,8 @@ static enum tide_status read_all(struct restoring *s, const uint8_t *bytes, size
         return TIDE_BAD;
     derive(s->c);
     if (unpack_u32(&s->r) != record_count(s->c) || s->r.failed || s->r.left != 0)
+        return TIDE_BAD;
+    if (has_unclean(s->c) != (s->format == SNAPSHOT_FORMAT_UNCLEAN))
         return TIDE_BAD;
     return cluster_fault(s->c) == NULL ? TIDE_OK : TIDE_BAD;
 }

@@ -201,7 +201,7 @@ static enum tide_status fits(const struct cluster *c, const struct creation *n, 
 static void start_partition(const struct cluster *c, const struct cluster_assignment *row, struct cluster_partition *p)
 {
     memset(p, 0, sizeof(*p));
-    p->last_known_elr = -1;
+    p->last_known_elr = p->unclean_epoch = -1;
     p->replica_count = row->replica_count;
     memcpy(p->replicas, row->replicas, row->replica_count * sizeof(*p->replicas));
     for (uint32_t i = 0; i < row->replica_count; i++)

@@ -56,7 +56,6 @@ struct partition {
     int32_t leader_epoch;
     int32_t partition_epoch;
     uint64_t settled_ns; /* until then a gap may be the shadow of a batch that was refused */
-    int32_t unclean_epoch;
     struct members members;
     uint32_t isr; /* committed, by member */
     enum partition_cut cut;

@@ -85,7 +85,7 @@ struct partition *partition_create(const struct partition_config *config)
     p->topic_id = config->topic_id;
     p->config = config->topic_config;
     p->producer_expiry_ms = config->producer_expiry_ms;
-    p->leader_epoch = p->partition_epoch = p->unclean_epoch = -1;
+    p->leader_epoch = p->partition_epoch = -1;
     p->known_committed = config->high_watermark;
     p->lease_until_ns = config->lease_until_ns;
     p->grace = config->grace;
@@ -205,18 +205,33 @@ void partition_readers_leave(struct partition *p)
         p->grace_token = p->grace.begin(p->grace.self);
 }
 
+/* What of our high watermark is true in that role. An unclean leader may lack what was committed; what it has is committed anew. Of that
+ * epoch this process knows nothing before it took part in it, or in a later one: its mark may be of the time before. In a log that was agreed
+ * upon since, what lies before the epoch is committed; in an older one all that an elected leader has, and nothing of a follower. */
+static int64_t still_committed(struct partition *p, const struct mail_role *role)
+{
+    int32_t unclean = role->recovering ? TIDE_MAX(role->leader_epoch, role->unclean_epoch) : role->unclean_epoch;
+    int64_t high = watermark_high(&p->marks), start = log_start_offset(p->log), end;
+    int32_t epoch;
+    if (unclean <= p->leader_epoch)
+        return high;
+    if (log_last_batch_epoch(p->log) < unclean)
+        return role->leader == role->self ? high : start;
+    log_end_for_epoch(p->log, unclean - 1, &epoch, &end);
+    return TIDE_MAX(TIDE_MIN(high, end), start); /* end: -1 where there is nothing before it */
+}
+
 static void end_epoch(struct partition *p, const struct mail_role *role)
 {
     bool had_readers = p->begun;
-    bool unclean = role->unclean_epoch > p->leader_epoch || role->recovering;
+    int64_t high = still_committed(p, role);
     p->leader_epoch = role->leader_epoch;
     p->begun = p->agreed = false;
     partition_publish_role(p);
     if (had_readers)
         partition_readers_leave(p);
-    /* An unclean leader may lack what was committed; what it has is committed anew. */
-    if (unclean && role->leader != role->self)
-        tide_pub64_set(&p->marks.high_watermark, (uint64_t)log_start_offset(p->log));
+    if (high < watermark_high(&p->marks))
+        tide_pub64_set(&p->marks.high_watermark, (uint64_t)high);
     members_begin(&p->members, role);
 }
 
@@ -254,7 +269,6 @@ bool partition_become(struct partition *p, const struct tide_time *t, const stru
     else
         members_update(&p->members, role);
     p->partition_epoch = role->partition_epoch;
-    p->unclean_epoch = TIDE_MAX(p->unclean_epoch, role->recovering ? role->leader_epoch : role->unclean_epoch);
     p->isr = members_isr(&p->members, role) | 1u << MEMBER_SELF;
     if (takes_part && role->leader == role->self) {
         if (new_epoch)

@@ -41,7 +41,7 @@ void follower_init(struct follower *f, uint64_t retry_ns)
 void follower_become(struct follower *f, uint64_t now_ns, int32_t leader, int32_t leader_epoch, int32_t unclean_epoch)
 {
     bool same = leader == f->leader && leader_epoch == f->leader_epoch;
-    f->unclean_epoch = TIDE_MAX(f->unclean_epoch, unclean_epoch);
+    f->unclean_epoch = unclean_epoch; /* each role tells it */
     if (same)
         return;
     f->leader = leader;

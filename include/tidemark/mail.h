@@ -155,7 +155,7 @@ struct mail_role {
     uint32_t replica_count;
     uint32_t isr_count;
     bool recovering;          /* the leader was elected uncleanly: what its epoch cuts may have been committed */
-    int32_t unclean_epoch;    /* the newest leader epoch that began so, which may be over; -1: none */
+    int32_t unclean_epoch;    /* the newest leader epoch that began so, told with each role, however long that is over; -1: none */
     int32_t replicas[TIDE_REPLICAS_MAX];
     int64_t broker_epochs[TIDE_REPLICAS_MAX]; /* of the replicas; -1: not registered */
     int32_t isr[TIDE_REPLICAS_MAX];

@@ -101,6 +101,13 @@ static void check_step(const struct cluster_partition *a, const struct cluster_p
     assert_int_equal(b->partition_epoch, a->partition_epoch + changed);                    /* I7 */
     if (changed)
         assert_int_equal(b->changed, cluster_index(c));
+    if (b->recovering && !a->recovering)
+        assert_int_equal(b->unclean_epoch, b->leader_epoch);
+    if (b->unclean_epoch != a->unclean_epoch) { /* told for good, and followers learn it by the epoch that it began */
+        assert_true(b->recovering);
+        assert_true(fresh_leader);
+        assert_int_equal(b->unclean_epoch, b->leader_epoch);
+    }
     if (fresh_leader && b->leader != -1 && !b->recovering && kind != CLUSTER_ALTER_PARTITION && kind != CLUSTER_ALTER_REASSIGNMENTS) {
         assert_true(have(a->isr, a->isr_count, b->leader) || have(a->elr, a->elr_count, b->leader)); /* I10 */
         assert_true(have(a->isr, a->isr_count, b->leader) || b->isr_count == 1);                     /* I10 */

@@ -351,6 +351,31 @@ static void test_damaged_snapshots(void **state)
     cluster_destroy(other);
 }
 
+/* The second format is for states that the first cannot say: one state has one form. */
+static void test_the_second_format_says_more(void **state)
+{
+    struct cluster *other = cluster_create(&world_memory);
+    static const uint8_t two[] = {2, 0, 0, 0}, none[] = {255, 255, 255, 255};
+    size_t len = 0, at;
+    assert_int_equal(make_topic("t", "1,2", ""), 0);
+    assert_int_equal(broker_command(CLUSTER_FENCE_BROKER, 2, false), 0);
+    assert_int_equal(broker_command(CLUSTER_FENCE_BROKER, 1, false), 0);
+    activate(2);
+    assert_int_equal(elect("t", 0, CLUSTER_ELECT_UNCLEAN), 0);
+    assert_int_equal(cluster_snapshot_write(c, damaged, sizeof(damaged), &len), TIDE_OK);
+    assert_int_equal(cluster_restore(other, damaged, len), TIDE_OK);
+    at = len - 5 * sizeof(two); /* behind it: settings, kept results, the number of records, the sum */
+    assert_memory_equal(damaged + at, two, sizeof(two));
+    memcpy(damaged + at, none, sizeof(none));
+    seal(damaged, len);
+    assert_int_equal(cluster_restore(other, damaged, len), TIDE_BAD);
+    memcpy(damaged + at, two, sizeof(two));
+    damaged[8] = 3;
+    seal(damaged, len);
+    assert_int_equal(cluster_restore(other, damaged, len), TIDE_BAD);
+    cluster_destroy(other);
+}
+
 /* A replaced state is a changed one, for every reader. */
 static void test_after_a_restore_everything_has_changed(void **state)
 {
@@ -389,6 +414,7 @@ int main(void)
         TEST(test_results),
         TEST(test_a_snapshot_needs_room),
         TEST(test_damaged_snapshots),
+        TEST(test_the_second_format_says_more),
         TEST(test_after_a_restore_everything_has_changed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

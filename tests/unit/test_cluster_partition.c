@@ -383,6 +383,36 @@ static void test_unclean_sweep(void **state)
     expect_picture("t", 0, "2*/2 [2]");
 }
 
+/* The leader reports itself recovered soon; who was away until then has to know. */
+static void test_an_unclean_epoch_is_not_forgotten(void **state)
+{
+    static uint8_t bytes[1 << 16];
+    struct cluster *other = cluster_create(NULL);
+    size_t len;
+    assert_int_equal(make_topic("t", "1,2,5", ""), 0);
+    assert_int_equal(partition_of("t", 0)->unclean_epoch, -1);
+    assert_int_equal(cluster_snapshot_write(c, bytes, sizeof(bytes), &len), TIDE_OK);
+    assert_int_equal(bytes[8], 1); /* as releases before this one write and read it */
+    take_step("f5");
+    take_step("f2");
+    take_step("f1");
+    take_step("u5");
+    assert_int_equal(partition_of("t", 0)->unclean_epoch, -1);
+    take_step("w");
+    assert_int_equal(alter_isr("t", 0, "5"), 0); /* recovered, as all that a leader wants */
+    take_step("u1");
+    assert_int_equal(alter_isr("t", 0, "1,5"), 0);
+    take_step("f5");
+    expect_picture("t", 0, "1/3 [1]");
+    assert_int_equal(partition_of("t", 0)->unclean_epoch, 2);
+    assert_int_equal(cluster_snapshot_write(c, bytes, sizeof(bytes), &len), TIDE_OK);
+    assert_int_equal(bytes[8], 2);
+    assert_int_equal(cluster_restore(other, bytes, len), TIDE_OK);
+    assert_int_equal(cluster_topic_at(other, 0)->partitions[0].unclean_epoch, 2);
+    assert_true(cluster_hash(other) == cluster_hash(c));
+    cluster_destroy(other);
+}
+
 static int16_t move_leader(int32_t leader_epoch, int32_t excluded)
 {
     struct cluster_command m = {.kind = CLUSTER_MOVE_LEADER,
@@ -574,6 +604,7 @@ int main(void)
         TEST(test_election_errors),
         TEST(test_elections_for_all),
         TEST(test_unclean_sweep),
+        TEST(test_an_unclean_epoch_is_not_forgotten),
         TEST(test_move_leader),
         TEST(test_reassignment),
         TEST(test_reassignment_that_completes_at_once),

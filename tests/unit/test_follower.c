@@ -153,6 +153,22 @@ static void test_an_unclean_epoch_may_take_back(void **state)
     }
 }
 
+/* The place is another partition's now: what that one before was told says nothing about it. */
+static void test_an_unclean_epoch_of_somebody_else(void **state)
+{
+    struct follower_answer a;
+    follower_become(&f, START, LEADER, EPOCH + 1, EPOCH + 1);
+    follower_resign(&f);
+    follower_become(&f, START, LEADER, EPOCH, -1);
+    follower_on_stream(&f, START, true);
+    follower_subscribe(&f, &log_, &asked);
+    a = answer();
+    a.truncate = true;
+    a.truncate_epoch = 2;
+    a.truncate_end = 5;
+    assert_int_equal(follower_on_answer(&f, START, &a, &log_, 2, 5), FOLLOWER_FAIL);
+}
+
 static void test_it_is_not_cut_below_its_start(void **state)
 {
     struct follower_answer a = answer();
@@ -313,6 +329,7 @@ int main(void)
         cmocka_unit_test_setup(test_an_error_is_tried_again_later, setup),
         cmocka_unit_test_setup(test_where_it_is_cut, setup),
         cmocka_unit_test_setup(test_an_unclean_epoch_may_take_back, setup),
+        cmocka_unit_test_setup(test_an_unclean_epoch_of_somebody_else, setup),
         cmocka_unit_test_setup(test_it_is_not_cut_below_its_start, setup),
         cmocka_unit_test_setup(test_a_cut_that_fails_and_one_that_outlives_its_stream, setup),
         cmocka_unit_test_setup(test_skipping, setup),

@@ -576,8 +576,6 @@ static void test_an_unclean_epoch_begins_without_a_high_watermark(void **state)
     assert_int_equal(look().high_watermark, 6);
 }
 
-/* ---- what the leader has no more ---- */
-
 /* As a kill leaves it: nothing is closed in order. */
 static void kill_and_open(void)
 {
@@ -587,6 +585,47 @@ static void kill_and_open(void)
     w.out.op_count = w.out.job_count = 0;
     open_partition();
 }
+
+/* The epoch that began uncleanly was over before this process was told of it. What it knows as committed is not any more, and may be
+ * older than the cut; of a log that was agreed upon since, what lies before that epoch is. */
+static void test_an_unclean_epoch_that_was_missed(void **state)
+{
+    become(1, 4);
+    take(0, 4, 5, 4, 8);
+    known_high = partition_checkpoint(p);
+    assert_int_equal(known_high, 8);
+    kill_and_open();
+    assert_int_equal(look().high_watermark, 8);
+    assert_true(become_as(2, 7, 4, 5));
+    assert_int_equal(look().high_watermark, 0);
+    truncate_to(4);
+    take(4, 5, 3, 7, 6);
+    assert_int_equal(look().high_watermark, 6);
+    kill_and_open(); /* with the mark of the time before the cut */
+    assert_int_equal(look().high_watermark, 8);
+    assert_true(become_as(2, 8, 4, 5));
+    assert_int_equal(look().high_watermark, 4);
+    take(10, 8, 1, 8, 12);
+    assert_int_equal(look().high_watermark, 12);
+    assert_true(become_as(1, 9, 2, 5)); /* and of this one it has been told */
+    assert_int_equal(look().high_watermark, 12);
+    kill_and_open();
+    assert_true(become_as(0, 10, 7, 5)); /* to whoever it may have served */
+    assert_int_equal(look().high_watermark, 4);
+}
+
+/* It was elected from those who are in sync: nothing in its log is not committed but what came with the epoch. */
+static void test_a_leader_that_missed_an_unclean_epoch(void **state)
+{
+    become(1, 4);
+    take(0, 4, 5, 4, 8);
+    known_high = partition_checkpoint(p);
+    kill_and_open();
+    assert_true(become_as(0, 7, 7, 5));
+    assert_int_equal(look().high_watermark, 8);
+}
+
+/* ---- what the leader has no more ---- */
 
 static int64_t first_at(int64_t offset)
 {
@@ -837,6 +876,8 @@ int main(void)
         T(test_a_cut_is_finished_before_the_release),
         T(test_only_followers_are_cut),
         T(test_an_unclean_epoch_begins_without_a_high_watermark),
+        T(test_an_unclean_epoch_that_was_missed),
+        T(test_a_leader_that_missed_an_unclean_epoch),
         T(test_gaps_of_a_compacted_log),
         T(test_a_log_that_goes_on_elsewhere),
         T(test_a_gap_that_is_far),

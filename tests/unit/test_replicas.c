@@ -22,6 +22,7 @@ static struct world {
     struct post_office office;
     uint64_t index;
     struct tide_mail *letter; /* the last one to a core */
+    struct mail_role role;    /* that its core took last */
     struct tide_job *job;
     int open_result;
     enum ack_durability durability;
@@ -392,6 +393,20 @@ static void decide_place(void)
     replicas_on_assigned(&w.c, &w.c.replicas[0]->topic_id, 0, w.assigned_epoch, put(1, &w.directory));
 }
 
+static void want_isr(int32_t leader, const int32_t *isr, uint32_t count)
+{
+    struct cluster_partition_change n = {.topic_id = {{9, 9}}, .isr_count = count, .leader_epoch = partition_now()->leader_epoch,
+                                         .partition_epoch = partition_now()->partition_epoch};
+    struct cluster_command m = {.kind = CLUSTER_ALTER_PARTITION};
+    for (uint32_t i = 0; i < count; i++)
+        n.isr[i] = (struct cluster_isr_member){isr[i], -1};
+    m.alter_partition.broker = leader;
+    m.alter_partition.broker_epoch = cluster_find_broker(cluster(), leader)->epoch;
+    m.alter_partition.count = 1;
+    m.alter_partition.changes = &n;
+    assert_int_equal(give(&m), 0);
+}
+
 /* ---- the life of a replica --------------------------------------------------------------------------------------- */
 
 /* Until nothing waits but time, or an answer. */
@@ -403,9 +418,10 @@ static void turn(void)
         w.c.view_stale = false;
         w.letter = NULL;
         w.job = NULL;
-        if (m != NULL && m->kind == MAIL_BECOME)
+        if (m != NULL && m->kind == MAIL_BECOME) {
+            w.role = m->become.role;
             replicas_on_role(&w.c, m);
-        else if (m != NULL)
+        } else if (m != NULL)
             replicas_on_order(&w.c, m);
         if (job != NULL) {
             job->run(job, &fs);
@@ -750,8 +766,6 @@ static void test_what_is_lost_takes_no_role(void **state)
 static void test_what_rotted_and_is_nowhere_else(void **state)
 {
     const int32_t both[] = {1, 2};
-    struct cluster_partition_change n = {.isr_count = 2};
-    struct cluster_command m = {.kind = CLUSTER_ALTER_PARTITION};
     (void)state;
     make(2, both);
     fence(2, true);
@@ -768,16 +782,7 @@ static void test_what_rotted_and_is_nowhere_else(void **state)
     assert_int_equal(w.assigned, 1);
     assert_int_equal(replicas_rotten(&w.c), 1);
     fence(2, false);
-    n.topic_id = w.c.replicas[0]->topic_id;
-    n.leader_epoch = partition_now()->leader_epoch;
-    n.partition_epoch = partition_now()->partition_epoch;
-    n.isr[0] = (struct cluster_isr_member){1, -1};
-    n.isr[1] = (struct cluster_isr_member){2, -1};
-    m.alter_partition.broker = 1;
-    m.alter_partition.broker_epoch = cluster_find_broker(cluster(), 1)->epoch;
-    m.alter_partition.count = 1;
-    m.alter_partition.changes = &n;
-    assert_int_equal(give(&m), 0);
+    want_isr(1, both, 2);
     w.c.reconcile = true;
     turn();
     assert_int_equal(w.assigned, 2);
@@ -1000,6 +1005,35 @@ static void test_what_failed_from_the_device_is_not_lost(void **state)
     assert_int_equal(state_now(), REPLICA_SERVING);
     assert_int_equal(w.assigned, 0);
     assert_true(is_in_sync(1));
+}
+
+/* ---- an unclean election that is over --------------------------------------------------------------------------- */
+
+/* 2 leads with less than we have, and has long reported itself recovered, when we hear of it. Unless we are told, we refuse to be cut
+ * below what we know as committed, and so does every later process of ours. */
+static void test_an_unclean_epoch_is_told_afterwards(void **state)
+{
+    struct cluster_command m = {.kind = CLUSTER_ELECT_LEADERS, .elect_leaders = {.election = CLUSTER_ELECT_UNCLEAN, .count = 1}};
+    struct cluster_partition_ref ref = {.topic_id = {{9, 9}}};
+    (void)state;
+    make(2, (const int32_t[]){1, 2});
+    assert_int_equal(w.role.unclean_epoch, -1);
+    fence(2, true);
+    fence(1, true);
+    fence(2, false);
+    assert_int_equal(partition_now()->leader, -1);
+    m.elect_leaders.partitions = &ref;
+    assert_int_equal(give(&m), 0);
+    assert_int_equal(partition_now()->leader, 2);
+    assert_true(partition_now()->recovering);
+    want_isr(2, (const int32_t[]){2}, 1);
+    assert_false(partition_now()->recovering);
+    w.c.reconcile = true;
+    turn();
+    assert_int_equal(w.role.partition_epoch, partition_now()->partition_epoch);
+    assert_false(w.role.recovering);
+    assert_int_equal(w.role.unclean_epoch, 2);
+    assert_int_equal(w.role.leader_epoch, 2);
 }
 
 /* ---- what the cluster is told was lost -------------------------------------------------------------------------- */
@@ -1336,6 +1370,7 @@ int main(void)
         CASE(test_what_failed_with_records_in_memory_and_is_nowhere_else),
         CASE(test_what_fails_again_with_records_in_memory_is_asked_again),
         CASE(test_what_failed_from_the_device_is_not_lost),
+        CASE(test_an_unclean_epoch_is_told_afterwards),
         CASE(test_the_topic_goes_while_it_is_asked),
         CASE(test_what_is_whole_is_not_lost),
         CASE(test_what_ends_early_is_lost),
