@@ -107,6 +107,8 @@ static struct partition *data_create(void *self, const struct control_replica *r
     c.home_core = r->home_core;
     c.dir = r->dir;
     c.topic_config = *r->config;
+    c.high_watermark = r->high_watermark;
+    c.repair = r->repair;
     TIDE_ASSERT(place < m->whole->places);
     TIDE_ASSERT(m->partitions[place] == NULL);
     m->partitions[place] = partition_create(&c);
@@ -562,10 +564,12 @@ static void read_settings(struct machine *m)
                            "metadata.snapshot.commands=%lu\nmetadata.log.trailing=%lu\nauto.create.topics.enable=false\n"
                            "controller.request.timeout.ms=200\nleader.imbalance.check.interval.seconds=2\n"
                            "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector\nbroker.rack=%s\n"
-                           "offsets.topic.num.partitions=1\noffsets.topic.min.insync.replicas=2\n",
+                           "offsets.topic.num.partitions=1\noffsets.topic.min.insync.replicas=2\n"
+                           "replica.high.watermark.checkpoint.interval.ms=%lu\n",
                            m->id + 1, id, voters, m->id + 1, m->id + 1, SIM_KAFKA_PORT, DATA, s->core_count, SIM_PEER_PORT, s->session_ms,
                            300 + tide_random_below(&chance, 700), 100 + tide_random_below(&chance, 400),
-                           tide_random_hits(&chance, 2) ? 30ul : 65536ul, tide_random_hits(&chance, 2) ? 16ul : 16384ul, rack);
+                           tide_random_hits(&chance, 2) ? 30ul : 65536ul, tide_random_hits(&chance, 2) ? 16ul : 16384ul, rack,
+                           s->seed % 3 == 0 ? 5000ul : 20 + s->seed * 7919 % 500);
     if (settings_parse(text, len, &m->settings, &line, error, sizeof(error)) != TIDE_OK) {
         fprintf(stderr, "line %d: %s\n", line, error);
         abort();
