@@ -629,9 +629,9 @@ static void work(struct sim_client *c, unsigned p)
     if (d->leader < 0 && leader >= 0 && c->lines[leader].conn != NULL)
         d->leader = leader;
     if (d->leader >= 0 && c->lines[d->leader].conn != NULL)
-        while (d->sent < c->config.records && d->sent < d->acked + room && c->now_ns >= c->begin_ns + d->sent * c->config.pace_ns)
+        while (!(c->config.quiet & 1u << p) && d->sent < c->config.records && d->sent < d->acked + room && c->now_ns >= c->begin_ns + d->sent * c->config.pace_ns)
             send_produce(c, p, &c->lines[d->leader], d->sent++);
-    if (d->asked_ns == 0 && !has_read_all(c, p)) {
+    if (d->asked_ns == 0 && !has_read_all(c, p) && !c->config.no_consumer) {
         int from = reads_from(c, p, leader);
         if (from >= 0)
             send_fetch(c, p, (unsigned)from);

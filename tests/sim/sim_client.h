@@ -37,7 +37,9 @@ struct sim_client_config {
     enum sim_producer_kind kinds[SIM_PARTITIONS_MAX];
     uint32_t records; /* of each partition */
     bool sessions, racks;
+    bool no_consumer; /* its long polls hold back what is answered behind them */
     bool memory; /* the topic has ack.durability=memory */
+    uint32_t quiet; /* bit per partition: nothing new is produced to it for now */
     uint64_t pace_ns; /* between two new records of a partition, so that faults come among them */
     void *arg;
     int (*leader)(void *arg, unsigned partition); /* as the client may know it, -1 nobody */

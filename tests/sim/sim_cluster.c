@@ -21,7 +21,8 @@
  *
  * Beside the seeds one story without faults is run three times: a broker that was away is filled while producers go on; as
  * fast as it goes, at leader.replication.throttled.rate, and at follower.replication.throttled.rate. What comes in is counted
- * at every step, and nobody waits longer for an acknowledgement.
+ * at every step, and nobody waits longer for an acknowledgement. In another one a follower in sync falls behind memory in one partition, and is
+ * read for although the stream to it stays busy with others.
  *
  *   sim_cluster [--seeds N] [--from SEED] [--verbose] [--trace]
  *   sim_cluster_mutants --mutants [--seeds N]   leaves out one rule after the other: each must be missed
@@ -53,8 +54,8 @@ enum {
 
 struct sim;
 
-/* The story of a broker that is filled. */
-enum filling { FILL_NOT, FILL_FAST, FILL_BY_LEADER, FILL_BY_FOLLOWER };
+/* The stories of a broker that is filled, and of one that is in sync and behind memory; without faults. */
+enum story { STORY_NONE, STORY_FILL_FAST, STORY_FILL_BY_LEADER, STORY_FILL_BY_FOLLOWER, STORY_BEHIND_MEMORY };
 
 /* A replica, as control sees it. */
 enum life {
@@ -117,7 +118,7 @@ struct sim {
     uint64_t seed;
     bool calm, trace;
     bool memory; /* ack.durability */
-    enum filling filling;
+    enum story story;
     bool leader_throttled, follower_throttled;
     int64_t throttle_rate; /* of a broker */
     struct sim_wire wire;
@@ -1079,6 +1080,11 @@ static void tell_client(void *self, const char *format, ...)
     va_end(args);
 }
 
+static bool is_filling(const struct sim *s)
+{
+    return s->story >= STORY_FILL_FAST && s->story <= STORY_FILL_BY_FOLLOWER;
+}
+
 static void make_client(struct sim *s)
 {
     struct sim_client_config c = {.wire = &s->wire, .pools = s->pools, .brokers = s->brokers, .partitions = s->partitions, .topic = "t",
@@ -1087,9 +1093,15 @@ static void make_client(struct sim *s)
     c.pace_ns = (s->calm_ns - s->now_ns) / c.records;
     c.racks = s->seed % 2 != 0;
     c.sessions = s->seed / 2 % 2 != 0;
-    if (s->filling != FILL_NOT) {
+    if (is_filling(s)) {
         c.records = 900;
         c.pace_ns = 10 * TIDE_NS_PER_MS;
+    } else if (s->story == STORY_BEHIND_MEMORY) {
+        c.records = 1 << 14; /* more than are sent */
+        c.pace_ns = 0;
+        c.no_consumer = true;
+        for (unsigned p = 0; p < s->partitions; p++)
+            c.kinds[p] = SIM_PLAIN_ONE; /* it waits for no follower */
     }
     sim_client_init(&s->client, &c, s->now_ns);
 }
@@ -1104,8 +1116,23 @@ static void plan_filling(struct sim *s)
     s->topic.segment_bytes = 1 << 20;
     s->settings.replication_window_bytes = 1 << 20;
     s->throttle_rate = FILL_RATE;
-    s->leader_throttled = s->filling == FILL_BY_LEADER;
-    s->follower_throttled = s->filling == FILL_BY_FOLLOWER;
+    s->leader_throttled = s->story == STORY_FILL_BY_LEADER;
+    s->follower_throttled = s->story == STORY_FILL_BY_FOLLOWER;
+}
+
+/* One stream to one follower; what waits in it keeps everything from being read that may be kept. */
+static void plan_lagging(struct sim *s)
+{
+    s->brokers = 2;
+    s->core_count = 1;
+    s->partitions = 4;
+    s->topic.segment_bytes = 1 << 20;
+    s->settings.replication_window_bytes = 1 << 16;
+    s->settings.replication_catchup_bytes = 1;
+    s->settings.replica_lag_time_max_ms = 30000;
+    s->memory = true;
+    s->topic.ack_durability = ACK_DURABILITY_MEMORY;
+    s->leader_throttled = s->follower_throttled = false;
 }
 
 static void begin(struct sim *s, uint64_t seed)
@@ -1136,8 +1163,10 @@ static void begin(struct sim *s, uint64_t seed)
     s->brokers = 2 + (unsigned)tide_random_below(&s->random, 2);
     s->core_count = 1 + (unsigned)tide_random_below(&s->random, 2);
     s->partitions = 1 + (unsigned)tide_random_below(&s->random, SIM_PARTITIONS_MAX);
-    if (s->filling != FILL_NOT)
+    if (is_filling(s))
         plan_filling(s);
+    else if (s->story == STORY_BEHIND_MEMORY)
+        plan_lagging(s);
     sim_wire_init(&s->wire, &s->random, s->pools->client, s->brokers, s->core_count);
     s->wire.loss = tide_random_hits(&s->random, 2) ? 100 : 0;
     s->wire.duplicate = tide_random_hits(&s->random, 2) ? 50 : 0;
@@ -1146,9 +1175,9 @@ static void begin(struct sim *s, uint64_t seed)
     job_ms = tide_random_hits(&s->random, 2) ? 3 : 60;
     s->calm_ns = s->now_ns + below_ms(s, 4000);
     s->next_fault_ns = s->now_ns + below_ms(s, 500);
-    if (s->filling != FILL_NOT) {
+    if (s->story != STORY_NONE) {
         s->wire.loss = s->wire.duplicate = s->wire.reorder = 0;
-        s->wire.delay_ns = 100000;
+        s->wire.delay_ns = is_filling(s) ? 100000 : 1000000;
         job_ms = 3;
         s->calm = s->wire.calm = true;
         s->next_fault_ns = UINT64_MAX;
@@ -1267,33 +1296,114 @@ static void fill_a_broker(struct sim *s)
             give_up(s, "a producer waits for a broker that is being filled");
     }
     uint64_t took_ms = (s->now_ns - first_ns) / TIDE_NS_PER_MS;
-    printf("filled %s: %lu bytes in %lu ms\n", s->filling == FILL_FAST ? "as fast as it goes" : s->filling == FILL_BY_LEADER ? "by the leader's pace" : "by the follower's pace",
+    printf("filled %s: %lu bytes in %lu ms\n", s->story == STORY_FILL_FAST ? "as fast as it goes" : s->story == STORY_FILL_BY_LEADER ? "by the leader's pace" : "by the follower's pace",
            got, took_ms);
-    if (s->filling == FILL_FAST && over == 0)
+    if (s->story == STORY_FILL_FAST && over == 0)
         give_up(s, "without a throttle it is as slow: the test tells nothing");
-    if (s->filling != FILL_FAST && over != 0)
+    if (s->story != STORY_FILL_FAST && over != 0)
         give_up(s, "more came in than the pace allows");
-    if (s->filling != FILL_FAST && got < took_ms * FILL_RATE / 1000 * 8 / 10)
+    if (s->story != STORY_FILL_FAST && got < took_ms * FILL_RATE / 1000 * 8 / 10)
         give_up(s, "the pace is not used");
 }
 
-static uint64_t run(const struct sim_pools *pools, uint64_t seed, bool verbose, enum filling filling)
+/* ---- a follower in sync is behind memory -------------------------------------------------------------------------------- */
+
+static void lead_all(struct sim *s, int broker)
+{
+    for (unsigned p = 0; p < s->partitions; p++) {
+        s->committed[p].leader = broker;
+        s->committed[p].leader_epoch++;
+        changed(s, p);
+    }
+}
+
+static int64_t behind(const struct sim *s, unsigned p)
+{
+    return s->machines[0].end_seen[p] - s->machines[1].end_seen[p];
+}
+
+static void step_until(struct sim *s, uint64_t at_ns)
+{
+    while (s->now_ns < at_ns)
+        step(s);
+}
+
+enum { AWAY_MS = 1500, CATCH_UP_MS = 3000, BACK_AT = 300, APART_NS = 700000 };
+
+/* Broker 1 leads, and broker 2 hears nothing for a while in which partition 0 is written to without waiting for it. */
+static void lose_sight(struct sim *s)
+{
+    const uint32_t nobody = (1u << s->partitions) - 1;
+    s->client.config.quiet = nobody;
+    while (!in_sync_everywhere(s, 0) || !in_sync_everywhere(s, 1) || s->committed[0].leader < 0)
+        step(s);
+    lead_all(s, 0);
+    step_until(s, s->now_ns + 500 * TIDE_NS_PER_MS);
+    s->wire.cut[0][1] = s->wire.cut[1][0] = true;
+    s->client.config.quiet = nobody & ~1u;
+    step_until(s, s->now_ns + AWAY_MS * TIDE_NS_PER_MS);
+    s->client.config.quiet = nobody;
+    memset(s->wire.cut, 0, sizeof(s->wire.cut));
+}
+
+/* Then the connection comes to its pace again, and the other partitions are written to, one after the other so that something of them is on its way
+ * at any time, and all of it from memory. */
+static void make_the_stream_busy(struct sim *s)
+{
+    while (s->machines[1].end_seen[0] < BACK_AT)
+        step(s);
+    for (unsigned p = 1; p < s->partitions; p++) {
+        s->client.config.quiet &= ~(1u << p);
+        step_until(s, s->now_ns + APART_NS);
+    }
+}
+
+/* The follower gets what it lacks of partition 0 all the same, since the high watermark waits for it. */
+static void fall_behind_memory(struct sim *s)
+{
+    const struct tide_counters *counters = core_counters(s->machines[0].data.cores[0].core);
+    uint64_t since_ns, read;
+    int64_t lacked, others = 0;
+    lose_sight(s);
+    make_the_stream_busy(s);
+    read = counters->values[COUNTER_peer_catchup_bytes];
+    since_ns = s->now_ns;
+    lacked = behind(s, 0);
+    while (behind(s, 0) != 0 && s->now_ns < since_ns + CATCH_UP_MS * TIDE_NS_PER_MS)
+        step(s);
+    read = counters->values[COUNTER_peer_catchup_bytes] - read;
+    for (unsigned p = 1; p < s->partitions; p++)
+        others += s->machines[0].end_seen[p];
+    printf("behind memory: %ld records, %lu bytes read from the disk in %lu ms, beside %ld records of other partitions\n", lacked, read,
+           (unsigned long)((s->now_ns - since_ns) / TIDE_NS_PER_MS), others);
+    if (!in_sync_everywhere(s, 1) || lacked == 0)
+        give_up(s, "it was not behind, or left: the test tells nothing");
+    if (behind(s, 0) != 0)
+        give_up(s, "who the high watermark waits for is not read for while its stream is busy");
+    if (read == 0)
+        give_up(s, "all of it was in memory: the test tells nothing");
+}
+
+static uint64_t run(const struct sim_pools *pools, uint64_t seed, bool verbose, enum story story)
 {
     struct sim *s = calloc(1, sizeof(*s));
     unsigned before[SIM_POOLS];
     uint64_t digest;
-    s->filling = filling;
+    s->story = story;
     sim_pools_count(pools, before);
     s->random.state = s->seed = seed;
     s->pools = pools;
     s->trace = tracing;
     s->now_ns = s->begin_ns = TIDE_NS_PER_S * (1 + tide_random_below(&s->random, 1000));
     begin(s, seed);
-    if (filling != FILL_NOT)
+    if (is_filling(s))
         fill_a_broker(s);
-    while (!is_finished(s) || !rot_is_settled(s))
+    else if (story == STORY_BEHIND_MEMORY)
+        fall_behind_memory(s);
+    while (story != STORY_BEHIND_MEMORY && (!is_finished(s) || !rot_is_settled(s)))
         step(s);
-    compare_replicas(s);
+    if (story != STORY_BEHIND_MEMORY)
+        compare_replicas(s);
     if (verbose)
         printf("seed %lu: %u brokers, %u cores, %u partitions of %u records, %u crashes, %u moves, %u cuts, %u times deaf, %u pauses, %u rotted, %u repaired, %u answers of sessions, %u times sent to a follower, %u answers of followers, %u killed, %lu records forgotten by a replica, %lu frames, %lu turns, %lu ms, digest %016lx\n",
                seed, s->brokers, s->core_count, s->partitions, s->client.config.records, s->crashes, s->moves, s->cuts, s->deafs, s->pauses, s->rots, s->repairs, s->client.incremental, s->client.sent_near, s->client.near, s->kills, s->forgotten, s->wire.frames, s->turns,
@@ -1311,11 +1421,11 @@ static int run_seeds(uint64_t from, uint64_t seeds, bool verbose)
     struct sim_pools pools;
     uint64_t all = 0;
     sim_pools_make(&pools);
-    for (enum filling f = FILL_FAST; from == 1 && f <= FILL_BY_FOLLOWER; f++)
-        (void)run(&pools, 1, verbose, f);
+    for (enum story t = STORY_FILL_FAST; from == 1 && t <= STORY_BEHIND_MEMORY; t++)
+        (void)run(&pools, 1, verbose, t);
     for (uint64_t seed = from; seed < from + seeds; seed++) {
-        uint64_t digest = run(&pools, seed, verbose, FILL_NOT);
-        if (seed % 10 == 0 && run(&pools, seed, false, FILL_NOT) != digest) {
+        uint64_t digest = run(&pools, seed, verbose, STORY_NONE);
+        if (seed % 10 == 0 && run(&pools, seed, false, STORY_NONE) != digest) {
             fprintf(stderr, "P12: two runs of seed %lu differ\n", seed);
             return 1;
         }
