@@ -105,6 +105,7 @@ struct sim_client {
     uint32_t near, sent_near; /* answers of followers with records; times it was sent to one */
     uint32_t incremental;     /* answers of sessions that said only what is new */
     uint32_t lost; /* acknowledged with acks=1, and not there: sim_client_judge */
+    uint32_t taken_back; /* acknowledged records that went with everybody who had them: sim_client_lose */
 };
 
 enum { SIM_RACK_ROOM = 16 };
@@ -116,6 +117,9 @@ void sim_client_turn(struct sim_client *, uint64_t now_ns);
 uint64_t sim_client_deadline_ns(const struct sim_client *);
 /* The topic is asked for, once more and elsewhere until it is there: `created`. */
 void sim_client_create_topic(struct sim_client *, uint64_t now_ns, unsigned broker);
+/* Everybody who had it has lost the partition's log from `end` on, and the cluster says so. An idempotent producer sends again what was there,
+ * under the same sequences; another one forgets it. The consumer goes on at `end`. */
+void sim_client_lose(struct sim_client *, uint64_t now_ns, unsigned partition, int64_t end);
 /* Everything is acknowledged, and all that was committed is read. */
 bool sim_client_is_done(const struct sim_client *);
 /* At the end: all replicas of a partition hold the same bytes up to `end` (P4), and the client's records in order. Their digest. */

@@ -48,13 +48,15 @@ static void look_at_partition(struct whole *s, const struct cluster_partition *n
         whole_fail(s, "an epoch fell");
     if (now->leader_epoch == c->leader_epoch && now->leader != (c->leader < 0 ? -1 : c->leader + 1))
         whole_fail(s, "P8: another leader in the same epoch");
-    if (now->recovering)
+    if (now->unclean_epoch < c->unclean_epoch || (now->recovering && now->unclean_epoch < 0))
+        whole_fail(s, "an unclean epoch was forgotten");
+    if (now->unclean_epoch >= 0 && (!s->loses || p >= s->partitions))
         whole_fail(s, "P1: an unclean election");
     if (now->partition_epoch == c->partition_epoch)
         return;
     s->elections += now->leader_epoch != c->leader_epoch;
     *c = (struct committed){.leader = now->leader < 0 ? -1 : now->leader - 1, .leader_epoch = now->leader_epoch,
-                            .partition_epoch = now->partition_epoch, .replicas = now->replica_count,
+                            .partition_epoch = now->partition_epoch, .unclean_epoch = now->unclean_epoch, .replicas = now->replica_count,
                             .led_since_ns = now->leader_epoch != c->leader_epoch ? s->w.now_ns : c->led_since_ns};
     for (uint32_t i = 0; i < now->isr_count; i++)
         c->isr |= 1u << (now->isr[i] - 1);
@@ -91,7 +93,7 @@ static bool has_all(const struct whole *s, unsigned b, unsigned p)
 
 bool whole_may_fall(const struct whole *s, unsigned broker)
 {
-    for (unsigned p = 0; s->memory && p < s->partitions; p++) {
+    for (unsigned p = 0; s->memory && !s->loses && p < s->partitions; p++) {
         bool other = s->committed[p].replicas == 0;
         for (unsigned b = 0; b < s->brokers; b++)
             other |= b != broker && has_all(s, b, p);
@@ -135,6 +137,23 @@ static void look_at_members(struct whole *s, unsigned p, int64_t high, bool rose
         whole_fail(s, "P3: less than min.insync.replicas have what is committed");
 }
 
+/* A leader has all that was committed, unless the metadata say that it was elected without. */
+static void look_at_beginning(struct machine *m, unsigned p)
+{
+    struct whole *s = m->whole;
+    int64_t start = partition_marks(m->partitions[p])->epoch_start;
+    int32_t unclean = s->committed[p].unclean_epoch;
+    if (unclean > s->lost_epoch[p]) {
+        whole_trace(s, "partition %u: broker %u leads without what was committed from %ld to %ld", p, m->id + 1, start, s->committed_end[p]);
+        s->losses += start < s->committed_end[p];
+        s->committed_end[p] = TIDE_MIN(s->committed_end[p], start);
+        s->lost_epoch[p] = unclean;
+        sim_client_lose(&s->client, s->w.now_ns, p, start);
+    } else if (start < s->committed_end[p]) {
+        whole_fail(s, "P1: a leader begins without all that was committed, and was not elected uncleanly");
+    }
+}
+
 static void look_at_leader(struct machine *m, unsigned p, const struct partition_look *l, int64_t end_before)
 {
     struct whole *s = m->whole;
@@ -143,6 +162,8 @@ static void look_at_leader(struct machine *m, unsigned p, const struct partition
         whole_fail(s, "an epoch out of this test's bounds");
     if (s->leader_of_epoch[p][l->leader_epoch] != 0 && s->leader_of_epoch[p][l->leader_epoch] != (int)m->id + 1)
         whole_fail(s, "P8: two leaders in one epoch");
+    if (s->leader_of_epoch[p][l->leader_epoch] == 0 && l->leader_epoch == s->committed[p].leader_epoch)
+        look_at_beginning(m, p);
     s->leader_of_epoch[p][l->leader_epoch] = (int)m->id + 1;
     if (same && l->high_watermark < m->high[p])
         whole_fail(s, "P3: a high watermark fell");
@@ -172,7 +193,8 @@ static void look_at_replica(struct machine *m, unsigned p)
     if (l.leader)
         look_at_leader(m, p, &l, end_before);
     /* A follower's, too: it may have led until the middle of this turn. */
-    m->whole->committed_end[p] = TIDE_MAX(m->whole->committed_end[p], l.high_watermark);
+    if (m->whole->lost_epoch[p] < 0 || l.leader_epoch >= m->whole->lost_epoch[p])
+        m->whole->committed_end[p] = TIDE_MAX(m->whole->committed_end[p], l.high_watermark);
     m->was_leader[p] = l.leader;
 }
 

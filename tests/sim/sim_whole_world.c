@@ -511,6 +511,8 @@ static int leader_of(void *self, unsigned p)
     const struct view_topic *t;
     if (!machine_runs(m) || m->control->view == NULL)
         return -1;
+    if (s->committed[p].unclean_epoch > s->lost_epoch[p])
+        return -1; /* the client sends nothing before it knows what is gone */
     t = tide_view_topic(m->control->view, s->client.config.topic, (uint32_t)strlen(s->client.config.topic));
     return t != NULL && p < t->partition_count && t->partitions[p].leader > 0 ? t->partitions[p].leader - 1 : -1;
 }
@@ -586,9 +588,10 @@ static void make_client(struct whole *s, uint64_t faults_ns)
     for (unsigned p = 0; p < s->partitions; p++)
         c.kinds[p] = (enum sim_producer_kind)below(s, 3);
     c.pace_ns = faults_ns / c.records;
-    c.racks = s->seed % 2 != 0;
+    s->loses = s->seed % 16 == 9;
+    c.racks = s->seed % 2 != 0 && !s->loses; /* a follower that does not know it yet would serve what is gone */
     c.sessions = s->seed / 2 % 2 != 0;
-    c.memory = s->memory = s->seed % 8 == 5;
+    c.memory = s->memory = s->seed % 8 == 5 || s->loses;
     sim_client_init(&s->client, &c, s->w.now_ns);
 }
 
@@ -633,7 +636,7 @@ void whole_init(struct whole *s, uint64_t seed, const struct sim_pools *pools)
     }
     s->places = s->partitions + 1;
     for (unsigned p = 0; p < s->places; p++)
-        s->committed[p] = (struct committed){.leader = -1, .leader_epoch = -1, .partition_epoch = -1};
+        s->committed[p] = (struct committed){.leader = -1, .leader_epoch = -1, .partition_epoch = -1, .unclean_epoch = s->lost_epoch[p] = -1};
     make_client(s, 4 * TIDE_NS_PER_S);
 }
 

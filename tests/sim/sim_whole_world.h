@@ -61,6 +61,7 @@ struct machine {
 struct committed {
     int32_t leader; /* broker number, -1 */
     int32_t leader_epoch, partition_epoch;
+    int32_t unclean_epoch; /* -1: none */
     uint32_t isr; /* bit per broker */
     uint32_t replicas;
     uint64_t led_since_ns; /* leader_epoch stands */
@@ -80,6 +81,7 @@ struct whole {
     uint64_t session_ms;
     bool calm, trace;
     bool memory; /* the client's topic has ack.durability=memory */
+    bool loses;  /* and all that have it may fall: then an election is unclean, and what it takes back is gone */
     bool fallen, was_ill; /* and somebody has lost what was there, of whom the cluster does not know it yet; with a disk that was ill */
     const char *what_fails; /* a mutant's name, for the line that shows it again; NULL */
     uint64_t newest; /* index */
@@ -87,7 +89,8 @@ struct whole {
     int64_t committed_end[SIM_PLACES];
     bool fenced[SIM_BROKERS_MAX];
     int64_t epochs[SIM_BROKERS_MAX];
-    uint64_t fences, elections;
+    uint64_t fences, elections, losses;
+    int32_t lost_epoch[SIM_PLACES]; /* the unclean one in which the client was told what is gone, -1 none */
     int leader_of_epoch[SIM_PLACES][4096]; /* P8 */
 };
 
