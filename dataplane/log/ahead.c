@@ -49,7 +49,7 @@ bool log_ahead_is_due(const struct log *log)
 static void extend_run(struct tide_job *job, const struct tide_fs *fs)
 {
     struct log_extend_job *j = (struct log_extend_job *)job;
-    job->result = j->written ? segment_zero(fs, j->file, j->from, j->to) : segment_allocate(fs, j->file, j->from, j->to);
+    job->result = segment_extend(fs, j->file, j->from, j->to, j->written);
 }
 
 static void extend(struct log *log, uint32_t segment, int file, uint64_t from, uint64_t to, struct tide_out *out)

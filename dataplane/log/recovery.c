@@ -20,7 +20,7 @@
  *
  * Why old bytes are never taken for records, although nothing is overwritten here. Behind the end the file holds
  * zeroes as far as zeroed_end, and ends there. Those in the last block come from the cut: a file that is made shorter
- * and then longer reads as zeroes between. The others come from segment_zero, which works on a log that is open. So every
+ * and then longer reads as zeroes between. The others come from segment_extend, which works on a log that is open. So every
  * change behind the end comes after the sync of the cut, and a power cut cannot bring back what was cut under
  * what was appended since. A start that was killed before that sync leaves a file that looks cut and may not be; it
  * ends with the block of its last batch at the latest, hence such a file is cut and synced again by every start. Zeroes

@@ -131,7 +131,7 @@ int log_file_replace(const struct tide_fs *fs, const char *dir, const char *name
 
 /* ---- making a segment ---- */
 
-int segment_zero(const struct tide_fs *fs, int file, uint64_t from, uint64_t to)
+static int zero(const struct tide_fs *fs, int file, uint64_t from, uint64_t to)
 {
     static _Alignas(TIDE_BLOCK) uint8_t zeroes[LOG_ZERO_BYTES];
     if (from >= to)
@@ -148,12 +148,17 @@ int segment_zero(const struct tide_fs *fs, int file, uint64_t from, uint64_t to)
     return fs->sync(fs->self, file);
 }
 
-int segment_allocate(const struct tide_fs *fs, int file, uint64_t from, uint64_t to)
+static int allocate(const struct tide_fs *fs, int file, uint64_t from, uint64_t to)
 {
     if (from >= to)
         return 0;
     int e = fs->allocate(fs->self, file, from, to - from);
-    return e == -EOPNOTSUPP ? segment_zero(fs, file, from, to) : e;
+    return e == -EOPNOTSUPP ? zero(fs, file, from, to) : e;
+}
+
+int segment_extend(const struct tide_fs *fs, int file, uint64_t from, uint64_t to, bool written)
+{
+    return written ? zero(fs, file, from, to) : allocate(fs, file, from, to);
 }
 
 int segment_cut(const struct tide_fs *fs, int file, uint64_t size)
@@ -175,7 +180,7 @@ int segment_create(const struct tide_fs *fs, const char *dir, const char *path, 
                  TIDE_FS_READ | TIDE_FS_WRITE | TIDE_FS_CREATE | TIDE_FS_EXCL | TIDE_FS_DIRECT);
     if (file < 0)
         return file;
-    e = written ? segment_zero(fs, file, 0, bytes) : segment_allocate(fs, file, 0, bytes);
+    e = segment_extend(fs, file, 0, bytes, written);
     if (e == 0)
         e = fs->sync_dir(fs->self, dir);
     if (e == 0)

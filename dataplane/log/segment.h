@@ -113,11 +113,10 @@ int log_file_load(const struct tide_fs *, const char *dir, const char *name, siz
 int log_file_replace(const struct tide_fs *, const char *dir, const char *name, const void *bytes,
                      size_t len);
 
-/* Extends the file to `to` and writes zeroes from `from` (both multiples of TIDE_BLOCK), synced. */
-int segment_zero(const struct tide_fs *, int file, uint64_t from, uint64_t to);
-/* The same for writes that need not be durable: the space is there and reads as zeroes, and nothing is written or synced
+/* Extends the file to `to` with zeroes from `from` on (both multiples of TIDE_BLOCK). `written`: they are written and synced.
+ * Else, for writes that need not be durable, the space is there and reads as zeroes, and nothing is written or synced
  * where the file system can allocate. */
-int segment_allocate(const struct tide_fs *, int file, uint64_t from, uint64_t to);
+int segment_extend(const struct tide_fs *, int file, uint64_t from, uint64_t to, bool written);
 /* Cuts the file to `size` and fills its last block with zeroes, synced: whole blocks are written to it, and none makes it longer. */
 int segment_cut(const struct tide_fs *, int file, uint64_t size);
 /* A new file under `path`, durable with its directory entry, of `bytes` zeroes that are written or else allocated. A file

@@ -115,12 +115,12 @@ static void test_allocated_and_not_written(void **state)
     struct memory_file *f = memory_fs_find(&disk, DIR "/next.prepared");
     unsigned long written = disk.bytes_written;
     assert_int_equal(f->size, 3 << 20);
-    assert_int_equal(segment_allocate(&disk.fs, file, 3 << 20, 5 << 20), 0);
+    assert_int_equal(segment_extend(&disk.fs, file, 3 << 20, 5 << 20, false), 0);
     assert_int_equal(f->size, 5 << 20);
     assert_int_equal(f->bytes[(5 << 20) - 1], 0);
     assert_int_equal(disk.bytes_written, written);
     disk.free_bytes = 1 << 20;
-    assert_int_equal(segment_allocate(&disk.fs, file, 5 << 20, 8 << 20), -ENOSPC);
+    assert_int_equal(segment_extend(&disk.fs, file, 5 << 20, 8 << 20, false), -ENOSPC);
     disk.fs.close(&disk, file);
 }
 
