@@ -184,6 +184,21 @@ void group_text_give(struct groups *g, struct group_text *t)
     tide_heap_give(g->config.heap, t);
 }
 
+bool group_text_set(struct groups *g, struct group_text **at, const struct wire_bytes *b, bool empty_is_null)
+{
+    struct group_text *t = NULL;
+    if (group_text_is(*at, b) || (empty_is_null && *at == NULL && b->at.len == 0))
+        return true;
+    if (!b->null && !(empty_is_null && b->at.len == 0)) {
+        t = group_text_take(g, b->at);
+        if (t == NULL)
+            return false;
+    }
+    group_text_give(g, *at);
+    *at = t;
+    return true;
+}
+
 /* ---- groups ---------------------------------------------------------------------------------------------------- */
 
 struct group *groups_find(struct groups *g, const struct wire_bytes *id)

@@ -6,7 +6,7 @@
  *   records.c  batches: building them, writing them (append, then apply), replaying them
  *   timers.c   deadlines
  *   members.c  members of a classic group and what they support
- *   classic.c  the classic protocol: states, join, sync, heartbeat, leave, the record of a group
+ *   classic.c  the classic protocol: states and rebalancing; classic_internal.h lists the files of its questions and its record
  *   offsets.c  committed offsets: commit, fetch, delete; expiry and topics that are gone
  *
  * A group has a kind (struct group_kind): what differs between classic groups and those of KIP-848 is a function there, or a row
@@ -270,6 +270,8 @@ struct group_text *group_text_of(struct groups *, const void *, uint32_t len);
 bool group_text_prepare(struct groups *, struct tide_slice);
 void group_texts_drop(struct groups *);
 void group_text_give(struct groups *, struct group_text *);
+/* *at becomes a copy of the bytes. False: the heap is full, nothing has happened. `empty_is_null`: no bytes are no text. */
+bool group_text_set(struct groups *, struct group_text **at, const struct wire_bytes *, bool empty_is_null);
 struct group *groups_find(struct groups *, const struct wire_bytes *id);
 /* NULL: too many groups, or no memory. */
 struct group *groups_add(struct groups *, const struct wire_bytes *id);
@@ -372,7 +374,7 @@ bool protocols_fit(const struct classic *, const struct group_protocols *, const
 bool protocols_vote(const struct classic *, const struct group_member *changed, const struct group_protocols *changed_to,
                     struct group_protocol *ret);
 
-/* ---- classic.c ------------------------------------------------------------------------------------ */
+/* ---- classic.c, classic_*.c ------------------------------------------------------------------------ */
 enum tide_status classic_on_join(struct groups *, const struct groups_question *, struct groups_asked *);
 enum tide_status classic_on_sync(struct groups *, const struct groups_question *, struct groups_asked *);
 enum tide_status classic_on_heartbeat(struct groups *, const struct groups_question *, struct groups_asked *);
