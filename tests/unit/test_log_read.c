@@ -360,7 +360,8 @@ struct reader {
     struct log_core *core;
     _Atomic bool done;
     _Atomic uint64_t end; /* offsets below it may be read */
-    unsigned long batches, absent;
+    _Atomic unsigned long batches;
+    unsigned long absent;
     pthread_mutex_t disk;
 };
 
@@ -464,6 +465,8 @@ static void test_two_cores(void **state)
         if (i % 64 == 0)
             usleep(500);
     }
+    for (unsigned i = 0; i < 60000 && atomic_load(&rd.batches) <= 100; i++)
+        usleep(1000); /* on a busy machine its turn may not have come yet */
     atomic_store(&rd.done, true);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_true(rd.batches > 100);
