@@ -11,6 +11,15 @@ class Skip(Exception):
     pass
 
 
+def fetched(*command, seconds=300):
+    """What the command said when it could not; None when it could. A network without an answer is one."""
+    try:
+        r = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=seconds, check=False)
+    except (OSError, subprocess.TimeoutExpired) as e:
+        return str(e)
+    return None if r.returncode == 0 else f'status {r.returncode}: {(r.stdout + r.stderr).strip()}'
+
+
 def debian_python():
     """A Python that has kafka-python."""
     p = '/usr/bin/python3'
@@ -25,11 +34,7 @@ def confluent():
     python = where / 'bin' / 'python3'
     if not python.exists() or subprocess.run([python, '-c', 'import confluent_kafka'], capture_output=True, check=False).returncode != 0:
         for command in (['python3', '-m', 'venv', where], [where / 'bin' / 'pip', 'install', '-q', 'confluent-kafka==2.12.2']):
-            try:
-                r = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=300, check=False)
-            except (OSError, subprocess.TimeoutExpired):
-                r = None
-            if r is None or r.returncode != 0:
+            if fetched(*command) is not None:
                 raise Skip('confluent-kafka 2.12.2 cannot be had')
     return python
 
@@ -41,9 +46,7 @@ def kafkajs():
         raise Skip('there is no node')
     if not (where / 'node_modules' / 'kafkajs').is_dir():
         where.mkdir(parents=True, exist_ok=True)
-        r = subprocess.run(['npm', 'install', '--prefix', str(where), '--no-package-lock', '--no-audit', '--no-fund', 'kafkajs@2.2.4'],
-                           capture_output=True, text=True, timeout=300, check=False)
-        if r.returncode != 0:
+        if fetched('npm', 'install', '--prefix', where, '--no-package-lock', '--no-audit', '--no-fund', 'kafkajs@2.2.4') is not None:
             raise Skip('kafkajs 2.2.4 cannot be had')
     return where
 
@@ -56,9 +59,9 @@ def kafka_tools():
     pom = pathlib.Path(__file__).with_name('kafka-tools') / 'pom.xml'
     if not path.exists() or path.stat().st_mtime < pom.stat().st_mtime:
         fresh = path.with_suffix('.new')
-        r = subprocess.run(['mvn', '-B', '-q', '-f', pom, 'org.apache.maven.plugins:maven-dependency-plugin:3.6.1:build-classpath',
-                            f'-Dmdep.outputFile={fresh}'], capture_output=True, text=True, check=False, timeout=600)
-        if r.returncode != 0:
-            raise Skip(f"Kafka's jars cannot be fetched: {(r.stdout + r.stderr).strip()[-200:]}")
+        said = fetched('mvn', '-B', '-q', '-f', pom, 'org.apache.maven.plugins:maven-dependency-plugin:3.6.1:build-classpath',
+                       f'-Dmdep.outputFile={fresh}', seconds=600)
+        if said is not None:
+            raise Skip(f"Kafka's jars cannot be fetched: {said[-200:]}")
         fresh.rename(path)
     return path.read_text().strip()

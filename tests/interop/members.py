@@ -10,7 +10,7 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / 'crash')]
 import group_history
 import wire
 from clients import confluent, debian_python, kafkajs
-from world import BOOT, FULL, ROOT, expect, lines, wait_until
+from world import BOOT, FULL, ROOT, Failure, expect, lines, used_below, wait_until
 
 CRASH = ROOT / 'tests' / 'crash'
 GROUP_CLIENTS = {'eager': lambda w, *a: [w.tools / 'tests/crash/crash_group', BOOT, *a[:2], 'eager', 'default', a[2]],
@@ -56,7 +56,10 @@ class Members:
     def reads_all(self):
         records = self.records()
         expect(len(records) == self.sent, f'{len(records)} of {self.sent}')
-        wait_until(60, lambda: not group_history.skipped(self.history(), records), f'{self.kind}: {group_history.skipped(self.history(), records)}')
+        try:
+            wait_until(120, lambda: not group_history.skipped(self.history(), records), 'not all was read', every=0.3)
+        except Failure:
+            raise Failure(f'{self.kind}: {group_history.skipped(self.history(), records)}') from None
 
     def is_right(self):
         found = group_history.check(self.history(), self.records())
@@ -84,7 +87,7 @@ def group_life(w, kind, again):
         g.join()
         g.reads_all()
         g.join()
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while len(g.holders()) < 2 and time.monotonic() < until:
             g.produce(400)
             time.sleep(0.5)
@@ -151,9 +154,9 @@ def a_group_that_subscribes_by_expression(w):
     fill('not-made', 'n')
     p = w.client_start(*GROUP_CLIENTS['consumer'](w, 'by-expression', '^made-.*', out), stdin=subprocess.PIPE)
     try:
-        wait_until(60, lambda: got() == sent, f'{len(got())} records of the first topic')
+        wait_until(90, lambda: got() == sent, 'not all records of the first topic')
         sent |= fill('made-b', 'b')
-        wait_until(90, lambda: got() == sent, f'{len(got())} records of both topics')
+        wait_until(90, lambda: got() == sent, 'not all records of both topics')
         key = struct.pack('>h', 16) + wire.text('by-expression')
         logs = [f for d in w.data.glob('__consumer_offsets-*') for f in d.glob('*.log')]
         expect(any(key in f.read_bytes() for f in logs), 'there is no record of the expression')
@@ -256,9 +259,9 @@ def joins_that_are_abandoned(w):
         if i % 20 == 0:
             time.sleep(0.001)
         s.close()
-    m = w.settle(30)
+    m = w.settle(60)
     expect(m['tidemark_requests_in_progress'] == 0, f'{m["tidemark_requests_in_progress"]} requests are kept')
-    expect(m['tidemark_pool_free{pool="mail",core="0"}'] == before, 'letters are missing')
+    wait_until(30, lambda: w.metrics()['tidemark_pool_free{pool="mail",core="0"}'] >= before, 'letters are missing')
     expect(w.total('tidemark_group_cancels_total', m) > count / 2, f'{w.total("tidemark_group_cancels_total", m)} were waited for')
 
 
@@ -268,7 +271,7 @@ def internal_topics_are_not_for_clients(w):
     error, _ = wire.produce_result(wire.ask(s, wire.produce('__consumer_offsets', wire.batch([b'x']))), '__consumer_offsets')
     expect(error == 17, f'a record in __consumer_offsets: error {error}')
     s.close()
-    used = sum(f.stat().st_blocks * 512 for d in w.data.glob('__consumer_offsets-*') for f in d.iterdir())
+    used = used_below(w.data.glob('__consumer_offsets-*'))
     expect(len(list(w.data.glob('__consumer_offsets-*'))) == 50 and used < 8 << 20, f'fifty partitions use {used >> 20} MiB')
 
 

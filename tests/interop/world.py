@@ -58,6 +58,16 @@ def wait_until(seconds, holds, text, every=0.1):
         time.sleep(every)
 
 
+def used_below(directories):
+    """Bytes on the disk; a file that was there when they were listed may be gone since."""
+    used = 0
+    for d in directories:
+        for f in d.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                used += f.stat().st_blocks * 512
+    return used
+
+
 def lines(n, word='line'):
     return ''.join(f'{word} {i:07d}\n' for i in range(n))
 
@@ -275,7 +285,7 @@ class World:
         return self.process is not None and self.process.poll() is None
 
     def metrics(self):
-        text = sh('ip', 'netns', 'exec', self.ns_broker, 'curl', '-s', '-m', 5, 'http://127.0.0.1:9644/metrics').stdout
+        text = sh('ip', 'netns', 'exec', self.ns_broker, 'curl', '-s', '-m', 30, 'http://127.0.0.1:9644/metrics').stdout
         values = {}
         for line in text.splitlines():
             found = re.match(r'([a-z_]+(?:\{[^}]*\})?) ([0-9.e+-]+)$', line)
