@@ -138,7 +138,7 @@ class Broker:
     def kill(self):
         self.ended_by_us = True
         self.process.kill()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=120)
 
     def ask_to_stop(self):
         self.ended_by_us = True
@@ -176,8 +176,16 @@ class Broker:
         sh('ip', 'netns', 'exec', self.cluster.ns_net, 'nft', 'delete', 'table', 'netdev', f'cut_{self.device(network)}p', check=False)
 
     def metrics(self):
-        text = sh('ip', 'netns', 'exec', self.ns, 'curl', '-s', '-m', 2, f'http://{self.management}:{METRICS}/metrics', check=False).stdout
-        return {m[1]: float(m[2]) for m in re.finditer(r'^([a-z_]+(?:\{[^}]*\})?) ([0-9.e+-]+)$', text, re.M)}
+        """The whole page, or nothing when it does not come: the broker is not so far yet, or has no time just now."""
+        r = sh('ip', 'netns', 'exec', self.ns, 'curl', '-s', '-m', 10, f'http://{self.management}:{METRICS}/metrics', check=False)
+        return {m[1]: float(m[2]) for m in re.finditer(r'^([a-z_]+(?:\{[^}]*\})?) ([0-9.e+-]+)$', r.stdout, re.M)} if r.returncode == 0 else {}
+
+    def told(self, name):
+        """One of the metrics, that of all cores together. For who must not take a page that does not come for a zero."""
+        page = wait_until(f'broker {self.number} tells its metrics', 60, self.metrics)
+        found = [v for k, v in page.items() if k.split('{')[0] == name]
+        expect(found, f'broker {self.number} does not tell {name}')
+        return sum(found)
 
 
 class Cluster:
@@ -289,8 +297,8 @@ class Cluster:
             out, err = p.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             p.kill()
-            p.communicate()
-            raise Failure(f'{" ".join(p.args[4:6])}: did not end within {seconds} s') from None
+            out, err = p.communicate()
+            raise Failure(f'{" ".join(p.args[4:6])}: did not end within {seconds} s; {out.count(chr(10))} lines, at the end {out[-300:]!r}, {err[-500:]!r}') from None
         finally:
             self.helpers.remove(p)
         expect(p.returncode == 0, f'{" ".join(p.args[4:])}: status {p.returncode}: {err[-500:]}')
@@ -308,11 +316,13 @@ class Cluster:
 
     def partitions(self, topic, boot=None):
         """{partition: (leader, [isr], [replicas])} as a broker tells it, None when it does not."""
-        r = self.client('kcat', '-b', boot or self.boot, '-L', '-J', '-t', topic, '-m', 5, check=False, timeout=20)
-        if r.returncode != 0:
+        try:
+            r = self.client('kcat', '-b', boot or self.boot, '-L', '-J', '-t', topic, '-m', 5, check=False, timeout=20)
+            topics = json.loads(r.stdout)['topics'] if r.returncode == 0 else []
+        except (subprocess.TimeoutExpired, ValueError):
             return None
         found = {}
-        for t in json.loads(r.stdout)['topics']:
+        for t in topics:
             for p in t['partitions']:
                 found[p['partition']] = (p['leader'], [i['id'] for i in p['isrs']], [i['id'] for i in p['replicas']])
         return found or None

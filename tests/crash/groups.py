@@ -18,7 +18,7 @@ import traceback
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'interop'))
 import clients
 import group_history
-from cluster import ROOT, Cluster, Failure, expect, wait_until
+from cluster import ROOT, Cluster, Failure, expect, now_ms, wait_until
 
 HERE = pathlib.Path(__file__).resolve().parent
 PARTITIONS = 4
@@ -118,6 +118,10 @@ class Run:
     def consumed(self, group):
         return len({(p, o) for _, p, o, _ in group_history.load(self.dir, group).got})
 
+    def looked_since(self, group, time_ms):
+        """At the offset of each partition."""
+        return len({partition for partition, _, begin, _ in group_history.load(self.dir, group).stands if begin >= time_ms}) == PARTITIONS
+
     def going(self):
         """Every group gets new records."""
         before = {g: self.consumed(g) for g in self.names}
@@ -136,7 +140,8 @@ class Run:
         for g in self.names:
             for p in self.members[g]:
                 c.client_end(p)
-        time.sleep(1)  # one more look at what they committed when they left
+        left = now_ms()
+        wait_until('one more look at what every group committed when its members left', ALL_S, lambda: all(self.looked_since(g, left) for g in self.names), every=0.5)
         for p in self.watchers:
             c.client_end(p)
         found = []
