@@ -116,7 +116,7 @@ meson_suite() {
 
 # What the sanitizers are for: the thread sanitizer for tests that have threads, none for rules that are left out to be noticed.
 meson_run() {
-    local suite=$1 chosen=(--suite "$1") listed begin=$SECONDS
+    local suite=$1 chosen=(--suite "$1") listed begin=$SECONDS limits=1
     case $SANITIZE:$suite in
     thread:unit) chosen=(--suite threads) ;;
     ?*:sim) chosen=(--suite sim --no-suite mutants) ;;
@@ -124,8 +124,13 @@ meson_run() {
     listed=$(meson test -C "$BUILD" --list 2>/dev/null)
     grep -q ":$suite\b\|:$suite /" <<<"$listed" || { say "suite $suite: no tests" >"$BUILD/$suite.count"; return 1; }
     rm -f "$BUILD/meson-logs/$suite.json"
-    # The time limits of tests are those of the small counts. The log is the suite's own: another one may run meanwhile.
-    meson test -C "$BUILD" "${chosen[@]}" --num-processes 2 --timeout-multiplier $([ $FULL = 1 ] && echo 20 || echo 1) \
+    # The time limits of tests are those of the small counts, and of who does not have to stand back.
+    case $FULL:$suite:${BESIDE:+beside} in
+    1:*) limits=20 ;;
+    *:sim:beside) limits=5 ;;
+    esac
+    # The log is the suite's own: another one may run meanwhile.
+    meson test -C "$BUILD" "${chosen[@]}" --num-processes 2 --timeout-multiplier "$limits" \
         --logbase "$suite" --print-errorlogs --no-stdsplit >"$BUILD/$suite.out" 2>&1
     python3 - "$BUILD/meson-logs/$suite.json" "$BUILD/$suite.out" "$suite" $((SECONDS - begin)) <<'PY' >"$BUILD/$suite.count"
 import json, os, sys
@@ -201,7 +206,7 @@ fuzz_target() {
     name=$(basename "$target")
     corpus=$TIDE_ROOT/tests/fuzz/corpus/${name#fuzz_}
     mkdir -p "$dir/found/$name"
-    if (cd "$dir" && "$target" -max_total_time="$TIDE_SECONDS" -rss_limit_mb=4096 -timeout=20 -print_final_stats=1 \
+    if (cd "$dir" && "$target" -max_total_time="$TIDE_SECONDS" -rss_limit_mb=4096 -timeout=60 -print_final_stats=1 \
         -artifact_prefix="$dir/found/$name-" "$dir/found/$name" $([ -d "$corpus" ] && echo "$corpus")) >"$dir/$name.out" 2>&1; then
         say "fuzz $name: $(sed -n 's/stat::number_of_executed_units: *//p' "$dir/$name.out") executions in $TIDE_SECONDS s"
         say "1 passed, 0 failed"

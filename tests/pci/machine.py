@@ -181,7 +181,7 @@ class Machine:
                                         stdout=open(self.dir / 'emulator.log', 'wb'), stderr=subprocess.STDOUT)
         self.line = socket.socket(socket.AF_UNIX)
         self.line.settimeout(BOOT_SECONDS)
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while True:
             try:
                 self.line.connect(str(line))
