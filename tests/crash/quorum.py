@@ -698,6 +698,9 @@ def consumers_read_in_their_rack(n):
     # A consumer that stays: its own broker goes, comes back, then another one.
     stays = n.dir / 'stays'  # a pipe would be full after some hundred records, and it would stand still until the end
     p = n.client_start('sh', '-c', 'exec "$@" >"$0"', stays, *consumer('rack-2', '-c', 5000 + 6 * 200))
+    # librdkafka 2.0.2 may ask for the offset where it begins once more than it has use for, when the leader goes just then; if its rack
+    # has got the partition meanwhile, it asks there, is refused, and asks again for minutes.
+    wait_until('it has begun', LONG_S, lambda: stays.exists() and len(stays.read_text().splitlines()) == len(sent))
     for b in (n.brokers[1], n.brokers[0]):
         produce(200)
         b.kill()
