@@ -202,7 +202,7 @@ def who_answers_a_connection_that_was_reset_lives_on(n):
     greeting = sh(*inside, LISTEN, away.management, QUORUM).stdout.strip()
     p = subprocess.Popen([*inside, SAY_AND_RESET, answers.management, str(QUORUM), greeting], text=True, stdin=subprocess.PIPE)
     n.helpers.append(p)
-    wait_until('it has taken the connection', 10, lambda: sh('ip', 'netns', 'exec', answers.ns, 'ss', '-Hnt', 'state', 'established', 'sport',
+    wait_until('it has taken the connection', LONG_S, lambda: sh('ip', 'netns', 'exec', answers.ns, 'ss', '-Hnt', 'state', 'established', 'sport',
                                                              f':{QUORUM}', 'dst', away.management).stdout.strip())
     time.sleep(0.3)  # it is in the kernel's list; the broker takes it from there
     answers.pause()
@@ -211,10 +211,10 @@ def who_answers_a_connection_that_was_reset_lives_on(n):
     finally:
         answers.resume()
     n.helpers.remove(p)
-    wait_until('it has refused the greeting', 10, lambda: answers.metrics().get('tidemark_management_refused_total', 0) > 0 or not answers.alive())
+    wait_until('it has refused the greeting', LONG_S, lambda: answers.metrics().get('tidemark_management_refused_total', 0) > 0 or not answers.alive())
     n.nobody_died()
     n.start([away])
-    n.agree(30)
+    n.agree()
 
 
 @case
