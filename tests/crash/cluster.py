@@ -245,6 +245,9 @@ class Cluster:
         for b in self.brokers:
             # With AF_XDP the kernel sees no frame while the broker runs, and resets its connections when it is gone.
             self._cable(b.ns, b.device('data'), 'data', b.address if self.vdev == 'af_xdp' else None)
+            if self.vdev == 'af_packet':  # AF_PACKET has its copy before this; the kernel would look at each frame to find that it is not for it
+                sh('ip', 'netns', 'exec', b.ns, 'nft', '-f', '-', input=f'table netdev ours {{\nchain in {{ type filter hook ingress device '
+                   f'"{b.device("data")}" priority 0; policy drop; }}\n}}\n')
             self._cable(b.ns, b.device('management'), 'management', b.management)
             # A port without offloads wants whole checksums and whole frames: the kernel makes them where it hands them over.
             sh('ip', 'netns', 'exec', self.ns_net, 'ethtool', '-K', b.device('data') + 'p', 'tx', 'off')
