@@ -4,6 +4,7 @@ import copy
 import json
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,6 +48,9 @@ def a_run(scale=1.0, ours=1.0):
 class Reports(unittest.TestCase):
     def setUp(self):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix='tidemark-report-'))
+
+    def tearDown(self):
+        shutil.rmtree(self.dir)
 
     def put(self, name, found):
         where = self.dir / name / 'results'
