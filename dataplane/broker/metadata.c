@@ -216,13 +216,27 @@ static void write_topics(const struct answer *a, const struct metadata_request *
     }
 }
 
+/* Where admin requests are to go: any broker takes them and asks the controller. The controller itself, if the answer names it; a client that
+ * is told of one that it does not know waits for it, and asks nobody else meanwhile (librdkafka, 15 s). -1: nobody knows who it is. */
+static int32_t controller_for(const struct tide_view *v, uint32_t listener)
+{
+    if (v->controller < 0 || tide_view_reaches(v, v->controller, listener))
+        return v->controller;
+    if (tide_view_reaches(v, v->self, listener))
+        return v->self;
+    for (uint32_t i = 0; i < v->broker_count; i++)
+        if (tide_view_reaches(v, v->brokers[i].id, listener))
+            return v->brokers[i].id;
+    return -1;
+}
+
 void metadata_write(const struct tide_view *view, uint32_t listener, int16_t v, const struct metadata_request *in, struct wire_writer *w)
 {
     struct answer a = {.view = view, .listener = listener, .v = v, .topic_operations = in->include_topic_authorized_operations, .w = w};
     metadata_response_put_throttle_time_ms(w, v, 0);
     write_brokers(&a);
     metadata_response_put_cluster_id(w, v, view->cluster_id, (uint32_t)strlen(view->cluster_id));
-    metadata_response_put_controller_id(w, v, view->controller);
+    metadata_response_put_controller_id(w, v, controller_for(view, listener));
     write_topics(&a, in);
     metadata_response_put_cluster_authorized_operations(w, v, in->include_cluster_authorized_operations ? CLUSTER_OPERATIONS : INT32_MIN);
     metadata_response_put_error_code(w, v, 0);
@@ -272,7 +286,7 @@ enum tide_status describe_cluster_handle(struct broker *b, struct request *r, st
     describe_cluster_response_put_error_message(&w, v, NULL, 0);
     describe_cluster_response_put_endpoint_type(&w, v, ENDPOINT_BROKERS);
     describe_cluster_response_put_cluster_id(&w, v, b->view->cluster_id, (uint32_t)strlen(b->view->cluster_id));
-    describe_cluster_response_put_controller_id(&w, v, b->view->controller);
+    describe_cluster_response_put_controller_id(&w, v, controller_for(b->view, r->session->listener));
     describe_cluster_response_open_brokers(&w, v, error != 0 ? 0 : (int32_t)reachable_count(b->view, r->session->listener));
     for (uint32_t i = 0; error == 0 && i < b->view->broker_count; i++) {
         const struct view_broker *n = &b->view->brokers[i];

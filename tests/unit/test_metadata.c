@@ -100,6 +100,31 @@ static void test_brokers_that_can_be_reached(void **state)
     wire_writer_abandon(&answer);
 }
 
+static int32_t told_controller(int32_t self, int32_t controller, uint32_t listener)
+{
+    struct metadata_response m;
+    world.view.self = self;
+    world.view.controller = controller;
+    ask_all(13, listener, &m);
+    wire_writer_abandon(&answer);
+    return m.controller_id;
+}
+
+static void test_a_controller_that_the_client_can_reach(void **state)
+{
+    build();
+    assert_int_equal(told_controller(1, 4, INSIDE), 4);
+    assert_int_equal(told_controller(1, 3, INSIDE), 3);
+    assert_int_equal(told_controller(4, 3, OUTSIDE), 4); /* it has not that listener: the one that is asked passes it on */
+    assert_int_equal(told_controller(4, 2, INSIDE), 4);  /* it is fenced */
+    assert_int_equal(told_controller(4, 7, INSIDE), 4);  /* it is not registered */
+    assert_int_equal(told_controller(2, 2, INSIDE), 1);
+    assert_int_equal(told_controller(1, -1, INSIDE), -1);
+    for (uint32_t i = 0; i < 4; i++)
+        world.brokers[i].fenced = true;
+    assert_int_equal(told_controller(1, 1, INSIDE), -1);
+}
+
 static const struct row {
     int16_t v;
     uint32_t listener;
@@ -250,6 +275,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_brokers_that_can_be_reached),
+        cmocka_unit_test(test_a_controller_that_the_client_can_reach),
         cmocka_unit_test(test_partitions),
         cmocka_unit_test(test_names_and_ids),
         cmocka_unit_test(test_features),
