@@ -60,7 +60,7 @@ class Kafka:
         for b in cluster.brokers:  # its port is gone, and the kernel answers there
             sh('ip', '-n', b.ns, 'addr', 'replace', f'{b.address}/24', 'dev', b.device('data'))
             sh('ip', '-n', b.ns, 'link', 'set', b.device('data'), 'xdp', 'off')
-            sh('ip', 'netns', 'exec', b.ns, 'nft', 'delete', 'table', 'netdev', 'ours', check=cluster.vdev == 'af_packet')
+            b.leave_to_us(False)
             # And it may leave to the wire what it can: it sends 64 KiB at once, whatever the size of a packet.
             sh('ip', 'netns', 'exec', cluster.ns_net, 'ethtool', '-K', b.device('data') + 'p', 'tx', 'on')
             sh('ip', 'netns', 'exec', b.ns, 'ethtool', '-K', b.device('data'), 'tx', 'on')

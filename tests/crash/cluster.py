@@ -175,6 +175,15 @@ class Broker:
     def heal(self, network):
         sh('ip', 'netns', 'exec', self.cluster.ns_net, 'nft', 'delete', 'table', 'netdev', f'cut_{self.device(network)}p', check=False)
 
+    def leave_to_us(self, so=True):
+        """Frames of the data cable go no further than to AF_PACKET, which has its copy before this: the kernel would look at each to find that
+        it is for nobody. Or they do again, where a host is to hear them."""
+        inside = ('ip', 'netns', 'exec', self.ns, 'nft')
+        sh(*inside, 'delete', 'table', 'netdev', 'ours', check=False)
+        if so:
+            sh(*inside, '-f', '-', input='table netdev ours {\nchain in { type filter hook ingress device '
+                                         f'"{self.device("data")}" priority 0; policy drop; }}\n}}\n')
+
     def metrics(self):
         """The whole page, or nothing when it does not come: the broker is not so far yet, or has no time just now."""
         r = sh('ip', 'netns', 'exec', self.ns, 'curl', '-s', '-m', 10, f'http://{self.management}:{METRICS}/metrics', check=False)
@@ -245,9 +254,8 @@ class Cluster:
         for b in self.brokers:
             # With AF_XDP the kernel sees no frame while the broker runs, and resets its connections when it is gone.
             self._cable(b.ns, b.device('data'), 'data', b.address if self.vdev == 'af_xdp' else None)
-            if self.vdev == 'af_packet':  # AF_PACKET has its copy before this; the kernel would look at each frame to find that it is not for it
-                sh('ip', 'netns', 'exec', b.ns, 'nft', '-f', '-', input=f'table netdev ours {{\nchain in {{ type filter hook ingress device '
-                   f'"{b.device("data")}" priority 0; policy drop; }}\n}}\n')
+            if self.vdev == 'af_packet':
+                b.leave_to_us()
             self._cable(b.ns, b.device('management'), 'management', b.management)
             # A port without offloads wants whole checksums and whole frames: the kernel makes them where it hands them over.
             sh('ip', 'netns', 'exec', self.ns_net, 'ethtool', '-K', b.device('data') + 'p', 'tx', 'off')

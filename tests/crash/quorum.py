@@ -742,6 +742,7 @@ def hosts_share_their_ports_with_the_brokers(n):
     services = []
     try:
         for b in n.brokers[:VOTERS]:
+            b.leave_to_us(False)
             sh('ip', '-n', b.ns, 'addr', 'replace', f'{b.address}/24', 'dev', b.device('data'))
             sh('ip', 'netns', 'exec', b.ns, 'ethtool', '-K', b.device('data'), 'tx', 'off')
             services.append(subprocess.Popen(['ip', 'netns', 'exec', b.ns, sys.executable, '-c',
@@ -781,6 +782,7 @@ def hosts_share_their_ports_with_the_brokers(n):
         for b in n.brokers[:VOTERS]:
             sh('ip', '-n', b.ns, 'addr', 'flush', 'dev', b.device('data'), check=False)
             sh('ip', '-n', b.ns, 'link', 'set', b.device('data'), 'xdp', 'off', check=False)
+            b.leave_to_us()
 
 
 def main():
