@@ -382,7 +382,7 @@ class Bench:
     def forget(self, cluster, topic):
         """A search writes gigabytes in each run: those of the last one are gone before the next begins."""
         cluster.drop_topic(topic)
-        wait_until(f'the files of {topic} are gone', 60, lambda: not any(cluster.dir.rglob(f'{topic}-*')), 0.2)
+        wait_until(f'the files of {topic} are gone', 60, lambda: not any(f for x in ('data*', 'kafka/data*') for f in cluster.dir.glob(f'{x}/{topic}-*')), 0.2)
 
     def tidemark(self, cluster, chosen, number):
         cluster.start()

@@ -39,7 +39,7 @@ struct sim_client_config {
     bool sessions, racks;
     bool no_consumer; /* its long polls hold back what is answered behind them */
     bool memory; /* the topic has ack.durability=memory */
-    uint32_t quiet; /* bit per partition: nothing new is produced to it for now */
+    uint32_t quiet; /* bit per partition: nothing new is produced to it while it is set */
     uint64_t pace_ns; /* between two new records of a partition, so that faults come among them */
     void *arg;
     int (*leader)(void *arg, unsigned partition); /* as the client may know it, -1 nobody */
